@@ -1,0 +1,64 @@
+/* family.c - model_family.def expanded into a table. */
+#include "worker/engine/nn/family.h"
+
+#include "common/base/check.h"
+
+enum { FAMILY_PLACE_MODEL, FAMILY_PLACE_LAYER };
+
+struct role_row {
+    bool in_layer;
+    enum model_kind kind;
+};
+
+static const struct role_row roles[MODEL_ROLE_COUNT] = {
+#define FAMILY_ROLE(role, place, kind, rows, columns)                                              \
+    [MODEL_##role] = {FAMILY_PLACE_##place == FAMILY_PLACE_LAYER, MODEL_KIND_##kind},
+    MODEL_ROLE_ROWS(FAMILY_ROLE)
+#undef FAMILY_ROLE
+};
+
+#define FAMILY_NAME(role, name) [MODEL_##role] = name,
+static const struct family families[FAMILY_COUNT] = {
+#define FAMILY_ROW(id, type, n, p, a, m, r, b, e)                                                  \
+    [FAMILY_##id] = {.model_type = type,                                                           \
+                     .norm = NORM_##n,                                                             \
+                     .position = POSITION_##p,                                                     \
+                     .attention = ATTENTION_##a,                                                   \
+                     .mlp = MLP_##m,                                                               \
+                     .residual = RESIDUAL_##r,                                                     \
+                     .bias = BIAS_##b,                                                             \
+                     .embedding = EMBEDDING_##e,                                                   \
+                     .names = {MODEL_NAMES_##id(FAMILY_NAME)}},
+    MODEL_FAMILY_ROWS(FAMILY_ROW)
+#undef FAMILY_ROW
+};
+#undef FAMILY_NAME
+
+const struct family *family_find(struct text model_type)
+{
+    for (unsigned i = 0; i < FAMILY_COUNT; i++) {
+        if (text_is(model_type, families[i].model_type))
+            return &families[i];
+    }
+    return NULL;
+}
+
+const char *family_list(void)
+{
+#define FAMILY_TYPE(id, type, n, p, a, m, r, b, e) ", " type
+    static const char list[] = "" MODEL_FAMILY_ROWS(FAMILY_TYPE);
+#undef FAMILY_TYPE
+    return list + 2;
+}
+
+bool family_role_in_layer(enum model_role role)
+{
+    ASSERT((unsigned)role < MODEL_ROLE_COUNT);
+    return roles[role].in_layer;
+}
+
+enum model_kind family_role_kind(enum model_role role)
+{
+    ASSERT((unsigned)role < MODEL_ROLE_COUNT);
+    return roles[role].kind;
+}

@@ -1,0 +1,96 @@
+/* model.h - the parameters of one transformer: which there are, of what shape, and where they lie.
+ *
+ * Owns: the mapping of the weight files (or the memory of weights made from a random start) and the
+ * list of parameters in model order: embedding, the layers one after another, final norm, head.
+ * Weights stay in the type of the file; products read them through the tile decoder.
+ *
+ * Refuses to know: activations, training, adapters. A model does not change after it is open, so
+ * any number of threads and calls may share one.
+ */
+#ifndef WORKER_ENGINE_NN_MODEL_H
+#define WORKER_ENGINE_NN_MODEL_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/base/span.h"
+#include "worker/engine/nn/family.h"
+#include "worker/engine/tensor/dtype.h"
+
+struct hf_config;
+struct model;
+
+/* Sizes under the letters of kernel.h. */
+struct model_shape {
+    size_t layers;
+    size_t width;      /* C */
+    size_t heads;      /* H */
+    size_t kv_heads;   /* G, divides H */
+    size_t head_width; /* D, even */
+    size_t mlp_width;  /* F */
+    size_t vocabulary; /* V */
+    size_t positions;  /* longest sequence that config.json promises */
+    size_t window;     /* a query sees this many keys, itself included; 0: all before it */
+    float norm_epsilon;
+    bool tied; /* the head is the embedding */
+};
+
+/* One parameter, row-major. */
+struct model_param {
+    const char *name; /* as in the files of the family */
+    enum model_role role;
+    uint32_t layer;       /* 0 for parameters outside layers */
+    size_t rows, columns; /* a vector has columns 1 */
+    enum dtype dtype;
+    const void *data; /* rows * columns elements */
+};
+
+enum { MODEL_NO_PARAM = -1 };
+
+/* Opens a Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
+ * every parameter is there with the shape the config asks for. A tied model may store its one
+ * matrix as the embedding or as the head. Caller owns *out, release with model_destroy.
+ * ERR_NOT_FOUND: a file or tensor is missing; ERR_SHAPE; ERR_UNSUPPORTED: family, type or option
+ * without a row; ERR_FORMAT: a damaged file. `et` names file, tensor, what was expected and found.
+ */
+MUST_CHECK enum err model_open(const char *folder, struct model **out, struct err_text *et);
+
+/* As model_open for a config file and a weights file (single, or an index of shards) anywhere. */
+MUST_CHECK enum err model_open_files(const char *config_path, const char *weights_path,
+                                     struct model **out, struct err_text *et);
+
+/* A model from a random start: matrices normal(0, initializer_range), gains 1, all f32, a function
+ * of (seed, name of the parameter, position) alone. Caller owns *out. */
+MUST_CHECK enum err model_create_random(const struct hf_config *config, uint64_t seed,
+                                        struct model **out, struct err_text *et);
+
+/* As above, with matrices in `dtype` (for benches of other weight types). */
+MUST_CHECK enum err model_create_random_as(const struct hf_config *config, uint64_t seed,
+                                           enum dtype dtype, struct model **out,
+                                           struct err_text *et);
+
+void model_destroy(struct model **model);
+
+/* All borrowed until model_destroy. */
+const struct model_shape *model_shape(const struct model *model);
+const struct family *model_family(const struct model *model);
+const struct hf_config *model_config(const struct model *model);
+
+/* Parameters in model order. A tied model has no HEAD. */
+size_t model_param_count(const struct model *model);
+const struct model_param *model_param(const struct model *model, size_t index);
+
+/* Index of the parameter of a role (`layer` is ignored outside layers), MODEL_NO_PARAM when the
+ * model has none. The head of a tied model is its embedding. */
+ptrdiff_t model_param_index(const struct model *model, enum model_role role, size_t layer);
+
+/* Elements of all parameters; bytes they take in the files' types. */
+size_t model_element_count(const struct model *model);
+size_t model_size_bytes(const struct model *model);
+
+/* Angular frequency of each rotated pair, D/2 of them in f64, scaling of config.json applied. */
+const double *model_rope_frequency(const struct model *model);
+
+#endif

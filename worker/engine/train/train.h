@@ -1,0 +1,86 @@
+/* train.h - loss and gradient of rows: what a worker computes of a round.
+ *
+ * The leaf of every sum is one row. For each row a call yields the summed loss of its supervised
+ * tokens, their number, and the gradient of that sum over the layout's vector. These are the same
+ * bits however many rows run at once, on however many threads, with or without checkpointing;
+ * folding leaves into a round's sum is the caller's (common/numeric/fold.h).
+ *
+ * Refuses to know: the optimizer, the schedule, other workers, where rows come from.
+ */
+#ifndef WORKER_ENGINE_TRAIN_TRAIN_H
+#define WORKER_ENGINE_TRAIN_TRAIN_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "worker/engine/nn/model.h"
+#include "worker/engine/train/train_layout.h"
+
+struct kernel;
+struct train;
+
+/* One packed sequence. The prediction of token i from the tokens before it in its segment counts
+ * when loss[i] is not 0; the first token of a segment is never predicted. All borrowed for the
+ * call. */
+struct train_row {
+    uint64_t index; /* of the row in the round: keys dropout and names the row in messages */
+    const uint32_t *tokens;
+    const uint8_t *loss;
+    size_t token_count;
+    const uint32_t *segment_starts; /* ascending, the first is 0; positions restart at each */
+    size_t segment_count;
+};
+
+struct train_result {
+    double loss_sum; /* natural log, summed in token order */
+    double weight;   /* supervised tokens */
+};
+
+struct train_options {
+    size_t rows_at_once; /* at most this many rows run together; 0 is 1. Never changes a bit */
+    bool
+        checkpointing; /* keep one activation a layer and recompute the rest. Never changes a bit */
+};
+
+/* Takes the gradient of one row, rows in ascending order. `gradient` has the layout's elements and
+ * is valid during the call. An error stops train_rows, which returns it. */
+typedef enum err (*train_leaf_f)(void *context, size_t row, const struct train_result *result,
+                                 const float *gradient);
+
+/* Model, kernel and layout are borrowed and must outlive *out. `layout` NULL: the model alone, for
+ * train_evaluate. Caller owns *out. One call at a time on one struct train. */
+MUST_CHECK enum err train_create(const struct model *model, struct kernel *kernel,
+                                 const struct train_layout *layout,
+                                 const struct train_options *options, struct train **out);
+void train_destroy(struct train **train);
+
+/* Forward and backward of `count` rows under the trainables `values`. Dropout is a function of
+ * (seed, round, module, row index, position). Fills results[0..count) and hands each row's gradient
+ * to `leaf`. ERR_NOT_FINITE: `et` names module, layer and row; ERR_DATA: a token outside the
+ * vocabulary or segments out of order; ERR_LIMIT: a segment longer than the model's positions;
+ * ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err train_rows(struct train *train, const float *values, uint64_t seed,
+                               uint64_t round, const struct train_row *rows, size_t count,
+                               struct train_result *results, train_leaf_f leaf, void *context,
+                               struct err_text *et);
+
+/* Forward alone, without dropout. `values` NULL runs the untouched model whatever the layout. */
+MUST_CHECK enum err train_evaluate(struct train *train, const float *values,
+                                   const struct train_row *rows, size_t count,
+                                   struct train_result *results, struct err_text *et);
+
+/* Logits of every token of one row, (token_count, V) f32, for comparison with other systems. */
+MUST_CHECK enum err train_logits(struct train *train, const float *values,
+                                 const struct train_row *row, float *logits, struct err_text *et);
+
+/* Most bytes of activations, workspace and row gradients held at once by this object so far. */
+size_t train_peak_bytes(const struct train *train);
+
+/* What train_rows will hold for `rows_at_once` rows of `token_count` tokens each. The model's own
+ * weights and the vector of trainables are not counted. `layout` NULL: train_evaluate. */
+size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,
+                             const struct train_options *options, size_t token_count);
+
+#endif

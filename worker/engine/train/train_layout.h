@@ -1,0 +1,70 @@
+/* train_layout.h - the flat vector of everything that trains: names, shapes, offsets, first values.
+ *
+ * Entries are sorted by name in byte order, without gaps: the vector is the data section of the
+ * safetensors file that holds it. Names are those of PEFT for adapters
+ * (base_model.model.<module>.lora_A.weight) and of the model's files for full training.
+ *
+ * Refuses to know: optimizers, rounds, files.
+ */
+#ifndef WORKER_ENGINE_TRAIN_TRAIN_LAYOUT_H
+#define WORKER_ENGINE_TRAIN_TRAIN_LAYOUT_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "worker/engine/nn/binding.h"
+#include "worker/engine/nn/model.h"
+
+enum train_method { TRAIN_METHOD_LORA, TRAIN_METHOD_FULL };
+
+struct train_config {
+    enum train_method method;
+    /* The rest is read for LoRA alone. */
+    size_t rank;
+    double alpha;
+    double dropout;             /* [0, 1) */
+    bool rank_stabilized;       /* scale = alpha / sqrt(rank) instead of alpha / rank */
+    const char *const *targets; /* modules by name or by suffix after a dot ("q_proj",
+                                   "layers.3.mlp.up_proj"); "all-linear": every one but the head */
+    size_t target_count;
+};
+
+struct train_entry {
+    const char *name;
+    size_t dimensions; /* 1 or 2 */
+    size_t shape[2];
+    size_t offset; /* f32 elements from the start of the vector */
+    size_t count;  /* elements */
+};
+
+struct train_layout;
+
+/* Resolves the targets against the modules of the model. Caller owns *out; the model is borrowed
+ * and must outlive it. ERR_RECIPE: a target matches no module, rank 0 or above a module's width,
+ * dropout outside [0, 1); `et` names the target and the modules there are. */
+MUST_CHECK enum err train_layout_create(const struct model *model,
+                                        const struct train_config *config,
+                                        struct train_layout **out, struct err_text *et);
+void train_layout_destroy(struct train_layout **layout);
+
+/* Elements of the vector; entries in its order. Borrowed until destroy. */
+size_t train_layout_count(const struct train_layout *layout);
+size_t train_layout_entry_count(const struct train_layout *layout);
+const struct train_entry *train_layout_entry(const struct train_layout *layout, size_t index);
+
+/* What the engine's calls take. Borrowed until destroy. */
+const struct binding *train_layout_binding(const struct train_layout *layout);
+
+/* The distinct last parts of the adapted modules' names, sorted ("down_proj", "q_proj"): what
+ * adapter_config.json lists as target_modules. Zero for full training. */
+size_t train_layout_target_count(const struct train_layout *layout);
+const char *train_layout_target(const struct train_layout *layout, size_t index);
+
+/* First values: A uniform(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt(5)), B zero; full
+ * training starts from the model's weights. A function of (seed, name, position) alone.
+ * `values` holds train_layout_count elements. */
+void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values);
+
+#endif
