@@ -12,10 +12,9 @@ struct error_row {
     int exit_code;
 };
 
-static const struct error_row rows[ERR_COUNT] = {
-    [ERR_OK] = {"OK", "no error", ERR_PERMANENT, 0},
+static const struct error_row rows[ERR_COUNT] = {[ERR_OK] = {"OK", "no error", ERR_PERMANENT, 0},
 #define ERR_ROW(n, r, e, t) [ERR_##n] = {#n, t, ERR_##r, e},
-    ERROR_ROWS(ERR_ROW)
+                                                 ERROR_ROWS(ERR_ROW)
 #undef ERR_ROW
 };
 

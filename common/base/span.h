@@ -19,8 +19,8 @@ struct text {
     size_t size;
 };
 
-#define TEXT(literal)     ((struct text){"" literal, sizeof(literal) - 1})
-#define TEXT_ARGS(t)      (int)(t).size, (t).data /* for "%.*s" */
+#define TEXT(literal) ((struct text){"" literal, sizeof(literal) - 1})
+#define TEXT_ARGS(t)  (int)(t).size, (t).data /* for "%.*s" */
 
 static inline struct text text_of(const char *terminated)
 {

@@ -1,7 +1,7 @@
 /* arena.h - memory of one message, one parse, one step: many allocations, one release.
  *
- * Blocks grow geometrically and never move, so pointers stay valid until reset or fini. An arena has
- * a ceiling, so that hostile input cannot ask for more than its caller allows.
+ * Blocks grow geometrically and never move, so pointers stay valid until reset or fini. An arena
+ * has a ceiling, so that hostile input cannot ask for more than its caller allows.
  */
 #ifndef COMMON_MEM_ARENA_H
 #define COMMON_MEM_ARENA_H

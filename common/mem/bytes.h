@@ -1,7 +1,7 @@
 /* bytes.h - a growing byte buffer with a ceiling and a sticky error.
  *
- * Writers append without checking each step and ask once at the end (bytes_status), so encoders stay
- * readable. After the first failure nothing more is appended.
+ * Writers append without checking each step and ask once at the end (bytes_status), so encoders
+ * stay readable. After the first failure nothing more is appended.
  */
 #ifndef COMMON_MEM_BYTES_H
 #define COMMON_MEM_BYTES_H

@@ -15,7 +15,8 @@
  * A zero product yields a valid pointer. Caller owns; release with mem_free. */
 void *mem_alloc(size_t count, size_t size);
 
-/* As realloc for `count * size` bytes; new bytes are not zeroed. NULL on failure, `old` stays valid. */
+/* As realloc for `count * size` bytes; new bytes are not zeroed. NULL on failure, `old` stays
+ * valid. */
 void *mem_resize(void *old, size_t count, size_t size);
 
 /* `size` zeroed bytes aligned to 64. Release with mem_free. */
@@ -28,7 +29,8 @@ char *mem_copy_text(struct text text);
 void mem_free(void *pointer);
 
 /* Makes the allocation number `n` from now (1 is the next) and all later ones of this thread fail;
- * 0 turns faults off. Returns the number of allocations asked for since the last call. For tests. */
+ * 0 turns faults off. Returns the number of allocations asked for since the last call. For tests.
+ */
 size_t mem_fault_after(size_t n);
 
 #endif
