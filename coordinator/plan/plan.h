@@ -1,0 +1,47 @@
+/* plan.h - from a resolved recipe and its frozen inputs to a graph of stages. Pure.
+ *
+ * Refuses to know: workers, time, files. The number of shards follows from the sizes of the inputs,
+ * never from the fleet.
+ *
+ *   prepare (one task a shard) ─▶ pack ─▶ train ─▶ evaluate ─▶ export
+ *                                 init ─▶ ┘
+ *
+ * Which of them exist follows from the keys present: without training there is no init and no
+ * train; without held-out data no evaluate; without training nothing to export.
+ */
+#ifndef COORDINATOR_PLAN_PLAN_H
+#define COORDINATOR_PLAN_PLAN_H
+
+#include "common/base/error.h"
+#include "common/mem/arena.h"
+#include "common/message/message.h"
+
+/* Stages of the job whose canonical recipe is `recipe`. Roles of inputs are the first component of
+ * their name: model/..., data/<n>/..., test/<n>/..., adapter/.... Everything returned lives in
+ * `arena`. ERR_RECIPE, ERR_DATA with text: an input the recipe needs is missing or has no bytes. */
+MUST_CHECK enum err plan_stages(struct span recipe, const struct artifact_ref *inputs,
+                                uint32_t input_count, struct arena *arena,
+                                struct stage_plan **stages, uint32_t *stage_count,
+                                struct err_text *et);
+
+/* What the scheduler needs to drive the rounds of a job, once its rows are counted. */
+struct plan_rounds {
+    uint64_t round_rows;    /* micro_batch_size x gradient_accumulation_steps */
+    uint64_t step_count;    /* optimizer steps of the whole run */
+    uint64_t eval_steps;    /* evaluate held-out rows after so many steps, 0 never */
+    bool eval_on_start;     /* also before the first step */
+    uint64_t save_steps;    /* checkpoint after so many steps; the last step always is one */
+    uint64_t logging_steps; /* keep a log point after so many steps */
+    uint64_t seed;
+    char profile[32]; /* "f32/1" */
+};
+
+/* `train_rows`: rows that pack counted. ERR_DATA with text when there is nothing to train on. */
+MUST_CHECK enum err plan_rounds(struct span recipe, uint64_t train_rows, struct plan_rounds *out,
+                                struct err_text *et);
+
+/* Rows a range of a round may hold when `slots` workers wait: a power of two, so that every range
+ * is a subtree of the fold. Only speed depends on it, never a bit. */
+uint64_t plan_range_rows(uint64_t round_rows, uint64_t slots);
+
+#endif

@@ -1,0 +1,186 @@
+/* sched.h - the core: who works on what, decided one event at a time.
+ *
+ * Owns: jobs, stages, tasks, leases and fences, rounds, retries, priorities, workers as it heard of
+ * them. Refuses to know: sockets, the store, the clock, threads, files, randomness.
+ *
+ * The contract of sched_step
+ *  1. One event in; `event->now` is the only clock it ever sees.
+ *  2. Same state and same event give the same effects, byte for byte.
+ *  3. `effects->records` are committed before any of `effects->sends` leaves or any of
+ *     `effects->works` starts. If the commit fails, the process stops and replays.
+ *  4. A record is a decision. sched_replay applies records with the functions that sched_step uses,
+ * so a replayed scheduler knows all jobs, stages, done tasks and checkpoints of the one that died.
+ *     Leases, workers and rounds in flight are not records: workers offer their attempts again,
+ * rounds start again from the last checkpoint and give the same bits.
+ *  5. Late, doubled and fenced results are answered and otherwise ignored: a task's result counts
+ * once.
+ *  6. Effects live in memory of the scheduler until the next step.
+ *
+ * A ROUNDS stage is a loop of its own: open the state (work OPEN), then for every round grant
+ * ranges of rows, collect their results, fold them (work FOLD), and after every save_steps rounds
+ * and the last one make a checkpoint (work CHECKPOINT), whose record is what survives. Evaluations
+ * between rounds are rounds without a gradient.
+ */
+#ifndef COORDINATOR_SCHED_SCHED_H
+#define COORDINATOR_SCHED_SCHED_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/error.h"
+#include "common/base/ids.h"
+#include "common/message/message.h"
+#include "common/message/state.h"
+
+struct sched;
+
+/* A connection, named by the loop; never reused while the process lives. */
+struct peer_id {
+    uint64_t v;
+};
+
+/* The outcome of a work, reported by the loop. `error` 0 means success. */
+struct sched_work_done {
+    uint64_t job;
+    uint32_t stage;
+    uint64_t step; /* steps done: OPEN, FOLD, CHECKPOINT */
+    enum err error;
+    struct text detail;
+    struct artifact_ref
+        weights;             /* OPEN, training FOLD: what workers compute with next (ephemeral) */
+    struct artifact_ref log; /* LOG: the log artifact */
+    double loss_sum, weight; /* FOLD: of the whole round */
+    double grad_norm, learning_rate;  /* training FOLD */
+    struct checkpoint_row checkpoint; /* CHECKPOINT: digest, ledger, size; the rest is sched's */
+};
+
+enum sched_event_kind {
+    SCHED_STARTED,   /* once, after replay */
+    SCHED_HELLO,     /* a worker's msg_hello, also a repeated one after a reconnect */
+    SCHED_GONE,      /* the peer's connection ended */
+    SCHED_HEARTBEAT, /* worker messages */
+    SCHED_ACCEPT,
+    SCHED_RESULT,
+    SCHED_LEAVE,
+    SCHED_SUBMIT,  /* a planned job: the record is complete but for nothing */
+    SCHED_CONTROL, /* cancel, pause, resume, retry */
+    SCHED_DRAIN,   /* of a worker or all */
+    SCHED_OPENED,  /* work outcomes */
+    SCHED_FOLDED,
+    SCHED_CHECKPOINTED,
+    SCHED_LOGGED,
+    SCHED_DISK, /* free space fell under, or rose over, the floor */
+    SCHED_TICK  /* wake_at came */
+};
+
+struct sched_event {
+    enum sched_event_kind kind;
+    struct instant now;
+    uint64_t unix_ms; /* for people; no decision depends on it */
+    struct peer_id peer;
+    union {
+        const struct msg_hello *hello;
+        const struct msg_heartbeat *heartbeat;
+        const struct msg_lease_accept *accept;
+        const struct msg_lease_result *result;
+        const struct msg_leave *leave;
+        struct {
+            uint64_t ticket;
+            const struct rec_job_submitted *record;
+        } submit;
+        const struct msg_job_control *control;
+        const struct msg_worker_drain *drain;
+        struct sched_work_done done;
+        bool disk_low;
+    };
+};
+
+/* A range of rows of a finished round. */
+struct sched_part {
+    uint64_t first, end;
+    struct text worker;
+    struct digest gradient; /* zero for an evaluation */
+    double loss_sum, weight;
+};
+
+enum sched_work_kind {
+    SCHED_WORK_OPEN,       /* load the state (init or checkpoint), publish its weights */
+    SCHED_WORK_FOLD,       /* fold the parts; for training: clip, step, publish the new weights */
+    SCHED_WORK_CHECKPOINT, /* write state and ledger durably */
+    SCHED_WORK_LOG,        /* write the log points of the run as an artifact */
+    SCHED_WORK_CLOSE       /* forget the state: the stage ended or the job stopped */
+};
+
+struct sched_work {
+    enum sched_work_kind kind;
+    uint64_t job;
+    uint32_t stage;
+    uint64_t step;             /* steps done before this work */
+    bool evaluates;            /* FOLD: sums only, no gradient, no optimizer step */
+    uint64_t round_rows;       /* FOLD: leaves of the tree */
+    uint64_t step_count;       /* OPEN: steps of the whole run, for the schedule */
+    struct artifact_ref state; /* OPEN: the init task's state, or the checkpoint to resume from */
+    struct span recipe;        /* OPEN: canonical recipe */
+    const struct sched_part *parts; /* FOLD: in row order, covering [0, round_rows) */
+    uint32_t part_count;
+    const struct log_point *points; /* LOG */
+    uint32_t point_count;
+};
+
+struct sched_send {
+    struct peer_id peer;
+    uint32_t number; /* enum message_number */
+    union message_any message;
+};
+
+struct sched_record {
+    uint32_t number; /* enum record_number */
+    uint64_t unix_ms;
+    union message_record record;
+};
+
+struct sched_effects {
+    const struct sched_record *records;
+    size_t record_count;
+    const struct sched_send *sends;
+    size_t send_count;
+    const struct sched_work *works;
+    size_t work_count;
+    struct instant wake_at; /* replaces any earlier one */
+};
+
+/* `incarnation`: from the coordinator_started record just made; upper half of every fence. */
+MUST_CHECK enum err sched_create(uint32_t incarnation, struct sched **out);
+void sched_destroy(struct sched **s);
+
+/* Applies one durable record, oldest first, before the first event. ERR_STORE when it contradicts
+ * the ones before. `record` is copied. */
+MUST_CHECK enum err sched_replay(struct sched *s, const struct sched_record *record);
+
+/* ERR_OUT_OF_MEMORY leaves the scheduler as it was; anything else about the event is answered
+ * through effects and is not an error here. */
+MUST_CHECK enum err sched_step(struct sched *s, const struct sched_event *event,
+                               struct sched_effects *effects);
+
+/* Views for admin/, borrowed until the next step. Rows are filled for `now`. */
+size_t sched_job_count(const struct sched *s);
+/* By submission, 0 is the oldest. */
+void sched_job_row(const struct sched *s, size_t index, struct job_row *row);
+/* Index of the one job that `prefix` names (hex id prefix, name of the newest so named, `last`).
+ * ERR_NOT_FOUND, ERR_AMBIGUOUS. */
+MUST_CHECK enum err sched_job_find(const struct sched *s, struct text prefix, size_t *index);
+const struct rec_job_submitted *sched_job_submitted(const struct sched *s, size_t index);
+size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
+                        struct stage_row *rows, size_t capacity);
+const struct log_point *sched_job_points(const struct sched *s, size_t index, size_t *count);
+const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
+                                                   size_t *count);
+/* Files of the output folder: the result of the export stage, empty until it is done. */
+const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
+size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,
+                         size_t capacity);
+/* Digests that records of unfinished and kept jobs reach: the roots of garbage collection. */
+void sched_each_root(const struct sched *s, void (*visit)(void *context, struct digest digest),
+                     void *context);
+
+#endif
