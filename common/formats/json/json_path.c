@@ -74,6 +74,7 @@ static void print_text_found(struct json_value value, char *out, size_t out_byte
 void json_path_print_found(struct json_value value, char *out, size_t out_bytes)
 {
     enum json_read_type type = json_read_type(value);
+    bool boolean;
     int64_t integer;
     double real;
     if (type == JSON_READ_TEXT)
@@ -83,6 +84,8 @@ void json_path_print_found(struct json_value value, char *out, size_t out_bytes)
         (void)snprintf(out, out_bytes, "%" PRId64, integer);
     else if (type == JSON_READ_REAL && json_read_as_f64(value, &real, NULL) == ERR_OK)
         (void)snprintf(out, out_bytes, "%g", real);
+    else if (type == JSON_READ_BOOL && json_read_as_bool(value, &boolean, NULL) == ERR_OK)
+        (void)snprintf(out, out_bytes, "%s", boolean ? "true" : "false");
     else
         (void)snprintf(out, out_bytes, "%s", json_read_type_name(type));
 }

@@ -37,13 +37,15 @@ enum { JSON_WRITE_DEPTH_MAX = 32 };
 struct json_write_frame {
     size_t start;         /* in `out`: after the bracket */
     size_t members_start; /* in `members` */
+    size_t keys_start;    /* in `keys` */
     size_t count;
     bool is_object;
 };
 
 struct json_write {
     struct bytes out;     /* owned */
-    struct bytes members; /* owned: struct json_write_member of the open objects */
+    struct bytes keys;    /* owned: keys of the open objects, unescaped */
+    struct bytes members; /* owned: a row for each member of the open objects */
     struct bytes sorted;  /* owned: scratch of the sort */
     struct json_write_frame frames[JSON_WRITE_DEPTH_MAX];
     size_t depth;

@@ -152,6 +152,8 @@ static enum err read_tensor(struct json_value entry, struct header *h, struct ar
 
 static enum err read_notes(struct json_value object, struct header *h, struct safetensors *st)
 {
+    if (json_read_type(object) == JSON_READ_NULL)
+        return ERR_OK; /* as MLX writes it */
     if (json_read_type(object) != JSON_READ_OBJECT)
         return json_read_wrong(object, "an object of texts", h->et);
     st->notes = arena_alloc(&st->arena, json_read_count(object), sizeof *st->notes);
