@@ -100,23 +100,4 @@ MUST_CHECK enum err hf_config_parse(struct hf_config *config, struct span conten
  * a model made from a random start, or when weights are written anew. */
 MUST_CHECK enum err hf_config_print(const struct hf_config *config, struct bytes *out);
 
-/* generation_config.json: the tokens that start and end a text, sampling defaults. */
-struct hf_generation {
-    int32_t bos_token_id; /* HF_CONFIG_NO_TOKEN when absent */
-    int32_t pad_token_id;
-    struct hf_config_tokens eos;
-    bool do_sample;            /* false when absent */
-    double temperature;        /* 1 when absent */
-    double top_p;              /* 1 when absent */
-    double repetition_penalty; /* 1 when absent */
-    uint32_t top_k;            /* 0: no limit */
-    uint32_t max_new_tokens;   /* 0: absent */
-};
-
-MUST_CHECK enum err hf_config_generation_open(struct hf_generation *generation, const char *path,
-                                              struct err_text *et);
-MUST_CHECK enum err hf_config_generation_parse(struct hf_generation *generation,
-                                               struct span content, const char *name,
-                                               struct err_text *et);
-
 #endif

@@ -307,3 +307,15 @@ enum err json_write_finish(struct json_write *w, struct span *out)
     *out = bytes_span(&w->out);
     return ERR_OK;
 }
+
+enum err json_write_close(struct json_write *w, struct bytes *out)
+{
+    struct span text;
+    enum err err = json_write_finish(w, &text);
+    if (err == ERR_OK) {
+        bytes_append(out, text.data, text.size);
+        err = bytes_status(out);
+    }
+    json_write_fini(w);
+    return err;
+}

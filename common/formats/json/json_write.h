@@ -73,6 +73,9 @@ void json_write_text(struct json_write *w, const char *key, struct text value);
  * key given twice, ERR_NOT_FINITE, ERR_LIMIT, ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err json_write_finish(struct json_write *w, struct span *out);
 
+/* Appends the finished text to `out` and ends the writer, also on failure; errors as above. */
+MUST_CHECK enum err json_write_close(struct json_write *w, struct bytes *out);
+
 /* Appends `text` in quotes, escaped as JSON. ERR_FORMAT when it is not UTF-8: nothing appended. */
 MUST_CHECK enum err json_write_quoted(struct bytes *out, struct text text);
 
