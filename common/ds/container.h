@@ -9,6 +9,6 @@
 #include <stddef.h>
 
 /* The `type` whose `member` is `*node`. */
-#define CONTAINER_OF(node, type, member) ((type *)(void *)((char *)(node) - offsetof(type, member)))
+#define CONTAINER_OF(node, type, member) ((type *)(void *)((char *)(node)-offsetof(type, member)))
 
 #endif
