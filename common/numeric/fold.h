@@ -64,6 +64,19 @@ const struct fold_entry *fold_at(const struct fold *fold, size_t index);
 /* The root's entry, NULL while leaves are missing. Borrowed until the next call. */
 const struct fold_entry *fold_root(const struct fold *fold);
 
+/* The same tree over f64 numbers alone, one leaf after the other, the number of leaves open. */
+struct fold_sum {
+    uint64_t count;
+    double
+        level[FOLD_DEPTH_MAX]; /* level[k]: a full node of 2^k leaves where bit k of count is set */
+};
+
+void fold_sum_init(struct fold_sum *sum);
+void fold_sum_push(struct fold_sum *sum, double leaf);
+
+/* The root's value; +0 without leaves. */
+double fold_sum_finish(const struct fold_sum *sum);
+
 /* left[i] += right[i]: the one operation of the tree. */
 void fold_add(size_t count, float *left, const float *right);
 

@@ -1,0 +1,191 @@
+/* f32x16.h - sixteen f32 lanes, as the instruction set of the including file offers them.
+ *
+ * The one vocabulary in which row kernels are written: rows_body.h is compiled once an instruction
+ * set and every operation below is a correctly rounded IEEE operation a lane, so the bits cannot
+ * differ. Included by kernel bodies only.
+ */
+#ifndef WORKER_ENGINE_KERNEL_F32X16_H
+#define WORKER_ENGINE_KERNEL_F32X16_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__AVX512F__) || defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
+enum { LANES = 16 };
+
+typedef float f32x16 __attribute__((vector_size(64)));
+typedef uint32_t u32x16 __attribute__((vector_size(64)));
+
+#define F32X16_INLINE static inline __attribute__((always_inline, unused))
+
+F32X16_INLINE f32x16 f32x16_all(float value)
+{
+    return (f32x16){value, value, value, value, value, value, value, value,
+                    value, value, value, value, value, value, value, value};
+}
+
+F32X16_INLINE u32x16 u32x16_all(uint32_t value)
+{
+    return (u32x16){value, value, value, value, value, value, value, value,
+                    value, value, value, value, value, value, value, value};
+}
+
+F32X16_INLINE f32x16 f32x16_load(const float *from)
+{
+    f32x16 v;
+    memcpy(&v, from, sizeof(v));
+    return v;
+}
+
+F32X16_INLINE void f32x16_store(float *to, f32x16 v)
+{
+    memcpy(to, &v, sizeof(v));
+}
+
+/* The first `count` (< 16) lanes; the others are +0, or stay unwritten. */
+F32X16_INLINE f32x16 f32x16_load_part(const float *from, size_t count)
+{
+#if defined(__AVX512F__)
+    return (f32x16)_mm512_maskz_loadu_ps((__mmask16)((1u << count) - 1), from);
+#else
+    float part[LANES] = {0};
+    for (size_t i = 0; i < count; i++)
+        part[i] = from[i];
+    return f32x16_load(part);
+#endif
+}
+
+F32X16_INLINE void f32x16_store_part(float *to, size_t count, f32x16 v)
+{
+#if defined(__AVX512F__)
+    _mm512_mask_storeu_ps(to, (__mmask16)((1u << count) - 1), (__m512)v);
+#else
+    float part[LANES];
+    f32x16_store(part, v);
+    for (size_t i = 0; i < count; i++)
+        to[i] = part[i];
+#endif
+}
+
+/* a * b + c with one rounding. */
+F32X16_INLINE f32x16 f32x16_fma(f32x16 a, f32x16 b, f32x16 c)
+{
+#if defined(__AVX512F__)
+    return (f32x16)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined(__AVX2__) && defined(__FMA__)
+    union {
+        f32x16 whole;
+        __m256 half[2];
+    } x = {a}, y = {b}, z = {c};
+    z.half[0] = _mm256_fmadd_ps(x.half[0], y.half[0], z.half[0]);
+    z.half[1] = _mm256_fmadd_ps(x.half[1], y.half[1], z.half[1]);
+    return z.whole;
+#else
+    f32x16 out;
+    for (int i = 0; i < LANES; i++)
+        out[i] = __builtin_fmaf(a[i], b[i], c[i]);
+    return out;
+#endif
+}
+
+F32X16_INLINE u32x16 f32x16_bits(f32x16 v)
+{
+    return (u32x16)v;
+}
+
+F32X16_INLINE f32x16 f32x16_of_bits(u32x16 v)
+{
+    return (f32x16)v;
+}
+
+/* yes where mask is all ones, no where it is zero. */
+F32X16_INLINE f32x16 f32x16_select(u32x16 mask, f32x16 yes, f32x16 no)
+{
+    return (f32x16)((mask & (u32x16)yes) | (~mask & (u32x16)no));
+}
+
+F32X16_INLINE u32x16 f32x16_less(f32x16 a, f32x16 b)
+{
+    return (u32x16)(a < b);
+}
+
+/* The lanes meet in pairs (l, l + 8), (l, l + 4), (l, l + 2), (l, l + 1). */
+F32X16_INLINE float f32x16_sum(f32x16 v)
+{
+    float lane[LANES];
+    f32x16_store(lane, v);
+    for (int half = LANES / 2; half > 0; half /= 2)
+        for (int i = 0; i < half; i++)
+            lane[i] += lane[i + half];
+    return lane[0];
+}
+
+/* Exact values of 16 bf16 or f16 elements. */
+F32X16_INLINE f32x16 f32x16_from_bf16(const void *from)
+{
+    uint16_t half[LANES];
+    memcpy(half, from, sizeof(half));
+#if defined(__AVX512F__)
+    __m256i narrow;
+    memcpy(&narrow, half, sizeof(narrow));
+    return (f32x16)_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+#else
+    u32x16 wide;
+    for (int i = 0; i < LANES; i++)
+        wide[i] = (uint32_t)half[i] << 16;
+    return (f32x16)wide;
+#endif
+}
+
+F32X16_INLINE f32x16 f32x16_from_f16(const void *from)
+{
+#if defined(__AVX512F__)
+    __m256i narrow;
+    memcpy(&narrow, from, sizeof(narrow));
+    return (f32x16)_mm512_cvtph_ps(narrow);
+#else
+    /* The 15 lower bits moved to the top of an f32 mantissa read as value * 2^-112; the product is
+     * exact, also for subnormals. The largest exponent means infinity or NaN and is put back. */
+    uint16_t half[LANES];
+    memcpy(half, from, sizeof(half));
+    u32x16 wide;
+    for (int i = 0; i < LANES; i++)
+        wide[i] = half[i];
+    u32x16 magnitude = (wide & u32x16_all(0x7fff)) << 13;
+    u32x16 special = (u32x16)((wide & u32x16_all(0x7c00)) == u32x16_all(0x7c00));
+    u32x16 value = (u32x16)((f32x16)magnitude * f32x16_all(0x1p112f));
+    value |= special & (magnitude | u32x16_all(0x7f800000));
+    return (f32x16)(value | (wide & u32x16_all(0x8000)) << 16);
+#endif
+}
+
+/* e^x, the steps of scalar_exp_f32 (common/numeric/scalar.c): x = n ln 2 + r, Taylor series in r to
+ * the seventh power, scaled by 2^n in two factors so that subnormal results round once. */
+F32X16_INLINE f32x16 f32x16_exp(f32x16 x)
+{
+    const f32x16 magic = f32x16_all(0x1.8p23f);
+    x = f32x16_select(f32x16_less(f32x16_all(89.0f), x), f32x16_all(89.0f), x);
+    x = f32x16_select(f32x16_less(x, f32x16_all(-105.0f)), f32x16_all(-105.0f), x);
+    f32x16 shifted = f32x16_fma(x, f32x16_all(0x1.715476p+0f), magic);
+    f32x16 n = shifted - magic;
+    f32x16 r = f32x16_fma(n, f32x16_all(-0x1.62e43p-1f), x);
+    r = f32x16_fma(n, f32x16_all(0x1.05c61p-29f), r);
+    f32x16 q = f32x16_all(1.0f / 5040.0f);
+    q = f32x16_fma(q, r, f32x16_all(1.0f / 720.0f));
+    q = f32x16_fma(q, r, f32x16_all(1.0f / 120.0f));
+    q = f32x16_fma(q, r, f32x16_all(1.0f / 24.0f));
+    q = f32x16_fma(q, r, f32x16_all(1.0f / 6.0f));
+    q = f32x16_fma(q, r, f32x16_all(0.5f));
+    f32x16 p = f32x16_fma(q, r * r, r) + f32x16_all(1.0f);
+    u32x16 exponent = f32x16_bits(shifted) - f32x16_bits(magic) + u32x16_all(512);
+    u32x16 half = exponent >> 1;
+    u32x16 rest = exponent - half;
+    p = p * f32x16_of_bits((half - u32x16_all(256 - 127)) << 23);
+    return p * f32x16_of_bits((rest - u32x16_all(256 - 127)) << 23);
+}
+
+#endif

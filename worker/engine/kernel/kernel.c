@@ -1,0 +1,452 @@
+/* kernel.c - the cpu backend: chooses the tables of an instruction set and splits rows over the
+ * pool.
+ *
+ * A row kernel is a call record with the arguments and a part function that computes items
+ * [begin, end); split() cuts the items into grains that are worth a thread.
+ */
+#include "worker/engine/kernel/kernel.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "common/numeric/fold.h"
+#include "common/numeric/optimizer.h"
+#include "worker/engine/kernel/gemm.h"
+#include "worker/engine/kernel/gemm_blas.h"
+#include "worker/engine/kernel/pool.h"
+#include "worker/engine/kernel/rows.h"
+
+enum { GRAIN_FLOATS = 8192 }; /* least work, in elements, that is handed to a thread */
+
+struct kernel {
+    enum kernel_profile profile;
+    const struct isa *isa;
+    struct pool *pool;        /* owned */
+    struct gemm_space *space; /* owned */
+    float *blas_buffer;       /* owned; profile blas only */
+};
+
+static bool has_portable(void)
+{
+    return true;
+}
+
+#if defined(__x86_64__)
+static bool has_avx2(void)
+{
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+}
+
+static bool has_avx512(void)
+{
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq");
+}
+#endif
+
+static const struct isa {
+    enum kernel_isa isa;
+    const char *name_f32, *name_blas;
+    bool (*supported)(void);
+    const struct gemm_tile *tile;
+    const struct rows *rows;
+} isas[] = {
+    /* best first */
+#if defined(__x86_64__)
+    {KERNEL_ISA_AVX512, "f32/1 avx512", "blas avx512", has_avx512, &gemm_avx512, &rows_avx512},
+    {KERNEL_ISA_AVX2, "f32/1 avx2", "blas avx2", has_avx2, &gemm_avx2, &rows_avx2},
+#endif
+    {KERNEL_ISA_PORTABLE, "f32/1 portable", "blas portable", has_portable, &gemm_portable,
+     &rows_portable},
+};
+
+static const struct isa *find_isa(enum kernel_isa wanted)
+{
+    for (size_t i = 0; i < COUNT_OF(isas); i++)
+        if ((wanted == KERNEL_ISA_BEST || wanted == isas[i].isa) && isas[i].supported())
+            return &isas[i];
+    return NULL;
+}
+
+enum err kernel_create(enum kernel_profile profile, enum kernel_isa wanted, unsigned threads,
+                       struct kernel **out)
+{
+    const struct isa *isa = find_isa(wanted);
+    if (isa == NULL)
+        return ERR_UNSUPPORTED;
+    if (threads == 0 || threads > KERNEL_THREADS_MAX)
+        return ERR_LIMIT;
+    struct kernel *kernel = mem_alloc(1, sizeof(*kernel));
+    if (kernel == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = ERR_OK;
+    *kernel = (struct kernel){.profile = profile, .isa = isa};
+    TRY_OUT(pool_create(threads, &kernel->pool));
+    TRY_OUT(gemm_space_create(isa->tile, threads, &kernel->space));
+    if (profile == KERNEL_PROFILE_BLAS) {
+        kernel->blas_buffer = mem_alloc(GEMM_BLAS_FLOATS, sizeof(float));
+        if (kernel->blas_buffer == NULL)
+            TRY_OUT(ERR_OUT_OF_MEMORY);
+        gemm_blas_set_threads(threads);
+    }
+    *out = kernel;
+    kernel = NULL;
+out:
+    kernel_destroy(&kernel);
+    return err;
+}
+
+void kernel_destroy(struct kernel **kernel)
+{
+    struct kernel *k = *kernel;
+    if (k == NULL)
+        return;
+    pool_destroy(&k->pool);
+    gemm_space_destroy(&k->space);
+    mem_free(k->blas_buffer);
+    mem_free(k);
+    *kernel = NULL;
+}
+
+const char *kernel_name(const struct kernel *kernel)
+{
+    return kernel->profile == KERNEL_PROFILE_F32 ? kernel->isa->name_f32 : kernel->isa->name_blas;
+}
+
+unsigned kernel_threads(const struct kernel *kernel)
+{
+    return pool_threads(kernel->pool);
+}
+
+const struct lanes *kernel_lanes(const struct kernel *kernel)
+{
+    return &kernel->isa->rows->lanes;
+}
+
+void kernel_set_float_rules(void)
+{
+    pool_set_float_rules();
+}
+
+void kernel_parallel(struct kernel *kernel, size_t count, kernel_task_f task, void *context)
+{
+    pool_run(kernel->pool, count, task, context);
+}
+
+float *kernel_alloc(struct kernel *kernel, size_t count)
+{
+    (void)kernel;
+    return mem_alloc_aligned(count, sizeof(float));
+}
+
+void kernel_free(struct kernel *kernel, float *device)
+{
+    (void)kernel;
+    mem_free(device);
+}
+
+void kernel_zero(struct kernel *kernel, size_t count, float *device)
+{
+    (void)kernel;
+    memset(device, 0, count * sizeof(float));
+}
+
+void kernel_copy(struct kernel *kernel, size_t count, const float *from, float *to)
+{
+    (void)kernel;
+    if (count > 0)
+        memcpy(to, from, count * sizeof(float));
+}
+
+void kernel_write(struct kernel *kernel, size_t count, const float *host, float *device)
+{
+    kernel_copy(kernel, count, host, device);
+}
+
+void kernel_read(struct kernel *kernel, size_t count, const float *device, float *host)
+{
+    kernel_copy(kernel, count, device, host);
+}
+
+void kernel_gemm(struct kernel *kernel, const struct kernel_gemm *gemm)
+{
+    if (kernel->profile == KERNEL_PROFILE_BLAS)
+        gemm_blas_run(kernel->isa->rows, kernel->blas_buffer, gemm);
+    else
+        gemm_run(kernel->pool, kernel->space, gemm);
+}
+
+void kernel_gemm_on(struct kernel *kernel, unsigned thread, const struct kernel_gemm *gemm)
+{
+    gemm_run_on(kernel->space, thread, gemm);
+}
+
+/* ---- splitting ---- */
+
+/* The arguments of one row kernel; each uses what it needs. */
+struct call {
+    const struct rows *rows;
+    size_t T, C;
+    size_t grain; /* items a part */
+    size_t count; /* items in all */
+    void (*part)(const struct call *call, size_t begin, size_t end);
+    const float *a, *b, *c, *d;
+    float *x, *y;
+    float scalar;
+    bool accumulate;
+    const void *table;
+    enum dtype dtype;
+    const uint32_t *ids;
+    const struct kernel_dropout *dropout;
+    double *sums;
+    size_t *places;
+};
+
+static void part_task(void *context, size_t index, unsigned thread)
+{
+    const struct call *call = context;
+    (void)thread;
+    call->part(call, index * call->grain, MIN((index + 1) * call->grain, call->count));
+}
+
+/* `count` items of `size` elements each. */
+static void split(struct kernel *kernel, size_t count, size_t size, struct call *call,
+                  void (*part)(const struct call *call, size_t begin, size_t end))
+{
+    call->rows = kernel->isa->rows;
+    call->count = count;
+    call->part = part;
+    if (call->grain == 0)
+        call->grain = MAX(GRAIN_FLOATS / MAX(size, 1u), 1u);
+    pool_run(kernel->pool, (count + call->grain - 1) / call->grain, part_task, call);
+}
+
+/* ---- rows ---- */
+
+static void rms_norm_part(const struct call *c, size_t begin, size_t end)
+{
+    for (size_t t = begin; t < end; t++)
+        c->x[t] = c->rows->rms_norm(c->C, c->scalar, c->a + t * c->C, c->b, c->y + t * c->C);
+}
+
+void kernel_rms_norm(struct kernel *kernel, size_t T, size_t C, float eps, const float *x,
+                     const float *weight, float *y, float *inv_rms)
+{
+    struct call call = {.C = C, .scalar = eps, .a = x, .b = weight, .y = y, .x = inv_rms};
+    split(kernel, T, C, &call, rms_norm_part);
+}
+
+static void rms_norm_weight_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->rms_norm_weight(c->T, c->C, end - begin, c->a + begin, c->c, c->d + begin,
+                             c->x + begin);
+}
+
+static void rms_norm_backward_part(const struct call *c, size_t begin, size_t end)
+{
+    for (size_t t = begin; t < end; t++)
+        c->rows->rms_norm_backward(c->C, c->a + t * c->C, c->b, c->c[t], c->d + t * c->C,
+                                   c->accumulate, c->y + t * c->C);
+}
+
+void kernel_rms_norm_backward(struct kernel *kernel, size_t T, size_t C, const float *x,
+                              const float *weight, const float *inv_rms, const float *dy, float *dx,
+                              bool accumulate, float *dweight)
+{
+    struct call call = {.T = T, .C = C, .a = x, .b = weight, .c = inv_rms, .d = dy};
+    if (dweight != NULL) { /* before dx, which may take dy's place */
+        call.x = dweight;
+        call.grain = MAX((GRAIN_FLOATS / MAX(T, 1u) + 15) / 16 * 16, 16u);
+        split(kernel, C, T, &call, rms_norm_weight_part);
+    }
+    call.grain = 0;
+    call.y = dx;
+    call.accumulate = accumulate;
+    split(kernel, T, C, &call, rms_norm_backward_part);
+}
+
+static void silu_mul_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->silu_mul(end - begin, c->a + begin, c->b + begin, c->y + begin);
+}
+
+void kernel_silu_mul(struct kernel *kernel, size_t count, const float *gate, const float *up,
+                     float *y)
+{
+    struct call call = {.a = gate, .b = up, .y = y};
+    split(kernel, count, 1, &call, silu_mul_part);
+}
+
+static void silu_mul_backward_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->silu_mul_backward(end - begin, c->a + begin, c->b + begin, c->c + begin, c->x + begin,
+                               c->y + begin);
+}
+
+void kernel_silu_mul_backward(struct kernel *kernel, size_t count, const float *gate,
+                              const float *up, const float *dy, float *dgate, float *dup)
+{
+    struct call call = {.a = gate, .b = up, .c = dy, .x = dgate, .y = dup};
+    split(kernel, count, 1, &call, silu_mul_backward_part);
+}
+
+static void add_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->lanes.add(end - begin, c->a + begin, c->y + begin);
+}
+
+void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y)
+{
+    struct call call = {.a = x, .y = y};
+    split(kernel, count, 1, &call, add_part);
+}
+
+static void add_scaled_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->lanes.add_scaled(end - begin, c->scalar, c->a + begin, c->y + begin);
+}
+
+void kernel_add_scaled(struct kernel *kernel, size_t count, float scale, const float *x, float *y)
+{
+    struct call call = {.a = x, .y = y, .scalar = scale};
+    split(kernel, count, 1, &call, add_scaled_part);
+}
+
+static void scale_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->lanes.scale(end - begin, c->scalar, c->y + begin);
+}
+
+void kernel_scale(struct kernel *kernel, size_t count, float scale, float *y)
+{
+    struct call call = {.y = y, .scalar = scale};
+    split(kernel, count, 1, &call, scale_part);
+}
+
+static void gather_part(const struct call *c, size_t begin, size_t end)
+{
+    for (size_t t = begin; t < end; t++)
+        c->rows->decode(c->C, c->dtype,
+                        (const char *)c->table + c->ids[t] * c->C * dtype_size_bytes(c->dtype),
+                        c->y + t * c->C);
+}
+
+void kernel_gather(struct kernel *kernel, size_t T, size_t C, const uint32_t *ids,
+                   const void *table, enum dtype dtype, float *y)
+{
+    struct call call = {.C = C, .ids = ids, .table = table, .dtype = dtype, .y = y};
+    split(kernel, T, C, &call, gather_part);
+}
+
+/* Items are columns, so that each element's chain stays with one thread. */
+static void scatter_add_part(const struct call *c, size_t begin, size_t end)
+{
+    for (size_t t = 0; t < c->T; t++)
+        c->rows->lanes.add(end - begin, c->a + t * c->C + begin, c->y + c->ids[t] * c->C + begin);
+}
+
+void kernel_scatter_add(struct kernel *kernel, size_t T, size_t C, const uint32_t *ids,
+                        const float *dy, float *dtable)
+{
+    struct call call = {.T = T, .C = C, .ids = ids, .a = dy, .y = dtable};
+    call.grain = MAX((GRAIN_FLOATS / MAX(T, 1u) + 15) / 16 * 16, 64u);
+    split(kernel, C, T, &call, scatter_add_part);
+}
+
+static void dropout_part(const struct call *c, size_t begin, size_t end)
+{
+    uint32_t threshold = (uint32_t)((double)c->dropout->p * 0x1p32);
+    for (size_t t = begin; t < end; t++)
+        c->rows->dropout(c->C, c->dropout->key, c->dropout->places[t], threshold, c->scalar,
+                         c->a + t * c->C, c->accumulate, c->y + t * c->C);
+}
+
+void kernel_dropout(struct kernel *kernel, size_t T, size_t C, const struct kernel_dropout *dropout,
+                    const float *x, bool accumulate, float *y)
+{
+    ASSERT(dropout->p >= 0.0f && dropout->p < 1.0f);
+    struct call call = {.C = C, .dropout = dropout, .a = x, .accumulate = accumulate, .y = y};
+    call.scalar = 1.0f / (1.0f - dropout->p);
+    split(kernel, T, C, &call, dropout_part);
+}
+
+static void exp_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->exp(end - begin, c->a + begin, c->y + begin);
+}
+
+void kernel_exp(struct kernel *kernel, size_t count, const float *x, float *y)
+{
+    struct call call = {.a = x, .y = y};
+    split(kernel, count, 1, &call, exp_part);
+}
+
+static void decode_part(const struct call *c, size_t begin, size_t end)
+{
+    c->rows->decode(end - begin, c->dtype,
+                    (const char *)c->table + begin * dtype_size_bytes(c->dtype), c->y + begin);
+}
+
+void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const void *from,
+                   float *y)
+{
+    struct call call = {.table = from, .dtype = dtype, .y = y};
+    split(kernel, count, 1, &call, decode_part);
+}
+
+/* ---- reductions ---- */
+
+enum {
+    CHUNKS = 256
+}; /* chunks summed at once: a power of two, so that groups are nodes of the tree */
+
+static void squares_part(const struct call *c, size_t begin, size_t end)
+{
+    for (size_t i = begin; i < end; i += OPTIMIZER_CHUNK)
+        c->sums[i / OPTIMIZER_CHUNK] =
+            optimizer_chunk_squares(MIN(OPTIMIZER_CHUNK, end - i), c->a + i);
+}
+
+double kernel_sum_squares(struct kernel *kernel, size_t count, const float *x)
+{
+    double sums[CHUNKS];
+    struct fold_sum fold;
+    fold_sum_init(&fold);
+    for (size_t begin = 0; begin < count; begin += (size_t)CHUNKS * OPTIMIZER_CHUNK) {
+        size_t span = MIN((size_t)CHUNKS * OPTIMIZER_CHUNK, count - begin);
+        struct call call = {.a = x + begin, .sums = sums, .grain = 2 * OPTIMIZER_CHUNK};
+        split(kernel, span, 1, &call, squares_part);
+        for (size_t i = 0; i * OPTIMIZER_CHUNK < span; i++)
+            fold_sum_push(&fold, sums[i]);
+    }
+    return fold_sum_finish(&fold);
+}
+
+static void finite_part(const struct call *c, size_t begin, size_t end)
+{
+    size_t *place = &c->places[begin / c->grain];
+    *place = end;
+    for (size_t i = begin; i < end; i++) {
+        uint32_t bits;
+        memcpy(&bits, c->a + i, sizeof(bits));
+        if ((bits & 0x7f800000u) == 0x7f800000u) {
+            *place = i;
+            return;
+        }
+    }
+}
+
+size_t kernel_first_not_finite(struct kernel *kernel, size_t count, const float *x)
+{
+    size_t places[CHUNKS];
+    for (size_t begin = 0; begin < count; begin += (size_t)CHUNKS * GRAIN_FLOATS) {
+        size_t span = MIN((size_t)CHUNKS * GRAIN_FLOATS, count - begin);
+        struct call call = {.a = x + begin, .places = places, .grain = GRAIN_FLOATS};
+        split(kernel, span, 1, &call, finite_part);
+        for (size_t i = 0; i * GRAIN_FLOATS < span; i++)
+            if (places[i] < MIN((i + 1) * GRAIN_FLOATS, span))
+                return begin + places[i];
+    }
+    return count;
+}

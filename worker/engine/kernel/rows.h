@@ -1,0 +1,41 @@
+/* rows.h - the row kernels of one instruction set: serial, over one row or one span.
+ *
+ * kernel.c splits work over the pool and calls these. Three tables with equal bits come from one
+ * body (rows_body.h); contracts are those of the functions of kernel.h with the same names.
+ */
+#ifndef WORKER_ENGINE_KERNEL_ROWS_H
+#define WORKER_ENGINE_KERNEL_ROWS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/engine/kernel/lanes.h"
+#include "worker/engine/tensor/dtype.h"
+
+struct rows {
+    struct lanes lanes;
+    /* One row of C elements; returns 1 / rms. */
+    float (*rms_norm)(size_t C, float eps, const float *x, const float *weight, float *y);
+    void (*rms_norm_backward)(size_t C, const float *x, const float *weight, float inv_rms,
+                              const float *dy, bool accumulate, float *dx);
+    /* dweight (count) continues over T rows that lie C apart. */
+    void (*rms_norm_weight)(size_t T, size_t C, size_t count, const float *x, const float *inv_rms,
+                            const float *dy, float *dweight);
+    void (*silu_mul)(size_t count, const float *gate, const float *up, float *y);
+    void (*silu_mul_backward)(size_t count, const float *gate, const float *up, const float *dy,
+                              float *dgate, float *dup);
+    /* One token: element c is kept when its random number is at least `threshold`. */
+    void (*dropout)(size_t C, uint64_t key, uint64_t place, uint32_t threshold, float scale,
+                    const float *x, bool accumulate, float *y);
+    void (*exp)(size_t count, const float *x, float *y);
+    void (*decode)(size_t count, enum dtype dtype, const void *from, float *y);
+};
+
+extern const struct rows rows_portable;
+#if defined(__x86_64__)
+extern const struct rows rows_avx2;
+extern const struct rows rows_avx512;
+#endif
+
+#endif
