@@ -66,11 +66,6 @@ MUST_CHECK enum err model_open_files(const char *config_path, const char *weight
 MUST_CHECK enum err model_create_random(const struct hf_config *config, uint64_t seed,
                                         struct model **out, struct err_text *et);
 
-/* As above, with matrices in `dtype` (for benches of other weight types). */
-MUST_CHECK enum err model_create_random_as(const struct hf_config *config, uint64_t seed,
-                                           enum dtype dtype, struct model **out,
-                                           struct err_text *et);
-
 void model_destroy(struct model **model);
 
 /* All borrowed until model_destroy. */

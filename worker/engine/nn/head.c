@@ -1,0 +1,123 @@
+/* head.c - the end of the network, forward beside backward. */
+#include "worker/engine/nn/head.h"
+
+#include "common/base/check.h"
+#include "worker/engine/kernel/cross_entropy.h"
+
+size_t head_block(size_t vocabulary, size_t T)
+{
+    size_t block = MAX((size_t)HEAD_BLOCK_FLOATS / vocabulary, (size_t)HEAD_POSITIONS_MIN);
+    return MIN(block, MAX(T, (size_t)1));
+}
+
+/* logits (m, V) = normed (m, C) W^T */
+static void project(const struct pass *pass, size_t m, const float *normed, float *logits)
+{
+    const struct model_shape *shape = model_shape(pass->model);
+    struct pass_weight w = pass_weight(pass, pass_param(pass, MODEL_HEAD, 0));
+    struct kernel_gemm gemm = {.m = m,
+                               .n = shape->vocabulary,
+                               .k = shape->width,
+                               .a = normed,
+                               .a_row_stride = shape->width,
+                               .a_col_stride = 1,
+                               .b = w.data,
+                               .b_dtype = w.dtype,
+                               .b_row_stride = 1,
+                               .b_col_stride = shape->width,
+                               .c = logits,
+                               .c_row_stride = shape->vocabulary};
+    kernel_gemm(pass->kernel, &gemm);
+}
+
+/* dnormed (m, C) = dlogits (m, V) W */
+static void project_backward(const struct pass *pass, size_t m, const float *dlogits,
+                             float *dnormed)
+{
+    const struct model_shape *shape = model_shape(pass->model);
+    struct pass_weight w = pass_weight(pass, pass_param(pass, MODEL_HEAD, 0));
+    struct kernel_gemm gemm = {.m = m,
+                               .n = shape->width,
+                               .k = shape->vocabulary,
+                               .a = dlogits,
+                               .a_row_stride = shape->vocabulary,
+                               .a_col_stride = 1,
+                               .b = w.data,
+                               .b_dtype = w.dtype,
+                               .b_row_stride = shape->width,
+                               .b_col_stride = 1,
+                               .c = dnormed,
+                               .c_row_stride = shape->width};
+    kernel_gemm(pass->kernel, &gemm);
+}
+
+/* Gradient of W (V, C): the part of each row's chain that lies in targets [first, first + m). */
+static void gradient_block(const struct pass *pass, size_t offset, size_t first, size_t m,
+                           const float *dlogits, const float *normed)
+{
+    const struct model_shape *shape = model_shape(pass->model);
+    for (size_t r = 0; r < pass->batch->row_count; r++) {
+        const struct batch_row *row = &pass->batch->rows[r];
+        size_t begin = MAX(row->target_start, first);
+        size_t end = MIN(row->target_start + row->target_count, first + m);
+        if (begin >= end)
+            continue;
+        struct kernel_gemm gemm = {.m = shape->vocabulary,
+                                   .n = shape->width,
+                                   .k = end - begin,
+                                   .a = dlogits + (begin - first) * shape->vocabulary,
+                                   .a_row_stride = 1,
+                                   .a_col_stride = shape->vocabulary,
+                                   .b = normed + begin * shape->width,
+                                   .b_dtype = DTYPE_F32,
+                                   .b_row_stride = shape->width,
+                                   .b_col_stride = 1,
+                                   .c = pass->gradients[r] + offset,
+                                   .c_row_stride = shape->width,
+                                   .accumulate = true};
+        kernel_gemm(pass->kernel, &gemm);
+    }
+}
+
+void head_loss(const struct pass *pass, const struct head_work *work, const float *x, bool backward,
+               float *d)
+{
+    const struct model_shape *shape = model_shape(pass->model);
+    const struct batch *batch = pass->batch;
+    size_t C = shape->width, N = batch->target_count;
+    size_t gain = pass_param(pass, MODEL_FINAL_NORM, 0);
+    size_t offset = pass_offset(pass, pass_param(pass, MODEL_HEAD, 0));
+    kernel_gather(pass->kernel, N, C, batch->targets, x, DTYPE_F32, work->x);
+    norm_forward(pass, gain, N, work->x, work->normed, work->inv_rms);
+    for (size_t first = 0; first < N; first += work->block) {
+        size_t m = MIN(work->block, N - first);
+        project(pass, m, work->normed + first * C, work->logits);
+        cross_entropy(pass->kernel, m, shape->vocabulary, work->logits, batch->labels + first,
+                      work->losses + first, backward);
+        if (!backward)
+            continue;
+        project_backward(pass, m, work->logits, work->dnormed + first * C);
+        if (offset != BINDING_NONE)
+            gradient_block(pass, offset, first, m, work->logits, work->normed);
+    }
+    if (!backward)
+        return;
+    for (size_t r = 0; r < batch->row_count; r++)
+        work->spans[r] =
+            (struct norm_span){batch->rows[r].target_start, batch->rows[r].target_count};
+    norm_backward(pass, gain, work->spans, work->x, work->inv_rms, work->dnormed, work->dx, false);
+    kernel_zero(pass->kernel, batch->token_count * C, d);
+    kernel_scatter_add(pass->kernel, N, C, batch->targets, work->dx, d);
+}
+
+void head_logits(const struct pass *pass, const struct head_work *work, const float *x,
+                 size_t first, size_t count, float *logits)
+{
+    const struct model_shape *shape = model_shape(pass->model);
+    size_t C = shape->width, gain = pass_param(pass, MODEL_FINAL_NORM, 0);
+    for (size_t done = 0; done < count; done += work->block) {
+        size_t m = MIN(work->block, count - done);
+        norm_forward(pass, gain, m, x + (first + done) * C, work->normed, work->inv_rms);
+        project(pass, m, work->normed, logits + done * shape->vocabulary);
+    }
+}

@@ -1,0 +1,41 @@
+/* head.h - final norm, projection on the vocabulary, loss: over a few positions at a time.
+ *
+ * Positions whose prediction does not count are dropped before the projection, and logits exist for
+ * one block of positions only, at most HEAD_BLOCK_FLOATS of them (or HEAD_POSITIONS_MIN positions).
+ * Neither choice changes a bit.
+ */
+#ifndef WORKER_ENGINE_NN_HEAD_H
+#define WORKER_ENGINE_NN_HEAD_H
+
+#include "worker/engine/nn/norm.h"
+#include "worker/engine/nn/pass.h"
+
+enum { HEAD_BLOCK_FLOATS = 8 << 20, HEAD_POSITIONS_MIN = 16 };
+
+/* Working memory; N is the number of targets, at most T. */
+struct head_work {
+    size_t block;            /* positions a block: head_block() */
+    float *x;                /* (N, C) the targets' rows of the last layer's output */
+    float *normed;           /* (N, C) */
+    float *inv_rms;          /* (N) */
+    float *logits;           /* (block, V) */
+    float *dnormed;          /* (N, C) backward */
+    float *dx;               /* (N, C) backward */
+    struct norm_span *spans; /* (rows) targets of each row */
+    double *losses;          /* (N) */
+};
+
+/* Positions a block for a vocabulary and at most T targets. */
+size_t head_block(size_t vocabulary, size_t T);
+
+/* Losses of all targets into work->losses. With `backward` also the gradients of what trains here,
+ * and d: (T, C) receives the gradient at x. x: (T, C). */
+void head_loss(const struct pass *pass, const struct head_work *work, const float *x, bool backward,
+               float *d);
+
+/* Logits of `count` tokens from `first` on, (count, V). work->x and so on need room for one block.
+ */
+void head_logits(const struct pass *pass, const struct head_work *work, const float *x,
+                 size_t first, size_t count, float *logits);
+
+#endif

@@ -1,0 +1,42 @@
+/* pass.c - reading parameters through the binding. */
+#include "worker/engine/nn/pass.h"
+
+#include "common/base/check.h"
+
+size_t pass_offset(const struct pass *pass, size_t param)
+{
+    if (pass->binding == NULL || pass->values == NULL)
+        return BINDING_NONE;
+    ASSERT(param < pass->binding->slot_count);
+    return pass->binding->slots[param].weight_offset;
+}
+
+struct pass_weight pass_weight(const struct pass *pass, size_t param)
+{
+    size_t offset = pass_offset(pass, param);
+    if (offset != BINDING_NONE)
+        return (struct pass_weight){pass->values + offset, DTYPE_F32};
+    const struct model_param *p = model_param(pass->model, param);
+    return (struct pass_weight){p->data, p->dtype};
+}
+
+const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param)
+{
+    if (pass->binding == NULL || pass->values == NULL)
+        return NULL;
+    ASSERT(param < pass->binding->slot_count);
+    const struct binding_adapter *adapter = &pass->binding->slots[param].adapter;
+    return adapter->rank != 0 ? adapter : NULL;
+}
+
+bool pass_trains(const struct pass *pass, size_t param)
+{
+    return pass_offset(pass, param) != BINDING_NONE || pass_adapter(pass, param) != NULL;
+}
+
+size_t pass_param(const struct pass *pass, enum model_role role, size_t layer)
+{
+    ptrdiff_t index = model_param_index(pass->model, role, layer);
+    ASSERT(index >= 0);
+    return (size_t)index;
+}

@@ -1,0 +1,53 @@
+/* pass.h - what every layer is given: the model, the trainables, the batch, and where gradients go.
+ *
+ * One struct pass lives for one forward or one forward and backward. Layers keep nothing.
+ * Dimension letters as in kernel.h.
+ */
+#ifndef WORKER_ENGINE_NN_PASS_H
+#define WORKER_ENGINE_NN_PASS_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "worker/engine/kernel/kernel.h"
+#include "worker/engine/nn/batch.h"
+#include "worker/engine/nn/binding.h"
+#include "worker/engine/nn/model.h"
+
+struct pass {
+    const struct model *model;
+    struct kernel *kernel;
+    const struct binding *binding; /* NULL: the model alone */
+    const float *values;           /* trainables, (binding->count) */
+    const struct batch *batch;
+    const float *rope; /* table of kernel/rope.h */
+    uint64_t seed, round;
+    bool dropout;             /* training; off, adapters see their whole input */
+    float *const *gradients;  /* (rows): each (binding->count), backward only */
+    float *const *cache_keys; /* (layers): each (positions, G * D); NULL without a cache */
+    float *const *cache_values;
+    float *scratch;     /* (T, widest input of a linear layer) for linear.c */
+    float *scratch_mid; /* (T, largest rank) for linear.c */
+};
+
+/* A parameter as this pass reads it: from the trainables when bound there, else from the model. */
+struct pass_weight {
+    const void *data;
+    enum dtype dtype;
+};
+struct pass_weight pass_weight(const struct pass *pass, size_t param);
+
+/* Offset of the parameter in the trainables, BINDING_NONE when it is frozen. */
+size_t pass_offset(const struct pass *pass, size_t param);
+
+/* The adapter at a linear layer, NULL when there is none. Borrowed from the binding. */
+const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param);
+
+/* Whether anything at the parameter trains. */
+bool pass_trains(const struct pass *pass, size_t param);
+
+/* Index of a parameter that the model is known to have. */
+size_t pass_param(const struct pass *pass, enum model_role role, size_t layer);
+
+#endif

@@ -1,0 +1,60 @@
+/* transformer.h - the whole network: embedding, layers, head, and the memory of a step.
+ *
+ * Owns: one planned allocation that holds every activation and working buffer of a step, laid out
+ * once for the largest batch. Nothing is allocated while a step runs.
+ *
+ * Refuses to know: rounds, optimizers, files.
+ */
+#ifndef WORKER_ENGINE_NN_TRANSFORMER_H
+#define WORKER_ENGINE_NN_TRANSFORMER_H
+
+#include "common/base/error.h"
+#include "worker/engine/nn/pass.h"
+
+enum transformer_mode {
+    TRANSFORMER_INFER,     /* forward alone: one layer's activations, reused */
+    TRANSFORMER_TRAIN,     /* keeps the activations of all layers */
+    TRANSFORMER_RECOMPUTE, /* keeps one x a layer, makes the rest again in the backward pass */
+};
+
+/* The largest step. */
+struct transformer_plan {
+    enum transformer_mode mode;
+    size_t tokens, rows, positions;
+};
+
+struct transformer;
+
+/* Bytes that transformer_create will hold. `binding` may be NULL. */
+size_t transformer_size_bytes(const struct model *model, const struct binding *binding,
+                              const struct transformer_plan *plan);
+
+/* Model, kernel and binding are borrowed and must outlive *out. Caller owns *out.
+ * ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err transformer_create(const struct model *model, struct kernel *kernel,
+                                       const struct binding *binding,
+                                       const struct transformer_plan *plan,
+                                       struct transformer **out);
+void transformer_destroy(struct transformer **transformer);
+
+/* The pass to fill in (batch, values, seed, round, dropout, gradients, cache) before a run; the
+ * rest is set. Borrowed until destroy. */
+struct pass *transformer_pass(struct transformer *transformer);
+
+/* Runs embedding and layers over the pass's batch. ERR_NOT_FINITE: `et` names module, layer, row.
+ */
+MUST_CHECK enum err transformer_forward(struct transformer *transformer, struct err_text *et);
+
+/* transformer_forward, then the losses of the batch's targets; with `backward` (mode TRAIN or
+ * RECOMPUTE) then the gradients of all that trains, added to pass->gradients. */
+MUST_CHECK enum err transformer_loss(struct transformer *transformer, bool backward,
+                                     struct err_text *et);
+
+/* Losses of the last transformer_loss, one for each target, in order. Borrowed until the next run.
+ */
+const double *transformer_losses(const struct transformer *transformer);
+
+/* After transformer_forward: logits of tokens [first, first + count), (count, V). */
+void transformer_logits(struct transformer *transformer, size_t first, size_t count, float *logits);
+
+#endif

@@ -1,0 +1,299 @@
+/* train.c - rows in groups through the transformer; one leaf a row comes out.
+ *
+ * A group is what runs at once. Everything a group needs is planned before it starts; the plan
+ * grows when a later call brings longer rows and is reused otherwise.
+ */
+#include "worker/engine/train/train.h"
+
+#include <inttypes.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "worker/engine/nn/transformer.h"
+
+/* A planned transformer with its batch; one for training, one for forward passes. */
+struct lane {
+    struct transformer *transformer; /* owned */
+    struct batch batch;              /* owned */
+    struct transformer_plan plan;
+    size_t size_bytes;
+};
+
+struct train {
+    const struct model *model;
+    struct kernel *kernel;
+    const struct train_layout *layout; /* NULL: evaluation alone */
+    struct train_options options;
+    struct lane training, inference;
+    float *gradient_memory; /* owned, of the kernel: (rows_at_once, count) */
+    float **gradients;      /* owned: (rows_at_once) */
+    size_t gradient_bytes, peak_bytes;
+};
+
+enum err train_create(const struct model *model, struct kernel *kernel,
+                      const struct train_layout *layout, const struct train_options *options,
+                      struct train **out)
+{
+    struct train *train = mem_alloc(1, sizeof *train);
+    if (train == NULL)
+        return ERR_OUT_OF_MEMORY;
+    train->model = model;
+    train->kernel = kernel;
+    train->layout = layout;
+    train->options = *options;
+    train->options.rows_at_once = MAX(options->rows_at_once, (size_t)1);
+    *out = train;
+    return ERR_OK;
+}
+
+static void lane_clear(struct lane *lane)
+{
+    transformer_destroy(&lane->transformer);
+    batch_fini(&lane->batch);
+    *lane = (struct lane){0};
+}
+
+void train_destroy(struct train **train)
+{
+    struct train *t = *train;
+    if (t == NULL)
+        return;
+    lane_clear(&t->training);
+    lane_clear(&t->inference);
+    kernel_free(t->kernel, t->gradient_memory);
+    mem_free(t->gradients);
+    mem_free(t);
+    *train = NULL;
+}
+
+static const struct binding *binding_of(const struct train_layout *layout)
+{
+    return layout != NULL ? train_layout_binding(layout) : NULL;
+}
+
+/* ---- planning ---- */
+
+static void note_peak(struct train *train)
+{
+    size_t now = train->training.size_bytes + train->inference.size_bytes + train->gradient_bytes;
+    train->peak_bytes = MAX(train->peak_bytes, now);
+}
+
+static size_t longest_segment(const struct train_row *row)
+{
+    size_t longest = 0;
+    for (size_t s = 0; s < row->segment_count; s++) {
+        size_t start = row->segment_starts[s];
+        size_t end = s + 1 < row->segment_count ? row->segment_starts[s + 1] : row->token_count;
+        longest = MAX(longest, end > start ? end - start : 0);
+    }
+    return longest;
+}
+
+/* Makes the lane large enough for every group of these rows. Positions above the model's are
+ * refused when the batch is filled, so the plan need not hold them. */
+static enum err lane_prepare(struct train *train, struct lane *lane, enum transformer_mode mode,
+                             const struct train_row *rows, size_t count)
+{
+    size_t at_once = train->options.rows_at_once;
+    struct transformer_plan plan = lane->plan;
+    plan.mode = mode;
+    plan.rows = at_once;
+    for (size_t first = 0; first < count; first += at_once) {
+        size_t tokens = 0;
+        for (size_t r = first; r < MIN(first + at_once, count); r++) {
+            if (!check_add(tokens, rows[r].token_count, &tokens))
+                return ERR_OVERFLOW;
+            plan.positions = MAX(plan.positions, MIN(longest_segment(&rows[r]),
+                                                     model_shape(train->model)->positions));
+        }
+        plan.tokens = MAX(plan.tokens, tokens);
+    }
+    if (lane->transformer != NULL && plan.tokens == lane->plan.tokens &&
+        plan.positions == lane->plan.positions)
+        return ERR_OK;
+    lane_clear(lane);
+    const struct binding *binding = binding_of(train->layout);
+    TRY(batch_init(&lane->batch, plan.tokens, plan.rows));
+    enum err err =
+        transformer_create(train->model, train->kernel, binding, &plan, &lane->transformer);
+    if (err != ERR_OK) {
+        lane_clear(lane);
+        return err;
+    }
+    lane->plan = plan;
+    lane->size_bytes = transformer_size_bytes(train->model, binding, &plan);
+    note_peak(train);
+    return ERR_OK;
+}
+
+static enum err prepare_gradients(struct train *train)
+{
+    size_t rows = train->options.rows_at_once, count = train_layout_count(train->layout), total;
+    if (train->gradient_memory != NULL)
+        return ERR_OK;
+    if (!check_mul(rows, count, &total) || total > SIZE_MAX / sizeof(float))
+        return ERR_OVERFLOW;
+    float *memory = kernel_alloc(train->kernel, total);
+    float **gradients = mem_alloc(rows, sizeof *gradients);
+    if (memory == NULL || gradients == NULL) {
+        kernel_free(train->kernel, memory);
+        mem_free(gradients);
+        return ERR_OUT_OF_MEMORY;
+    }
+    for (size_t r = 0; r < rows; r++)
+        gradients[r] = memory + r * count;
+    train->gradient_memory = memory;
+    train->gradients = gradients;
+    train->gradient_bytes = total * sizeof(float);
+    note_peak(train);
+    return ERR_OK;
+}
+
+size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,
+                             const struct train_options *options, size_t token_count)
+{
+    size_t rows = MAX(options->rows_at_once, (size_t)1);
+    enum transformer_mode mode = options->checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
+    struct transformer_plan plan = {.mode = layout != NULL ? mode : TRANSFORMER_INFER,
+                                    .tokens = rows * token_count,
+                                    .rows = rows,
+                                    .positions = token_count};
+    size_t gradients = layout != NULL ? rows * train_layout_count(layout) * sizeof(float) : 0;
+    return transformer_size_bytes(model, binding_of(layout), &plan) + gradients;
+}
+
+size_t train_peak_bytes(const struct train *train)
+{
+    return train->peak_bytes;
+}
+
+/* ---- running ---- */
+
+static enum err fill_batch(const struct train *train, struct lane *lane,
+                           const struct train_row *rows, size_t count, struct err_text *et)
+{
+    const struct model_shape *shape = model_shape(train->model);
+    struct batch_limits limits = {.vocabulary = shape->vocabulary, .positions = shape->positions};
+    batch_clear(&lane->batch);
+    for (size_t r = 0; r < count; r++) {
+        struct batch_input input = {.index = rows[r].index,
+                                    .tokens = rows[r].tokens,
+                                    .loss = rows[r].loss,
+                                    .token_count = rows[r].token_count,
+                                    .segment_starts = rows[r].segment_starts,
+                                    .segment_count = rows[r].segment_count};
+        TRY(batch_add(&lane->batch, &input, &limits, et));
+    }
+    return ERR_OK;
+}
+
+static void sum_losses(const struct lane *lane, struct train_result *results)
+{
+    const double *losses = transformer_losses(lane->transformer);
+    for (size_t r = 0; r < lane->batch.row_count; r++) {
+        const struct batch_row *row = &lane->batch.rows[r];
+        results[r] = (struct train_result){.weight = (double)row->target_count};
+        for (size_t i = 0; i < row->target_count; i++)
+            results[r].loss_sum += losses[row->target_start + i];
+    }
+}
+
+static enum err check_gradient(const struct train *train, size_t r, struct err_text *et)
+{
+    size_t count = train_layout_count(train->layout), i = 0;
+    size_t bad = kernel_first_not_finite(train->kernel, count, train->gradients[r]);
+    if (bad == count)
+        return ERR_OK;
+    while (train_layout_entry(train->layout, i)->offset +
+               train_layout_entry(train->layout, i)->count <=
+           bad)
+        i++;
+    return error_set(et, ERR_NOT_FINITE,
+                     "row %" PRIu64 ": the gradient of %s is not finite; a lower learning rate or "
+                     "max_grad_norm may help",
+                     train->training.batch.rows[r].index,
+                     train_layout_entry(train->layout, i)->name);
+}
+
+/* What one call of train_rows needs throughout. */
+struct train_call {
+    const float *values;
+    uint64_t seed, round;
+    train_leaf_f leaf;
+    void *context;
+};
+
+static enum err train_group(struct train *train, const struct train_call *call,
+                            const struct train_row *rows, size_t first, size_t count,
+                            struct train_result *results, struct err_text *et)
+{
+    struct lane *lane = &train->training;
+    TRY(fill_batch(train, lane, rows + first, count, et));
+    kernel_zero(train->kernel, count * train_layout_count(train->layout), train->gradient_memory);
+    struct pass *pass = transformer_pass(lane->transformer);
+    pass->batch = &lane->batch;
+    pass->values = call->values;
+    pass->seed = call->seed;
+    pass->round = call->round;
+    pass->dropout = true;
+    pass->gradients = train->gradients;
+    TRY(transformer_loss(lane->transformer, true, et));
+    sum_losses(lane, results + first);
+    for (size_t r = 0; r < count; r++) {
+        TRY(check_gradient(train, r, et));
+        TRY(call->leaf(call->context, first + r, &results[first + r], train->gradients[r]));
+    }
+    return ERR_OK;
+}
+
+enum err train_rows(struct train *train, const float *values, uint64_t seed, uint64_t round,
+                    const struct train_row *rows, size_t count, struct train_result *results,
+                    train_leaf_f leaf, void *context, struct err_text *et)
+{
+    ASSERT(train->layout != NULL && values != NULL);
+    struct train_call call = {values, seed, round, leaf, context};
+    enum transformer_mode mode =
+        train->options.checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
+    TRY(lane_prepare(train, &train->training, mode, rows, count));
+    TRY(prepare_gradients(train));
+    for (size_t first = 0; first < count; first += train->options.rows_at_once)
+        TRY(train_group(train, &call, rows, first, MIN(train->options.rows_at_once, count - first),
+                        results, et));
+    return ERR_OK;
+}
+
+static void bind_forward(struct lane *lane, const float *values)
+{
+    struct pass *pass = transformer_pass(lane->transformer);
+    pass->batch = &lane->batch;
+    pass->values = values;
+    pass->dropout = false;
+}
+
+enum err train_evaluate(struct train *train, const float *values, const struct train_row *rows,
+                        size_t count, struct train_result *results, struct err_text *et)
+{
+    struct lane *lane = &train->inference;
+    TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
+    for (size_t first = 0; first < count; first += train->options.rows_at_once) {
+        size_t n = MIN(train->options.rows_at_once, count - first);
+        TRY(fill_batch(train, lane, rows + first, n, et));
+        bind_forward(lane, values);
+        TRY(transformer_loss(lane->transformer, false, et));
+        sum_losses(lane, results + first);
+    }
+    return ERR_OK;
+}
+
+enum err train_logits(struct train *train, const float *values, const struct train_row *row,
+                      float *logits, struct err_text *et)
+{
+    struct lane *lane = &train->inference;
+    TRY(lane_prepare(train, lane, TRANSFORMER_INFER, row, 1));
+    TRY(fill_batch(train, lane, row, 1, et));
+    bind_forward(lane, values);
+    TRY(transformer_forward(lane->transformer, et));
+    transformer_logits(lane->transformer, 0, row->token_count, logits);
+    return ERR_OK;
+}

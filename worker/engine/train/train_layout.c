@@ -1,0 +1,321 @@
+/* train_layout.c - which modules train, under which names, where in the vector. */
+#include "worker/engine/train/train_layout.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/arena.h"
+#include "common/mem/mem.h"
+#include "common/numeric/init.h"
+#include "common/numeric/random.h"
+#include "worker/engine/tensor/dtype.h"
+
+enum part { PART_WHOLE, PART_A, PART_B };
+
+/* The public entry first: entries are sorted and handed out as one array. */
+struct entry {
+    struct train_entry public;
+    size_t param;
+    enum part part;
+};
+
+struct train_layout {
+    const struct model *model; /* borrowed */
+    struct binding binding;    /* owned */
+    struct arena arena;        /* owned: names, entries, targets */
+    struct entry *entries;
+    size_t entry_count;
+    const char **targets; /* distinct last parts of adapted modules, sorted */
+    size_t target_count;
+};
+
+static bool is_module(const struct model_param *p)
+{
+    return family_role_kind(p->role) == MODEL_KIND_LINEAR && family_role_in_layer(p->role);
+}
+
+/* The module of a parameter: its name without ".weight". */
+static struct text module_of(const struct model_param *p)
+{
+    struct text name = text_of(p->name), ending = TEXT(".weight");
+    ASSERT(name.size > ending.size);
+    name.size -= ending.size;
+    return name;
+}
+
+static struct text last_part(struct text module)
+{
+    for (size_t i = module.size; i > 0; i--) {
+        if (module.data[i - 1] == '.')
+            return (struct text){module.data + i, module.size - i};
+    }
+    return module;
+}
+
+static bool matches(struct text module, const char *target)
+{
+    struct text wanted = text_of(target);
+    if (text_is(wanted, "all-linear") || text_equal(module, wanted))
+        return true;
+    if (module.size <= wanted.size || wanted.size == 0)
+        return false;
+    size_t at = module.size - wanted.size;
+    return module.data[at - 1] == '.' && memcmp(module.data + at, wanted.data, wanted.size) == 0;
+}
+
+/* ---- checks ---- */
+
+/* "q_proj, k_proj, ..." of the first layer: the modules that can be adapted. */
+static void list_modules(const struct model *model, char *out, size_t size)
+{
+    size_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        struct text part = last_part(module_of(p));
+        if (!is_module(p) || p->layer != 0 || at + part.size + 3 > size)
+            continue;
+        if (at != 0) {
+            memcpy(out + at, ", ", 2);
+            at += 2;
+        }
+        memcpy(out + at, part.data, part.size);
+        at += part.size;
+        out[at] = '\0';
+    }
+}
+
+static enum err check_target(const struct model *model, const struct train_config *config,
+                             const char *target, struct err_text *et)
+{
+    size_t found = 0;
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        if (!is_module(p) || !matches(module_of(p), target))
+            continue;
+        found++;
+        if (config->rank > MIN(p->rows, p->columns))
+            return error_set(et, ERR_RECIPE,
+                             "lora_r: %zu is more than module %.*s can have (%zu x %zu)",
+                             config->rank, TEXT_ARGS(module_of(p)), p->rows, p->columns);
+    }
+    if (found != 0)
+        return ERR_OK;
+    char modules[512];
+    list_modules(model, modules, sizeof modules);
+    return error_set(et, ERR_RECIPE,
+                     "lora_target_modules: \"%s\" matches no linear module of the layers; there "
+                     "are %s, or all-linear for all of them",
+                     target, modules);
+}
+
+static enum err check_config(const struct model *model, const struct train_config *config,
+                             struct err_text *et)
+{
+    if (config->method == TRAIN_METHOD_FULL)
+        return ERR_OK;
+    if (config->rank == 0)
+        return error_set(et, ERR_RECIPE, "lora_r: expected a number above 0");
+    if (!(config->dropout >= 0 && config->dropout < 1))
+        return error_set(et, ERR_RECIPE, "lora_dropout: %g; expected a number from 0 to below 1",
+                         config->dropout);
+    if (!(config->alpha - config->alpha == 0))
+        return error_set(et, ERR_RECIPE, "lora_alpha: expected a finite number");
+    if (config->target_count == 0)
+        return error_set(et, ERR_RECIPE, "lora_target_modules: expected at least one module");
+    for (size_t i = 0; i < config->target_count; i++)
+        TRY(check_target(model, config, config->targets[i], et));
+    return ERR_OK;
+}
+
+/* ---- building ---- */
+
+static bool is_adapted(const struct train_config *config, const struct model_param *p)
+{
+    for (size_t i = 0; is_module(p) && i < config->target_count; i++) {
+        if (matches(module_of(p), config->targets[i]))
+            return true;
+    }
+    return false;
+}
+
+static enum err add_entry(struct train_layout *layout, size_t param, enum part part, size_t rows,
+                          size_t columns)
+{
+    const struct model_param *p = model_param(layout->model, param);
+    const char *name = p->name;
+    if (part != PART_WHOLE)
+        name = arena_print(&layout->arena, "base_model.model.%.*s.lora_%c.weight",
+                           TEXT_ARGS(module_of(p)), part == PART_A ? 'A' : 'B');
+    if (name == NULL)
+        return ERR_OUT_OF_MEMORY;
+    bool vector = family_role_kind(p->role) == MODEL_KIND_GAIN;
+    layout->entries[layout->entry_count++] = (struct entry){.public = {.name = name,
+                                                                       .dimensions = vector ? 1 : 2,
+                                                                       .shape = {rows, columns},
+                                                                       .count = rows * columns},
+                                                            .param = param,
+                                                            .part = part};
+    return ERR_OK;
+}
+
+static enum err add_entries(struct train_layout *layout, const struct train_config *config)
+{
+    size_t count = model_param_count(layout->model);
+    layout->entries = arena_alloc(&layout->arena, 2 * count, sizeof *layout->entries);
+    if (layout->entries == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const struct model_param *p = model_param(layout->model, i);
+        if (config->method == TRAIN_METHOD_FULL) {
+            TRY(add_entry(layout, i, PART_WHOLE, p->rows, p->columns));
+        } else if (is_adapted(config, p)) {
+            TRY(add_entry(layout, i, PART_A, config->rank, p->columns));
+            TRY(add_entry(layout, i, PART_B, p->rows, config->rank));
+        }
+    }
+    return ERR_OK;
+}
+
+static int compare_entries(const void *a, const void *b)
+{
+    const struct entry *left = a, *right = b;
+    return strcmp(left->public.name, right->public.name);
+}
+
+/* Sorts the entries, gives them their offsets and tells the binding. */
+static void place_entries(struct train_layout *layout, const struct train_config *config)
+{
+    double root = config->rank_stabilized ? sqrt((double)config->rank) : (double)config->rank;
+    size_t offset = 0;
+    qsort(layout->entries, layout->entry_count, sizeof *layout->entries, compare_entries);
+    for (size_t i = 0; i < layout->entry_count; i++) {
+        struct entry *e = &layout->entries[i];
+        struct binding_slot *slot = &layout->binding.slots[e->param];
+        e->public.offset = offset;
+        offset += e->public.count;
+        if (e->part == PART_WHOLE) {
+            slot->weight_offset = e->public.offset;
+            continue;
+        }
+        *(e->part == PART_A ? &slot->adapter.a_offset : &slot->adapter.b_offset) = e->public.offset;
+        slot->adapter.rank = config->rank;
+        slot->adapter.scale = (float)(config->alpha / root);
+        slot->adapter.dropout = (float)config->dropout;
+    }
+    layout->binding.count = offset;
+}
+
+static int compare_names(const void *a, const void *b)
+{
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The distinct last parts of the adapted modules. */
+static enum err add_targets(struct train_layout *layout)
+{
+    layout->targets = arena_alloc(&layout->arena, layout->entry_count + 1, sizeof(char *));
+    if (layout->targets == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < layout->entry_count; i++) {
+        if (layout->entries[i].part != PART_A)
+            continue;
+        struct text part =
+            last_part(module_of(model_param(layout->model, layout->entries[i].param)));
+        bool known = false;
+        for (size_t t = 0; t < layout->target_count; t++)
+            known = known || text_is(part, layout->targets[t]);
+        if (known)
+            continue;
+        const char *copy = arena_copy_text(&layout->arena, part);
+        if (copy == NULL)
+            return ERR_OUT_OF_MEMORY;
+        layout->targets[layout->target_count++] = copy;
+    }
+    qsort(layout->targets, layout->target_count, sizeof *layout->targets, compare_names);
+    return ERR_OK;
+}
+
+enum err train_layout_create(const struct model *model, const struct train_config *config,
+                             struct train_layout **out, struct err_text *et)
+{
+    TRY(check_config(model, config, et));
+    struct train_layout *layout = mem_alloc(1, sizeof *layout);
+    if (layout == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err;
+    layout->model = model;
+    arena_init(&layout->arena, SIZE_MAX);
+    TRY_OUT(binding_init(&layout->binding, model));
+    TRY_OUT(add_entries(layout, config));
+    place_entries(layout, config);
+    TRY_OUT(add_targets(layout));
+    *out = layout;
+    return ERR_OK;
+out:
+    train_layout_destroy(&layout);
+    return err;
+}
+
+void train_layout_destroy(struct train_layout **layout)
+{
+    if (*layout == NULL)
+        return;
+    binding_fini(&(*layout)->binding);
+    arena_fini(&(*layout)->arena);
+    mem_free(*layout);
+    *layout = NULL;
+}
+
+/* ---- reading ---- */
+
+size_t train_layout_count(const struct train_layout *layout)
+{
+    return layout->binding.count;
+}
+
+size_t train_layout_entry_count(const struct train_layout *layout)
+{
+    return layout->entry_count;
+}
+
+const struct train_entry *train_layout_entry(const struct train_layout *layout, size_t index)
+{
+    ASSERT(index < layout->entry_count);
+    return &layout->entries[index].public;
+}
+
+const struct binding *train_layout_binding(const struct train_layout *layout)
+{
+    return &layout->binding;
+}
+
+size_t train_layout_target_count(const struct train_layout *layout)
+{
+    return layout->target_count;
+}
+
+const char *train_layout_target(const struct train_layout *layout, size_t index)
+{
+    ASSERT(index < layout->target_count);
+    return layout->targets[index];
+}
+
+void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values)
+{
+    for (size_t i = 0; i < layout->entry_count; i++) {
+        const struct entry *e = &layout->entries[i];
+        const struct model_param *p = model_param(layout->model, e->param);
+        float *at = values + e->public.offset;
+        uint64_t name = random_name(text_of(e->public.name));
+        if (e->part == PART_WHOLE)
+            dtype_decode(p->dtype, e->public.count, p->data, at);
+        else if (e->part == PART_A)
+            init_kaiming_uniform(random_key(seed, RANDOM_INIT, name, p->layer, 0), p->columns, 0,
+                                 e->public.count, at);
+        else
+            memset(at, 0, e->public.count * sizeof *at);
+    }
+}
