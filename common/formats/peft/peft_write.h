@@ -1,0 +1,37 @@
+/* peft_write.h - an adapter folder, exactly as PEFT lays it out.
+ *
+ *   adapter_config.json  adapter_model.safetensors  README.md
+ */
+#ifndef COMMON_FORMATS_PEFT_PEFT_WRITE_H
+#define COMMON_FORMATS_PEFT_PEFT_WRITE_H
+
+#include <stddef.h>
+
+#include "common/base/error.h"
+#include "common/formats/peft/peft_card.h"
+#include "common/formats/peft/peft_config.h"
+#include "common/formats/safetensors/safetensors_write.h"
+
+/* Everything is borrowed. */
+struct peft_content {
+    const struct peft_config *config;
+    const struct safetensor *tensors; /* named as in the file: base_model.model.<module>... */
+    size_t tensor_count;
+    const struct peft_card *card;
+};
+
+/* Writes the three files into `folder`, which is made when missing; each durably and at once, the
+ * config last, so that a folder with a config is whole. Errors of the writers with the path. */
+MUST_CHECK enum err peft_write_folder(const char *folder, const struct peft_content *content,
+                                      struct err_text *et);
+
+/* adapter_model.safetensors alone, to any sink: the form in which it is an artifact. */
+MUST_CHECK enum err peft_write_weights(const struct peft_content *content, file_sink_f sink,
+                                       void *context);
+
+/* Name of a module's half: "base_model.model." module (".lora_A.weight" | ".lora_B.weight"), in the
+ * arena; NULL when it is full. */
+char *peft_write_key_a(struct arena *arena, struct text module);
+char *peft_write_key_b(struct arena *arena, struct text module);
+
+#endif
