@@ -118,8 +118,8 @@ struct text tokenizer_chat_template(const struct tokenizer *tokenizer);
  * last: whoever freezes a job hashes those that exist. */
 const char *tokenizer_file_name(size_t index);
 
-/* Versions of the Unicode tables that decide bytes here ("utf8proc 2.8.0 pcre2 10.42 2022-12-11"):
- * part of a worker's known answers. Static. */
-const char *tokenizer_unicode_version(void);
+/* Versions of the Unicode tables that decide bytes here ("utf8proc 2.8.0, pcre2 10.42 2022-12-11"),
+ * cut to fit: part of a worker's known answers. */
+void tokenizer_unicode_version(char *out, size_t out_bytes);
 
 #endif

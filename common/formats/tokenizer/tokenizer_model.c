@@ -1,0 +1,110 @@
+/* tokenizer_model.c - what every reader's result needs before it is used. */
+#include "common/formats/tokenizer/tokenizer_model.h"
+
+#include "common/base/check.h"
+
+enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token token,
+                             struct err_text *et)
+{
+    if (unicode_valid_prefix(token.pattern) != token.pattern.size || token.pattern.size == 0)
+        return error_set(et, ERR_FORMAT, "added token %u: expected UTF-8 text that is not empty",
+                         token.id);
+    enum err err = vocab_add(&tokenizer->vocab, &tokenizer->arena, token.id, token.pattern);
+    if (err == ERR_EXISTS)
+        return error_set(et, ERR_FORMAT, "added token '%.*s': its id %u is token '%.*s' already",
+                         TEXT_ARGS(token.pattern), token.id,
+                         TEXT_ARGS(tokenizer->vocab.tokens[token.id]));
+    if (err != ERR_OK)
+        return error_set(et, err, "added token '%.*s' with id %u is beyond the limits",
+                         TEXT_ARGS(token.pattern), token.id);
+    if (tokenizer->added == NULL)
+        tokenizer->added =
+            arena_alloc(&tokenizer->arena, ADDED_TOKENS_MAX, sizeof(*tokenizer->added));
+    if (tokenizer->added == NULL)
+        return ERR_OUT_OF_MEMORY;
+    token.pattern = tokenizer->vocab.tokens[token.id];
+    for (size_t i = 0; i < tokenizer->added_count; i++)
+        if (tokenizer->added[i].id == token.id) {
+            tokenizer->added[i] = token;
+            return ERR_OK;
+        }
+    if (tokenizer->added_count == ADDED_TOKENS_MAX)
+        return error_set(et, ERR_LIMIT, "more than %d added tokens", (int)ADDED_TOKENS_MAX);
+    tokenizer->added[tokenizer->added_count++] = token;
+    return ERR_OK;
+}
+
+static enum err normalize_patterns(struct tokenizer *t, struct regex_scratch *scratch,
+                                   struct bytes buffers[2])
+{
+    for (size_t i = 0; i < t->added_count; i++) {
+        struct added_token *token = &t->added[i];
+        struct text pattern;
+        if (!token->normalized)
+            continue;
+        TRY(normalizer_apply(&t->normalizer, scratch, token->pattern, false, buffers, &pattern));
+        char *copy = arena_copy_text(&t->arena, pattern);
+        if (copy == NULL)
+            return ERR_OUT_OF_MEMORY;
+        token->pattern = (struct text){copy, pattern.size};
+    }
+    return ERR_OK;
+}
+
+static enum err decode_table(struct tokenizer *t, struct bytes buffers[2])
+{
+    struct bytes decoded;
+    enum err err = ERR_OK;
+    bytes_init(&decoded, VOCAB_TOKEN_BYTES_MAX * DECODER_REPLACES_MAX);
+    t->decoded = arena_alloc(&t->arena, MAX(t->vocab.size, 1u), sizeof(*t->decoded));
+    if (t->decoded == NULL)
+        err = ERR_OUT_OF_MEMORY;
+    for (uint32_t id = 0; id < t->vocab.size && err == ERR_OK; id++) {
+        struct text token = t->vocab.tokens[id];
+        if (token.data == NULL)
+            continue;
+        bytes_clear(&decoded);
+        TRY_OUT(decoder_apply(&t->decoder, token, buffers, &decoded));
+        struct text bytes = {decoded.size == 0 ? "" : (const char *)decoded.data, decoded.size};
+        t->decoded[id] = bytes;
+        /* Most tokens decode to the tail or the whole of their spelling; the rest needs a copy. */
+        bool tail = bytes.size <= token.size &&
+                    memcmp(bytes.data, token.data + token.size - bytes.size, bytes.size) == 0;
+        t->decoded[id].data =
+            tail ? token.data + token.size - bytes.size : arena_copy_text(&t->arena, bytes);
+        if (t->decoded[id].data == NULL)
+            err = ERR_OUT_OF_MEMORY;
+    }
+out:
+    bytes_fini(&decoded);
+    return err;
+}
+
+enum err tokenizer_model_finish(struct tokenizer *t, struct err_text *et)
+{
+    struct bytes buffers[2];
+    struct regex_scratch *scratch = NULL;
+    enum err err;
+    bytes_init(&buffers[0], TOKENIZER_MODEL_BYTES_MAX);
+    bytes_init(&buffers[1], TOKENIZER_MODEL_BYTES_MAX);
+    TRY_OUT(regex_scratch_create(&scratch));
+    TRY_OUT(normalize_patterns(t, scratch, buffers));
+    TRY_OUT(added_token_index(&t->raw, t->added, t->added_count, false, &t->arena));
+    TRY_OUT(added_token_index(&t->normalized, t->added, t->added_count, true, &t->arena));
+    t->special = arena_alloc(&t->arena, MAX(t->vocab.size, 1u), 1);
+    if (t->special == NULL) {
+        err = ERR_OUT_OF_MEMORY;
+        goto out;
+    }
+    for (size_t i = 0; i < t->added_count; i++)
+        t->special[t->added[i].id] = t->added[i].special;
+    bpe_finish(&t->bpe);
+    TRY_OUT(decode_table(t, buffers));
+out:
+    if (err != ERR_OK)
+        error_set(et, err, "the tokenizer cannot be set up: %s", error_text(err));
+    regex_scratch_destroy(&scratch);
+    bytes_fini(&buffers[0]);
+    bytes_fini(&buffers[1]);
+    return err;
+}
