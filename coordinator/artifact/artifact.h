@@ -85,10 +85,12 @@ void artifact_drop(struct artifact_store *store, struct digest digest);
 /* The same for all round traffic that is not pinned. */
 void artifact_drop_unpinned(struct artifact_store *store);
 
-/* Removes durable files that `is_root` does not name. */
+/* Removes durable files that `is_root` does not name, that nobody holds and that were written
+ * before `before_unix_s`: a younger one may be the output of a result still on its way. */
 typedef bool (*artifact_root_f)(void *context, struct digest digest);
 MUST_CHECK enum err artifact_collect(struct artifact_store *store, artifact_root_f is_root,
-                                     void *context, uint64_t *removed_count, struct err_text *et);
+                                     void *context, int64_t before_unix_s, uint64_t *removed_count,
+                                     struct err_text *et);
 
 /* Free bytes of the file system of the durable files. */
 MUST_CHECK enum err artifact_free_bytes(const struct artifact_store *store, uint64_t *free_bytes);

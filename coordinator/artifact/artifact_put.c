@@ -1,0 +1,237 @@
+/* artifact_put.c - content on its way in: staged, verified, synced, renamed, then in the table. */
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/check.h"
+#include "common/formats/source/folder.h"
+#include "common/mem/mem.h"
+#include "coordinator/artifact/artifact_entry.h"
+
+struct artifact_put {
+    struct artifact_store *store; /* borrowed */
+    struct artifact_entry *entry; /* owned: MEMORY has its bytes reserved */
+    struct digest_tree tree;      /* owned */
+    uint64_t next_index;
+    int fd;     /* owned: FILE, -1 otherwise */
+    char *temp; /* owned: FILE */
+};
+
+static void lock(struct artifact_store *store)
+{
+    ASSERT(pthread_mutex_lock(&store->lock) == 0);
+}
+
+static void unlock(struct artifact_store *store)
+{
+    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
+}
+
+void artifact_put_abandon(struct artifact_put **out)
+{
+    struct artifact_put *put = *out;
+    if (put == NULL)
+        return;
+    if (put->fd >= 0)
+        (void)close(put->fd);
+    if (put->temp != NULL)
+        (void)unlink(put->temp);
+    mem_free(put->temp);
+    digest_tree_fini(&put->tree);
+    if (put->entry != NULL) {
+        lock(put->store);
+        artifact_entry_free(put->store, put->entry);
+        unlock(put->store);
+    }
+    mem_free(put);
+    *out = NULL;
+}
+
+static enum err open_memory(struct artifact_put *put, struct err_text *et)
+{
+    struct artifact_store *store = put->store;
+    struct artifact_entry *entry = put->entry;
+    if (entry->size_bytes > SIZE_MAX)
+        return error_set(et, ERR_OVERFLOW, "round traffic: %" PRIu64 " bytes", entry->size_bytes);
+    lock(store);
+    enum err err = artifact_entry_reserve(store, entry->size_bytes, et);
+    unlock(store);
+    TRY(err);
+    entry->bytes = mem_alloc_aligned((size_t)entry->size_bytes, 1);
+    if (entry->bytes != NULL)
+        return ERR_OK;
+    lock(store);
+    store->ephemeral_bytes -= entry->size_bytes;
+    unlock(store);
+    return error_set(et, ERR_OUT_OF_MEMORY, "round traffic: %" PRIu64 " bytes", entry->size_bytes);
+}
+
+static enum err open_file(struct artifact_put *put, struct err_text *et)
+{
+    char path[ARTIFACT_PATH_BYTES];
+    lock(put->store);
+    uint64_t serial = ++put->store->serial;
+    unlock(put->store);
+    (void)snprintf(path, sizeof path, "%s/staging/%" PRIu64, put->store->folder, serial);
+    put->temp = mem_copy_text(text_of(path));
+    if (put->temp == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
+    put->fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (put->fd < 0)
+        return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
+    return ERR_OK;
+}
+
+enum err artifact_put_begin(struct artifact_store *store, struct digest digest, uint64_t size_bytes,
+                            bool ephemeral, struct artifact_put **out, struct err_text *et)
+{
+    lock(store);
+    struct artifact_entry *present = artifact_entry_find(store, digest);
+    bool is_present = present != NULL && present->size_bytes == size_bytes &&
+                      (present->home == ARTIFACT_FILE || ephemeral);
+    if (is_present)
+        present->serial = ++store->serial;
+    unlock(store);
+    *out = NULL;
+    if (is_present)
+        return ERR_OK;
+    struct artifact_put *put = mem_alloc(1, sizeof *put);
+    if (put == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
+    enum err err;
+    put->store = store;
+    put->fd = -1;
+    digest_tree_init(&put->tree);
+    put->entry = mem_alloc(1, sizeof *put->entry);
+    if (put->entry == NULL) {
+        err = error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
+        goto out;
+    }
+    put->entry->digest = digest;
+    put->entry->size_bytes = size_bytes;
+    put->entry->home = ephemeral ? ARTIFACT_MEMORY : ARTIFACT_FILE;
+    TRY_OUT(ephemeral ? open_memory(put, et) : open_file(put, et));
+    *out = put;
+    return ERR_OK;
+out:
+    artifact_put_abandon(&put);
+    return err;
+}
+
+static enum err write_all(int fd, struct span data)
+{
+    while (data.size > 0) {
+        ssize_t done = write(fd, data.data, data.size);
+        if (done < 0 && errno == EINTR)
+            continue;
+        if (done <= 0)
+            return done < 0 ? error_from_errno(errno) : ERR_IO;
+        data.data += done;
+        data.size -= (size_t)done;
+    }
+    return ERR_OK;
+}
+
+enum err artifact_put_chunk(struct artifact_put *put, uint64_t index, struct span data,
+                            struct err_text *et)
+{
+    uint64_t begin = put->next_index * DIGEST_CHUNK_BYTES;
+    uint64_t size_bytes = put->entry->size_bytes;
+    uint64_t expected =
+        begin < size_bytes ? MIN(size_bytes - begin, (uint64_t)DIGEST_CHUNK_BYTES) : 0;
+    if (index != put->next_index || data.size != expected || data.size == 0)
+        return error_set(et, ERR_PROTOCOL,
+                         "chunk %" PRIu64 " of %zu bytes, expected chunk %" PRIu64 " of %" PRIu64,
+                         index, data.size, put->next_index, expected);
+    if (put->entry->home == ARTIFACT_MEMORY) {
+        memcpy(put->entry->bytes + begin, data.data, data.size);
+    } else {
+        enum err err = write_all(put->fd, data);
+        if (err != ERR_OK)
+            return error_set(et, err, "%s: %s", put->temp, error_text(err));
+    }
+    digest_tree_update(&put->tree, data);
+    put->next_index++;
+    return ERR_OK;
+}
+
+/* Under its final name, in a way that survives power loss. */
+static enum err make_durable(struct artifact_put *put, struct err_text *et)
+{
+    char path[ARTIFACT_PATH_BYTES];
+    artifact_entry_path(put->store, put->entry->digest, path);
+    if (fsync(put->fd) != 0)
+        return error_set(et, error_from_errno(errno), "%s: fsync: %s", put->temp, strerror(errno));
+    char *slash = strrchr(path, '/');
+    *slash = '\0';
+    if (!folder_exists(path)) {
+        TRY(folder_create(path, et));
+        TRY(folder_sync_parent(path, et));
+    }
+    *slash = '/';
+    if (rename(put->temp, path) != 0)
+        return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
+    mem_free(put->temp);
+    put->temp = NULL;
+    return folder_sync_parent(path, et);
+}
+
+enum err artifact_put_end(struct artifact_put **out, struct err_text *et)
+{
+    struct artifact_put *put = *out;
+    struct artifact_entry *entry = put->entry;
+    struct digest root;
+    enum err err;
+    TRY_OUT(digest_tree_finish(&put->tree, &root));
+    if (put->tree.size_bytes != entry->size_bytes || !digest_equal(root, entry->digest)) {
+        char hex[DIGEST_HEX_BYTES];
+        digest_hex(entry->digest, hex);
+        err = error_set(et, ERR_DIGEST, "artifact %.12s: the content that came is another", hex);
+        goto out;
+    }
+    if (entry->home == ARTIFACT_FILE)
+        TRY_OUT(make_durable(put, et));
+    entry->leaves = put->tree.leaves;
+    entry->leaf_count = put->tree.leaf_count;
+    put->tree.leaves = NULL;
+    put->entry = NULL;
+    lock(put->store);
+    artifact_entry_publish(put->store, entry);
+    unlock(put->store);
+out:
+    artifact_put_abandon(out);
+    return err;
+}
+
+struct digest artifact_put_digest(const struct artifact_put *put)
+{
+    return put->entry->digest;
+}
+
+enum err artifact_store_bytes(struct artifact_store *store, struct span content, bool ephemeral,
+                              struct digest *digest, struct err_text *et)
+{
+    struct digest root;
+    struct artifact_put *put;
+    enum err err = digest_of_artifact(content, &root);
+    if (err == ERR_OK)
+        err = artifact_put_begin(store, root, content.size, ephemeral, &put, et);
+    if (err != ERR_OK)
+        return err;
+    if (put != NULL) {
+        size_t index = 0;
+        for (size_t at = 0; at < content.size; at += DIGEST_CHUNK_BYTES) {
+            size_t size = MIN(content.size - at, (size_t)DIGEST_CHUNK_BYTES);
+            TRY_OUT(artifact_put_chunk(put, index++, (struct span){content.data + at, size}, et));
+        }
+        TRY(artifact_put_end(&put, et));
+    }
+    *digest = root;
+    return ERR_OK;
+out:
+    artifact_put_abandon(&put);
+    return err;
+}
