@@ -3,7 +3,6 @@
 
 #include <inttypes.h>
 #include <math.h>
-#include <pthread.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -12,7 +11,8 @@
 #include "coordinator/aggregate/aggregate_ledger.h"
 #include "coordinator/aggregate/aggregate_state.h"
 
-enum { THREADS_MAX = 64, THREAD_ELEMENTS_MIN = 1 << 18 };
+/* What one call of a lent thread steps; results do not depend on it. */
+enum { SLICE_ELEMENTS = 1 << 18 };
 
 /* Whether all values are finite: a product with 0 is 0 for finite numbers and NaN for others. */
 static bool is_finite(const float *x, size_t count)
@@ -62,52 +62,28 @@ static enum err fold_parts(struct fold *fold, const struct aggregate_part *parts
     return ERR_OK;
 }
 
-/* Elements [begin, end) of the flat vectors, for one thread. */
-struct slice {
+struct stepping {
     struct aggregate *aggregate;
     struct optimizer_step matrix, vector; /* with weight decay, and without */
     const float *gradient;
-    size_t begin, end;
 };
 
-static void *step_slice(void *context)
+/* Elements of one slice of the flat vectors; norms and biases do not decay. */
+static void step_slice(void *context, size_t index)
 {
-    const struct slice *slice = context;
-    struct aggregate *a = slice->aggregate;
+    const struct stepping *stepping = context;
+    struct aggregate *a = stepping->aggregate;
+    size_t slice_begin = index * SLICE_ELEMENTS;
+    size_t slice_end = MIN(slice_begin + SLICE_ELEMENTS, a->width);
     for (size_t i = 0; i < a->parameter_count; i++) {
         const struct aggregate_parameter *p = &a->parameters[i];
-        size_t begin = MAX(p->begin, slice->begin);
-        size_t end = MIN(p->begin + p->count, slice->end);
+        size_t begin = MAX(p->begin, slice_begin);
+        size_t end = MIN(p->begin + p->count, slice_end);
         if (begin < end)
-            optimizer_apply(p->rank >= 2 ? &slice->matrix : &slice->vector, end - begin,
+            optimizer_apply(p->rank >= 2 ? &stepping->matrix : &stepping->vector, end - begin,
                             a->weights + begin, a->exp_avg + begin, a->exp_avg_sq + begin,
-                            slice->gradient + begin);
+                            stepping->gradient + begin);
     }
-    return NULL;
-}
-
-/* A thread that cannot be started has its slice done by the caller; the bits are the same. */
-static void step_slices(const struct slice *whole)
-{
-    struct slice slices[THREADS_MAX];
-    pthread_t threads[THREADS_MAX];
-    bool is_started[THREADS_MAX] = {false};
-    size_t width = whole->end;
-    size_t count = MIN((size_t)whole->aggregate->settings.threads, (size_t)THREADS_MAX);
-    count = MAX(MIN(count, width / THREAD_ELEMENTS_MIN), 1u);
-    for (size_t i = 0; i < count; i++) {
-        slices[i] = *whole;
-        slices[i].begin = width / count * i;
-        slices[i].end = i + 1 == count ? width : width / count * (i + 1);
-        if (i > 0)
-            is_started[i] = pthread_create(&threads[i], NULL, step_slice, &slices[i]) == 0;
-    }
-    for (size_t i = 0; i < count; i++)
-        if (!is_started[i])
-            (void)step_slice(&slices[i]);
-    for (size_t i = 1; i < count; i++)
-        if (is_started[i])
-            ASSERT(pthread_join(threads[i], NULL) == 0);
 }
 
 static void apply(struct aggregate *a, const float *gradient, double weight,
@@ -118,12 +94,17 @@ static void apply(struct aggregate *a, const float *gradient, double weight,
     double scale = optimizer_clip(norm, a->settings.max_grad_norm) / weight;
     struct optimizer_adamw plain = a->settings.adamw;
     plain.weight_decay = 0.0;
-    struct slice whole = {.aggregate = a,
-                          .matrix = optimizer_plan(&a->settings.adamw, a->step + 1, rate, scale),
-                          .vector = optimizer_plan(&plain, a->step + 1, rate, scale),
-                          .gradient = gradient,
-                          .end = a->width};
-    step_slices(&whole);
+    struct stepping stepping = {.aggregate = a,
+                                .matrix =
+                                    optimizer_plan(&a->settings.adamw, a->step + 1, rate, scale),
+                                .vector = optimizer_plan(&plain, a->step + 1, rate, scale),
+                                .gradient = gradient};
+    size_t slices = (a->width + SLICE_ELEMENTS - 1) / SLICE_ELEMENTS;
+    if (a->settings.parallel != NULL && slices > 1)
+        a->settings.parallel(slices, step_slice, &stepping);
+    else
+        for (size_t i = 0; i < slices; i++)
+            step_slice(&stepping, i);
     sums->grad_norm = norm;
     sums->learning_rate = rate;
 }

@@ -1,8 +1,8 @@
 /* aggregate.h - the training state of a stage: gradients in, weights out, one step a round.
  *
- * Pure over spans: no file, no thread but those it starts and joins in a call, no clock. Equal
- * state, settings and parts give equal bytes, however the parts cut the round and however many
- * threads help.
+ * Pure over spans: no file, no thread, no clock; whoever has threads lends them by a callback.
+ * Equal state, settings and parts give equal bytes, however the parts cut the round and however
+ * many threads help.
  *
  * A state file ("state", and every checkpoint) is a safetensors file of F32 tensors
  * weight.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter> with the notes
@@ -25,11 +25,16 @@
 
 struct aggregate;
 
+/* Calls run(context, i) for every i < count, in any order, on any thread, and returns when all are
+ * done. */
+typedef void (*aggregate_run_f)(void *context, size_t index);
+typedef void (*aggregate_parallel_f)(size_t count, aggregate_run_f run, void *context);
+
 struct aggregate_settings {
     struct optimizer_adamw adamw;
     struct schedule schedule;
-    double max_grad_norm; /* 0: no clipping */
-    unsigned threads;     /* at least 1 */
+    double max_grad_norm;          /* 0: no clipping */
+    aggregate_parallel_f parallel; /* NULL: the caller's thread alone */
 };
 
 /* A finished range of a round. */

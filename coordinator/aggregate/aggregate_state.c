@@ -137,7 +137,6 @@ static enum err read_state(struct aggregate *a, const struct safetensors *st, st
 enum err aggregate_create(const struct aggregate_settings *settings, struct span state,
                           struct aggregate **out, struct err_text *et)
 {
-    ASSERT(settings->threads > 0);
     struct safetensors st = {0};
     struct aggregate *a = mem_alloc(1, sizeof *a);
     if (a == NULL)
