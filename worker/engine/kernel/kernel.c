@@ -52,7 +52,7 @@ static const struct isa {
     const struct gemm_tile *tile;
     const struct rows *rows;
 } isas[] = {
-    /* best first */
+/* best first */
 #if defined(__x86_64__)
     {KERNEL_ISA_AVX512, "f32/1 avx512", "blas avx512", has_avx512, &gemm_avx512, &rows_avx512},
     {KERNEL_ISA_AVX2, "f32/1 avx2", "blas avx2", has_avx2, &gemm_avx2, &rows_avx2},

@@ -1,0 +1,186 @@
+/* known_answer.c - a small fixed workload over every kernel, so that machines can compare
+ * themselves.
+ *
+ * Sizes are odd on purpose: edge tiles, partial lanes and more than one block of k take part.
+ */
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "common/numeric/random.h"
+#include "worker/engine/kernel/kernel.h"
+#include "worker/engine/kernel/lanes.h"
+
+enum { T = 19, C = 75, V = 37, K_LONG = 700, SPAN = T * C, LARGEST = 5 * K_LONG };
+_Static_assert(LARGEST >= V * C && LARGEST >= SPAN, "every buffer holds every operand");
+
+struct work {
+    struct kernel *kernel; /* borrowed */
+    uint8_t *out;          /* borrowed */
+    size_t used;
+    float *host;    /* owned */
+    uint16_t *half; /* owned: (V, C), finite read as f16 and as bf16 */
+    /* owned, of the device, LARGEST each */
+    float *x, *y, *z, *dx, *weight, *inv_rms, *long_a, *long_b;
+};
+
+static void keep_host(struct work *w, size_t count, const float *values)
+{
+    ASSERT(w->used + count * sizeof(float) <= KERNEL_KNOWN_ANSWER_BYTES);
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits;
+        memcpy(&bits, &values[i], sizeof(bits));
+        for (size_t byte = 0; byte < sizeof(bits); byte++)
+            w->out[w->used++] = (uint8_t)(bits >> (8 * byte));
+    }
+}
+
+static void keep(struct work *w, size_t count, const float *device)
+{
+    ASSERT(count <= LARGEST);
+    kernel_read(w->kernel, count, device, w->host);
+    keep_host(w, count, w->host);
+}
+
+/* Ordinary values with a few subnormals. */
+static void draw(struct work *w, uint64_t module, size_t count, float *device)
+{
+    ASSERT(count <= LARGEST);
+    uint64_t key = random_key(1, RANDOM_TEST, module, 0, 0);
+    for (size_t i = 0; i < count; i++) {
+        float scale = random_u32(key ^ 1, i) % 31 == 0 ? 1e-40f : 1.0f;
+        w->host[i] = random_normal_f32(key, i) * scale;
+    }
+    kernel_write(w->kernel, count, w->host, device);
+}
+
+/* y = x (T, C) · weight (V, C)^T in each element type; dx += y^T x; one product across blocks of k.
+ */
+static void products(struct work *w)
+{
+    struct kernel_gemm forward = {.m = T, .n = V, .k = C, .a = w->x, .a_row_stride = C};
+    forward.a_col_stride = forward.b_row_stride = 1;
+    forward.b_col_stride = C;
+    forward.c = w->y;
+    forward.c_row_stride = V;
+    for (unsigned dtype = 0; dtype < DTYPE_COUNT; dtype++) {
+        forward.b_dtype = (enum dtype)dtype;
+        forward.b = forward.b_dtype == DTYPE_F32 ? (const void *)w->weight : w->half;
+        kernel_gemm(w->kernel, &forward);
+        keep(w, T * V, w->y);
+    }
+    struct kernel_gemm back = {
+        .m = V, .n = C, .k = T, .a = w->y, .a_row_stride = 1, .a_col_stride = V};
+    back.b = w->x;
+    back.b_row_stride = back.c_row_stride = C;
+    back.b_col_stride = 1;
+    back.c = w->dx;
+    back.accumulate = true;
+    kernel_gemm(w->kernel, &back);
+    keep(w, SPAN, w->dx);
+    struct kernel_gemm deep = {.m = 3, .n = 5, .k = K_LONG, .a = w->long_a, .a_row_stride = K_LONG};
+    deep.a_col_stride = deep.b_row_stride = 1;
+    deep.b = w->long_b;
+    deep.b_col_stride = K_LONG;
+    deep.c = w->y;
+    deep.c_row_stride = 5;
+    kernel_gemm(w->kernel, &deep);
+    keep(w, 15, w->y);
+}
+
+static void rows(struct work *w)
+{
+    struct kernel *k = w->kernel;
+    uint64_t places[T];
+    for (uint64_t t = 0; t < T; t++)
+        places[t] = t << 32 | (t * 7);
+    kernel_rms_norm(k, T, C, 1e-5f, w->x, w->weight, w->y, w->inv_rms);
+    keep(w, SPAN, w->y);
+    keep(w, T, w->inv_rms);
+    kernel_zero(k, SPAN, w->dx);
+    kernel_rms_norm_backward(k, T, C, w->x, w->weight, w->inv_rms, w->z, w->y, false, w->dx);
+    keep(w, SPAN, w->y);
+    keep(w, C, w->dx);
+    kernel_silu_mul(k, SPAN, w->x, w->z, w->y);
+    keep(w, SPAN, w->y);
+    kernel_silu_mul_backward(k, SPAN, w->x, w->z, w->y, w->dx, w->y);
+    keep(w, SPAN, w->dx);
+    const struct kernel_dropout dropout = {.key = 42, .p = 0.1f, .places = places};
+    kernel_dropout(k, T, C, &dropout, w->x, false, w->y);
+    kernel_add(k, SPAN, w->z, w->y);
+    kernel_add_scaled(k, SPAN, 0.3f, w->x, w->y);
+    kernel_scale(k, SPAN, 1.7f, w->y);
+    keep(w, SPAN, w->y);
+    kernel_exp(k, SPAN, w->x, w->y);
+    keep(w, SPAN, w->y);
+}
+
+static void lookups(struct work *w)
+{
+    uint32_t ids[T];
+    for (uint32_t t = 0; t < T; t++)
+        ids[t] = t * 11 % V;
+    kernel_gather(w->kernel, T, C, ids, w->half, DTYPE_F16, w->y);
+    keep(w, SPAN, w->y);
+    kernel_zero(w->kernel, LARGEST, w->long_b);
+    kernel_scatter_add(w->kernel, T, C, ids, w->x, w->long_b);
+    keep(w, SPAN, w->long_b);
+}
+
+static void sums(struct work *w)
+{
+    const struct lanes *lanes = kernel_lanes(w->kernel);
+    float few[6];
+    double squares = kernel_sum_squares(w->kernel, SPAN, w->x);
+    kernel_read(w->kernel, SPAN, w->x, w->host);
+    few[0] = (float)squares;
+    few[1] = lanes->max(SPAN, w->host);
+    few[2] = lanes->sum(SPAN, w->host);
+    few[3] = lanes->dot(SPAN - 1, w->host, w->host + 1);
+    few[4] = lanes->exp_sum(SPAN, w->host, few[1], w->host);
+    few[5] = w->host[SPAN / 2];
+    keep_host(w, COUNT_OF(few), few);
+}
+
+static void work_fini(struct work *w)
+{
+    float *device[] = {w->x, w->y, w->z, w->dx, w->weight, w->inv_rms, w->long_a, w->long_b};
+    for (size_t i = 0; i < COUNT_OF(device); i++)
+        kernel_free(w->kernel, device[i]);
+    mem_free(w->host);
+    mem_free(w->half);
+}
+
+static enum err work_init(struct work *w)
+{
+    float **device[] = {&w->x,      &w->y,       &w->z,      &w->dx,
+                        &w->weight, &w->inv_rms, &w->long_a, &w->long_b};
+    w->host = mem_alloc(LARGEST, sizeof(float));
+    w->half = mem_alloc(LARGEST, sizeof(uint16_t));
+    if (w->host == NULL || w->half == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < COUNT_OF(device); i++) {
+        *device[i] = kernel_alloc(w->kernel, LARGEST);
+        if (*device[i] == NULL)
+            return ERR_OUT_OF_MEMORY;
+        draw(w, i, LARGEST, *device[i]);
+    }
+    for (uint32_t i = 0; i < V * C; i++) /* exponents that are ordinary in both types */
+        w->half[i] = (uint16_t)(0x2000 + (i * 40503u & 0x9fff));
+    return ERR_OK;
+}
+
+enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANSWER_BYTES])
+{
+    struct work w = {.kernel = kernel, .out = out};
+    enum err err = work_init(&w);
+    if (err == ERR_OK) {
+        memset(out, 0, KERNEL_KNOWN_ANSWER_BYTES);
+        products(&w);
+        rows(&w);
+        lookups(&w);
+        sums(&w);
+    }
+    work_fini(&w);
+    return err;
+}
