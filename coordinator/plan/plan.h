@@ -24,6 +24,14 @@ MUST_CHECK enum err plan_stages(struct span recipe, const struct artifact_ref *i
                                 struct stage_plan **stages, uint32_t *stage_count,
                                 struct err_text *et);
 
+/* What every task of the job computes under. */
+struct plan_settings {
+    uint64_t seed;
+    char profile[32]; /* "f32/1" */
+};
+MUST_CHECK enum err plan_settings(struct span recipe, struct plan_settings *out,
+                                  struct err_text *et);
+
 /* What the scheduler needs to drive the rounds of a job, once its rows are counted. */
 struct plan_rounds {
     uint64_t round_rows;    /* micro_batch_size x gradient_accumulation_steps */
@@ -32,8 +40,6 @@ struct plan_rounds {
     bool eval_on_start;     /* also before the first step */
     uint64_t save_steps;    /* checkpoint after so many steps; the last step always is one */
     uint64_t logging_steps; /* keep a log point after so many steps */
-    uint64_t seed;
-    char profile[32]; /* "f32/1" */
 };
 
 /* `train_rows`: rows that pack counted. ERR_DATA with text when there is nothing to train on. */

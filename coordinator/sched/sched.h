@@ -9,17 +9,23 @@
  *  3. `effects->records` are committed before any of `effects->sends` leaves or any of
  *     `effects->works` starts. If the commit fails, the process stops and replays.
  *  4. A record is a decision. sched_replay applies records with the functions that sched_step uses,
- * so a replayed scheduler knows all jobs, stages, done tasks and checkpoints of the one that died.
- *     Leases, workers and rounds in flight are not records: workers offer their attempts again,
- * rounds start again from the last checkpoint and give the same bits.
+ *     so a replayed scheduler knows all jobs, stages, done tasks and checkpoints of the one that
+ *     died. Leases, workers and rounds in flight are not records: tasks are granted again, rounds
+ *     start again from the last checkpoint, and both give the same bits.
  *  5. Late, doubled and fenced results are answered and otherwise ignored: a task's result counts
- * once.
+ *     once.
  *  6. Effects live in memory of the scheduler until the next step.
+ *  7. A stage has at most one work out. Every work but CLOSE is answered by exactly one outcome,
+ *     also when the job was cancelled meanwhile; CLOSE has no outcome and never overtakes one.
  *
  * A ROUNDS stage is a loop of its own: open the state (work OPEN), then for every round grant
  * ranges of rows, collect their results, fold them (work FOLD), and after every save_steps rounds
  * and the last one make a checkpoint (work CHECKPOINT), whose record is what survives. Evaluations
- * between rounds are rounds without a gradient.
+ * between rounds are rounds without a gradient. An EVALUATE stage opens the state of the training
+ * before it; where there is none (the base model alone) it has no OPEN and no weights, only a FOLD.
+ *
+ * A failed work is tried again by kind: CLOSE, then OPEN from the last checkpoint; permanent errors
+ * fail the job with `detail`.
  */
 #ifndef COORDINATOR_SCHED_SCHED_H
 #define COORDINATOR_SCHED_SCHED_H
@@ -29,6 +35,7 @@
 
 #include "common/base/error.h"
 #include "common/base/ids.h"
+#include "common/mem/bytes.h"
 #include "common/message/message.h"
 #include "common/message/state.h"
 
@@ -46,10 +53,9 @@ struct sched_work_done {
     uint64_t step; /* steps done: OPEN, FOLD, CHECKPOINT */
     enum err error;
     struct text detail;
-    struct artifact_ref
-        weights;             /* OPEN, training FOLD: what workers compute with next (ephemeral) */
-    struct artifact_ref log; /* LOG: the log artifact */
-    double loss_sum, weight; /* FOLD: of the whole round */
+    struct artifact_ref weights;      /* OPEN, training FOLD: what workers compute with next */
+    struct artifact_ref log;          /* LOG: the log artifact */
+    double loss_sum, weight;          /* FOLD: of the whole round */
     double grad_norm, learning_rate;  /* training FOLD */
     struct checkpoint_row checkpoint; /* CHECKPOINT: digest, ledger, size; the rest is sched's */
 };
@@ -182,5 +188,9 @@ size_t sched_worker_rows(const struct sched *s, struct instant now, struct worke
 /* Digests that records of unfinished and kept jobs reach: the roots of garbage collection. */
 void sched_each_root(const struct sched *s, void (*visit)(void *context, struct digest digest),
                      void *context);
+
+/* Appends what the records alone determine, one line a fact: equal for a scheduler and for the one
+ * that replays its records. For the simulator and tests. */
+void sched_write_durable(const struct sched *s, struct bytes *out);
 
 #endif
