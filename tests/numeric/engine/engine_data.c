@@ -55,12 +55,11 @@ struct hf_config engine_data_config(bool tied)
                               .tie_word_embeddings = tied};
 }
 
-struct model *engine_data_model(bool tied, uint64_t seed)
+struct model *engine_data_model(const struct hf_config *config, uint64_t seed)
 {
-    struct hf_config config = engine_data_config(tied);
     struct model *model = NULL;
     struct err_text et = {0};
-    if (model_create_random(&config, seed, &model, &et) != ERR_OK)
+    if (model_create_random(config, seed, &model, &et) != ERR_OK)
         fail_msg("%s", et.text);
     return model;
 }

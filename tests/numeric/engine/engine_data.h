@@ -20,7 +20,7 @@ struct kernel *engine_data_kernel(enum kernel_isa isa, unsigned threads);
 /* A Llama with 2 layers, 4 heads on 2 kv heads of width 6 (no multiple of a vector), width 20, mlp
  * 28, vocabulary 50. */
 struct hf_config engine_data_config(bool tied);
-struct model *engine_data_model(bool tied, uint64_t seed);
+struct model *engine_data_model(const struct hf_config *config, uint64_t seed);
 
 /* `count` rows of random tokens in one to three segments, about two thirds supervised. Released
  * with engine_data_free_rows. */

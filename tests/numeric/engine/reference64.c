@@ -1,0 +1,248 @@
+/* reference64.c - see the header. */
+#include "tests/numeric/engine/reference64.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "common/mem/mem.h"
+#include "common/numeric/random.h"
+#include "worker/engine/tensor/dtype.h"
+
+struct reference64 {
+    const struct model *model;
+    const struct binding *binding;
+    double **weights; /* (parameters) from the model */
+    double *x, *normed, *q, *k, *v, *heads, *gate, *up, *extra, *kept, *scores;
+    /* of the row at hand */
+    const double *values;
+    const struct train_row *row;
+    uint64_t seed, round;
+};
+
+static double *doubles(size_t count)
+{
+    return mem_alloc(count, sizeof(double));
+}
+
+struct reference64 *reference64_create(const struct model *model, const struct train_layout *layout,
+                                       size_t tokens_max)
+{
+    const struct model_shape *s = model_shape(model);
+    struct reference64 *r = mem_alloc(1, sizeof *r);
+    size_t widest = s->width + s->mlp_width + s->heads * s->head_width + s->vocabulary;
+    r->model = model;
+    r->binding = train_layout_binding(layout);
+    r->weights = mem_alloc(model_param_count(model), sizeof *r->weights);
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        float *decoded = mem_alloc(p->rows * p->columns, sizeof *decoded);
+        r->weights[i] = doubles(p->rows * p->columns);
+        dtype_decode(p->dtype, p->rows * p->columns, p->data, decoded);
+        for (size_t j = 0; j < p->rows * p->columns; j++)
+            r->weights[i][j] = (double)decoded[j];
+        mem_free(decoded);
+    }
+    double **buffers[] = {&r->x,    &r->normed, &r->q,     &r->k,    &r->v,     &r->heads,
+                          &r->gate, &r->up,     &r->extra, &r->kept, &r->scores};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        *buffers[i] = doubles(tokens_max * widest);
+    return r;
+}
+
+void reference64_destroy(struct reference64 **reference)
+{
+    struct reference64 *r = *reference;
+    for (size_t i = 0; i < model_param_count(r->model); i++)
+        mem_free(r->weights[i]);
+    double *buffers[] = {r->x,    r->normed, r->q,     r->k,    r->v,     r->heads,
+                         r->gate, r->up,     r->extra, r->kept, r->scores};
+    for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
+        mem_free(buffers[i]);
+    mem_free(r->weights);
+    mem_free(r);
+    *reference = NULL;
+}
+
+static size_t param_of(const struct reference64 *r, enum model_role role, size_t layer)
+{
+    return (size_t)model_param_index(r->model, role, layer);
+}
+
+static const double *weight_of(const struct reference64 *r, size_t param)
+{
+    size_t offset = r->binding->slots[param].weight_offset;
+    return offset != BINDING_NONE ? r->values + offset : r->weights[param];
+}
+
+/* The adapter's input at (token, channel). */
+static double kept_input(const struct reference64 *r, size_t param, size_t t, size_t c, double x)
+{
+    const struct model_param *p = model_param(r->model, param);
+    double drop = (double)r->binding->slots[param].adapter.dropout;
+    if (drop <= 0)
+        return x;
+    uint64_t key =
+        random_key(r->seed, RANDOM_DROPOUT, random_name(text_of(p->name)), p->layer, r->round);
+    uint32_t number = random_dropout(key, r->row->index << 32 | t, (uint32_t)c);
+    return (double)number < drop * 4294967296.0 ? 0 : x / (1 - drop);
+}
+
+static void add_adapter(struct reference64 *r, size_t param, size_t t, const double *x, double *y)
+{
+    const struct model_param *p = model_param(r->model, param);
+    const struct binding_adapter *a = &r->binding->slots[param].adapter;
+    for (size_t i = 0; a->rank != 0 && i < p->columns; i++)
+        r->kept[i] = kept_input(r, param, t, i, x[i]);
+    for (size_t k = 0; k < a->rank; k++) {
+        double mid = 0;
+        for (size_t i = 0; i < p->columns; i++)
+            mid += r->values[a->a_offset + k * p->columns + i] * r->kept[i];
+        for (size_t o = 0; o < p->rows; o++)
+            y[o] += (double)a->scale * mid * r->values[a->b_offset + o * a->rank + k];
+    }
+}
+
+/* y (T, out) = [y +] x (T, in) W^T + adapter */
+static void linear(struct reference64 *r, enum model_role role, size_t layer, const double *x,
+                   double *y, int add)
+{
+    size_t param = param_of(r, role, layer);
+    const struct model_param *p = model_param(r->model, param);
+    const double *w = weight_of(r, param);
+    for (size_t t = 0; t < r->row->token_count; t++) {
+        const double *xt = x + t * p->columns;
+        for (size_t o = 0; o < p->rows; o++) {
+            double sum = add ? y[t * p->rows + o] : 0;
+            for (size_t i = 0; i < p->columns; i++)
+                sum += xt[i] * w[o * p->columns + i];
+            y[t * p->rows + o] = sum;
+        }
+        add_adapter(r, param, t, xt, y + t * p->rows);
+    }
+}
+
+static void norm(struct reference64 *r, enum model_role role, size_t layer, const double *x,
+                 double *y)
+{
+    const struct model_shape *s = model_shape(r->model);
+    const double *gain = weight_of(r, param_of(r, role, layer));
+    for (size_t t = 0; t < r->row->token_count; t++) {
+        double sum = 0;
+        for (size_t i = 0; i < s->width; i++)
+            sum += x[t * s->width + i] * x[t * s->width + i];
+        double inverse = 1 / sqrt(sum / (double)s->width + (double)s->norm_epsilon);
+        for (size_t i = 0; i < s->width; i++)
+            y[t * s->width + i] = x[t * s->width + i] * inverse * gain[i];
+    }
+}
+
+static size_t segment_of(const struct train_row *row, size_t t)
+{
+    size_t start = 0;
+    for (size_t i = 0; i < row->segment_count; i++)
+        start = row->segment_starts[i] <= t ? row->segment_starts[i] : start;
+    return start;
+}
+
+static void rotate(struct reference64 *r, size_t heads, double *x)
+{
+    const struct model_shape *s = model_shape(r->model);
+    size_t half = s->head_width / 2;
+    for (size_t t = 0; t < r->row->token_count; t++) {
+        double position = (double)(t - segment_of(r->row, t));
+        for (size_t h = 0; h < heads; h++) {
+            double *at = x + (t * heads + h) * s->head_width;
+            for (size_t i = 0; i < half; i++) {
+                double angle = position * model_rope_frequency(r->model)[i];
+                double low = at[i], high = at[i + half];
+                at[i] = low * cos(angle) - high * sin(angle);
+                at[i + half] = high * cos(angle) + low * sin(angle);
+            }
+        }
+    }
+}
+
+static void attend(struct reference64 *r, size_t t, size_t head)
+{
+    const struct model_shape *s = model_shape(r->model);
+    size_t D = s->head_width, kv = head / (s->heads / s->kv_heads), first = segment_of(r->row, t);
+    double max = -INFINITY, sum = 0, *out = r->heads + (t * s->heads + head) * D;
+    if (s->window != 0 && t + 1 > first + s->window)
+        first = t + 1 - s->window;
+    for (size_t j = first; j <= t; j++) {
+        double dot = 0;
+        for (size_t d = 0; d < D; d++)
+            dot += r->q[(t * s->heads + head) * D + d] * r->k[(j * s->kv_heads + kv) * D + d];
+        r->scores[j] = dot / sqrt((double)D);
+        max = fmax(max, r->scores[j]);
+    }
+    for (size_t j = first; j <= t; j++)
+        sum += exp(r->scores[j] - max);
+    memset(out, 0, D * sizeof *out);
+    for (size_t j = first; j <= t; j++) {
+        for (size_t d = 0; d < D; d++)
+            out[d] += exp(r->scores[j] - max) / sum * r->v[(j * s->kv_heads + kv) * D + d];
+    }
+}
+
+static void layer_forward(struct reference64 *r, size_t layer)
+{
+    const struct model_shape *s = model_shape(r->model);
+    norm(r, MODEL_ATTENTION_NORM, layer, r->x, r->normed);
+    linear(r, MODEL_QUERY, layer, r->normed, r->q, 0);
+    linear(r, MODEL_KEY, layer, r->normed, r->k, 0);
+    linear(r, MODEL_VALUE, layer, r->normed, r->v, 0);
+    rotate(r, s->heads, r->q);
+    rotate(r, s->kv_heads, r->k);
+    for (size_t t = 0; t < r->row->token_count; t++) {
+        for (size_t head = 0; head < s->heads; head++)
+            attend(r, t, head);
+    }
+    linear(r, MODEL_OUTPUT, layer, r->heads, r->x, 1);
+    norm(r, MODEL_MLP_NORM, layer, r->x, r->normed);
+    linear(r, MODEL_GATE, layer, r->normed, r->gate, 0);
+    linear(r, MODEL_UP, layer, r->normed, r->up, 0);
+    for (size_t i = 0; i < r->row->token_count * s->mlp_width; i++)
+        r->extra[i] = r->gate[i] / (1 + exp(-r->gate[i])) * r->up[i];
+    linear(r, MODEL_DOWN, layer, r->extra, r->x, 1);
+}
+
+static double token_loss(struct reference64 *r, size_t t)
+{
+    const struct model_shape *s = model_shape(r->model);
+    const double *w = weight_of(r, param_of(r, MODEL_HEAD, 0));
+    double max = -INFINITY, sum = 0;
+    for (size_t v = 0; v < s->vocabulary; v++) {
+        double dot = 0;
+        for (size_t i = 0; i < s->width; i++)
+            dot += r->normed[t * s->width + i] * w[v * s->width + i];
+        r->scores[v] = dot;
+        max = fmax(max, dot);
+    }
+    for (size_t v = 0; v < s->vocabulary; v++)
+        sum += exp(r->scores[v] - max);
+    return log(sum) + max - r->scores[r->row->tokens[t + 1]];
+}
+
+double reference64_loss(struct reference64 *reference, const double *values, uint64_t seed,
+                        uint64_t round, const struct train_row *row)
+{
+    struct reference64 *r = reference;
+    const struct model_shape *s = model_shape(r->model);
+    r->values = values;
+    r->row = row;
+    r->seed = seed;
+    r->round = round;
+    const double *table = weight_of(r, param_of(r, MODEL_EMBEDDING, 0));
+    for (size_t t = 0; t < row->token_count; t++)
+        memcpy(r->x + t * s->width, table + row->tokens[t] * s->width, s->width * sizeof(double));
+    for (size_t layer = 0; layer < s->layers; layer++)
+        layer_forward(r, layer);
+    norm(r, MODEL_FINAL_NORM, 0, r->x, r->normed);
+    double loss = 0;
+    for (size_t t = 0; t + 1 < row->token_count; t++) {
+        if (row->loss[t + 1] != 0 && segment_of(row, t + 1) == segment_of(row, t))
+            loss += token_loss(r, t);
+    }
+    return loss;
+}
