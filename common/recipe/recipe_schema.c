@@ -1,0 +1,213 @@
+/* recipe_schema.c - expands recipe.def. */
+#include "common/recipe/recipe_schema.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/nearest.h"
+#include "common/recipe/recipe.h"
+
+/* Words. Canonical rows are at the index of their value; synonyms of all lists share one table. */
+#define SCHEMA_WORD(LIST, enumerator, spelling)                                                    \
+    {.word = (spelling), .value = RECIPE_##LIST##_##enumerator},
+#define SCHEMA_WORDS(LIST, list)                                                                   \
+    static const struct recipe_word word_rows_##list[] = {RECIPE_##LIST##_WORDS(SCHEMA_WORD)};     \
+    static const struct recipe_words words_##list = {word_rows_##list,                             \
+                                                     COUNT_OF(word_rows_##list)};                  \
+    const char *recipe_##list##_word(enum recipe_##list value)                                     \
+    {                                                                                              \
+        return (size_t)value < COUNT_OF(word_rows_##list) ? word_rows_##list[value].word : "?";    \
+    }
+RECIPE_ENUM_ROWS(SCHEMA_WORDS)
+
+/* Fields. `none` names no words and no structure. */
+#define SCHEMA_COUNT_TEXT(self, name)    0
+#define SCHEMA_COUNT_PATH(self, name)    0
+#define SCHEMA_COUNT_U64(self, name)     0
+#define SCHEMA_COUNT_I64(self, name)     0
+#define SCHEMA_COUNT_F64(self, name)     0
+#define SCHEMA_COUNT_SIZE(self, name)    0
+#define SCHEMA_COUNT_BOOL(self, name)    0
+#define SCHEMA_COUNT_ENUM(self, name)    0
+#define SCHEMA_COUNT_WORDS(self, name)   offsetof(struct self, name##_count)
+#define SCHEMA_COUNT_OBJECT(self, name)  0
+#define SCHEMA_COUNT_OBJECTS(self, name) offsetof(struct self, name##_count)
+
+#define SCHEMA_WORDS_TEXT(type)    NULL
+#define SCHEMA_WORDS_PATH(type)    NULL
+#define SCHEMA_WORDS_U64(type)     NULL
+#define SCHEMA_WORDS_I64(type)     NULL
+#define SCHEMA_WORDS_F64(type)     NULL
+#define SCHEMA_WORDS_SIZE(type)    NULL
+#define SCHEMA_WORDS_BOOL(type)    NULL
+#define SCHEMA_WORDS_ENUM(type)    &words_##type
+#define SCHEMA_WORDS_WORDS(type)   NULL
+#define SCHEMA_WORDS_OBJECT(type)  NULL
+#define SCHEMA_WORDS_OBJECTS(type) NULL
+
+#define SCHEMA_SHAPE_TEXT(type)    NULL
+#define SCHEMA_SHAPE_PATH(type)    NULL
+#define SCHEMA_SHAPE_U64(type)     NULL
+#define SCHEMA_SHAPE_I64(type)     NULL
+#define SCHEMA_SHAPE_F64(type)     NULL
+#define SCHEMA_SHAPE_SIZE(type)    NULL
+#define SCHEMA_SHAPE_BOOL(type)    NULL
+#define SCHEMA_SHAPE_ENUM(type)    NULL
+#define SCHEMA_SHAPE_WORDS(type)   NULL
+#define SCHEMA_SHAPE_OBJECT(type)  &shape_##type
+#define SCHEMA_SHAPE_OBJECTS(type) &shape_##type
+
+#define SCHEMA_FIELD(self, field_kind, type, key, preset, low, high, sentence)                     \
+    {                                                                                              \
+        .name = #key,                                                                              \
+        .kind = RECIPE_KIND_##field_kind,                                                          \
+        .offset = offsetof(struct self, key),                                                      \
+        .count_offset = SCHEMA_COUNT_##field_kind(self, key),                                      \
+        .words = SCHEMA_WORDS_##field_kind(type),                                                  \
+        .shape = SCHEMA_SHAPE_##field_kind(type),                                                  \
+        .fallback = (preset),                                                                      \
+        .min = (double)(low),                                                                      \
+        .max = (double)(high),                                                                     \
+        .help = (sentence),                                                                        \
+    },
+
+#define SCHEMA_LISTED(name) name,
+static const char *const no_names[] = {NULL};
+static const char *const root_ignored[] = {RECIPE_IGNORED_ROWS(SCHEMA_LISTED) NULL};
+static const char *const root_unsupported[] = {RECIPE_UNSUPPORTED_ROWS(SCHEMA_LISTED) NULL};
+static const char *const dataset_ignored[] = {RECIPE_DATASET_IGNORED_ROWS(SCHEMA_LISTED) NULL};
+static const char *const dataset_unsupported[] = {RECIPE_DATASET_UNSUPPORTED_ROWS(SCHEMA_LISTED)
+                                                      NULL};
+
+static const struct recipe_field dataset_fields[] = {
+    RECIPE_DATASET_ROWS(SCHEMA_FIELD, recipe_dataset)};
+static const struct recipe_shape shape_dataset = {
+    .name = "dataset",
+    .size_bytes = sizeof(struct recipe_dataset),
+    .fields = dataset_fields,
+    .field_count = COUNT_OF(dataset_fields),
+    .ignored = dataset_ignored,
+    .unsupported = dataset_unsupported,
+};
+
+static const struct recipe_field resources_fields[] = {
+    RECIPE_RESOURCES_ROWS(SCHEMA_FIELD, recipe_resources)};
+static const struct recipe_shape shape_resources = {
+    .name = "resources",
+    .size_bytes = sizeof(struct recipe_resources),
+    .fields = resources_fields,
+    .field_count = COUNT_OF(resources_fields),
+    .ignored = no_names,
+    .unsupported = no_names,
+};
+
+static const struct recipe_field root_fields[] = {RECIPE_ROWS(SCHEMA_FIELD, recipe)};
+static const struct recipe_shape shape_root = {
+    .name = "recipe",
+    .size_bytes = sizeof(struct recipe),
+    .fields = root_fields,
+    .field_count = COUNT_OF(root_fields),
+    .ignored = root_ignored,
+    .unsupported = root_unsupported,
+};
+
+struct schema_alias {
+    const char *theirs;
+    const char *ours;
+};
+#define SCHEMA_ALIAS(theirs, ours) {theirs, ours},
+static const struct schema_alias aliases[] = {RECIPE_ALIAS_ROWS(SCHEMA_ALIAS)};
+
+const struct recipe_shape *recipe_schema_root(void)
+{
+    return &shape_root;
+}
+
+const char *recipe_key_name(enum recipe_key key)
+{
+    ASSERT((size_t)key < RECIPE_KEY_COUNT);
+    return root_fields[key].name;
+}
+
+const char *recipe_key_help(enum recipe_key key)
+{
+    ASSERT((size_t)key < RECIPE_KEY_COUNT);
+    return root_fields[key].help;
+}
+
+const struct recipe_field *recipe_schema_field(const struct recipe_shape *shape, struct text name)
+{
+    for (size_t i = 0; i < shape->field_count; i++) {
+        if (text_is(name, shape->fields[i].name))
+            return &shape->fields[i];
+    }
+    return NULL;
+}
+
+const char *recipe_schema_alias(struct text name)
+{
+    for (size_t i = 0; i < COUNT_OF(aliases); i++) {
+        if (text_is(name, aliases[i].theirs))
+            return aliases[i].ours;
+    }
+    return NULL;
+}
+
+bool recipe_schema_lists(const char *const *list, struct text name)
+{
+    for (; *list != NULL; list++) {
+        struct text row = text_of(*list);
+        bool is_prefix = row.data[row.size - 1] == '_';
+        if (is_prefix && name.size >= row.size)
+            name.size = memcmp(name.data, row.data, row.size) == 0 ? row.size : name.size;
+        if (text_equal(name, row))
+            return true;
+    }
+    return false;
+}
+
+const char *recipe_schema_nearest(const struct recipe_shape *shape, struct text name)
+{
+    struct nearest nearest = {0};
+    for (size_t i = 0; i < shape->field_count; i++)
+        nearest_offer(&nearest, name, shape->fields[i].name);
+    if (shape == &shape_root) {
+        for (size_t i = 0; i < COUNT_OF(aliases); i++)
+            nearest_offer(&nearest, name, aliases[i].theirs);
+    }
+    for (const char *const *row = shape->ignored; *row != NULL; row++)
+        nearest_offer(&nearest, name, *row);
+    return nearest.word;
+}
+
+/* Synonyms: all lists together, told apart by the list's words. */
+#define SCHEMA_SYNONYM(LIST, enumerator, spelling)                                                 \
+    {.list = SCHEMA_LIST_##LIST,                                                                   \
+     .row = {.word = (spelling), .value = RECIPE_##LIST##_##enumerator}},
+#define SCHEMA_LIST(LIST, list) SCHEMA_LIST_##LIST,
+enum schema_list { RECIPE_ENUM_ROWS(SCHEMA_LIST) SCHEMA_LIST_COUNT };
+
+static const struct {
+    enum schema_list list;
+    struct recipe_word row;
+} synonyms[] = {RECIPE_SYNONYM_ROWS(SCHEMA_SYNONYM)};
+
+#define SCHEMA_LIST_OF(LIST, list) [SCHEMA_LIST_##LIST] = &words_##list,
+static const struct recipe_words *const lists[] = {RECIPE_ENUM_ROWS(SCHEMA_LIST_OF)};
+
+bool recipe_schema_word(const struct recipe_words *words, struct text spelling, int *value)
+{
+    for (size_t i = 0; i < words->count; i++) {
+        if (text_is(spelling, words->rows[i].word)) {
+            *value = words->rows[i].value;
+            return true;
+        }
+    }
+    for (size_t i = 0; i < COUNT_OF(synonyms); i++) {
+        if (lists[synonyms[i].list] == words && text_is(spelling, synonyms[i].row.word)) {
+            *value = synonyms[i].row.value;
+            return true;
+        }
+    }
+    return false;
+}
