@@ -16,22 +16,6 @@ struct json_doc {
     char *name;   /* owned */
 };
 
-/* jansson reports a failed allocation as a syntax error at times; this says which it was. */
-static _Thread_local bool heap_failed;
-
-static void *heap_alloc(size_t size)
-{
-    void *pointer = mem_alloc(size, 1);
-    heap_failed = heap_failed || pointer == NULL;
-    return pointer;
-}
-
-/* Before main, so that no thread can be parsing while jansson's two pointers change. */
-__attribute__((constructor)) static void use_our_heap(void)
-{
-    json_set_alloc_funcs(heap_alloc, mem_free);
-}
-
 /* jansson recurses; a text that is too deep must not reach it. */
 static bool depth_exceeds(struct span content, size_t depth_max)
 {
@@ -60,7 +44,7 @@ static json_t *load(struct span content, json_error_t *error)
     const size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
     const char *text = (const char *)content.data;
     json_t *root = json_loadb(text, content.size, flags, error);
-    if (root == NULL && !heap_failed && json_error_code(error) == json_error_numeric_overflow)
+    if (root == NULL && json_error_code(error) == json_error_numeric_overflow)
         root = json_loadb(text, content.size, flags | JSON_DECODE_INT_AS_REAL, error);
     return root;
 }
@@ -89,8 +73,7 @@ enum err json_read_parse(struct span content, const struct json_read_options *op
     struct json_doc *made = mem_alloc(1, sizeof *made);
     if (made == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", options->name);
-    json_error_t error;
-    heap_failed = false;
+    json_error_t error = {0};
     made->name = mem_copy_text(text_of(options->name));
     made->root = made->name != NULL ? load(content, &error) : NULL;
     if (made->root != NULL) {
@@ -98,7 +81,7 @@ enum err json_read_parse(struct span content, const struct json_read_options *op
         return ERR_OK;
     }
     enum err err;
-    if (made->name == NULL || heap_failed)
+    if (made->name == NULL || json_error_code(&error) == json_error_out_of_memory)
         err = error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", options->name);
     else if (content.size == 0)
         err = error_set(et, ERR_FORMAT, "%s: expected JSON, found an empty text", options->name);

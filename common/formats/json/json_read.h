@@ -7,7 +7,9 @@
  * document with one is read with doubles throughout, and integer getters then accept doubles that
  * are whole.
  *
- * Owns: the parsed tree. This folder is the only one that knows jansson.
+ * Owns: the parsed tree. This folder is the only one that knows jansson, which takes its memory
+ * from the C library: it stops the process at some places when memory is out, so sweeps of failing
+ * allocations cover our part and not its.
  */
 #ifndef COMMON_FORMATS_JSON_JSON_READ_H
 #define COMMON_FORMATS_JSON_JSON_READ_H
