@@ -35,7 +35,8 @@ static void test_json_read__bad_texts_are_refused_with_line_and_column(void **st
         {"[1e999]", "x.json:1:6: not valid JSON: real number overflow near '1e999'"},
         {"[01]", "x.json:1:2: not valid JSON: invalid token near '0'"},
         {"[\"\xff\"]", "x.json:1:2: not valid JSON: unable to decode byte 0xff near '\"'"},
-        {"[\"\\ud800\"]", "x.json:1:9: not valid JSON: invalid Unicode '\\uD800' near '\"\\ud800'"},
+        {"[\"\\ud800\"]",
+         "x.json:1:9: not valid JSON: invalid Unicode '\\uD800' near '\"\\ud800\"'"},
         {"[\"a\nb\"]", "x.json:1:3: not valid JSON: unexpected newline near '\"a'"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
