@@ -89,7 +89,7 @@ static struct pair exp_fraction(double x, double low, int *n_out)
     double n = nearest(x * 0x1.71547652b82fep+0);
     double exact = __builtin_fma(-n, LN2_HIGH, x); /* n * LN2_HIGH has at most 43 bits */
     struct pair r = pair_add(exact, -n * LN2_LOW);
-    r.low += low;
+    r = pair_quick(r.high, r.low + low);
     double z = r.high, q = 1.0 / 6227020800.0;
     q = q * z + 1.0 / 479001600.0;
     q = q * z + 1.0 / 39916800.0;
@@ -335,7 +335,8 @@ double scalar_tanh(double x)
     double value = 1.0;
     if (size < 22.0) {
         double e = scalar_expm1(-2.0 * size);
-        value = -e / (2.0 + e);
+        struct pair quotient = pair_over((struct pair){-e, 0.0}, pair_add(2.0, e));
+        value = quotient.high;
     }
     return x < 0.0 ? -value : value;
 }
