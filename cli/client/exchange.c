@@ -1,0 +1,148 @@
+/* exchange.c - send, wait, repeat. */
+#include "cli/client/exchange.h"
+
+#include <string.h>
+#include <time.h>
+
+#include "common/base/check.h"
+#include "common/wire/wire.h"
+
+enum { REPEAT_MS = 3000, RETRY_SEND_MS = 10 };
+
+void exchange_init(struct exchange *exchange, struct transport *socket, uint32_t wait_ms)
+{
+    *exchange = (struct exchange){.socket = socket, .wait_ms = wait_ms};
+    arena_init(&exchange->arena, WIRE_ARENA_BYTES);
+    bytes_init(&exchange->frame, LIMIT_FRAME_BYTES);
+    bytes_init(&exchange->greeting, LIMIT_FRAME_BYTES);
+}
+
+void exchange_fini(struct exchange *exchange)
+{
+    transport_close(&exchange->socket);
+    arena_fini(&exchange->arena);
+    bytes_fini(&exchange->frame);
+    bytes_fini(&exchange->greeting);
+}
+
+uint64_t exchange_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static void pause_ms(long ms)
+{
+    const struct timespec time = {.tv_nsec = ms * 1000000};
+    (void)nanosleep(&time, NULL);
+}
+
+/* Queues a frame; a socket that is just (re)connecting is waited for. */
+static enum err send_frame(struct exchange *exchange, struct span frame, uint64_t deadline_ms)
+{
+    for (;;) {
+        enum err err = transport_send(exchange->socket, NULL, frame);
+        if (err != ERR_BUSY && err != ERR_UNREACHABLE)
+            return err;
+        if (exchange_now_ms() >= deadline_ms)
+            return ERR_UNREACHABLE;
+        pause_ms(RETRY_SEND_MS);
+    }
+}
+
+/* The next well-formed message, whatever it is. ERR_TIMEOUT at the deadline. */
+static enum err receive(struct exchange *exchange, uint64_t deadline_ms,
+                        const struct message_type **type)
+{
+    for (;;) {
+        uint64_t now = exchange_now_ms();
+        int wait = now < deadline_ms ? (int)MIN(deadline_ms - now, (uint64_t)REPEAT_MS) : 0;
+        struct transport_frame frame;
+        enum err err = transport_receive(exchange->socket, wait, &frame);
+        if (err == ERR_PROTOCOL)
+            continue;
+        TRY(err);
+        arena_reset(&exchange->arena);
+        return wire_decode(frame.body, &exchange->arena, type, &exchange->reply);
+    }
+}
+
+static uint64_t ticket_of(const union message_any *message)
+{
+    uint64_t ticket;
+    memcpy(&ticket, message, sizeof ticket);
+    return ticket;
+}
+
+static bool has_ticket(const struct message_type *type)
+{
+    return type->field_count > 0 && strcmp(type->fields[0].name, "ticket") == 0;
+}
+
+/* Waits for the awaited message until `deadline_ms`. */
+static enum err await(struct exchange *exchange, const struct message_type *reply_type,
+                      uint64_t deadline_ms, struct err_text *et)
+{
+    for (;;) {
+        const struct message_type *type = NULL;
+        TRY(receive(exchange, deadline_ms, &type));
+        bool ours = !has_ticket(reply_type) ||
+                    (has_ticket(type) && ticket_of(&exchange->reply) == exchange->ticket);
+        if (!ours)
+            continue;
+        if (type == &message_type_msg_status && exchange->reply.status.error != 0)
+            return error_set(et, (enum err)exchange->reply.status.error, "%.*s",
+                             TEXT_ARGS(exchange->reply.status.detail));
+        if (type == reply_type)
+            return ERR_OK;
+        if (has_ticket(reply_type))
+            return error_set(et, ERR_PROTOCOL, "expected a reply of kind %s, found %s",
+                             reply_type->name, type->name);
+    }
+}
+
+static enum err fail_unreachable(const struct exchange *exchange, struct err_text *et)
+{
+    return error_set(et, ERR_UNREACHABLE, "%s: no answer for %u seconds; is the coordinator up?",
+                     transport_endpoint(exchange->socket), exchange->wait_ms / 1000);
+}
+
+enum err exchange_greet(struct exchange *exchange, const struct message_type *reply_type,
+                        struct err_text *et)
+{
+    uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
+    while (exchange_now_ms() < deadline_ms) {
+        enum err err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
+        if (err == ERR_OK)
+            err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
+        if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE)
+            return err;
+    }
+    return fail_unreachable(exchange, et);
+}
+
+enum err exchange_request(struct exchange *exchange, const struct message_type *type, void *request,
+                          const struct message_type *reply_type, struct err_text *et)
+{
+    ASSERT(has_ticket(type));
+    exchange->ticket++;
+    memcpy(request, &exchange->ticket, sizeof exchange->ticket);
+    bytes_clear(&exchange->frame);
+    enum err err = wire_encode(type, request, &exchange->frame);
+    if (err != ERR_OK)
+        return error_set(et, err, "request %s: %s", type->name, error_text(err));
+    uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
+    for (unsigned round = 0; exchange_now_ms() < deadline_ms; round++) {
+        err = ERR_OK;
+        if (round > 0 && exchange->greeting.size > 0)
+            err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
+        if (err == ERR_OK)
+            err = send_frame(exchange, bytes_span(&exchange->frame), deadline_ms);
+        if (err == ERR_OK)
+            err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
+        if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE)
+            return err;
+    }
+    return fail_unreachable(exchange, et);
+}

@@ -1,0 +1,49 @@
+/* style.c - terminals, asked once. */
+#include "cli/render/style.h"
+
+#include <string.h>
+#include <strings.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
+
+enum { WIDTH_DEFAULT = 100, WIDTH_MIN = 40 };
+
+static bool is_utf8(const char *locale)
+{
+    if (locale == NULL)
+        return false;
+    for (const char *at = locale; *at != '\0'; at++) {
+        if (strncasecmp(at, "utf-8", 5) == 0 || strncasecmp(at, "utf8", 4) == 0)
+            return true;
+    }
+    return false;
+}
+
+struct style style_of(FILE *stream, enum style_when when, const char *no_color, const char *term,
+                      const char *locale)
+{
+    int fd = fileno(stream);
+    bool dumb = term == NULL || strcmp(term, "dumb") == 0;
+    bool refused = no_color != NULL && no_color[0] != '\0';
+    struct style style = {.terminal = isatty(fd) == 1 && !dumb, .unicode = is_utf8(locale)};
+    style.color = when == STYLE_ALWAYS || (when == STYLE_AUTO && style.terminal && !refused);
+    style.width = WIDTH_DEFAULT;
+    struct winsize size;
+    if (style.terminal && ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= WIDTH_MIN)
+        style.width = size.ws_col;
+    return style;
+}
+
+const char *style_on(const struct style *style, enum style_color color)
+{
+    static const char *const sequences[] = {
+        [STYLE_PLAIN] = "",        [STYLE_GOOD] = "\x1b[32m", [STYLE_BAD] = "\x1b[1;31m",
+        [STYLE_BUSY] = "\x1b[36m", [STYLE_DIM] = "\x1b[2m",   [STYLE_BOLD] = "\x1b[1m",
+    };
+    return style->color ? sequences[color] : "";
+}
+
+const char *style_off(const struct style *style, enum style_color color)
+{
+    return style->color && color != STYLE_PLAIN ? "\x1b[0m" : "";
+}

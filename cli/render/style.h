@@ -1,0 +1,29 @@
+/* style.h - where output goes and how it may look there: colour, width, a terminal or a log. */
+#ifndef CLI_RENDER_STYLE_H
+#define CLI_RENDER_STYLE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+
+enum style_color { STYLE_PLAIN, STYLE_GOOD, STYLE_BAD, STYLE_BUSY, STYLE_DIM, STYLE_BOLD };
+
+enum style_when { STYLE_AUTO, STYLE_ALWAYS, STYLE_NEVER };
+
+struct style {
+    bool color;    /* escape sequences are welcome */
+    bool terminal; /* a person looks: lines may be redrawn */
+    bool unicode;  /* glyphs outside ASCII are welcome */
+    size_t width;  /* columns */
+};
+
+/* What `stream` can show. NO_COLOR, TERM and the locale's variables are handed in, each may be
+ * NULL. */
+struct style style_of(FILE *stream, enum style_when when, const char *no_color, const char *term,
+                      const char *locale);
+
+/* Sequence that switches to a colour and back to plain, "" when there is no colour. Static. */
+const char *style_on(const struct style *style, enum style_color color);
+const char *style_off(const struct style *style, enum style_color color);
+
+#endif

@@ -1,0 +1,163 @@
+/* table.c - widths first, then lines. */
+#include "cli/render/table.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+
+enum { ARENA_BYTES_MAX = 256 << 20, ROWS_FIRST = 64, GAP = 2, LAST_COLUMN_MIN = 16 };
+
+void table_init(struct table *table, const struct table_column *columns, size_t column_count)
+{
+    ASSERT(column_count > 0 && column_count <= TABLE_COLUMNS_MAX);
+    *table = (struct table){.columns = columns, .column_count = column_count};
+    arena_init(&table->arena, ARENA_BYTES_MAX);
+}
+
+void table_fini(struct table *table)
+{
+    arena_fini(&table->arena);
+}
+
+static bool grow(struct table *table)
+{
+    size_t capacity = table->row_capacity == 0 ? ROWS_FIRST : 2 * table->row_capacity;
+    struct table_cell *cells =
+        arena_alloc(&table->arena, capacity, table->column_count * sizeof *cells);
+    if (cells == NULL)
+        return false;
+    if (table->row_count > 0)
+        memcpy(cells, table->cells, table->row_count * table->column_count * sizeof *cells);
+    table->cells = cells;
+    table->row_capacity = capacity;
+    return true;
+}
+
+void table_row(struct table *table)
+{
+    if (table->err != ERR_OK)
+        return;
+    if (table->row_count == table->row_capacity && !grow(table)) {
+        table->err = ERR_OUT_OF_MEMORY;
+        return;
+    }
+    table->row_count++;
+}
+
+void table_cell(struct table *table, size_t column, enum style_color color, const char *format, ...)
+{
+    char text[1024];
+    va_list args;
+    ASSERT(column < table->column_count);
+    if (table->err != ERR_OK)
+        return;
+    ASSERT(table->row_count > 0);
+    va_start(args, format);
+    (void)vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    const char *copy = arena_copy_text(&table->arena, text_of(text));
+    if (copy == NULL) {
+        table->err = ERR_OUT_OF_MEMORY;
+        return;
+    }
+    size_t at = (table->row_count - 1) * table->column_count + column;
+    table->cells[at] = (struct table_cell){copy, color};
+}
+
+/* Characters, not bytes: continuation bytes of UTF-8 take no room. Wide characters count as one. */
+static size_t width_of(const char *text)
+{
+    size_t width = 0;
+    for (; *text != '\0'; text++)
+        width += ((unsigned char)*text & 0xc0) != 0x80;
+    return width;
+}
+
+static const struct table_cell *cell_at(const struct table *table, size_t row, size_t column)
+{
+    return &table->cells[row * table->column_count + column];
+}
+
+static bool is_empty(const struct table_cell *cell)
+{
+    return cell->text == NULL || cell->text[0] == '\0' || strcmp(cell->text, "-") == 0;
+}
+
+/* Width of each column, 0 for one that vanishes; returns the last column that stays. */
+static size_t measure(const struct table *table, bool with_header, size_t widths[TABLE_COLUMNS_MAX])
+{
+    size_t last = 0;
+    for (size_t c = 0; c < table->column_count; c++) {
+        size_t width = 0;
+        for (size_t r = 0; r < table->row_count; r++) {
+            const struct table_cell *cell = cell_at(table, r, c);
+            if (!is_empty(cell))
+                width = MAX(width, width_of(cell->text));
+        }
+        if (width == 0 && table->row_count > 0) {
+            widths[c] = 0;
+            continue;
+        }
+        widths[c] = MAX(MAX(width, (size_t)1), with_header ? width_of(table->columns[c].title) : 0);
+        last = c;
+    }
+    return last;
+}
+
+static void pad(FILE *out, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        (void)fputc(' ', out);
+}
+
+/* Bytes of the first `width` characters. */
+static size_t bytes_of(const char *text, size_t width)
+{
+    size_t i = 0;
+    for (size_t n = 0; text[i] != '\0'; i++) {
+        bool starts = ((unsigned char)text[i] & 0xc0) != 0x80;
+        if (starts && n++ == width)
+            break;
+    }
+    return i;
+}
+
+static void print_line(const struct table *table, const struct style *style, size_t row,
+                       bool is_header, const size_t *widths, size_t last, FILE *out)
+{
+    size_t used = 0;
+    for (size_t c = 0; c <= last; c++) {
+        if (widths[c] == 0)
+            continue;
+        struct table_cell cell = {table->columns[c].title, STYLE_DIM};
+        if (!is_header)
+            cell = *cell_at(table, row, c);
+        const char *text = !is_header && is_empty(&cell) ? "-" : cell.text;
+        size_t width = width_of(text);
+        size_t room = MAX(style->width, used + LAST_COLUMN_MIN) - used;
+        bool cut = c == last && style->terminal && width > room;
+        size_t shown = cut ? room - 1 : width;
+        bool right = table->columns[c].align == TABLE_RIGHT;
+        size_t padding = widths[c] > width ? widths[c] - width : 0;
+        pad(out, right ? padding : 0);
+        (void)fprintf(out, "%s%.*s%s%s", style_on(style, cell.color), (int)bytes_of(text, shown),
+                      text, cut ? "+" : "", style_off(style, cell.color));
+        if (c < last)
+            pad(out, (right ? 0 : padding) + GAP);
+        used += widths[c] + GAP;
+    }
+    (void)fputc('\n', out);
+}
+
+enum err table_print(const struct table *table, const struct style *style, bool with_header,
+                     FILE *out)
+{
+    size_t widths[TABLE_COLUMNS_MAX];
+    TRY(table->err);
+    size_t last = measure(table, with_header, widths);
+    if (with_header)
+        print_line(table, style, 0, true, widths, last, out);
+    for (size_t r = 0; r < table->row_count; r++)
+        print_line(table, style, r, false, widths, last, out);
+    return ERR_OK;
+}
