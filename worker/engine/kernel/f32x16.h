@@ -1,7 +1,7 @@
 /* f32x16.h - sixteen f32 lanes, as the instruction set of the including file offers them.
  *
- * The one vocabulary in which row kernels are written: rows_body.h is compiled once an instruction
- * set and every operation below is a correctly rounded IEEE operation a lane, so the bits cannot
+ * The one vocabulary in which row kernels are written: rows_body.inc is compiled once an instruction
+ * set, and every operation below is a correctly rounded IEEE operation a lane, so the bits cannot
  * differ. Included by kernel bodies only.
  */
 #ifndef WORKER_ENGINE_KERNEL_F32X16_H
@@ -28,7 +28,7 @@ F32X16_INLINE f32x16 f32x16_all(float value)
                     value, value, value, value, value, value, value, value};
 }
 
-F32X16_INLINE u32x16 u32x16_all(uint32_t value)
+F32X16_INLINE u32x16 f32x16_words(uint32_t value)
 {
     return (u32x16){value, value, value, value, value, value, value, value,
                     value, value, value, value, value, value, value, value};
@@ -155,11 +155,11 @@ F32X16_INLINE f32x16 f32x16_from_f16(const void *from)
     u32x16 wide;
     for (int i = 0; i < LANES; i++)
         wide[i] = half[i];
-    u32x16 magnitude = (wide & u32x16_all(0x7fff)) << 13;
-    u32x16 special = (u32x16)((wide & u32x16_all(0x7c00)) == u32x16_all(0x7c00));
+    u32x16 magnitude = (wide & f32x16_words(0x7fff)) << 13;
+    u32x16 special = (u32x16)((wide & f32x16_words(0x7c00)) == f32x16_words(0x7c00));
     u32x16 value = (u32x16)((f32x16)magnitude * f32x16_all(0x1p112f));
-    value |= special & (magnitude | u32x16_all(0x7f800000));
-    return (f32x16)(value | (wide & u32x16_all(0x8000)) << 16);
+    value |= special & (magnitude | f32x16_words(0x7f800000));
+    return (f32x16)(value | (wide & f32x16_words(0x8000)) << 16);
 #endif
 }
 
@@ -181,11 +181,11 @@ F32X16_INLINE f32x16 f32x16_exp(f32x16 x)
     q = f32x16_fma(q, r, f32x16_all(1.0f / 6.0f));
     q = f32x16_fma(q, r, f32x16_all(0.5f));
     f32x16 p = f32x16_fma(q, r * r, r) + f32x16_all(1.0f);
-    u32x16 exponent = f32x16_bits(shifted) - f32x16_bits(magic) + u32x16_all(512);
+    u32x16 exponent = f32x16_bits(shifted) - f32x16_bits(magic) + f32x16_words(512);
     u32x16 half = exponent >> 1;
     u32x16 rest = exponent - half;
-    p = p * f32x16_of_bits((half - u32x16_all(256 - 127)) << 23);
-    return p * f32x16_of_bits((rest - u32x16_all(256 - 127)) << 23);
+    p = p * f32x16_of_bits((half - f32x16_words(256 - 127)) << 23);
+    return p * f32x16_of_bits((rest - f32x16_words(256 - 127)) << 23);
 }
 
 #endif

@@ -4,7 +4,7 @@
 
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/pool.h"
-#include "worker/engine/kernel/rows.h"
+#include "worker/engine/kernel/rows_table.h"
 
 enum { GEMM_BLAS_FLOATS = 4 << 20 }; /* the decoded block: 16 MiB */
 

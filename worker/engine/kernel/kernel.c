@@ -15,7 +15,7 @@
 #include "worker/engine/kernel/gemm.h"
 #include "worker/engine/kernel/gemm_blas.h"
 #include "worker/engine/kernel/pool.h"
-#include "worker/engine/kernel/rows.h"
+#include "worker/engine/kernel/rows_table.h"
 
 enum { GRAIN_FLOATS = 8192 }; /* least work, in elements, that is handed to a thread */
 

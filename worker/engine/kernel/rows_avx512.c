@@ -2,5 +2,5 @@
  * (kernel.c). */
 #if defined(__x86_64__)
 #define ROWS_TABLE rows_avx512
-#include "worker/engine/kernel/rows_body.h"
+#include "worker/engine/kernel/rows_body.inc"
 #endif

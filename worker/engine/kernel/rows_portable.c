@@ -1,4 +1,4 @@
 /* rows_portable.c - row kernels in plain C, fused multiply-adds through fmaf: the oracle of the
  * others. */
 #define ROWS_TABLE rows_portable
-#include "worker/engine/kernel/rows_body.h"
+#include "worker/engine/kernel/rows_body.inc"

@@ -1,10 +1,10 @@
-/* rows.h - the row kernels of one instruction set: serial, over one row or one span.
+/* rows_table.h - the row kernels of one instruction set: serial, over one row or one span.
  *
  * kernel.c splits work over the pool and calls these. Three tables with equal bits come from one
- * body (rows_body.h); contracts are those of the functions of kernel.h with the same names.
+ * body (rows_body.inc); contracts are those of the functions of kernel.h with the same names.
  */
-#ifndef WORKER_ENGINE_KERNEL_ROWS_H
-#define WORKER_ENGINE_KERNEL_ROWS_H
+#ifndef WORKER_ENGINE_KERNEL_ROWS_TABLE_H
+#define WORKER_ENGINE_KERNEL_ROWS_TABLE_H
 
 #include <stdbool.h>
 #include <stddef.h>
