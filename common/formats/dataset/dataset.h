@@ -36,6 +36,7 @@ enum dataset_type {
 enum {
     DATASET_ROW_BYTES_MAX = 64 << 20, /* one JSON row */
     DATASET_SEQUENCE_LEN_MAX = 1 << 20,
+    DATASET_SHARDS_MAX = 1 << 16,
 };
 
 /* How to read one entry of `datasets`. Text fields may be NULL: the default. */

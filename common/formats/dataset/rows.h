@@ -5,8 +5,8 @@
  *   tokens        U32 [T]     all rows, one after the other
  *   loss          U8  [T]     1 where the prediction *of this token* counts
  *   row_offsets   U64 [R+1]   row i is tokens[row_offsets[i] .. row_offsets[i+1])
- *   segments      U64 [S+1]   where each packed sample starts, over all rows, and T
  *   row_segments  U64 [R+1]   row i holds segments [row_segments[i] .. row_segments[i+1])
+ *   segments      U32 [S]     where each packed sample starts, counted from its row's start
  *
  * The first token of a segment is predicted by nothing, so its loss is 0.
  */
@@ -23,8 +23,8 @@ struct rows {
     const uint32_t *tokens; /* borrowed from the blob, as all below */
     const uint8_t *loss;
     const uint64_t *row_offsets;
-    const uint64_t *segments;
     const uint64_t *row_segments;
+    const uint32_t *segments;
     uint64_t token_count;
     uint64_t row_count;
     uint64_t segment_count;
@@ -37,9 +37,8 @@ struct row {
     const uint32_t *tokens; /* [count] */
     const uint8_t *loss;    /* [count] */
     size_t count;
-    const uint64_t *segments; /* [segment_count + 1], offsets over all rows: subtract `first` */
+    const uint32_t *segment_starts; /* [segment_count], ascending, the first is 0 */
     size_t segment_count;
-    uint64_t first;
     uint64_t supervised_count;
 };
 

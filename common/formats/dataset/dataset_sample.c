@@ -1,0 +1,117 @@
+/* dataset_sample.c - tokenizing parts, apart or as one text. */
+#include "common/formats/dataset/dataset_sample.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+
+#define LOSS_BYTES_MAX ((size_t)1 << 32)
+
+void dataset_sample_init(struct dataset_sample *sample)
+{
+    token_list_init(&sample->tokens);
+    token_list_init(&sample->partial);
+    bytes_init(&sample->loss, LOSS_BYTES_MAX);
+}
+
+void dataset_sample_fini(struct dataset_sample *sample)
+{
+    token_list_fini(&sample->tokens);
+    token_list_fini(&sample->partial);
+    bytes_fini(&sample->loss);
+}
+
+/* Loss of the tokens from loss->size to the end of the list. */
+static void fill_loss(struct dataset_sample *sample, bool counts)
+{
+    size_t more = sample->tokens.count - sample->loss.size;
+    uint8_t *loss = bytes_extend(&sample->loss, more);
+    if (loss != NULL)
+        memset(loss, counts, more);
+}
+
+/* Tokens of `whole` before the byte `at`: the longest common start of its ids and those of its
+ * first `at` bytes. A token that spans `at` belongs to what follows. */
+static enum err token_of_byte(struct dataset_sample *sample, struct text whole, size_t at,
+                              size_t first, const struct tokenizer *tokenizer,
+                              struct tokenizer_scratch *scratch, size_t *out)
+{
+    sample->partial.count = 0;
+    TRY(tokenizer_encode(tokenizer, scratch, (struct text){whole.data, at}, 0, &sample->partial));
+    size_t same = 0;
+    size_t limit = MIN(sample->partial.count, sample->tokens.count - first);
+    while (same < limit && sample->partial.ids[same] == sample->tokens.ids[first + same])
+        same++;
+    *out = first + same;
+    return ERR_OK;
+}
+
+/* The parts lie one after the other in memory, so together they are one text. */
+static enum err add_whole(struct dataset_sample *sample, const struct dataset_row *row,
+                          bool all_count, const struct tokenizer *tokenizer,
+                          struct tokenizer_scratch *scratch)
+{
+    struct text whole = {row->parts[0].text.data, 0};
+    size_t first = sample->tokens.count;
+    for (size_t i = 0; i < row->part_count; i++)
+        whole.size += row->parts[i].text.size;
+    TRY(tokenizer_encode(tokenizer, scratch, whole, 0, &sample->tokens));
+    size_t count = sample->tokens.count;
+    size_t at = 0;
+    for (size_t i = 0; i < row->part_count; i++) {
+        size_t end = count;
+        at += row->parts[i].text.size;
+        if (i + 1 < row->part_count)
+            TRY(token_of_byte(sample, whole, at, first, tokenizer, scratch, &end));
+        sample->tokens.count = MAX(end, sample->loss.size);
+        fill_loss(sample, all_count || row->parts[i].counts);
+        sample->tokens.count = count;
+    }
+    return ERR_OK;
+}
+
+static enum err add_apart(struct dataset_sample *sample, const struct dataset_row *row,
+                          bool all_count, const struct tokenizer *tokenizer,
+                          struct tokenizer_scratch *scratch)
+{
+    for (size_t i = 0; i < row->part_count; i++) {
+        TRY(tokenizer_encode(tokenizer, scratch, row->parts[i].text, 0, &sample->tokens));
+        fill_loss(sample, all_count || row->parts[i].counts);
+    }
+    return ERR_OK;
+}
+
+enum err dataset_sample_make(struct dataset_sample *sample, const struct dataset_row *row,
+                             const struct dataset_options *options, bool closed,
+                             const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch)
+{
+    bool all_count = options->train_on_inputs;
+    sample->tokens.count = 0;
+    bytes_clear(&sample->loss);
+    if (row->affixed) {
+        struct tokenizer_affix prefix = tokenizer_prefix(tokenizer);
+        TRY(token_list_append(&sample->tokens, prefix.ids, prefix.count));
+        fill_loss(sample, all_count);
+    }
+    if (row->whole && row->part_count > 0)
+        TRY(add_whole(sample, row, all_count, tokenizer, scratch));
+    else
+        TRY(add_apart(sample, row, all_count, tokenizer, scratch));
+    uint32_t eos = tokenizer_roles(tokenizer).eos;
+    if (row->affixed && closed && eos != TOKENIZER_NONE) {
+        TRY(token_list_append(&sample->tokens, &eos, 1));
+        fill_loss(sample, true);
+    }
+    TRY(bytes_status(&sample->loss));
+    if (sample->loss.size > 0)
+        sample->loss.data[0] = 0; /* nothing predicts the first token */
+    return ERR_OK;
+}
+
+uint64_t dataset_sample_supervised(const uint8_t *loss, size_t count)
+{
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += loss[i];
+    return sum;
+}

@@ -1,0 +1,27 @@
+/* dataset_sample.h - a row's parts become one run of token ids with a loss mask, before any cut. */
+#ifndef COMMON_FORMATS_DATASET_DATASET_SAMPLE_H
+#define COMMON_FORMATS_DATASET_DATASET_SAMPLE_H
+
+#include "common/formats/dataset/dataset_row.h"
+#include "common/formats/tokenizer/tokenizer.h"
+
+struct dataset_sample {
+    struct token_list tokens;
+    struct bytes loss;         /* one byte a token; the first is 0 */
+    struct token_list partial; /* working memory */
+};
+
+void dataset_sample_init(struct dataset_sample *sample);
+void dataset_sample_fini(struct dataset_sample *sample);
+
+/* Overwrites *sample. `closed`: EOS may follow (false for text that goes on in the next shard). */
+MUST_CHECK enum err dataset_sample_make(struct dataset_sample *sample,
+                                        const struct dataset_row *row,
+                                        const struct dataset_options *options, bool closed,
+                                        const struct tokenizer *tokenizer,
+                                        struct tokenizer_scratch *scratch);
+
+/* Tokens of loss[0..count) whose prediction counts. */
+uint64_t dataset_sample_supervised(const uint8_t *loss, size_t count);
+
+#endif

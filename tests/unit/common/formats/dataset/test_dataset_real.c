@@ -1,0 +1,250 @@
+/* test_dataset_real.c - real data through the whole path, against counts of the reference. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/formats/dataset/dataset_check.h"
+#include "common/formats/dataset/dataset_pack.h"
+#include "common/formats/dataset/dataset_prepare.h"
+#include "common/formats/dataset/rows.h"
+#include "common/formats/source/folder.h"
+#include "common/formats/source/source.h"
+#include "common/mem/bytes.h"
+
+enum { PATH_BYTES = 4096 };
+
+#define BLOB_BYTES ((size_t)1 << 30)
+
+static const char *data_folder(void)
+{
+    const char *folder = getenv("QFLEET_DATA");
+    return folder != NULL ? folder : "../shared/data";
+}
+
+/* Path of real data; false, with a word, when it is not there. */
+static bool real(char out[PATH_BYTES], const char *name)
+{
+    (void)snprintf(out, PATH_BYTES, "%s/%s", data_folder(), name);
+    if (folder_exists(data_folder()))
+        return true;
+    print_message("skipped: no real data at %s (QFLEET_DATA)\n", data_folder());
+    return false;
+}
+
+static struct tokenizer *opened(const char *name)
+{
+    char path[PATH_BYTES];
+    struct tokenizer *tokenizer = NULL;
+    struct err_text et = {0};
+    (void)real(path, name);
+    if (tokenizer_open(path, &tokenizer, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    return tokenizer;
+}
+
+static struct source mapped(const char *name)
+{
+    char path[PATH_BYTES];
+    struct source source = {0};
+    struct err_text et = {0};
+    (void)real(path, name);
+    if (source_open(&source, path, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    return source;
+}
+
+static void put_json_text(struct bytes *out, const char *begin, const char *end)
+{
+    while (begin < end && *begin == ' ')
+        begin++;
+    while (end > begin && (end[-1] == ' ' || end[-1] == '\r'))
+        end--;
+    for (; begin < end; begin++) {
+        if (*begin == '"' || *begin == '\\')
+            bytes_append(out, "\\", 1);
+        bytes_append(out, begin, 1);
+    }
+}
+
+/* The first `lines` of "meaning||text" as prompt and completion, both stripped. */
+static struct bytes e2e_rows(const char *name, size_t lines)
+{
+    struct source source = mapped(name);
+    const char *at = (const char *)source.bytes.data;
+    const char *end = at + source.bytes.size;
+    struct bytes out;
+    bytes_init(&out, BLOB_BYTES);
+    while (at < end && lines-- > 0) {
+        const char *line_end = memchr(at, '\n', (size_t)(end - at));
+        line_end = line_end == NULL ? end : line_end;
+        const char *bar = memchr(at, '|', (size_t)(line_end - at));
+        while (bar != NULL && bar[1] != '|')
+            bar = memchr(bar + 1, '|', (size_t)(line_end - bar - 1));
+        assert_non_null(bar);
+        bytes_append_text(&out, TEXT("{\"prompt\": \""));
+        put_json_text(&out, at, bar);
+        bytes_append_text(&out, TEXT("\", \"completion\": \""));
+        put_json_text(&out, bar + 2, line_end);
+        bytes_append_text(&out, TEXT("\"}\n"));
+        at = line_end + 1;
+    }
+    source_close(&source);
+    assert_int_equal(bytes_status(&out), ERR_OK);
+    return out;
+}
+
+/* Prepares all of `file` in `shards` shards and packs it. */
+static void make_rows(struct span file, struct dataset_options *options, uint32_t shards,
+                      const struct dataset_pack_options *pack, const struct tokenizer *tokenizer,
+                      struct bytes *train, struct bytes *test, struct dataset_pack_stats *stats)
+{
+    struct bytes blobs[64];
+    struct span spans[64];
+    struct err_text et = {0};
+    if (dataset_detect(file, options, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    for (uint32_t i = 0; i < shards; i++) {
+        uint64_t begin, end;
+        struct dataset_counts counts;
+        bytes_init(&blobs[i], BLOB_BYTES);
+        dataset_shard_range(file.size, shards, i, &begin, &end);
+        if (dataset_prepare_shard(file, begin, end, options, tokenizer, &blobs[i], &counts, &et) !=
+            ERR_OK)
+            fail_msg("%s", et.text);
+        spans[i] = bytes_span(&blobs[i]);
+    }
+    bytes_init(train, BLOB_BYTES);
+    bytes_init(test, BLOB_BYTES);
+    if (dataset_pack(spans, shards, pack, train, test, stats, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    for (uint32_t i = 0; i < shards; i++)
+        bytes_fini(&blobs[i]);
+}
+
+static void test_dataset__e2e_has_the_supervised_tokens_of_the_reference(void **state)
+{
+    (void)state;
+    char path[PATH_BYTES];
+    if (!real(path, ""))
+        return;
+    struct tokenizer *tokenizer = opened("models/TinyStories-656K");
+    struct bytes file = e2e_rows("instruct/e2e_test.txt", 500);
+    struct dataset_options options = {.file_name = "e2e.jsonl", .sequence_len = 512};
+    const struct dataset_pack_options pack = {.sequence_len = 512};
+    struct dataset_pack_stats stats;
+    struct bytes train, test;
+    make_rows(bytes_span(&file), &options, 3, &pack, tokenizer, &train, &test, &stats);
+    assert_int_equal(options.type, DATASET_TYPE_PROMPT_COMPLETION);
+    assert_int_equal(stats.train_rows, 500);
+    assert_int_equal(stats.counts.truncated_rows, 0);
+    assert_int_equal(stats.train_supervised_tokens, 24531);
+    struct rows rows;
+    struct err_text et = {0};
+    if (rows_open(bytes_span(&train), &rows, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    assert_int_equal(rows.row_count, 500);
+    assert_int_equal(rows.supervised_count, 24531);
+    struct row row = rows_at(&rows, 0);
+    assert_int_equal(row.tokens[0], 1);
+    assert_int_equal(row.tokens[row.count - 1], 2);
+    assert_int_equal(row.loss[row.count - 1], 1);
+    bytes_fini(&train);
+    bytes_fini(&test);
+    bytes_fini(&file);
+    tokenizer_close(&tokenizer);
+}
+
+static void test_dataset__number_of_shards_never_changes_the_rows(void **state)
+{
+    (void)state;
+    char path[PATH_BYTES];
+    if (!real(path, ""))
+        return;
+    struct tokenizer *tokenizer = opened("models/TinyStories-656K");
+    struct bytes file = e2e_rows("instruct/e2e_valid.txt", 5000);
+    const struct dataset_pack_options pack = {
+        .sequence_len = 256, .sample_packing = true, .seed = 7, .val_set_size = 0.1};
+    struct bytes first_train = {0};
+    struct bytes first_test = {0};
+    static const uint32_t shard_counts[] = {1, 2, 13, 64};
+    for (size_t i = 0; i < 4; i++) {
+        struct dataset_options options = {.file_name = "e2e.jsonl", .sequence_len = 256};
+        struct dataset_pack_stats stats;
+        struct bytes train, test;
+        make_rows(bytes_span(&file), &options, shard_counts[i], &pack, tokenizer, &train, &test,
+                  &stats);
+        assert_int_equal(stats.samples, 4672);
+        assert_int_equal(stats.test_samples, 468);
+        assert_int_equal(stats.test_rows, 468);
+        /* Packing leaves at most a few percent of the room unused. */
+        assert_true(stats.train_rows * 256 < stats.train_tokens * 103 / 100 + 256);
+        if (i == 0) {
+            first_train = train;
+            first_test = test;
+            continue;
+        }
+        assert_true(span_equal(bytes_span(&train), bytes_span(&first_train)));
+        assert_true(span_equal(bytes_span(&test), bytes_span(&first_test)));
+        bytes_fini(&train);
+        bytes_fini(&test);
+    }
+    bytes_fini(&first_train);
+    bytes_fini(&first_test);
+    bytes_fini(&file);
+    tokenizer_close(&tokenizer);
+}
+
+static void test_dataset__real_files_are_detected_and_have_no_bad_rows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *name;
+        enum dataset_type type;
+        enum dataset_format format;
+        uint64_t rows;
+    } files[] = {
+        {"instruct/dolly_151.jsonl", DATASET_TYPE_PROMPT_COMPLETION, DATASET_FORMAT_JSONL, 151},
+        {"instruct/llms_from_scratch_instruction.json", DATASET_TYPE_ALPACA, DATASET_FORMAT_JSON,
+         1100},
+        {"instruct/oasst1_en_100_message.jsonl", DATASET_TYPE_COMPLETION, DATASET_FORMAT_JSONL,
+         100},
+        {"text/tinyshakespeare.txt", DATASET_TYPE_COMPLETION, DATASET_FORMAT_TEXT, 1},
+    };
+    char path[PATH_BYTES];
+    if (!real(path, ""))
+        return;
+    struct tokenizer *tokenizer = opened("models/lm-6m");
+    for (size_t i = 0; i < sizeof(files) / sizeof(files[0]); i++) {
+        struct source source = mapped(files[i].name);
+        const struct dataset_options options = {.file_name = files[i].name, .sequence_len = 512};
+        struct dataset_report report;
+        struct err_text et = {0};
+        if (dataset_check(source.bytes, &options, tokenizer, &report, &et) != ERR_OK)
+            fail_msg("%s", et.text);
+        assert_int_equal(report.type, files[i].type);
+        assert_int_equal(report.format, files[i].format);
+        assert_int_equal(report.bad_rows, 0);
+        assert_int_equal(report.counts.rows, files[i].rows);
+        assert_true(report.length_min <= report.length_median &&
+                    report.length_median <= report.length_p99 &&
+                    report.length_p99 <= report.length_max);
+        source_close(&source);
+    }
+    tokenizer_close(&tokenizer);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_dataset__e2e_has_the_supervised_tokens_of_the_reference),
+        cmocka_unit_test(test_dataset__number_of_shards_never_changes_the_rows),
+        cmocka_unit_test(test_dataset__real_files_are_detected_and_have_no_bad_rows),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
