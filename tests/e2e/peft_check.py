@@ -1,0 +1,147 @@
+#!/usr/bin/env python3
+"""peft_check - whether an adapter folder of ours loads in PEFT and gives our logits there.
+
+    peft_check.py BASE ADAPTER LOGITS      LOGITS: safetensors with input_ids (T) and logits (T, V)
+    peft_check.py BASE --sample PROGRAM    PROGRAM (peft_check_sample) makes adapter and logits
+
+Checks, without our own code: keys, shapes and types of the tensors; the keys of the config; the
+front matter of the card; that PEFT loads every tensor and saves the same ones; that the logits
+agree within 1e-4 and that the adapter changes them. Exits 77, saying why, when BASE or the Python
+packages torch, peft, transformers and safetensors are missing. QFLEET_PYTHON names the interpreter
+that has them (a virtual environment's).
+"""
+import json
+import os
+import subprocess
+import sys
+import tempfile
+
+TOLERANCE = 1e-4
+PREFIX = "base_model.model."
+CONFIG_KEYS = set(
+    """alpha_pattern auto_mapping base_model_name_or_path bias fan_in_fan_out inference_mode
+    init_lora_weights layer_replication layers_pattern layers_to_transform loftq_config lora_alpha
+    lora_dropout megatron_config megatron_core modules_to_save peft_type r rank_pattern revision
+    target_modules task_type use_dora use_rslora""".split())
+
+
+def skip(why):
+    print("skipped: " + why)
+    sys.exit(77)
+
+
+def expect(condition, what):
+    if not condition:
+        print("FAILED: " + what)
+        sys.exit(1)
+
+
+def check_config(folder):
+    with open(os.path.join(folder, "adapter_config.json"), encoding="utf-8") as f:
+        text = f.read()
+    config = json.loads(text)
+    expect(set(config) == CONFIG_KEYS,
+           "keys of adapter_config.json: %s" % sorted(set(config) ^ CONFIG_KEYS))
+    expect(text == json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+           "adapter_config.json is not what json.dumps(indent=2, sort_keys=True) prints")
+    expect(config["peft_type"] == "LORA" and config["task_type"] == "CAUSAL_LM", "peft_type")
+    expect(config["base_model_name_or_path"], "base_model_name_or_path is missing")
+    expect(config["target_modules"] == sorted(set(config["target_modules"])), "target_modules")
+    return config
+
+
+def check_card(folder, config):
+    with open(os.path.join(folder, "README.md"), encoding="utf-8") as f:
+        parts = f.read().split("---\n")
+    expect(len(parts) >= 3 and parts[0] == "", "README.md has no front matter")
+    import yaml  # comes with transformers
+    front = yaml.safe_load(parts[1])
+    expect(front["base_model"] == config["base_model_name_or_path"], "base_model of README.md")
+    expect(front["library_name"] == "peft" and "lora" in front["tags"], "front matter of README.md")
+
+
+def check_tensors(tensors, base, config):
+    """Every key, shape and type by the format's rules, against the modules of the base model."""
+    modules = {name: m for name, m in base.named_modules() if name}
+    seen = set()
+    for key, tensor in tensors.items():
+        expect(key.startswith(PREFIX), "key " + key)
+        module, half, weight = key[len(PREFIX):].rsplit(".", 2)
+        expect(half in ("lora_A", "lora_B") and weight == "weight", "key " + key)
+        expect(module in modules, "no module " + module)
+        expect(module.rsplit(".", 1)[-1] in config["target_modules"], "not a target: " + module)
+        out, inner = modules[module].weight.shape
+        shape = (config["r"], inner) if half == "lora_A" else (out, config["r"])
+        expect(tuple(tensor.shape) == shape, "%s: shape %s" % (key, tuple(tensor.shape)))
+        expect(str(tensor.dtype) == "torch.float32", key + ": type")
+        seen.add((module, half))
+    expect(len(seen) == len(tensors) and
+           {m for m, h in seen if h == "lora_A"} == {m for m, h in seen if h == "lora_B"}, "pairs")
+
+
+def check(base_folder, adapter_folder, logits_file):
+    import torch
+    from peft import PeftModel
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    config = check_config(adapter_folder)
+    check_card(adapter_folder, config)
+    weights = os.path.join(adapter_folder, "adapter_model.safetensors")
+    with safe_open(weights, "pt") as f:
+        expect(f.metadata() == {"format": "pt"}, "__metadata__ of adapter_model.safetensors")
+    tensors = load_file(weights)
+    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32)
+    base.eval()
+    check_tensors(tensors, base, config)
+
+    wanted = load_file(logits_file)
+    ids = wanted["input_ids"].long().unsqueeze(0)
+    with torch.no_grad():
+        untouched = base(ids).logits[0]
+        model = PeftModel.from_pretrained(base, adapter_folder)
+        model.eval()
+        found = model(ids).logits[0]
+    difference = (found - wanted["logits"]).abs().max().item()
+    effect = (found - untouched).abs().max().item()
+    print("largest difference of a logit %.2e, effect of the adapter %.2e" % (difference, effect))
+    expect(effect > 100 * TOLERANCE, "the adapter has no effect: PEFT did not take its tensors")
+    expect(difference <= TOLERANCE, "logits differ")
+    with tempfile.TemporaryDirectory() as again:
+        model.save_pretrained(again)
+        saved = load_file(os.path.join(again, "adapter_model.safetensors"))
+    expect(set(saved) == set(tensors), "PEFT saves other keys: %s" % (set(saved) ^ set(tensors)))
+    for key, tensor in tensors.items():
+        expect(torch.equal(tensor, saved[key]), "PEFT saves another " + key)
+    print("ok: %d tensors, %s" % (len(tensors), "rsLoRA" if config["use_rslora"] else "LoRA"))
+
+
+def main(arguments):
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")  # nothing is downloaded
+    python = os.environ.get("QFLEET_PYTHON")
+    if python and os.environ.get("PEFT_CHECK_INNER") is None:
+        os.execve(python, [python, __file__] + arguments,
+                  {**os.environ, "PEFT_CHECK_INNER": "1"})
+    if len(arguments) != 3:
+        print(__doc__)
+        sys.exit(2)
+    if not os.path.isdir(arguments[0]):
+        skip("%s is not there" % arguments[0])
+    try:
+        import peft, safetensors, torch, transformers  # noqa: F401
+    except ImportError as error:
+        skip("%s (pip install torch peft transformers)" % error)
+    if arguments[1] != "--sample":
+        check(*arguments)
+        return
+    for variant in ([], ["rslora"]):
+        with tempfile.TemporaryDirectory() as folder:
+            made = subprocess.run([arguments[2], arguments[0], folder] + variant, check=False)
+            expect(made.returncode == 0, "%s ended with %d" % (arguments[2], made.returncode))
+            check(arguments[0], os.path.join(folder, "adapter"),
+                  os.path.join(folder, "logits.safetensors"))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
