@@ -1,8 +1,8 @@
 /* f32x16.h - sixteen f32 lanes, as the instruction set of the including file offers them.
  *
- * The one vocabulary in which row kernels are written: rows_body.inc is compiled once an instruction
- * set, and every operation below is a correctly rounded IEEE operation a lane, so the bits cannot
- * differ. Included by kernel bodies only.
+ * The one vocabulary in which row kernels are written: rows_body.inc is compiled once an
+ * instruction set, and every operation below is a correctly rounded IEEE operation a lane, so the
+ * bits cannot differ. Included by kernel bodies only.
  */
 #ifndef WORKER_ENGINE_KERNEL_F32X16_H
 #define WORKER_ENGINE_KERNEL_F32X16_H
