@@ -169,8 +169,17 @@ static double split_exponent(double x, int *e)
 static double log_sum(int e, double f, double c)
 {
     double s = f / (2.0 + f), z = s * s, q = 2.0 / 25.0;
-    for (int k = 23; k >= 3; k -= 2)
-        q = q * z + 2.0 / (double)k;
+    q = q * z + 2.0 / 23.0;
+    q = q * z + 2.0 / 21.0;
+    q = q * z + 2.0 / 19.0;
+    q = q * z + 2.0 / 17.0;
+    q = q * z + 2.0 / 15.0;
+    q = q * z + 2.0 / 13.0;
+    q = q * z + 2.0 / 11.0;
+    q = q * z + 2.0 / 9.0;
+    q = q * z + 2.0 / 7.0;
+    q = q * z + 2.0 / 5.0;
+    q = q * z + 2.0 / 3.0;
     double half = 0.5 * f * f;
     double low = s * (half + q * z) + ((double)e * LN2_LOW + c);
     struct pair sum = pair_add((double)e * LN2_HIGH, f);
