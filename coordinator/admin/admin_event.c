@@ -1,0 +1,138 @@
+/* admin_event.c - one sentence a record. */
+#include "coordinator/admin/admin_event.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "common/base/check.h"
+
+uint64_t admin_event_job(uint32_t number, const union message_record *record)
+{
+    switch (number) {
+    case REC_JOB_SUBMITTED:
+        return record->job_submitted.job;
+    case REC_TASK_DONE:
+        return record->task_done.job;
+    case REC_TASK_FAILED:
+        return record->task_failed.job;
+    case REC_CHECKPOINT:
+        return record->checkpoint.row.job;
+    case REC_JOB_STATE:
+        return record->job_state.job;
+    case REC_WORKER_QUARANTINED:
+        return record->worker_quarantined.job;
+    default:
+        return 0;
+    }
+}
+
+/* "train" for a stage of a known job, else its number. */
+static void stage_name(const struct sched *sched, uint64_t job, uint32_t stage, char *out,
+                       size_t capacity)
+{
+    char hex[17];
+    size_t index;
+    (void)snprintf(hex, sizeof hex, "%016" PRIx64, job);
+    (void)snprintf(out, capacity, "stage %u", stage);
+    if (sched_job_find(sched, text_of(hex), &index) != ERR_OK)
+        return;
+    const struct rec_job_submitted *submitted = sched_job_submitted(sched, index);
+    if (submitted != NULL && stage < submitted->stages_count)
+        (void)snprintf(out, capacity, "%.*s", TEXT_ARGS(submitted->stages[stage].name));
+}
+
+static const char *describe_submitted(const struct rec_job_submitted *r, struct arena *arena)
+{
+    return arena_print(arena, "submitted as %.*s by %.*s: %u inputs, %u stages", TEXT_ARGS(r->name),
+                       TEXT_ARGS(r->owner), r->inputs_count, r->stages_count);
+}
+
+static const char *describe_done(const struct sched *sched, const struct rec_task_done *r,
+                                 struct arena *arena)
+{
+    char name[LIMIT_NAME_BYTES + 1];
+    stage_name(sched, r->job, r->stage, name, sizeof name);
+    if (r->worker.size == 0)
+        return arena_print(arena, "%s done", name);
+    return arena_print(arena, "%s[%u] done by %.*s in %.2f s", name, r->index, TEXT_ARGS(r->worker),
+                       r->result.seconds);
+}
+
+static const char *describe_failed(const struct sched *sched, const struct rec_task_failed *r,
+                                   struct arena *arena)
+{
+    char name[LIMIT_NAME_BYTES + 1];
+    stage_name(sched, r->job, r->stage, name, sizeof name);
+    return arena_print(arena, "%s[%u] failed on %.*s: %s: %.*s", name, r->index,
+                       TEXT_ARGS(r->worker), error_name((enum err)r->error), TEXT_ARGS(r->detail));
+}
+
+static const char *describe_checkpoint(const struct checkpoint_row *row, struct arena *arena)
+{
+    char hex[DIGEST_HEX_BYTES];
+    digest_hex(row->digest, hex);
+    return arena_print(arena, "checkpoint %.12s after step %" PRIu64 ", loss %.4f", hex, row->step,
+                       row->loss);
+}
+
+static const char *describe_state(const struct rec_job_state *r, struct arena *arena)
+{
+    const char *word = state_job_word((enum job_state)r->state);
+    if (r->detail.size == 0)
+        return arena_print(arena, "job: %s", word);
+    return arena_print(arena, "job: %s: %.*s", word, TEXT_ARGS(r->detail));
+}
+
+static const char *describe_quarantined(const struct sched *sched,
+                                        const struct rec_worker_quarantined *r, struct arena *arena)
+{
+    char name[LIMIT_NAME_BYTES + 1];
+    char expected[DIGEST_HEX_BYTES];
+    char found[DIGEST_HEX_BYTES];
+    stage_name(sched, r->job, r->stage, name, sizeof name);
+    digest_hex(r->expected, expected);
+    digest_hex(r->found, found);
+    return arena_print(arena, "worker %.*s quarantined: %s[%u] gave %.12s, others gave %.12s",
+                       TEXT_ARGS(r->worker), name, r->index, found, expected);
+}
+
+enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_ms, uint32_t number,
+                         const union message_record *record, struct arena *arena,
+                         struct event_row *row)
+{
+    const char *text = NULL;
+    switch (number) {
+    case REC_COORDINATOR_STARTED:
+        text = arena_print(arena, "coordinator started, incarnation %" PRIu64,
+                           record->coordinator_started.incarnation);
+        break;
+    case REC_JOB_SUBMITTED:
+        text = describe_submitted(&record->job_submitted, arena);
+        break;
+    case REC_TASK_DONE:
+        text = describe_done(sched, &record->task_done, arena);
+        break;
+    case REC_TASK_FAILED:
+        text = describe_failed(sched, &record->task_failed, arena);
+        break;
+    case REC_CHECKPOINT:
+        text = describe_checkpoint(&record->checkpoint.row, arena);
+        break;
+    case REC_JOB_STATE:
+        text = describe_state(&record->job_state, arena);
+        break;
+    case REC_WORKER_QUARANTINED:
+        text = describe_quarantined(sched, &record->worker_quarantined, arena);
+        break;
+    default:
+        text = arena_print(arena, "record of kind %u", number);
+        break;
+    }
+    if (text == NULL)
+        return ERR_OUT_OF_MEMORY;
+    struct text cut = text_of(text);
+    cut.size = MIN(cut.size, (size_t)LIMIT_TEXT_BYTES);
+    *row = (struct event_row){
+        .seq = seq, .unix_ms = unix_ms, .job = admin_event_job(number, record), .text = cut};
+    return ERR_OK;
+}

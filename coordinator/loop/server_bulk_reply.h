@@ -1,0 +1,25 @@
+/* server_bulk_reply.h - one frame of the bulk socket to its answer; runs on the thread pool. */
+#ifndef COORDINATOR_LOOP_SERVER_BULK_REPLY_H
+#define COORDINATOR_LOOP_SERVER_BULK_REPLY_H
+
+#include "common/mem/bytes.h"
+#include "common/transport/transport_keys.h"
+#include "coordinator/artifact/artifact.h"
+
+enum { SERVER_BULK_REPLY_PUTS = 4 };
+
+/* What a connection has begun. */
+struct server_bulk_session {
+    struct artifact_store *artifacts; /* borrowed */
+    uint64_t free_bytes_min;
+    enum transport_role role;
+    struct artifact_put *puts[SERVER_BULK_REPLY_PUTS]; /* owned, NULL where free */
+};
+
+/* Appends the answer to `frame`; nothing when the frame is none that asks. */
+void server_bulk_reply(struct server_bulk_session *session, struct span frame, struct bytes *out);
+
+/* Abandons what was begun. */
+void server_bulk_reply_end(struct server_bulk_session *session);
+
+#endif

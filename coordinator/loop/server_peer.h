@@ -1,0 +1,24 @@
+/* server_peer.h - the table of who speaks on the control socket, with bounded outboxes. */
+#ifndef COORDINATOR_LOOP_SERVER_PEER_H
+#define COORDINATOR_LOOP_SERVER_PEER_H
+
+#include "coordinator/loop/server_state.h"
+
+/* NULL when it has not said hello. */
+struct server_peer *server_peer_of(struct server *server, const struct transport_id *address);
+struct server_peer *server_peer_by_id(struct server *server, uint64_t id);
+
+/* Takes in a peer, pushing out the client that was silent longest when the table is full.
+ * ERR_LIMIT: too many workers. ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err server_peer_add(struct server *server, const struct transport_frame *frame,
+                                    const struct msg_hello *hello, struct server_peer **out);
+void server_peer_remove(struct server *server, struct server_peer *peer);
+void server_peer_remove_all(struct server *server);
+
+/* Sends a frame, or keeps it until it can leave. A peer that is gone or whose outbox overflows is
+ * marked is_gone. */
+void server_peer_send(struct server *server, struct server_peer *peer, struct span frame);
+/* Tries again what is kept for all peers; true while something is. */
+bool server_peer_flush(struct server *server);
+
+#endif

@@ -1,0 +1,162 @@
+/* server_request.c - see server_request.h. */
+#include "coordinator/loop/server_request.h"
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "coordinator/admin/admin.h"
+#include "coordinator/admin/admin_event.h"
+#include "coordinator/loop/server_turn.h"
+#include "coordinator/store/record_codec.h"
+
+enum { EVENTS_BYTES_MAX = 3 << 20, EVENT_BYTES = 64 };
+
+/* The reply, or why there is none. */
+static void answer(struct server *server, struct server_peer *peer, uint64_t ticket, enum err err,
+                   const struct err_text *et, uint32_t number, const void *reply)
+{
+    if (err == ERR_OK)
+        server_turn_send(server, peer->id, number, reply);
+    else
+        server_turn_status(server, peer->id, ticket, err, et->text);
+}
+
+void server_request_jobs(struct server *server, struct server_peer *peer,
+                         const union message_any *message)
+{
+    struct msg_jobs reply = {0};
+    struct err_text et = {""};
+    enum err err = admin_jobs(server->sched, &message->jobs_get, &server->arena, &reply, &et);
+    answer(server, peer, message->jobs_get.ticket, err, &et, MSG_JOBS, &reply);
+}
+
+void server_request_job(struct server *server, struct server_peer *peer,
+                        const union message_any *message)
+{
+    struct msg_job reply = {0};
+    struct err_text et = {""};
+    enum err err =
+        admin_job(server->sched, &message->job_get, server_now(), &server->arena, &reply, &et);
+    answer(server, peer, message->job_get.ticket, err, &et, MSG_JOB, &reply);
+}
+
+void server_request_workers(struct server *server, struct server_peer *peer,
+                            const union message_any *message)
+{
+    struct msg_workers reply = {0};
+    struct err_text et = {""};
+    enum err err =
+        admin_workers(server->sched, &message->workers_get, server_now(), &server->arena, &reply);
+    answer(server, peer, message->workers_get.ticket, err, &et, MSG_WORKERS, &reply);
+}
+
+void server_request_checkpoints(struct server *server, struct server_peer *peer,
+                                const union message_any *message)
+{
+    struct msg_checkpoints reply = {0};
+    struct err_text et = {""};
+    enum err err =
+        admin_checkpoints(server->sched, &message->checkpoints_get, &server->arena, &reply, &et);
+    answer(server, peer, message->checkpoints_get.ticket, err, &et, MSG_CHECKPOINTS, &reply);
+}
+
+/* Events of one job, or of all, out of the record log. */
+struct listing {
+    struct server *server;
+    struct arena arena; /* owned: of the record at hand */
+    uint64_t job;       /* 0: all */
+    struct msg_events reply;
+    size_t size;
+    bool is_full;
+};
+
+static enum err on_record(void *context, uint64_t seq, const struct store_record *record)
+{
+    struct listing *l = context;
+    union message_record decoded;
+    arena_reset(&l->arena);
+    TRY(record_codec_read(record->number, record->payload, &l->arena, &decoded));
+    if (l->job != 0 && admin_event_job(record->number, &decoded) != l->job)
+        return ERR_OK;
+    struct event_row *row = &l->reply.events[l->reply.events_count];
+    TRY(admin_event_row(l->server->sched, seq, record->unix_ms, record->number, &decoded,
+                        &l->server->arena, row));
+    l->reply.events_count++;
+    l->size += EVENT_BYTES + row->text.size;
+    l->is_full = l->reply.events_count == LIMIT_LIST_ROWS || l->size > EVENTS_BYTES_MAX;
+    return l->is_full ? ERR_CANCELLED : ERR_OK;
+}
+
+/* Ids of jobs are what sched's rows say. */
+static enum err find_job(struct server *server, struct text prefix, uint64_t *job,
+                         struct err_text *et)
+{
+    size_t index;
+    struct job_row row;
+    TRY(admin_find(server->sched, prefix, &index, et));
+    sched_job_row(server->sched, index, &row);
+    *job = row.job;
+    return ERR_OK;
+}
+
+void server_request_events(struct server *server, struct server_peer *peer,
+                           const union message_any *message)
+{
+    const struct msg_events_get *request = &message->events_get;
+    struct listing l = {.server = server, .reply = {.ticket = request->ticket}};
+    struct err_text et = {""};
+    enum err err = ERR_OK;
+    arena_init(&l.arena, SERVER_ARENA_BYTES);
+    l.reply.events = arena_alloc(&server->arena, LIMIT_LIST_ROWS, sizeof *l.reply.events);
+    if (l.reply.events == NULL)
+        err = ERR_OUT_OF_MEMORY;
+    if (err == ERR_OK && request->prefix.size > 0)
+        err = find_job(server, request->prefix, &l.job, &et);
+    if (err == ERR_OK)
+        err = store_read(server->store, request->after, on_record, &l, &et);
+    if (err == ERR_CANCELLED && l.is_full)
+        err = ERR_OK;
+    arena_fini(&l.arena);
+    answer(server, peer, request->ticket, err, &et, MSG_EVENTS, &l.reply);
+}
+
+/* Reading an artifact again may take minutes: on the pool. */
+struct verification {
+    uv_work_t request;
+    struct server *server; /* borrowed */
+    uint64_t peer;
+    struct msg_artifact_verify message;
+    enum err err;
+    struct err_text et;
+};
+
+static void on_verify(uv_work_t *request)
+{
+    struct verification *v = request->data;
+    v->err = artifact_verify(v->server->artifacts, v->message.digest, &v->et);
+}
+
+static void on_verified(uv_work_t *request, int status)
+{
+    struct verification *v = request->data;
+    v->server->works_out--;
+    if (status == 0 && !v->server->is_stopping)
+        server_turn_status(v->server, v->peer, v->message.ticket, v->err, v->et.text);
+    mem_free(v);
+}
+
+void server_request_verify(struct server *server, struct server_peer *peer,
+                           const union message_any *message)
+{
+    struct verification *v = mem_alloc(1, sizeof *v);
+    if (v == NULL) {
+        server_turn_status(server, peer->id, message->artifact_verify.ticket, ERR_OUT_OF_MEMORY,
+                           "");
+        return;
+    }
+    v->request.data = v;
+    v->server = server;
+    v->peer = peer->id;
+    v->message = message->artifact_verify;
+    server->works_out++;
+    ASSERT(uv_queue_work(&server->loop, &v->request, on_verify, on_verified) == 0);
+}

@@ -1,0 +1,91 @@
+/* server_state.h - what the files of this folder share: the process's one state. */
+#ifndef COORDINATOR_LOOP_SERVER_STATE_H
+#define COORDINATOR_LOOP_SERVER_STATE_H
+
+#include <uv.h>
+#undef MIN /* of <sys/param.h>, which uv.h brings; ours is in check.h */
+#undef MAX
+
+#include "common/ds/list.h"
+#include "common/ds/map.h"
+#include "common/mem/arena.h"
+#include "common/mem/bytes.h"
+#include "common/message/message.h"
+#include "common/transport/transport.h"
+#include "coordinator/artifact/artifact.h"
+#include "coordinator/loop/server.h"
+#include "coordinator/sched/sched.h"
+#include "coordinator/store/store.h"
+
+enum {
+    SERVER_CONTROL_BUDGET = 256, /* frames a turn, so that timers and commits get theirs */
+    SERVER_BULK_BUDGET = 64,
+    SERVER_PATH_BYTES = 4096,
+    SERVER_ARENA_BYTES = 256 << 20,
+};
+
+/* Who speaks on the control socket: made by its first HELLO. */
+struct server_peer {
+    struct map_node by_id;
+    struct map_node by_address;
+    struct list_node node; /* of server.peers */
+    struct transport_id address;
+    uint64_t id; /* struct peer_id, never reused */
+    enum transport_role role;
+    bool is_worker;
+    bool is_gone;
+    char user[TRANSPORT_USER_BYTES];
+    char name[LIMIT_NAME_BYTES + 1];
+    uint64_t heard_ns;
+    struct bytes outbox; /* owned: frames that did not leave yet, each after its u32 size */
+};
+
+/* What a turn decided and has not made durable yet. */
+struct server_turn {
+    struct bytes payloads; /* owned: of the records, one after the other */
+    struct bytes records;  /* owned: struct server_turn_record */
+    struct bytes sends;    /* owned: u64 peer, u32 size, frame */
+    struct list works;     /* struct server_work */
+};
+
+struct server {
+    const struct server_options *options; /* borrowed */
+    uv_loop_t loop;
+    uv_poll_t control_poll, bulk_poll;
+    uv_check_t check;
+    uv_prepare_t prepare;
+    uv_idle_t idle;
+    uv_timer_t wake;  /* of sched */
+    uv_timer_t watch; /* disk, idle peers, unsent frames */
+    uv_signal_t signals[3];
+    uv_poll_t parent;
+    bool has_parent;
+    bool is_open;     /* handles are there */
+    bool is_stopping; /* nothing new is taken in */
+    bool is_retiring; /* STOP: workers were told; ends when they are gone or a moment later */
+    int exit_code;
+    uint64_t retire_ns;
+
+    struct store *store;              /* owned */
+    struct artifact_store *artifacts; /* owned */
+    struct sched *sched;              /* owned */
+    struct transport *control, *bulk; /* owned */
+    struct transport_zap *zap;        /* owned */
+    uint32_t incarnation;
+    bool is_disk_low;
+    bool is_map_full_said;
+
+    struct list peers;
+    struct map peers_by_id, peers_by_address;
+    size_t worker_count, client_count;
+    uint64_t next_peer;
+
+    struct server_turn turn;
+    struct arena arena;     /* owned: of the frame at hand */
+    struct bytes scratch;   /* owned: an encoding */
+    struct list stages;     /* struct server_stage: open training states */
+    struct list bulk_peers; /* struct server_bulk_peer */
+    size_t works_out;       /* on the pool, of every kind */
+};
+
+#endif

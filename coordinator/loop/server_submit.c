@@ -1,0 +1,211 @@
+/* server_submit.c - see server_submit.h. */
+#include "coordinator/loop/server_submit.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "common/message/message_copy.h"
+#include "common/recipe/recipe.h"
+#include "coordinator/loop/server_turn.h"
+#include "coordinator/plan/plan.h"
+
+struct submission {
+    uv_work_t request;
+    struct server *server; /* borrowed */
+    uint64_t peer;
+    struct arena arena; /* owned: all below */
+    struct msg_submit message;
+    struct text owner, role;
+    struct artifact_ref *missing;
+    uint32_t missing_count;
+    struct digest spec;
+    int64_t priority;
+    struct stage_plan *stages;
+    uint32_t stage_count;
+    enum err err;
+    struct err_text et;
+};
+
+static void put_le(uint8_t *out, uint64_t value)
+{
+    for (size_t i = 0; i < 8; i++)
+        out[i] = (uint8_t)(value >> (8 * i));
+}
+
+/* Hash of recipe and inputs: equal specs give equal results, wherever the files lay. */
+static struct digest hash_spec(const struct msg_submit *message)
+{
+    struct digest spec = digest_of(message->recipe);
+    for (uint32_t i = 0; i < message->inputs_count; i++) {
+        const struct artifact_ref *input = &message->inputs[i];
+        uint8_t size[8];
+        put_le(size, input->size_bytes);
+        spec = digest_link(spec, span_of_text(input->name));
+        spec = digest_link(spec, (struct span){input->digest.v, sizeof input->digest.v});
+        spec = digest_link(spec, (struct span){size, sizeof size});
+    }
+    return spec;
+}
+
+static uint64_t make_job_id(struct digest spec, uint64_t request)
+{
+    uint8_t bytes[8];
+    uint64_t id;
+    put_le(bytes, request);
+    struct digest d = digest_link(spec, (struct span){bytes, sizeof bytes});
+    memcpy(&id, d.v, sizeof id);
+    return id == 0 ? 1 : id;
+}
+
+/* From here to the next mark: on a thread of the pool. */
+
+/* Whether the content can be had here. A path that holds something else counts as missing: the
+ * client sends its own. */
+static bool is_at_hand(struct server *server, const struct artifact_ref *input)
+{
+    struct err_text et;
+    if (artifact_is_present(server->artifacts, input->digest, input->size_bytes))
+        return true;
+    return input->path.size > 0 && input->path.data[0] == '/' &&
+           artifact_register_path(server->artifacts, input->path.data, input->digest,
+                                  input->size_bytes, &et) == ERR_OK;
+}
+
+static enum err check_inputs(struct submission *s)
+{
+    s->missing = arena_alloc(&s->arena, s->message.inputs_count, sizeof *s->missing);
+    if (s->missing == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < s->message.inputs_count; i++) {
+        const struct artifact_ref *input = &s->message.inputs[i];
+        if (input->name.size == 0 || input->ephemeral || digest_is_zero(input->digest))
+            return error_set(&s->et, ERR_PROTOCOL, "input %u has no name or no digest", i);
+        for (uint32_t j = 0; j < i; j++)
+            if (text_equal(s->message.inputs[j].name, input->name))
+                return error_set(&s->et, ERR_PROTOCOL, "two inputs are named %.*s",
+                                 TEXT_ARGS(input->name));
+        if (!is_at_hand(s->server, input))
+            s->missing[s->missing_count++] = *input;
+    }
+    return ERR_OK;
+}
+
+static enum err plan(struct submission *s)
+{
+    struct recipe recipe;
+    struct digest digest;
+    TRY(recipe_parse(s->message.recipe, &recipe, &s->et));
+    s->priority = recipe.priority;
+    recipe_fini(&recipe);
+    TRY(plan_stages(s->message.recipe, s->message.inputs, s->message.inputs_count, &s->arena,
+                    &s->stages, &s->stage_count, &s->et));
+    return artifact_store_bytes(s->server->artifacts, s->message.recipe, false, &digest, &s->et);
+}
+
+static void on_check(uv_work_t *request)
+{
+    struct submission *s = request->data;
+    s->spec = hash_spec(&s->message);
+    s->err = check_inputs(s);
+    if (s->err == ERR_OK && s->missing_count == 0)
+        s->err = plan(s);
+}
+
+/* The loop's thread again. */
+
+static void answer(struct submission *s)
+{
+    struct server *server = s->server;
+    if (s->err != ERR_OK) {
+        server_turn_status(server, s->peer, s->message.ticket, s->err, s->et.text);
+        return;
+    }
+    if (s->missing_count > 0) {
+        struct msg_submitted reply = {.ticket = s->message.ticket,
+                                      .spec = s->spec,
+                                      .missing = s->missing,
+                                      .missing_count = s->missing_count};
+        server_turn_send(server, s->peer, MSG_SUBMITTED, &reply);
+        return;
+    }
+    struct rec_job_submitted record = {.job = make_job_id(s->spec, s->message.request),
+                                       .request = s->message.request,
+                                       .name = s->message.name,
+                                       .owner = s->owner,
+                                       .role = s->role,
+                                       .priority = s->priority,
+                                       .created_unix_ms = server_unix_ms(),
+                                       .spec = s->spec,
+                                       .recipe = s->message.recipe,
+                                       .inputs = s->message.inputs,
+                                       .inputs_count = s->message.inputs_count,
+                                       .stages = s->stages,
+                                       .stages_count = s->stage_count};
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {s->peer}};
+    event.submit.ticket = s->message.ticket;
+    event.submit.record = &record;
+    server_turn_step(server, &event);
+}
+
+static void free_submission(struct submission *s)
+{
+    arena_fini(&s->arena);
+    mem_free(s);
+}
+
+static void on_checked(uv_work_t *request, int status)
+{
+    struct submission *s = request->data;
+    s->server->works_out--;
+    if (!s->server->is_stopping && status == 0)
+        answer(s);
+    free_submission(s);
+}
+
+static enum err copy(struct submission *s, const struct server_peer *peer,
+                     const struct msg_submit *message)
+{
+    TRY(message_copy(&message_type_msg_submit, message, &s->arena, &s->message));
+    for (uint32_t i = 0; i < s->message.inputs_count; i++) { /* paths are opened: terminate them */
+        struct text *path = &s->message.inputs[i].path;
+        const char *terminated = arena_copy_text(&s->arena, *path);
+        if (terminated == NULL)
+            return ERR_OUT_OF_MEMORY;
+        path->data = terminated;
+    }
+    const char *owner = peer->user;
+    if (strcmp(owner, "local") == 0 && peer->name[0] != '\0')
+        owner = peer->name;
+    const char *owned = arena_copy_text(&s->arena, text_of(owner));
+    if (owned == NULL)
+        return ERR_OUT_OF_MEMORY;
+    s->owner = text_of(owned);
+    s->role = text_of(transport_keys_role_word(peer->role));
+    return ERR_OK;
+}
+
+void server_submit_start(struct server *server, struct server_peer *peer,
+                         const struct msg_submit *message)
+{
+    struct submission *s = mem_alloc(1, sizeof *s);
+    enum err err = ERR_OUT_OF_MEMORY;
+    if (s != NULL) {
+        s->request.data = s;
+        s->server = server;
+        s->peer = peer->id;
+        arena_init(&s->arena, SERVER_ARENA_BYTES);
+        err = server->is_disk_low
+                  ? error_set(&s->et, ERR_DISK_FULL,
+                              "the coordinator's disk is nearly full; nothing new is taken in")
+                  : copy(s, peer, message);
+    }
+    if (err != ERR_OK) {
+        server_turn_status(server, peer->id, message->ticket, err, s != NULL ? s->et.text : "");
+        if (s != NULL)
+            free_submission(s);
+        return;
+    }
+    server->works_out++;
+    ASSERT(uv_queue_work(&server->loop, &s->request, on_check, on_checked) == 0);
+}

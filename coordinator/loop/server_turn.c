@@ -1,0 +1,247 @@
+/* server_turn.c - see server_turn.h. */
+#include "coordinator/loop/server_turn.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/ds/container.h"
+#include "common/mem/mem.h"
+#include "common/wire/wire.h"
+#include "coordinator/loop/server_peer.h"
+#include "coordinator/loop/server_work.h"
+#include "coordinator/store/record_codec.h"
+
+enum { TURN_BYTES_MAX = 1 << 30 };
+
+struct server_turn_record {
+    uint32_t number;
+    uint64_t unix_ms;
+    size_t begin, size; /* of the payload */
+};
+
+enum err server_turn_init(struct server *server)
+{
+    bytes_init(&server->turn.payloads, TURN_BYTES_MAX);
+    bytes_init(&server->turn.records, TURN_BYTES_MAX);
+    bytes_init(&server->turn.sends, TURN_BYTES_MAX);
+    bytes_init(&server->scratch, LIMIT_FRAME_BYTES);
+    list_init(&server->turn.works);
+    arena_init(&server->arena, SERVER_ARENA_BYTES);
+    return ERR_OK;
+}
+
+void server_turn_fini(struct server *server)
+{
+    server_work_discard(&server->turn.works);
+    bytes_fini(&server->turn.payloads);
+    bytes_fini(&server->turn.records);
+    bytes_fini(&server->turn.sends);
+    bytes_fini(&server->scratch);
+    arena_fini(&server->arena);
+}
+
+static void add_record(struct server *server, uint32_t number, uint64_t unix_ms,
+                       const union message_record *record)
+{
+    struct server_turn *turn = &server->turn;
+    struct server_turn_record row = {number, unix_ms, turn->payloads.size, 0};
+    enum err err = record_codec_write(number, record, &turn->payloads);
+    row.size = turn->payloads.size - row.begin;
+    bytes_append(&turn->records, &row, sizeof row);
+    if (err == ERR_OK)
+        err = bytes_status(&turn->records);
+    if (err != ERR_OK)
+        server_fail(server, err, "a record cannot be encoded");
+}
+
+void server_turn_record(struct server *server, uint32_t number, const union message_record *record)
+{
+    add_record(server, number, server_unix_ms(), record);
+}
+
+static void add_frame(struct server *server, uint64_t peer, struct span frame)
+{
+    uint32_t size = (uint32_t)frame.size;
+    bytes_append(&server->turn.sends, &peer, sizeof peer);
+    bytes_append(&server->turn.sends, &size, sizeof size);
+    bytes_append(&server->turn.sends, frame.data, frame.size);
+    if (bytes_status(&server->turn.sends) != ERR_OK)
+        server_fail(server, bytes_status(&server->turn.sends), "too much to send in one turn");
+}
+
+/* Places a worker on this machine can open itself; elsewhere it fetches. */
+static enum err add_paths(struct server *server, struct msg_lease_grant *grant)
+{
+    struct artifact_ref *inputs =
+        arena_alloc(&server->arena, grant->spec.inputs_count, sizeof *inputs);
+    if (inputs == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < grant->spec.inputs_count; i++) {
+        char path[SERVER_PATH_BYTES];
+        inputs[i] = grant->spec.inputs[i];
+        if (inputs[i].ephemeral || inputs[i].path.size > 0)
+            continue;
+        artifact_path(server->artifacts, inputs[i].digest, path, sizeof path);
+        const char *copy = arena_copy_text(&server->arena, text_of(path));
+        if (copy == NULL)
+            return ERR_OUT_OF_MEMORY;
+        inputs[i].path = text_of(copy);
+    }
+    grant->spec.inputs = inputs;
+    return ERR_OK;
+}
+
+/* What sched leaves to the loop, which knows endpoints and files. */
+static enum err complete(struct server *server, uint32_t number, union message_any *message)
+{
+    if (number == MSG_WELCOME) {
+        message->welcome.bulk_endpoint = text_of(transport_endpoint(server->bulk));
+        message->welcome.incarnation = server->incarnation;
+    }
+    if (number == MSG_LEASE_GRANT)
+        return add_paths(server, &message->lease_grant);
+    return ERR_OK;
+}
+
+void server_turn_send(struct server *server, uint64_t peer, uint32_t number, const void *message)
+{
+    const struct message_type *type = message_type_of(number);
+    ASSERT(type != NULL);
+    union message_any copy = {0};
+    memcpy(&copy, message, type->size_bytes);
+    bytes_clear(&server->scratch);
+    enum err err = complete(server, number, &copy);
+    if (err == ERR_OK)
+        err = wire_encode(type, &copy, &server->scratch);
+    if (err == ERR_OK)
+        add_frame(server, peer, bytes_span(&server->scratch));
+    else if (err == ERR_OUT_OF_MEMORY)
+        server_fail(server, err, type->name);
+    else
+        server_log("%s does not fit a frame: %s", type->name, error_text(err));
+}
+
+void server_turn_status(struct server *server, uint64_t peer, uint64_t ticket, enum err err,
+                        const char *detail)
+{
+    struct msg_status status = {
+        .ticket = ticket, .error = (uint32_t)err, .detail = text_of(detail)};
+    if (status.detail.size == 0 && err != ERR_OK)
+        status.detail = text_of(error_text(err));
+    server_turn_send(server, peer, MSG_STATUS, &status);
+}
+
+static void on_wake(uv_timer_t *timer)
+{
+    server_turn_step(timer->data, &(struct sched_event){.kind = SCHED_TICK});
+}
+
+static void arm(struct server *server, struct instant wake_at, struct instant now)
+{
+    if (wake_at.ns == 0 || wake_at.ns == UINT64_MAX) {
+        (void)uv_timer_stop(&server->wake);
+        return;
+    }
+    uint64_t wait_ns = wake_at.ns > now.ns ? wake_at.ns - now.ns : 0;
+    server->wake.data = server;
+    uv_update_time(&server->loop);
+    (void)uv_timer_start(&server->wake, on_wake, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, 0);
+}
+
+void server_turn_step(struct server *server, struct sched_event *event)
+{
+    struct sched_effects effects;
+    if (server->exit_code != 0)
+        return;
+    event->now = server_now();
+    event->unix_ms = server_unix_ms();
+    enum err err = sched_step(server->sched, event, &effects);
+    if (err != ERR_OK) {
+        server_fail(server, err, "the scheduler cannot take an event");
+        return;
+    }
+    for (size_t i = 0; i < effects.record_count; i++)
+        add_record(server, effects.records[i].number, effects.records[i].unix_ms,
+                   &effects.records[i].record);
+    for (size_t i = 0; i < effects.send_count; i++)
+        server_turn_send(server, effects.sends[i].peer.v, effects.sends[i].number,
+                         &effects.sends[i].message);
+    for (size_t i = 0; i < effects.work_count && err == ERR_OK; i++)
+        err = server_work_prepare(server, &effects.works[i], &server->turn.works);
+    if (err != ERR_OK)
+        server_fail(server, err, "a work cannot be prepared");
+    arm(server, effects.wake_at, event->now);
+}
+
+static void commit(struct server *server)
+{
+    struct server_turn *turn = &server->turn;
+    size_t count = turn->records.size / sizeof(struct server_turn_record);
+    if (count == 0)
+        return;
+    const struct server_turn_record *rows =
+        (const struct server_turn_record *)(const void *)turn->records.data;
+    struct store_record *records = mem_alloc(count, sizeof *records);
+    struct err_text et = {""};
+    enum err err = records == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
+    for (size_t i = 0; i < count && err == ERR_OK; i++)
+        records[i] = (struct store_record){
+            rows[i].number, rows[i].unix_ms, {turn->payloads.data + rows[i].begin, rows[i].size}};
+    if (err == ERR_OK)
+        err = store_append(server->store, records, count, &et);
+    mem_free(records);
+    bytes_clear(&turn->records);
+    bytes_clear(&turn->payloads);
+    if (err != ERR_OK)
+        server_fail(server, err, et.text);
+}
+
+/* Peers that turned out to be gone are told to sched; true when there were any. */
+static bool report_gone(struct server *server)
+{
+    bool found = false;
+    struct list_node *next;
+    for (struct list_node *n = list_first(&server->peers); n != NULL; n = next) {
+        struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);
+        next = list_next(&server->peers, n);
+        if (!peer->is_gone)
+            continue;
+        struct sched_event event = {.kind = SCHED_GONE, .peer = {peer->id}};
+        bool is_worker = peer->is_worker;
+        server_peer_remove(server, peer);
+        if (is_worker)
+            server_turn_step(server, &event);
+        found |= is_worker;
+    }
+    return found;
+}
+
+static void send_all(struct server *server)
+{
+    struct bytes sends = server->turn.sends;
+    bytes_init(&server->turn.sends, TURN_BYTES_MAX);
+    for (size_t at = 0; at < sends.size;) {
+        uint64_t id;
+        uint32_t size;
+        memcpy(&id, sends.data + at, sizeof id);
+        memcpy(&size, sends.data + at + sizeof id, sizeof size);
+        at += sizeof id + sizeof size;
+        struct server_peer *peer = server_peer_by_id(server, id);
+        if (peer != NULL)
+            server_peer_send(server, peer, (struct span){sends.data + at, size});
+        at += size;
+    }
+    bytes_fini(&sends);
+}
+
+void server_turn_end(struct server *server)
+{
+    do {
+        commit(server);
+        if (server->exit_code != 0)
+            return;
+        send_all(server);
+        server_work_start(server, &server->turn.works);
+        arena_reset(&server->arena);
+    } while (report_gone(server));
+}
