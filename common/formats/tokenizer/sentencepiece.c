@@ -9,10 +9,11 @@
  * (sentencepiece_model.proto.) Its BPE merges whatever two neighbours form a piece, best score
  * first; so every way to cut a piece into two pieces is a merge, and the order of scores its rank.
  */
+#include "common/formats/tokenizer/sentencepiece.h"
+
 #include <stdlib.h>
 
 #include "common/base/check.h"
-#include "common/formats/tokenizer/tokenizer_model.h"
 #include "common/mem/mem.h"
 
 enum piece_type {

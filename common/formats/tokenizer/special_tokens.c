@@ -99,29 +99,37 @@ static enum err read_added(struct tokenizer *t, struct json_value root, struct e
     return ERR_OK;
 }
 
-static void set_affix(uint32_t *ids, size_t *count, bool wanted, uint32_t id)
-{
-    ids[0] = id;
-    *count = wanted && id != TOKENIZER_NONE ? 1 : 0;
-}
+/* Whether BOS and EOS stand around a text, where tokenizer_config.json decides that. */
+struct switches {
+    bool decide;
+    bool bos;
+    bool eos;
+};
 
 /* The Llama class rebuilds its template from two switches; others ignore them. */
-static enum err read_llama_switches(struct tokenizer *t, struct json_value root,
-                                    struct err_text *et)
+static enum err read_switches(struct json_value root, struct switches *out, struct err_text *et)
 {
     struct text name = TEXT("");
-    bool bos = true;
-    bool eos = false;
     bool has_bos, has_eos;
+    *out = (struct switches){.bos = true};
     TRY(json_read_opt_text(root, "tokenizer_class", &name, NULL, et));
-    TRY(json_read_opt_bool(root, "add_bos_token", &bos, &has_bos, et));
-    TRY(json_read_opt_bool(root, "add_eos_token", &eos, &has_eos, et));
+    TRY(json_read_opt_bool(root, "add_bos_token", &out->bos, &has_bos, et));
+    TRY(json_read_opt_bool(root, "add_eos_token", &out->eos, &has_eos, et));
     bool llama = text_is(name, "LlamaTokenizer") || text_is(name, "LlamaTokenizerFast");
-    if (!llama || (!has_bos && !has_eos))
-        return ERR_OK;
-    set_affix(t->post_processor.prefix, &t->post_processor.prefix_count, bos, t->roles.bos);
-    set_affix(t->post_processor.suffix, &t->post_processor.suffix_count, eos, t->roles.eos);
+    out->decide = llama && (has_bos || has_eos);
     return ERR_OK;
+}
+
+/* After all files, since any of them may name the tokens. */
+static void apply_switches(struct tokenizer *t, const struct switches *switches)
+{
+    struct post_processor *p = &t->post_processor;
+    if (!switches->decide)
+        return;
+    p->prefix[0] = t->roles.bos;
+    p->prefix_count = switches->bos && t->roles.bos != TOKENIZER_NONE ? 1 : 0;
+    p->suffix[0] = t->roles.eos;
+    p->suffix_count = switches->eos && t->roles.eos != TOKENIZER_NONE ? 1 : 0;
 }
 
 static enum err keep_template(struct tokenizer *t, struct text jinja)
@@ -153,26 +161,26 @@ static enum err read_template(struct tokenizer *t, struct json_value root, struc
 }
 
 static enum err read_config(struct tokenizer *t, struct json_value root, bool with_added,
-                            struct err_text *et)
+                            struct switches *switches, struct err_text *et)
 {
     if (with_added)
         TRY(read_added(t, root, et));
     TRY(read_roles(t, root, et));
-    TRY(read_llama_switches(t, root, et));
+    TRY(read_switches(root, switches, et));
     return read_template(t, root, et);
 }
 
 enum kind { KIND_CONFIG, KIND_MAP, KIND_IDS };
 
 static enum err read_file(struct tokenizer *t, const char *path, enum kind kind, bool with_added,
-                          struct err_text *et)
+                          struct switches *switches, struct err_text *et)
 {
     struct json_doc *doc = NULL;
     enum err err;
     TRY(json_read_open(path, CONFIG_BYTES_MAX, &doc, et));
     struct json_value root = json_read_root(doc);
     if (kind == KIND_CONFIG)
-        err = read_config(t, root, with_added, et);
+        err = read_config(t, root, with_added, switches, et);
     else if (kind == KIND_MAP)
         err = read_roles(t, root, et);
     else
@@ -205,12 +213,14 @@ enum err special_tokens_read(struct tokenizer *tokenizer, const char *folder, bo
         {"config.json", KIND_IDS},
     };
     char path[PATH_BYTES_MAX];
+    struct switches switches = {0};
     for (size_t i = 0; i < COUNT_OF(files); i++) {
         if (snprintf(path, sizeof(path), "%s/%s", folder, files[i].name) >= (int)sizeof(path))
             return error_set(et, ERR_LIMIT, "%s: the path is too long", folder);
         if (file_exists(path))
-            TRY(read_file(tokenizer, path, files[i].kind, with_added, et));
+            TRY(read_file(tokenizer, path, files[i].kind, with_added, &switches, et));
     }
+    apply_switches(tokenizer, &switches);
     if (snprintf(path, sizeof(path), "%s/chat_template.jinja", folder) < (int)sizeof(path) &&
         file_exists(path))
         TRY(read_jinja(tokenizer, path, et));

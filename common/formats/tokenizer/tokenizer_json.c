@@ -1,6 +1,8 @@
-/* tokenizer_json.c - reads tokenizer.json, and the older pair vocab.json and merges.txt. */
+/* tokenizer_json.c - vocabulary and merges of JSON files; the steps around them have their own
+ * readers. */
+#include "common/formats/tokenizer/tokenizer_json.h"
+
 #include "common/base/check.h"
-#include "common/formats/tokenizer/tokenizer_model.h"
 
 /* Room for the largest id of the vocabulary and of the added tokens. */
 static enum err start_vocabulary(struct tokenizer *t, struct json_value vocabulary,

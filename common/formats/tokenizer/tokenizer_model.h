@@ -38,17 +38,7 @@ struct tokenizer {
 MUST_CHECK enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token token,
                                         struct err_text *et);
 
-/* Readers: fill vocabulary, BPE, added tokens, normalizer to decoder. */
-MUST_CHECK enum err tokenizer_json_read(struct tokenizer *tokenizer, struct json_value root,
-                                        struct err_text *et);
-/* vocab.json as `vocabulary`, merges.txt as `merges`. */
-MUST_CHECK enum err tokenizer_json_read_pair(struct tokenizer *tokenizer,
-                                             struct json_value vocabulary, struct text merges,
-                                             struct err_text *et);
-MUST_CHECK enum err sentencepiece_read(struct tokenizer *tokenizer, struct span content,
-                                       struct err_text *et);
-
-/* After a reader: indexes and tables. */
+/* After a reader (tokenizer_json.h, sentencepiece.h): indexes and tables. */
 MUST_CHECK enum err tokenizer_model_finish(struct tokenizer *tokenizer, struct err_text *et);
 
 #endif

@@ -6,8 +6,10 @@
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/source/source.h"
+#include "common/formats/tokenizer/sentencepiece.h"
 #include "common/formats/tokenizer/special_tokens.h"
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/formats/tokenizer/tokenizer_json.h"
 #include "common/formats/tokenizer/tokenizer_model.h"
 #include "common/mem/mem.h"
 
