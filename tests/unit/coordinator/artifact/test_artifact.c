@@ -1,0 +1,272 @@
+/* test_artifact.c - content under its hash: complete or absent, bounded, checked again. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "common/formats/source/file.h"
+#include "coordinator/artifact/artifact.h"
+
+enum { BIG = DIGEST_CHUNK_BYTES + 1000, EPHEMERAL_MAX = 3 << 20 };
+
+struct fixture {
+    char folder[64];
+    struct artifact_store *store;
+    uint8_t *big; /* BIG bytes */
+};
+
+static void open_store(struct fixture *f)
+{
+    struct err_text et = {""};
+    struct artifact_options options = {f->folder, EPHEMERAL_MAX};
+    if (artifact_store_open(&options, &f->store, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+}
+
+static int set_up(void **state)
+{
+    struct fixture *f = test_malloc(sizeof *f);
+    (void)snprintf(f->folder, sizeof f->folder, "/tmp/qfleet-artifact-XXXXXX");
+    if (mkdtemp(f->folder) == NULL)
+        return -1;
+    f->big = test_malloc(BIG);
+    for (size_t i = 0; i < BIG; i++)
+        f->big[i] = (uint8_t)(i * 7 + i / 255);
+    open_store(f);
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+    artifact_store_close(&f->store);
+    (void)snprintf(command, sizeof command, "rm -r %s", f->folder);
+    int rc = system(command);
+    test_free(f->big);
+    test_free(f);
+    return rc;
+}
+
+static struct digest store_big(struct fixture *f, bool ephemeral)
+{
+    struct digest d;
+    assert_int_equal(
+        artifact_store_bytes(f->store, (struct span){f->big, BIG}, ephemeral, &d, NULL), ERR_OK);
+    return d;
+}
+
+static bool has(struct fixture *f, struct digest d)
+{
+    struct artifact a;
+    if (artifact_acquire(f->store, d, &a, NULL) != ERR_OK)
+        return false;
+    bool is_same = a.bytes.size == BIG && memcmp(a.bytes.data, f->big, BIG) == 0;
+    artifact_release(f->store, &a);
+    return is_same;
+}
+
+static void test_artifact__durable_content_survives_a_reopen_with_its_leaves(void **state)
+{
+    struct fixture *f = *state;
+    struct artifact a;
+    struct span leaves;
+    struct digest d = store_big(f, false);
+    artifact_store_close(&f->store);
+    open_store(f);
+    assert_true(artifact_is_present(f->store, d, BIG));
+    assert_false(artifact_is_present(f->store, d, BIG + 1));
+    assert_true(has(f, d));
+    assert_int_equal(artifact_acquire(f->store, d, &a, NULL), ERR_OK);
+    assert_int_equal(artifact_leaves(f->store, &a, &leaves), ERR_OK);
+    assert_int_equal(leaves.size, 2 * DIGEST_BYTES);
+    assert_true(digest_equal(digest_root(BIG, leaves.data, 2), d));
+    artifact_release(f->store, &a);
+}
+
+static void test_artifact__round_traffic_is_gone_after_a_reopen(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = store_big(f, true);
+    assert_true(has(f, d));
+    artifact_store_close(&f->store);
+    open_store(f);
+    assert_false(has(f, d));
+}
+
+static void test_artifact__empty_content_is_an_artifact(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d;
+    struct artifact a;
+    for (int ephemeral = 0; ephemeral < 2; ephemeral++) {
+        assert_int_equal(
+            artifact_store_bytes(f->store, (struct span){NULL, 0}, ephemeral, &d, NULL), ERR_OK);
+        assert_int_equal(artifact_acquire(f->store, d, &a, NULL), ERR_OK);
+        assert_int_equal(a.bytes.size, 0);
+        artifact_release(f->store, &a);
+    }
+}
+
+static void test_artifact__wrong_content_never_gets_the_name(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = {{1, 2, 3}};
+    for (int ephemeral = 0; ephemeral < 2; ephemeral++) {
+        struct artifact_put *put = NULL;
+        assert_int_equal(artifact_put_begin(f->store, d, 4, ephemeral, &put, NULL), ERR_OK);
+        assert_int_equal(artifact_put_chunk(put, 0, span_of_text(TEXT("abcd")), NULL), ERR_OK);
+        assert_int_equal(artifact_put_end(&put, NULL), ERR_DIGEST);
+        assert_null(put);
+        assert_false(artifact_is_present(f->store, d, 4));
+    }
+}
+
+static void test_artifact__chunks_out_of_order_or_size_are_refused(void **state)
+{
+    struct fixture *f = *state;
+    struct artifact_put *put = NULL;
+    struct digest d = {{1}};
+    struct span first = {f->big, DIGEST_CHUNK_BYTES};
+    assert_int_equal(artifact_put_begin(f->store, d, BIG, true, &put, NULL), ERR_OK);
+    assert_int_equal(artifact_put_chunk(put, 1, first, NULL), ERR_PROTOCOL);
+    assert_int_equal(artifact_put_chunk(put, 0, (struct span){f->big, 10}, NULL), ERR_PROTOCOL);
+    assert_int_equal(artifact_put_chunk(put, 0, first, NULL), ERR_OK);
+    assert_int_equal(artifact_put_chunk(put, 1, first, NULL), ERR_PROTOCOL);
+    artifact_put_abandon(&put);
+    struct digest ok = store_big(f, true); /* the room was given back */
+    assert_true(has(f, ok));
+}
+
+static void test_artifact__a_killed_put_leaves_nothing_behind(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    (void)snprintf(path, sizeof path, "%s/staging/1", f->folder);
+    assert_int_equal(file_write_atomic(path, span_of_text(TEXT("half")), NULL), ERR_OK);
+    artifact_store_close(&f->store);
+    open_store(f);
+    assert_false(file_exists(path));
+}
+
+static void test_artifact__old_round_traffic_makes_room_unless_pinned_or_held(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d[4];
+    struct artifact held;
+    for (size_t i = 0; i < 2; i++) { /* two fit into EPHEMERAL_MAX */
+        f->big[0] = (uint8_t)i;
+        d[i] = store_big(f, true);
+    }
+    artifact_pin(f->store, d[0]);
+    f->big[0] = 2;
+    d[2] = store_big(f, true);
+    assert_true(artifact_is_present(f->store, d[0], BIG));
+    assert_false(artifact_is_present(f->store, d[1], BIG));
+    assert_int_equal(artifact_acquire(f->store, d[2], &held, NULL), ERR_OK);
+    f->big[0] = 3;
+    assert_int_equal(artifact_store_bytes(f->store, (struct span){f->big, BIG}, true, &d[3], NULL),
+                     ERR_BUSY);
+    artifact_drop(f->store, d[2]); /* still in hand */
+    assert_int_equal(held.bytes.data[0], 2);
+    artifact_release(f->store, &held);
+    d[3] = store_big(f, true);
+    artifact_unpin(f->store, d[0]);
+    artifact_drop_unpinned(f->store);
+    assert_false(artifact_is_present(f->store, d[0], BIG));
+    assert_false(artifact_is_present(f->store, d[3], BIG));
+}
+
+static void test_artifact__a_path_is_checked_again_when_the_file_changed(void **state)
+{
+    struct fixture *f = *state;
+    char path[128];
+    struct digest d;
+    struct err_text et = {""};
+    struct span content = {f->big, BIG};
+    (void)snprintf(path, sizeof path, "%s/input.bin", f->folder);
+    assert_int_equal(file_write_atomic(path, content, NULL), ERR_OK);
+    assert_int_equal(digest_of_artifact(content, &d), ERR_OK);
+    assert_int_equal(artifact_register_path(f->store, path, (struct digest){{9}}, BIG, &et),
+                     ERR_DIGEST);
+    assert_int_equal(artifact_register_path(f->store, path, d, BIG - 1, &et), ERR_DIGEST);
+    assert_int_equal(artifact_register_path(f->store, path, d, BIG, &et), ERR_OK);
+    assert_true(has(f, d));
+    char found[256];
+    artifact_path(f->store, d, found, sizeof found);
+    assert_string_equal(found, path);
+
+    f->big[5] ^= 1;
+    assert_int_equal(file_write_atomic(path, content, NULL), ERR_OK);
+    f->big[5] ^= 1;
+    struct artifact a;
+    assert_int_equal(artifact_acquire(f->store, d, &a, &et), ERR_DIGEST);
+    assert_true(strstr(et.text, "input.bin") != NULL);
+    assert_false(artifact_is_present(f->store, d, BIG));
+}
+
+static void test_artifact__verify_finds_a_damaged_file(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+    struct digest d = store_big(f, false);
+    assert_int_equal(artifact_verify(f->store, d, NULL), ERR_OK);
+    artifact_path(f->store, d, path, sizeof path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fputc(0x55, file), 0x55);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(artifact_verify(f->store, d, NULL), ERR_DIGEST);
+}
+
+static bool is_kept(void *context, struct digest digest)
+{
+    return digest_equal(*(struct digest *)context, digest);
+}
+
+static void test_artifact__collection_keeps_roots_young_and_held_files(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d[3];
+    struct artifact held;
+    uint64_t removed;
+    for (size_t i = 0; i < 3; i++) {
+        f->big[0] = (uint8_t)i;
+        d[i] = store_big(f, false);
+    }
+    assert_int_equal(artifact_collect(f->store, is_kept, &d[0], 0, &removed, NULL), ERR_OK);
+    assert_int_equal(removed, 0);
+    assert_int_equal(artifact_acquire(f->store, d[1], &held, NULL), ERR_OK);
+    assert_int_equal(artifact_collect(f->store, is_kept, &d[0], INT64_MAX, &removed, NULL), ERR_OK);
+    assert_int_equal(removed, 1);
+    artifact_release(f->store, &held);
+    assert_true(artifact_is_present(f->store, d[0], BIG));
+    assert_true(artifact_is_present(f->store, d[1], BIG));
+    assert_false(artifact_is_present(f->store, d[2], BIG));
+}
+
+#define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_artifact__durable_content_survives_a_reopen_with_its_leaves),
+        TEST(test_artifact__round_traffic_is_gone_after_a_reopen),
+        TEST(test_artifact__empty_content_is_an_artifact),
+        TEST(test_artifact__wrong_content_never_gets_the_name),
+        TEST(test_artifact__chunks_out_of_order_or_size_are_refused),
+        TEST(test_artifact__a_killed_put_leaves_nothing_behind),
+        TEST(test_artifact__old_round_traffic_makes_room_unless_pinned_or_held),
+        TEST(test_artifact__a_path_is_checked_again_when_the_file_changed),
+        TEST(test_artifact__verify_finds_a_damaged_file),
+        TEST(test_artifact__collection_keeps_roots_young_and_held_files),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
