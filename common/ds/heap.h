@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "common/ds/container.h"
 
 struct heap_node {
     uint64_t key; /* set by heap_put alone */

@@ -6,6 +6,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "common/ds/container.h"
+
 struct list_node {
     struct list_node *previous, *next;
 };

@@ -15,6 +15,7 @@
  *  5. Late, doubled and fenced results are answered and otherwise ignored: a task's result counts
  *     once.
  *  6. Effects live in memory of the scheduler until the next step.
+ *     The loop adds what only it knows: bulk_endpoint of a WELCOME, paths of durable artifacts.
  *  7. A stage has at most one work out. Every work but CLOSE is answered by exactly one outcome,
  *     also when the job was cancelled meanwhile; CLOSE has no outcome and never overtakes one.
  *

@@ -1,0 +1,182 @@
+/* plan.c - the graph of a recipe, and the numbers of its rounds. */
+#include "coordinator/plan/plan.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/message/state.h"
+#include "common/recipe/recipe.h"
+#include "coordinator/plan/shard.h"
+
+enum {
+    CHECKPOINTS_DEFAULT = 10,
+    /* A checkpoint's record carries the log points since the one before: at most two a step. */
+    SAVE_STEPS_MAX = LIMIT_METRIC_POINTS / 2,
+    RANGES_MAX = 1 << 16,
+};
+
+enum err plan_settings(struct span recipe, struct plan_settings *out, struct err_text *et)
+{
+    struct recipe r;
+    TRY(recipe_parse(recipe, &r, et));
+    *out = (struct plan_settings){.seed = r.seed};
+    snprintf(out->profile, sizeof out->profile, "%s", recipe_profile_name(&r));
+    recipe_fini(&r);
+    return ERR_OK;
+}
+
+/* The kinds of inputs a job was frozen with. */
+struct inputs {
+    bool model, data, test, adapter;
+};
+
+static bool is_in(const struct artifact_ref *input, const char *folder)
+{
+    size_t size = strlen(folder);
+    return input->name.size > size && memcmp(input->name.data, folder, size) == 0;
+}
+
+static struct inputs find_inputs(const struct artifact_ref *inputs, uint32_t count)
+{
+    struct inputs found = {0};
+    for (uint32_t i = 0; i < count; i++) {
+        found.model |= is_in(&inputs[i], "model/");
+        found.data |= is_in(&inputs[i], "data/");
+        found.test |= is_in(&inputs[i], "test/");
+        found.adapter |= is_in(&inputs[i], "adapter/");
+    }
+    return found;
+}
+
+static enum err check_inputs(const struct recipe *r, const struct inputs *found,
+                             struct err_text *et)
+{
+    if (!found->model)
+        return error_set(et, ERR_RECIPE, "the job came without files of its base_model");
+    if (recipe_trains(r) && !found->data)
+        return error_set(et, ERR_DATA, "datasets: the job came without a file to train on");
+    if (r->lora_model_dir != NULL && !found->adapter)
+        return error_set(et, ERR_RECIPE, "the job came without files of its lora_model_dir");
+    if (!recipe_trains(r) && !found->test && !(found->data && r->val_set_size > 0))
+        return error_set(et, ERR_DATA, "evaluate: only needs test_datasets (or val_set_size)");
+    return ERR_OK;
+}
+
+struct graph {
+    struct stage_plan *stages;
+    uint32_t count;
+};
+
+static uint64_t add_stage(struct graph *graph, enum stage_kind kind, uint64_t needs)
+{
+    struct stage_plan *stage = &graph->stages[graph->count];
+    *stage = (struct stage_plan){.kind = (uint32_t)kind, .needs = needs};
+    stage->name = text_of(state_kind_word(kind));
+    stage->task_count = state_kind_shape(kind) == STAGE_SHAPE_ARRAY;
+    return (uint64_t)1 << graph->count++;
+}
+
+static enum err build(const struct recipe *r, const struct inputs *found,
+                      const struct artifact_ref *inputs, uint32_t input_count, struct arena *arena,
+                      struct graph *graph, struct err_text *et)
+{
+    bool trains = recipe_trains(r);
+    uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
+    TRY(shard_inputs(inputs, input_count, arena, &graph->stages[0], et));
+    uint64_t need = add_stage(graph, STAGE_KIND_PACK, prepare);
+    if (trains || found->adapter)
+        need |= add_stage(graph, STAGE_KIND_INIT, 0);
+    uint64_t train = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : 0;
+    uint64_t last = trains ? train : need;
+    bool has_held_out = found->test || r->val_set_size > 0;
+    if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE)
+        last |= add_stage(graph, STAGE_KIND_EVALUATE, last);
+    if (trains)
+        (void)add_stage(graph, STAGE_KIND_EXPORT, last);
+    return ERR_OK;
+}
+
+enum err plan_stages(struct span recipe, const struct artifact_ref *inputs, uint32_t input_count,
+                     struct arena *arena, struct stage_plan **stages, uint32_t *stage_count,
+                     struct err_text *et)
+{
+    struct recipe r;
+    TRY(recipe_parse(recipe, &r, et));
+    struct inputs found = find_inputs(inputs, input_count);
+    struct graph graph = {arena_alloc(arena, STAGE_KIND_COUNT, sizeof *graph.stages), 0};
+    enum err err = graph.stages == NULL ? ERR_OUT_OF_MEMORY : check_inputs(&r, &found, et);
+    if (err == ERR_OK)
+        err = build(&r, &found, inputs, input_count, arena, &graph, et);
+    recipe_fini(&r);
+    TRY(err);
+    *stages = graph.stages;
+    *stage_count = graph.count;
+    return ERR_OK;
+}
+
+/* Steps of one pass over the data, rounded up. */
+static uint64_t epoch_steps(const struct plan_rounds *plan, uint64_t train_rows)
+{
+    return (train_rows + plan->round_rows - 1) / plan->round_rows;
+}
+
+static uint64_t at_least_one(uint64_t steps)
+{
+    return MAX(steps, (uint64_t)1);
+}
+
+static uint64_t eval_steps_of(const struct recipe *r, const struct plan_rounds *plan,
+                              uint64_t train_rows)
+{
+    if (r->evals_per_epoch > 0)
+        return at_least_one(epoch_steps(plan, train_rows) / r->evals_per_epoch);
+    return r->eval_steps;
+}
+
+static uint64_t save_steps_of(const struct recipe *r, const struct plan_rounds *plan,
+                              uint64_t train_rows)
+{
+    uint64_t steps = plan->step_count / CHECKPOINTS_DEFAULT;
+    if (r->saves_per_epoch > 0)
+        steps = epoch_steps(plan, train_rows) / r->saves_per_epoch;
+    else if (recipe_is_set(r, RECIPE_KEY_save_steps))
+        steps = r->save_steps == 0 ? plan->step_count : r->save_steps;
+    return MIN(at_least_one(steps), (uint64_t)SAVE_STEPS_MAX);
+}
+
+enum err plan_rounds(struct span recipe, uint64_t train_rows, struct plan_rounds *out,
+                     struct err_text *et)
+{
+    if (train_rows == 0)
+        return error_set(et, ERR_DATA, "the datasets gave no row to train on");
+    struct recipe r;
+    TRY(recipe_parse(recipe, &r, et));
+    struct plan_rounds plan = {.round_rows = recipe_round_rows(&r)};
+    if (plan.round_rows > LIMIT_ROUND_ROWS) {
+        recipe_fini(&r);
+        return error_set(et, ERR_RECIPE, "a step of %llu rows; at most %d are allowed",
+                         (unsigned long long)plan.round_rows, LIMIT_ROUND_ROWS);
+    }
+    plan.step_count = recipe_step_count(&r, train_rows);
+    plan.eval_on_start = r.eval_on_start;
+    plan.eval_steps = eval_steps_of(&r, &plan, train_rows);
+    plan.save_steps = save_steps_of(&r, &plan, train_rows);
+    plan.logging_steps = at_least_one(r.logging_steps);
+    recipe_fini(&r);
+    *out = plan;
+    return ERR_OK;
+}
+
+uint64_t plan_range_rows(uint64_t round_rows, uint64_t slots)
+{
+    uint64_t ranges = MAX(slots, (uint64_t)1);
+    if ((ranges & (ranges - 1)) != 0)
+        ranges *= 2; /* an uneven share of coarse ranges would leave slots idle */
+    uint64_t range = 1;
+    while (range * 2 * ranges <= round_rows)
+        range *= 2;
+    while (range * RANGES_MAX < round_rows)
+        range *= 2;
+    return range;
+}

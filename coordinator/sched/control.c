@@ -1,0 +1,90 @@
+/* control.c - see control.h. */
+#include "coordinator/sched/control.h"
+
+#include "common/base/check.h"
+#include "coordinator/sched/progress.h"
+
+static void answer(struct sched *s, struct peer_id client, uint64_t ticket, enum err error,
+                   const char *detail)
+{
+    effect_send(&s->effect, client, MSG_STATUS)->status =
+        (struct msg_status){.ticket = ticket,
+                            .error = (uint32_t)error,
+                            .detail = text_of(detail == NULL ? error_text(error) : detail)};
+}
+
+enum err control_submit(struct sched *s, struct peer_id client, uint64_t ticket,
+                        const struct rec_job_submitted *record)
+{
+    TRY(effect_reserve(&s->effect, 1, 1, 0));
+    struct job *job = record->request == 0 ? NULL : job_of_request(s, record->request);
+    if (job == NULL) {
+        struct err_text et = {.text = ""};
+        struct sched_record submitted = {.number = REC_JOB_SUBMITTED};
+        submitted.record.job_submitted = *record;
+        enum err err = core_decide(s, &submitted, &et);
+        if (err == ERR_OUT_OF_MEMORY)
+            return err;
+        if (err != ERR_OK) {
+            answer(s, client, ticket, err, arena_print(&s->effect.arena, "%s", et.text));
+            return ERR_OK;
+        }
+        job = s->jobs[s->job_count - 1];
+        core_touch(s, job);
+    }
+    effect_send(&s->effect, client, MSG_SUBMITTED)->submitted = (struct msg_submitted){
+        .ticket = ticket, .job = job->submitted.job, .spec = job->submitted.spec};
+    return ERR_OK;
+}
+
+static enum err enter(struct sched *s, struct job *job, enum job_state state, struct text reason)
+{
+    struct sched_record record = {.number = REC_JOB_STATE};
+    record.record.job_state = (struct rec_job_state){.job = job->submitted.job,
+                                                     .state = (uint32_t)state,
+                                                     .unix_ms = s->unix_ms,
+                                                     .detail = reason};
+    TRY(core_decide(s, &record, NULL));
+    core_touch(s, job);
+    return ERR_OK;
+}
+
+static enum err act(struct sched *s, struct job *job, enum job_action action, struct text reason)
+{
+    switch (action) {
+    case JOB_ACTION_CANCEL:
+        if (!state_job_allows(job->state, JOB_CANCELLED))
+            return ERR_STATE;
+        return progress_end(s, job, JOB_CANCELLED, ERR_CANCELLED, reason);
+    case JOB_ACTION_PAUSE:
+        return state_job_allows(job->state, JOB_PAUSED) ? enter(s, job, JOB_PAUSED, reason)
+                                                        : ERR_STATE;
+    case JOB_ACTION_RESUME:
+        return job->state == JOB_PAUSED ? enter(s, job, JOB_WAITING, TEXT("")) : ERR_STATE;
+    case JOB_ACTION_RETRY:
+        return job->state == JOB_FAILED || job->state == JOB_CANCELLED
+                   ? enter(s, job, JOB_WAITING, TEXT(""))
+                   : ERR_STATE;
+    }
+    return ERR_USAGE;
+}
+
+enum err control_job(struct sched *s, struct peer_id client, const struct msg_job_control *control)
+{
+    TRY(effect_reserve(&s->effect, 1, 1, 0));
+    size_t index = 0;
+    enum err err = sched_job_find(s, control->prefix, &index);
+    const char *detail = NULL;
+    if (err == ERR_OK) {
+        struct job *job = s->jobs[index];
+        enum job_state before = job->state;
+        err = act(s, job, (enum job_action)control->action, control->reason);
+        if (err == ERR_OUT_OF_MEMORY)
+            return err;
+        if (err == ERR_STATE)
+            detail =
+                arena_print(&s->effect.arena, "the job is in state %s", state_job_word(before));
+    }
+    answer(s, client, control->ticket, err, detail);
+    return ERR_OK;
+}

@@ -1,0 +1,79 @@
+/* core.c - the one way in which records change the scheduler. */
+#include "coordinator/sched/core.h"
+
+#include "common/message/message_copy.h"
+
+enum err core_apply(struct sched *s, const struct sched_record *record, struct err_text *et)
+{
+    const union message_record *r = &record->record;
+    switch ((enum record_number)record->number) {
+    case REC_COORDINATOR_STARTED:
+        return r->coordinator_started.incarnation <= s->incarnation ? ERR_OK : ERR_STATE;
+    case REC_JOB_SUBMITTED:
+        return job_apply_submitted(s, &r->job_submitted, et);
+    case REC_TASK_DONE:
+        return job_apply_task_done(s, &r->task_done, record->unix_ms);
+    case REC_TASK_FAILED:
+        return job_apply_task_failed(s, &r->task_failed);
+    case REC_CHECKPOINT:
+        return job_apply_checkpoint(s, &r->checkpoint);
+    case REC_JOB_STATE:
+        return job_apply_state(s, &r->job_state);
+    case REC_WORKER_QUARANTINED:
+        return fleet_quarantine(&s->fleet, r->worker_quarantined.worker);
+    }
+    return ERR_STATE;
+}
+
+enum err core_decide(struct sched *s, const struct sched_record *record, struct err_text *et)
+{
+    const struct message_type *type = message_record_type_of(record->number);
+    struct sched_record copy = {.number = record->number, .unix_ms = s->unix_ms};
+    TRY(effect_reserve(&s->effect, 1, 0, 0));
+    TRY(message_copy(type, &record->record, &s->effect.arena, &copy.record));
+    TRY(core_apply(s, &copy, et));
+    *effect_record(&s->effect, (enum record_number)record->number) = copy;
+    return ERR_OK;
+}
+
+void core_touch(struct sched *s, struct job *job)
+{
+    if (!list_holds(&job->dirty))
+        list_append(&s->dirty, &job->dirty);
+}
+
+static bool has_tasks_to_grant(const struct stage *stage)
+{
+    if (!job_is_active(stage->job) || stage->state != STAGE_RUNNING ||
+        stage->tasks.waiting.count == 0)
+        return false;
+    if (stage->run != NULL)
+        return stage->run->phase == RUN_ROUND;
+    return stage->plan->kind != STAGE_KIND_EXPORT || !digest_is_zero(stage->log.digest);
+}
+
+/* Higher priority first; the heap breaks ties by submission. */
+static uint64_t rank_of(const struct job *job)
+{
+    return ~((uint64_t)job->submitted.priority ^ (uint64_t)1 << 63);
+}
+
+void core_refresh(struct stage *stage)
+{
+    struct job *job = stage->job;
+    uint64_t bit = (uint64_t)1 << stage->index;
+    if (has_tasks_to_grant(stage))
+        job->ready_mask |= bit;
+    else
+        job->ready_mask &= ~bit;
+    if (job->ready_mask == 0)
+        heap_remove(&job->pool->jobs, &job->by_rank);
+    else if (!heap_holds(&job->by_rank))
+        heap_put(&job->pool->jobs, &job->by_rank, rank_of(job), job->seq);
+}
+
+void core_refresh_job(struct job *job)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        core_refresh(&job->stages[i]);
+}

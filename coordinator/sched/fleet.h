@@ -1,0 +1,125 @@
+/* fleet.h - the workers as the scheduler heard of them, and the pools they offer themselves to.
+ *
+ * Owns: who is connected, quiet, lost, draining, resting or quarantined, and which workers could
+ * take a task of a profile right now. A worker is one process start (its session); two processes of
+ * one name are two workers. Refuses to know: what tasks are.
+ */
+#ifndef COORDINATOR_SCHED_FLEET_H
+#define COORDINATOR_SCHED_FLEET_H
+
+#include "common/ds/heap.h"
+#include "common/ds/list.h"
+#include "common/ds/map.h"
+#include "coordinator/sched/lease.h"
+#include "coordinator/sched/sched.h"
+
+enum { FLEET_SLOTS = 2, FLEET_PROFILES = 4, FLEET_GHOSTS = 4 };
+
+/* A numeric profile: the jobs that want it and the workers that offer it. */
+struct pool {
+    char *name;            /* owned */
+    struct heap jobs;      /* with waiting tasks: priority, then submission */
+    struct list idle;      /* members without a lease, longest idle first */
+    struct list busy;      /* members with one lease, which can take another */
+    uint32_t member_count; /* workers that may be given its tasks, now or when they are free */
+    struct digest answer;  /* known answer and versions of the first worker; others must agree */
+    uint32_t agreed_count; /* living workers that agree on it; 0: the next one sets it */
+};
+
+/* A worker's place in one pool. */
+struct fleet_seat {
+    struct list_node node; /* in *list */
+    struct list *list;     /* the pool's idle or busy, or NULL */
+    struct worker *worker;
+    struct pool *pool;
+    bool is_agreed; /* counted in agreed_count */
+    bool is_member; /* counted in member_count */
+};
+
+/* An attempt that was cancelled because another one won: its result may still be on the way, and is
+ * then compared. */
+struct fleet_ghost {
+    uint64_t fence, job, round;
+    uint32_t stage, index;
+};
+
+struct worker {
+    uint64_t id;
+    uint64_t session;
+    struct peer_id peer;
+    struct map_node by_session, by_peer;
+    struct list_node departed; /* in fleet.departed while LOST or LEFT */
+    struct heap_node by_deadline;
+    size_t place;                           /* in fleet.workers */
+    char *name, *isa, *profiles, *versions; /* owned */
+    struct digest answer;                   /* known answer linked with the versions */
+    uint64_t memory_bytes, rss_bytes, tasks_done;
+    uint32_t threads;
+    enum worker_state state;
+    bool is_connected, is_draining, is_quarantined;
+    bool is_replaced; /* a newer process has its name: given up sooner */
+    struct instant heard, rest_until;
+    uint32_t faults; /* in a row */
+    uint32_t lease_count;
+    struct lease slots[FLEET_SLOTS];
+    struct fleet_seat seats[FLEET_PROFILES];
+    uint32_t seat_count;
+    struct fleet_ghost ghosts[FLEET_GHOSTS];
+    uint32_t ghost_count;
+};
+
+struct fleet {
+    struct worker **workers; /* owned, in no order */
+    size_t count, capacity;
+    uint64_t last_id;
+    struct map by_session, by_peer;
+    struct list departed;
+    struct heap deadlines;
+    struct pool **pools; /* owned; LIMIT_POOLS pointers */
+    size_t pool_count;
+    char **quarantined; /* owned names, durable */
+    size_t quarantined_count;
+};
+
+void fleet_init(struct fleet *fleet);
+void fleet_fini(struct fleet *fleet);
+
+/* The pool of a profile, made when it is new. ERR_LIMIT beyond LIMIT_POOLS. */
+MUST_CHECK enum err fleet_pool(struct fleet *fleet, struct text profile, struct pool **out);
+
+/* A new worker of this hello, in state READY. ERR_BUSY beyond LIMIT_WORKERS. */
+MUST_CHECK enum err fleet_join(struct fleet *fleet, const struct msg_hello *hello,
+                               struct peer_id peer, struct instant now, struct worker **out);
+
+/* NULL when nobody of that name or peer is known. */
+struct worker *fleet_of_session(const struct fleet *fleet, uint64_t session);
+struct worker *fleet_of_peer(const struct fleet *fleet, struct peer_id peer);
+
+/* The worker speaks through `peer` from now on. */
+void fleet_connect(struct fleet *fleet, struct worker *worker, struct peer_id peer);
+void fleet_disconnect(struct fleet *fleet, struct worker *worker);
+
+/* It was heard: READY again when it was quiet or lost. */
+void fleet_hear(struct fleet *fleet, struct worker *worker, struct instant now);
+
+/* No new tasks for a while, twice as long with each fault in a row. */
+void fleet_rest(struct fleet *fleet, struct worker *worker, struct instant now);
+
+/* LOST or LEFT; its leases must be gone. */
+void fleet_depart(struct fleet *fleet, struct worker *worker, enum worker_state state);
+
+/* Puts the worker where it belongs after any change: seats, counts, next deadline. */
+void fleet_place(struct fleet *fleet, struct worker *worker, struct instant now);
+
+/* Brings a worker whose deadline came up to date. True when it is lost: the caller takes its leases
+ * away and calls fleet_depart. */
+bool fleet_is_lost(struct fleet *fleet, struct worker *worker, struct instant now);
+
+/* Could take a task of the pool at once. */
+bool fleet_may_take(const struct worker *worker, const struct pool *pool, struct instant now);
+
+/* Names of quarantined workers, from records. */
+MUST_CHECK enum err fleet_quarantine(struct fleet *fleet, struct text name);
+bool fleet_is_quarantined(const struct fleet *fleet, struct text name);
+
+#endif

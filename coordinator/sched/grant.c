@@ -1,0 +1,113 @@
+/* grant.c - a loop over the pools: best job to longest-idle worker, until one of them runs out.
+ *
+ * A worker gets a second task, to have it at hand when the first is done, only while more tasks
+ * wait than there are workers. So the last tasks of a stage are spread and never queue up.
+ */
+#include "coordinator/sched/grant.h"
+
+#include "common/base/check.h"
+#include "coordinator/sched/spec.h"
+
+static enum err mark_running(struct sched *s, struct job *job)
+{
+    if (job->state == JOB_RUNNING)
+        return ERR_OK;
+    struct sched_record record = {.number = REC_JOB_STATE};
+    record.record.job_state = (struct rec_job_state){
+        .job = job->submitted.job, .state = JOB_RUNNING, .unix_ms = s->unix_ms};
+    return core_decide(s, &record, NULL);
+}
+
+static enum err grant_task(struct sched *s, struct worker *worker, struct stage *stage,
+                           uint32_t index)
+{
+    struct job *job = stage->job;
+    struct task_spec spec;
+    TRY(effect_reserve(&s->effect, 1, 1, 0));
+    TRY(spec_build(stage, index, &s->effect.arena, &spec));
+    TRY(mark_running(s, job));
+    struct lease *lease = lease_give(s, worker, job, stage, index);
+    struct msg_lease_grant *grant =
+        &effect_send(&s->effect, worker->peer, MSG_LEASE_GRANT)->lease_grant;
+    grant->fence = lease->fence;
+    grant->job = job->submitted.job;
+    grant->stage = stage->index;
+    grant->index = index;
+    grant->ttl_ms = LIMIT_LEASE_TTL_MS;
+    grant->spec = spec;
+    return ERR_OK;
+}
+
+static struct worker *first_of(const struct list *list)
+{
+    struct list_node *node = list_first(list);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct fleet_seat, node)->worker;
+}
+
+static enum err grant_pool(struct sched *s, struct pool *pool)
+{
+    struct heap_node *best;
+    while ((best = heap_first(&pool->jobs)) != NULL) {
+        struct job *job = CONTAINER_OF(best, struct job, by_rank);
+        struct stage *stage = &job->stages[__builtin_ctzll(job->ready_mask)];
+        struct worker *worker = first_of(&pool->idle);
+        if (worker == NULL && stage->tasks.waiting.count > pool->member_count)
+            worker = first_of(&pool->busy);
+        if (worker == NULL)
+            break;
+        TRY(grant_task(s, worker, stage, (uint32_t)bitset_first(&stage->tasks.waiting)));
+    }
+    return ERR_OK;
+}
+
+/* A second worker for an attempt that takes much longer than its fellows. */
+static enum err double_lease(struct sched *s, struct lease *lease)
+{
+    struct stage *stage = lease->stage;
+    struct instant slow_at = lease_slow_at(lease);
+    struct instant later = instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS));
+    bool is_alone = stage->tasks.items[lease->index].leases == lease && lease->sibling == NULL;
+    struct worker *worker = first_of(&lease->job->pool->idle);
+    if (slow_at.ns > s->now.ns) {
+        lease_set_patience(s, lease, slow_at);
+        return ERR_OK;
+    }
+    if (is_alone && worker != NULL && job_is_active(lease->job))
+        TRY(grant_task(s, worker, stage, lease->index));
+    lease_set_patience(s, lease, later);
+    return ERR_OK;
+}
+
+static enum err grant_slow(struct sched *s)
+{
+    struct heap_node *node;
+    while ((node = heap_first(&s->patience)) != NULL && node->key <= s->now.ns)
+        TRY(double_lease(s, CONTAINER_OF(node, struct lease, by_patience)));
+    return ERR_OK;
+}
+
+void grant_all(struct sched *s)
+{
+    if (s->is_disk_low)
+        return;
+    enum err err = ERR_OK;
+    for (size_t i = 0; err == ERR_OK && i < s->fleet.pool_count; i++)
+        err = grant_pool(s, s->fleet.pools[i]);
+    if (err == ERR_OK)
+        err = grant_slow(s);
+    ASSERT(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+    if (err != ERR_OK)
+        s->is_postponed = true;
+}
+
+struct instant grant_wake(const struct sched *s)
+{
+    const struct heap_node *node = heap_first(&s->patience);
+    if (node == NULL || s->is_disk_low)
+        return (struct instant){UINT64_MAX};
+    for (size_t i = 0; i < s->fleet.pool_count; i++) {
+        if (!list_is_empty(&s->fleet.pools[i]->idle))
+            return (struct instant){node->key};
+    }
+    return (struct instant){UINT64_MAX};
+}

@@ -1,0 +1,364 @@
+/* job.c - what each record does to a job. */
+#include "coordinator/sched/job.h"
+
+#include <stdio.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "common/message/message_copy.h"
+#include "coordinator/sched/core.h"
+
+#define JOB_BYTES_MAX ((size_t)8 << 30)
+enum { ROUND_BYTES_MAX = 1 << 30 };
+
+static enum err check_stage(const struct rec_job_submitted *record, uint32_t i, struct err_text *et)
+{
+    const struct stage_plan *plan = &record->stages[i];
+    if (plan->kind >= STAGE_KIND_COUNT)
+        return error_set(et, ERR_DATA, "stage %u: kind %u is unknown", i, plan->kind);
+    if ((plan->needs >> i) != 0)
+        return error_set(et, ERR_DATA, "stage %u needs itself or a later one", i);
+    bool is_array = state_kind_shape((enum stage_kind)plan->kind) == STAGE_SHAPE_ARRAY;
+    if (is_array != (plan->task_count > 0) || plan->task_count > LIMIT_STAGE_TASKS)
+        return error_set(et, ERR_DATA, "stage %u has %u tasks", i, plan->task_count);
+    if (plan->tasks_count != 0 && plan->tasks_count != plan->task_count)
+        return error_set(et, ERR_DATA, "stage %u plans %u of %u tasks", i, plan->tasks_count,
+                         plan->task_count);
+    for (uint32_t t = 0; t < plan->tasks_count; t++) {
+        if (plan->tasks[t].input >= record->inputs_count)
+            return error_set(et, ERR_DATA, "task %u of stage %u reads no input of the job", t, i);
+    }
+    return ERR_OK;
+}
+
+static enum err check_graph(const struct sched *s, const struct rec_job_submitted *record,
+                            struct err_text *et)
+{
+    if (record->job == 0 || job_of_id(s, record->job) != NULL)
+        return error_set(et, ERR_EXISTS, "job %016llx exists already",
+                         (unsigned long long)record->job);
+    if (s->job_count >= LIMIT_JOBS)
+        return error_set(et, ERR_LIMIT, "%d jobs are kept, which is the limit", LIMIT_JOBS);
+    if (record->stages_count == 0 || record->stages_count > LIMIT_JOB_STAGES)
+        return error_set(et, ERR_DATA, "a job of %u stages", record->stages_count);
+    for (uint32_t i = 0; i < record->stages_count; i++)
+        TRY(check_stage(record, i, et));
+    return ERR_OK;
+}
+
+static enum err create_stage(struct job *job, uint32_t index)
+{
+    struct stage *stage = &job->stages[index];
+    stage->plan = &job->submitted.stages[index];
+    stage->job = job;
+    stage->index = index;
+    if (state_kind_shape((enum stage_kind)stage->plan->kind) == STAGE_SHAPE_ARRAY)
+        return tasks_start(&stage->tasks, stage->plan->task_count);
+    stage->run = mem_alloc(1, sizeof *stage->run);
+    if (stage->run == NULL)
+        return ERR_OUT_OF_MEMORY;
+    arena_init(&stage->run->results, ROUND_BYTES_MAX);
+    return ERR_OK;
+}
+
+static enum err create_parts(struct sched *s, struct job *job,
+                             const struct rec_job_submitted *record, struct err_text *et)
+{
+    arena_init(&job->arena, JOB_BYTES_MAX);
+    TRY(message_copy(&message_type_rec_job_submitted, record, &job->arena, &job->submitted));
+    TRY(plan_settings(record->recipe, &job->settings, et));
+    job->recipe = (struct artifact_ref){.name = TEXT("recipe"), .size_bytes = record->recipe.size};
+    TRY(digest_of_artifact(record->recipe, &job->recipe.digest));
+    TRY(fleet_pool(&s->fleet, text_of(job->settings.profile), &job->pool));
+    job->stages = arena_alloc(&job->arena, record->stages_count, sizeof *job->stages);
+    if (job->stages == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < record->stages_count; i++)
+        TRY(create_stage(job, i));
+    return ERR_OK;
+}
+
+static enum err reserve_job(struct sched *s, const struct job *job)
+{
+    size_t count = s->job_count + 1;
+    if (count > s->job_capacity) {
+        size_t capacity = MAX(count, s->job_capacity * 2);
+        struct job **jobs = mem_resize(s->jobs, capacity, sizeof(struct job *));
+        if (jobs == NULL)
+            return ERR_OUT_OF_MEMORY;
+        s->jobs = jobs;
+        s->job_capacity = capacity;
+    }
+    TRY(map_reserve(&s->jobs_by_id, count));
+    TRY(map_reserve(&s->jobs_by_request, count));
+    TRY(heap_reserve(&s->retries, count));
+    return heap_reserve(&job->pool->jobs, count);
+}
+
+enum err job_apply_submitted(struct sched *s, const struct rec_job_submitted *record,
+                             struct err_text *et)
+{
+    TRY(check_graph(s, record, et));
+    struct job *job = mem_alloc(1, sizeof *job);
+    if (job == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = create_parts(s, job, record, et);
+    if (err == ERR_OK)
+        err = reserve_job(s, job);
+    if (err != ERR_OK) {
+        job_destroy(job);
+        return err;
+    }
+    list_node_init(&job->dirty);
+    list_init(&job->leases);
+    job->seq = s->job_count;
+    s->jobs[s->job_count++] = job;
+    map_add(&s->jobs_by_id, &job->by_id, record->job);
+    map_add(&s->jobs_by_request, &job->by_request, record->request);
+    return ERR_OK;
+}
+
+void job_destroy(struct job *job)
+{
+    if (job == NULL)
+        return;
+    for (uint32_t i = 0; job->stages != NULL && i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        tasks_fini(&stage->tasks);
+        if (stage->run != NULL)
+            arena_fini(&stage->run->results);
+        mem_free(stage->run);
+    }
+    mem_free(job->points);
+    mem_free(job->checkpoints);
+    arena_fini(&job->arena);
+    mem_free(job);
+}
+
+static struct stage *stage_of(const struct sched *s, uint64_t id, uint32_t index)
+{
+    struct job *job = job_of_id(s, id);
+    return job != NULL && index < job->submitted.stages_count ? &job->stages[index] : NULL;
+}
+
+static void finish_stage(struct stage *stage)
+{
+    stage->state = STAGE_DONE;
+    stage->job->done_mask |= (uint64_t)1 << stage->index;
+}
+
+/* The held-out loss after training is a log point like those between its steps. */
+static void add_evaluation(const struct stage *stage, uint64_t unix_ms)
+{
+    struct job *job = stage->job;
+    struct log_point point = {.is_eval = true, .unix_ms = unix_ms};
+    point.loss = stage->result->loss_sum / stage->result->weight;
+    if (job->checkpoint_count > 0) {
+        const struct checkpoint_row *last = &job->checkpoints[job->checkpoint_count - 1];
+        point.step = last->step;
+        point.epoch = last->epoch;
+        point.tokens = last->tokens;
+    }
+    job_add_point(job, &point);
+    job->points_durable = job->point_count;
+}
+
+enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record, uint64_t unix_ms)
+{
+    struct stage *stage = stage_of(s, record->job, record->stage);
+    if (stage == NULL || stage->state == STAGE_DONE)
+        return ERR_STATE;
+    struct job *job = stage->job;
+    bool is_array = stage->run == NULL;
+    if (is_array ? record->index >= stage->tasks.count ||
+                       stage->tasks.items[record->index].result != NULL
+                 : record->index != 0)
+        return ERR_STATE;
+    struct task_result *result = arena_alloc(&job->arena, 1, sizeof *result);
+    if (result == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(message_copy(&message_type_task_result, &record->result, &job->arena, result));
+    struct text worker = {arena_copy_text(&job->arena, record->worker), record->worker.size};
+    if (worker.data == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(job_reserve_point(job));
+
+    if (is_array) {
+        tasks_finish(&stage->tasks, record->index, result, worker);
+        if (stage->tasks.done == stage->tasks.count)
+            finish_stage(stage);
+        core_refresh(stage);
+        return ERR_OK;
+    }
+    stage->result = result;
+    finish_stage(stage);
+    if (stage->plan->kind == STAGE_KIND_EVALUATE)
+        add_evaluation(stage, unix_ms);
+    return ERR_OK;
+}
+
+enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *record)
+{
+    struct stage *stage = stage_of(s, record->job, record->stage);
+    if (stage == NULL)
+        return ERR_STATE;
+    /* The ranges of a round are counted while the round lasts. */
+    if (record->index < stage->tasks.count &&
+        stage->tasks.items[record->index].attempts < UINT8_MAX)
+        stage->tasks.items[record->index].attempts++;
+    return ERR_OK;
+}
+
+static enum err reserve_checkpoint(struct job *job, uint32_t points)
+{
+    if (job->checkpoint_count == job->checkpoint_capacity) {
+        size_t capacity = MAX(job->checkpoint_capacity * 2, 8u);
+        struct checkpoint_row *rows = mem_resize(job->checkpoints, capacity, sizeof *rows);
+        if (rows == NULL)
+            return ERR_OUT_OF_MEMORY;
+        job->checkpoints = rows;
+        job->checkpoint_capacity = capacity;
+    }
+    size_t count = job->points_durable + points;
+    if (count > job->point_capacity) {
+        struct log_point *bigger = mem_resize(job->points, count, sizeof *bigger);
+        if (bigger == NULL)
+            return ERR_OUT_OF_MEMORY;
+        job->points = bigger;
+        job->point_capacity = count;
+    }
+    return ERR_OK;
+}
+
+enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record)
+{
+    const struct checkpoint_row *row = &record->row;
+    struct stage *stage = stage_of(s, row->job, row->stage);
+    if (stage == NULL || stage->run == NULL)
+        return ERR_STATE;
+    struct job *job = stage->job;
+    const struct checkpoint_row *last = job_checkpoint(job, stage);
+    if (last == NULL ? !digest_is_zero(row->parent)
+                     : !digest_equal(last->digest, row->parent) || row->step <= last->step)
+        return ERR_STATE;
+    TRY(reserve_checkpoint(job, record->points_count));
+    job->checkpoints[job->checkpoint_count++] = *row;
+    if (record->points_count > 0)
+        memcpy(job->points + job->points_durable, record->points,
+               record->points_count * sizeof *job->points);
+    job->points_durable += record->points_count;
+    job->point_count = job->points_durable;
+    return ERR_OK;
+}
+
+/* A fresh start for what failed: counts of attempts begin again. */
+static void forgive(struct job *job)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        stage->work_faults = 0;
+        for (uint32_t t = 0; stage->state != STAGE_DONE && t < stage->tasks.count; t++)
+            stage->tasks.items[t].attempts = stage->tasks.items[t].losses = 0;
+    }
+}
+
+enum err job_apply_state(struct sched *s, const struct rec_job_state *record)
+{
+    struct job *job = job_of_id(s, record->job);
+    if (job == NULL || record->state >= JOB_STATE_COUNT ||
+        !state_job_allows(job->state, (enum job_state)record->state))
+        return ERR_STATE;
+    enum job_state state = (enum job_state)record->state;
+    if (state_job_is_terminal(job->state))
+        forgive(job);
+    job->state = state;
+    job->doom = ERR_OK;
+    job->error = record->error < ERR_COUNT ? (enum err)record->error : ERR_INTERNAL;
+    size_t size = MIN(record->detail.size, sizeof job->detail - 1);
+    if (size > 0)
+        memmove(job->detail, record->detail.data, size);
+    job->detail[size] = '\0';
+    if (state == JOB_RUNNING && job->started_unix_ms == 0)
+        job->started_unix_ms = record->unix_ms;
+    job->ended_unix_ms = state_job_is_terminal(state) ? record->unix_ms : 0;
+    core_refresh_job(job);
+    return ERR_OK;
+}
+
+struct job *job_of_id(const struct sched *s, uint64_t id)
+{
+    struct map_node *node = map_find(&s->jobs_by_id, id);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct job, by_id);
+}
+
+struct job *job_of_request(const struct sched *s, uint64_t request)
+{
+    struct map_node *node = map_find(&s->jobs_by_request, request);
+    return node == NULL ? NULL : CONTAINER_OF(node, struct job, by_request);
+}
+
+bool job_is_active(const struct job *job)
+{
+    return job->doom == ERR_OK && (job->state == JOB_WAITING || job->state == JOB_RUNNING);
+}
+
+const struct stage *job_stage_of(const struct job *job, enum stage_kind kind)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if (job->stages[i].plan->kind == kind)
+            return &job->stages[i];
+    }
+    return NULL;
+}
+
+const struct artifact_ref *job_output(const struct stage *stage, uint32_t index, const char *name)
+{
+    if (stage == NULL || index >= stage->tasks.count || stage->tasks.items[index].result == NULL)
+        return NULL;
+    const struct task_result *result = stage->tasks.items[index].result;
+    for (uint32_t i = 0; i < result->outputs_count; i++) {
+        if (text_is(result->outputs[i].name, name))
+            return &result->outputs[i];
+    }
+    return NULL;
+}
+
+uint64_t job_fact(const struct stage *stage, const char *name)
+{
+    if (stage == NULL || stage->tasks.count == 0 || stage->tasks.items[0].result == NULL)
+        return 0;
+    const struct task_result *result = stage->tasks.items[0].result;
+    for (uint32_t i = 0; i < result->facts_count; i++) {
+        if (text_is(result->facts[i].name, name))
+            return result->facts[i].value;
+    }
+    return 0;
+}
+
+const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage)
+{
+    for (size_t i = job->checkpoint_count; i-- > 0;) {
+        if (job->checkpoints[i].stage == stage->index)
+            return &job->checkpoints[i];
+    }
+    return NULL;
+}
+
+enum err job_reserve_point(struct job *job)
+{
+    if (job->point_count < job->point_capacity)
+        return ERR_OK;
+    size_t capacity = MAX(job->point_capacity * 2, 16u);
+    struct log_point *points = mem_resize(job->points, capacity, sizeof *points);
+    if (points == NULL)
+        return ERR_OUT_OF_MEMORY;
+    job->points = points;
+    job->point_capacity = capacity;
+    return ERR_OK;
+}
+
+void job_add_point(struct job *job, const struct log_point *point)
+{
+    ASSERT(job->point_count < job->point_capacity);
+    job->points[job->point_count++] = *point;
+}

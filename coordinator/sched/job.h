@@ -1,0 +1,124 @@
+/* job.h - a job, its stages, its runs of rounds: what records say about them.
+ *
+ * Owns: the durable part of the scheduler. Every job_apply_* function changes it as one record
+ * says and is used for new decisions and for replay alike. Refuses to know: workers, the network.
+ */
+#ifndef COORDINATOR_SCHED_JOB_H
+#define COORDINATOR_SCHED_JOB_H
+
+#include "common/ds/heap.h"
+#include "common/ds/list.h"
+#include "common/ds/map.h"
+#include "common/mem/arena.h"
+#include "coordinator/plan/plan.h"
+#include "coordinator/sched/sched.h"
+#include "coordinator/sched/tasks.h"
+
+struct pool;
+
+enum run_phase {
+    RUN_CLOSED,  /* no state is open at the coordinator */
+    RUN_OPENING, /* work OPEN is out */
+    RUN_READY,   /* between two of the others */
+    RUN_ROUND,   /* ranges are granted and collected */
+    RUN_FOLDING, /* work FOLD is out */
+    RUN_SAVING   /* work CHECKPOINT is out */
+};
+
+/* The live side of a ROUNDS stage; lost with the process, found again from the last checkpoint. */
+struct run {
+    struct plan_rounds plan;
+    enum run_phase phase;
+    bool is_opened;      /* CLOSE is owed */
+    bool evaluates;      /* the round at hand has no gradient */
+    uint64_t step;       /* optimizer steps done */
+    uint64_t saved_step; /* of the last checkpoint */
+    uint64_t eval_step;  /* of the last evaluation; UINT64_MAX before the first */
+    uint64_t rows;       /* of the round at hand */
+    uint64_t range_rows; /* of its ranges, the last may be shorter */
+    uint64_t rounds;     /* begun since the process started: tells stale attempts apart */
+    uint64_t train_rows, test_rows;
+    uint64_t tokens; /* processed so far */
+    double loss, eval_loss;
+    double loss_sum, weight; /* of the last evaluation */
+    struct artifact_ref weights;
+    char weights_path[LIMIT_PATH_BYTES];
+    struct arena results; /* of the round at hand */
+};
+
+struct stage {
+    const struct stage_plan *plan;
+    struct job *job;
+    uint32_t index;
+    enum stage_state state;
+    struct tasks tasks;               /* ROUNDS: ranges of the round at hand */
+    struct run *run;                  /* owned; ROUNDS only */
+    const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
+    struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
+    bool work_is_out;
+    bool close_is_owed; /* the job stopped while a work was out */
+    uint8_t work_faults;
+    struct instant retry_at; /* after a failed work */
+    struct instant started;  /* live time only, 0 before */
+    struct instant ended;
+};
+
+struct job {
+    struct rec_job_submitted submitted; /* in arena */
+    struct arena arena;                 /* owned: everything durable */
+    struct map_node by_id, by_request;
+    struct heap_node by_rank;  /* in pool->jobs */
+    struct heap_node by_retry; /* in sched.retries */
+    struct list_node dirty;    /* in sched.dirty */
+    struct list leases;        /* live, of_job */
+    struct pool *pool;
+    size_t seq; /* order of submission */
+    struct plan_settings settings;
+    struct artifact_ref recipe;
+    enum job_state state;
+    enum err doom; /* it fails for this reason as soon as the record fits; not durable */
+    enum err error;
+    char detail[512];
+    uint64_t started_unix_ms, ended_unix_ms;
+    struct stage *stages;     /* in arena; stages_count as submitted */
+    uint64_t done_mask;       /* bit i: stage i is done */
+    uint64_t ready_mask;      /* bit i: stage i has tasks to grant */
+    struct log_point *points; /* owned */
+    size_t point_count, point_capacity, points_durable;
+    struct checkpoint_row *checkpoints; /* owned */
+    size_t checkpoint_count, checkpoint_capacity;
+};
+
+/* ERR_DATA with text: a graph that does not hold together, or a recipe that plan refuses. */
+MUST_CHECK enum err job_apply_submitted(struct sched *s, const struct rec_job_submitted *record,
+                                        struct err_text *et);
+/* ERR_STATE: contradicts what is known. */
+MUST_CHECK enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record,
+                                        uint64_t unix_ms);
+MUST_CHECK enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *record);
+MUST_CHECK enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record);
+MUST_CHECK enum err job_apply_state(struct sched *s, const struct rec_job_state *record);
+
+void job_destroy(struct job *job);
+
+/* NULL when there is none. */
+struct job *job_of_id(const struct sched *s, uint64_t id);
+struct job *job_of_request(const struct sched *s, uint64_t request);
+
+/* WAITING or RUNNING, and not about to fail. */
+bool job_is_active(const struct job *job);
+
+/* The stage of that kind which is done and made `output`; NULL members when there is none. */
+const struct stage *job_stage_of(const struct job *job, enum stage_kind kind);
+const struct artifact_ref *job_output(const struct stage *stage, uint32_t index, const char *name);
+/* Value of a fact of the stage's only task, 0 when it has none. */
+uint64_t job_fact(const struct stage *stage, const char *name);
+
+/* Newest checkpoint of the stage, or NULL. */
+const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage);
+
+/* Room for one more log point; adding it cannot fail then. */
+MUST_CHECK enum err job_reserve_point(struct job *job);
+void job_add_point(struct job *job, const struct log_point *point);
+
+#endif

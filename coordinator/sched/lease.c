@@ -1,0 +1,103 @@
+/* lease.c - giving, renewing and taking away. */
+#include "coordinator/sched/lease.h"
+
+#include "common/base/check.h"
+#include "coordinator/sched/core.h"
+
+/* How long an attempt may run before another worker is put on the task as well: twice what its
+ * fellows took, or a while when none is done yet. */
+static uint64_t patience_ms(const struct tasks *tasks)
+{
+    uint64_t median = tasks_median_ms(tasks);
+    return MAX(median > 0 ? 2 * median : 5 * LIMIT_STRAGGLER_MS, (uint64_t)LIMIT_STRAGGLER_MS);
+}
+
+struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job,
+                         struct stage *stage, uint32_t index)
+{
+    struct lease *lease = worker->slots;
+    while (lease->fence != 0)
+        lease++;
+    ASSERT(lease < worker->slots + FLEET_SLOTS);
+    struct task *task = &stage->tasks.items[index];
+    *lease = (struct lease){
+        .fence = (uint64_t)s->incarnation << 32 | ++s->fence_count,
+        .worker = worker,
+        .job = job,
+        .stage = stage,
+        .index = index,
+        .sibling = task->leases,
+        .granted = s->now,
+    };
+    task->leases = lease;
+    stage->tasks.leases++;
+    list_append(&job->leases, &lease->of_job);
+    bitset_remove(&stage->tasks.waiting, index);
+    worker->lease_count++;
+    lease_renew(s, lease);
+    heap_put(&s->patience, &lease->by_patience,
+             instant_after(s->now, duration_ms(patience_ms(&stage->tasks))).ns, lease->fence);
+    core_refresh(stage);
+    fleet_place(&s->fleet, worker, s->now);
+    return lease;
+}
+
+void lease_release(struct sched *s, struct lease *lease)
+{
+    struct stage *stage = lease->stage;
+    struct task *task = &stage->tasks.items[lease->index];
+    struct lease **link = &task->leases;
+    while (*link != lease)
+        link = &(*link)->sibling;
+    *link = lease->sibling;
+    if (task->result == NULL && task->leases == NULL)
+        bitset_add(&stage->tasks.waiting, lease->index);
+    stage->tasks.leases--;
+    list_remove(&lease->of_job);
+    heap_remove(&s->expiries, &lease->by_expiry);
+    heap_remove(&s->patience, &lease->by_patience);
+    lease->fence = 0;
+    lease->worker->lease_count--;
+    core_refresh(stage);
+    fleet_place(&s->fleet, lease->worker, s->now);
+}
+
+struct lease *lease_find(struct worker *worker, uint64_t fence)
+{
+    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+        if (fence != 0 && worker->slots[i].fence == fence)
+            return &worker->slots[i];
+    }
+    return NULL;
+}
+
+void lease_renew(struct sched *s, struct lease *lease)
+{
+    heap_put(&s->expiries, &lease->by_expiry,
+             instant_after(s->now, duration_ms(LIMIT_LEASE_TTL_MS)).ns, lease->fence);
+}
+
+void lease_cancel(struct sched *s, struct lease *lease)
+{
+    struct worker *worker = lease->worker;
+    worker->ghosts[worker->ghost_count++ % FLEET_GHOSTS] = (struct fleet_ghost){
+        .fence = lease->fence,
+        .job = lease->job->submitted.job,
+        .round = lease->stage->run != NULL ? lease->stage->run->rounds : 0,
+        .stage = lease->stage->index,
+        .index = lease->index,
+    };
+    if (worker->is_connected)
+        effect_send(&s->effect, worker->peer, MSG_LEASE_CANCEL)->lease_cancel.fence = lease->fence;
+    lease_release(s, lease);
+}
+
+void lease_set_patience(struct sched *s, struct lease *lease, struct instant when)
+{
+    heap_put(&s->patience, &lease->by_patience, when.ns, lease->fence);
+}
+
+struct instant lease_slow_at(const struct lease *lease)
+{
+    return instant_after(lease->granted, duration_ms(patience_ms(&lease->stage->tasks)));
+}

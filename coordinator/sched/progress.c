@@ -1,0 +1,215 @@
+/* progress.c - stages, works and ends of jobs. */
+#include "coordinator/sched/progress.h"
+
+#include <stdio.h>
+
+#include "common/base/check.h"
+#include "coordinator/sched/round.h"
+
+void progress_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
+{
+    if (job->doom != ERR_OK || state_job_is_terminal(job->state))
+        return;
+    va_list args;
+    va_start(args, format);
+    vsnprintf(job->detail, sizeof job->detail, format, args);
+    va_end(args);
+    job->doom = error;
+    core_refresh_job(job);
+    core_touch(s, job);
+}
+
+/* Works of a stopped job: what is open is closed, after the work that is out. */
+static void stop_stage(struct sched *s, struct stage *stage)
+{
+    if (stage->state == STAGE_DONE)
+        return;
+    stage->state = STAGE_WAITING;
+    stage->retry_at = (struct instant){0};
+    stage->log = (struct artifact_ref){0};
+    if (stage->run == NULL)
+        return;
+    if (stage->work_is_out)
+        stage->close_is_owed = true;
+    else
+        round_close(s, stage);
+}
+
+enum err progress_end(struct sched *s, struct job *job, enum job_state state, enum err error,
+                      struct text detail)
+{
+    size_t leases = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        leases += job->stages[i].tasks.leases;
+    TRY(effect_reserve(&s->effect, 0, leases + 1, job->submitted.stages_count));
+    struct sched_record record = {.number = REC_JOB_STATE};
+    record.record.job_state = (struct rec_job_state){.job = job->submitted.job,
+                                                     .state = (uint32_t)state,
+                                                     .unix_ms = s->unix_ms,
+                                                     .error = (uint32_t)error,
+                                                     .detail = detail};
+    TRY(core_decide(s, &record, NULL));
+    for (struct list_node *node; (node = list_first(&job->leases)) != NULL;)
+        lease_cancel(s, CONTAINER_OF(node, struct lease, of_job));
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        stop_stage(s, &job->stages[i]);
+    heap_remove(&s->retries, &job->by_retry);
+    core_refresh_job(job);
+    return ERR_OK;
+}
+
+static enum err set_state(struct sched *s, struct job *job, enum job_state state)
+{
+    struct sched_record record = {.number = REC_JOB_STATE};
+    record.record.job_state = (struct rec_job_state){
+        .job = job->submitted.job, .state = (uint32_t)state, .unix_ms = s->unix_ms};
+    return core_decide(s, &record, NULL);
+}
+
+static enum err write_log(struct sched *s, struct stage *stage)
+{
+    struct job *job = stage->job;
+    if (stage->work_is_out || stage->retry_at.ns > s->now.ns)
+        return ERR_OK;
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    struct sched_work *work = effect_work(&s->effect, SCHED_WORK_LOG);
+    work->job = job->submitted.job;
+    work->stage = stage->index;
+    work->points = job->points;
+    work->point_count = (uint32_t)job->point_count;
+    stage->work_is_out = true;
+    return ERR_OK;
+}
+
+static enum err advance_stage(struct sched *s, struct stage *stage)
+{
+    if (stage->state == STAGE_WAITING) {
+        if (stage->close_is_owed)
+            return ERR_OK; /* stopped and started again: the old work has to end first */
+        stage->state = STAGE_RUNNING;
+        stage->started = s->now;
+        core_refresh(stage);
+    }
+    if (stage->run != NULL)
+        return round_advance(s, stage);
+    if (stage->plan->kind == STAGE_KIND_EXPORT && digest_is_zero(stage->log.digest))
+        return write_log(s, stage);
+    return ERR_OK;
+}
+
+static enum err advance(struct sched *s, struct job *job)
+{
+    if (job->doom != ERR_OK)
+        return progress_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
+    if (!job_is_active(job))
+        return ERR_OK;
+    uint32_t count = job->submitted.stages_count;
+    for (uint32_t i = 0; i < count && job->doom == ERR_OK; i++) {
+        struct stage *stage = &job->stages[i];
+        if (stage->state != STAGE_DONE && (stage->plan->needs & ~job->done_mask) == 0)
+            TRY(advance_stage(s, stage));
+    }
+    if (job->doom != ERR_OK)
+        return progress_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
+    if (job->done_mask != UINT64_MAX >> (64 - count))
+        return ERR_OK;
+    if (job->state == JOB_WAITING)
+        TRY(set_state(s, job, JOB_RUNNING));
+    return set_state(s, job, JOB_DONE);
+}
+
+void progress_all(struct sched *s)
+{
+    for (struct list_node *node; (node = list_first(&s->dirty)) != NULL;) {
+        enum err err = advance(s, CONTAINER_OF(node, struct job, dirty));
+        if (err != ERR_OK) {
+            ASSERT(err == ERR_OUT_OF_MEMORY);
+            s->is_postponed = true;
+            return;
+        }
+        list_remove(node);
+    }
+}
+
+/* The loop could not do it: later again from the last checkpoint, or never. */
+static enum err work_failed(struct sched *s, struct stage *stage,
+                            const struct sched_work_done *done)
+{
+    struct job *job = stage->job;
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    enum err_retry class = error_retry(done->error);
+    stage->work_is_out = false;
+    stage->work_faults++;
+    if (stage->run != NULL)
+        round_close(s, stage);
+    if (class == ERR_PERMANENT || class == ERR_BUG || stage->work_faults >= LIMIT_TASK_ATTEMPTS) {
+        progress_doom(s, job, done->error, "%s: %.*s", stage->plan->name.data,
+                      TEXT_ARGS(done->detail));
+        return ERR_OK;
+    }
+    uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << stage->work_faults;
+    stage->retry_at = instant_after(s->now, duration_ms(rest_ms));
+    heap_put(&s->retries, &job->by_retry, stage->retry_at.ns, job->seq);
+    return ERR_OK;
+}
+
+static enum err keep_log(struct stage *stage, const struct artifact_ref *log)
+{
+    struct arena *arena = &stage->job->arena;
+    const char *path = arena_copy_text(arena, log->path);
+    if (path == NULL)
+        return ERR_OUT_OF_MEMORY;
+    stage->log = *log;
+    stage->log.name = TEXT("log");
+    stage->log.path.data = path;
+    core_refresh(stage);
+    return ERR_OK;
+}
+
+static enum err work_succeeded(struct sched *s, struct stage *stage, enum sched_event_kind kind,
+                               const struct sched_work_done *done)
+{
+    if (stage->run == NULL)
+        return kind == SCHED_LOGGED ? keep_log(stage, &done->log) : ERR_OK;
+    if (kind == SCHED_OPENED && stage->run->phase == RUN_OPENING)
+        return round_opened(s, stage, done);
+    if (kind == SCHED_FOLDED && stage->run->phase == RUN_FOLDING)
+        return round_folded(s, stage, done);
+    if (kind == SCHED_CHECKPOINTED && stage->run->phase == RUN_SAVING)
+        return round_checkpointed(s, stage, done);
+    return ERR_OK;
+}
+
+enum err progress_work_done(struct sched *s, enum sched_event_kind kind,
+                            const struct sched_work_done *done)
+{
+    struct job *job = job_of_id(s, done->job);
+    if (job == NULL || done->stage >= job->submitted.stages_count)
+        return ERR_OK;
+    struct stage *stage = &job->stages[done->stage];
+    if (!stage->work_is_out)
+        return ERR_OK;
+    if (stage->close_is_owed) {
+        TRY(effect_reserve(&s->effect, 0, 0, 1));
+        stage->work_is_out = stage->close_is_owed = false;
+        round_close(s, stage);
+    } else if (stage->state != STAGE_RUNNING) {
+        stage->work_is_out = false; /* a log that nobody waits for any more */
+    } else if (done->error != ERR_OK) {
+        TRY(work_failed(s, stage, done));
+    } else {
+        TRY(work_succeeded(s, stage, kind, done));
+        stage->work_is_out = false;
+    }
+    core_touch(s, job);
+    return ERR_OK;
+}
+
+void progress_retries(struct sched *s)
+{
+    struct heap_node *node;
+    while ((node = heap_first(&s->retries)) != NULL && node->key <= s->now.ns) {
+        heap_remove(&s->retries, node);
+        core_touch(s, CONTAINER_OF(node, struct job, by_retry));
+    }
+}

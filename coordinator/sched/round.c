@@ -1,0 +1,352 @@
+/* round.c - see the picture in round.h. */
+#include "coordinator/sched/round.h"
+
+#include <math.h>
+
+#include "common/base/check.h"
+#include "common/message/message_copy.h"
+#include "coordinator/sched/lease.h"
+#include "coordinator/sched/progress.h"
+#include "coordinator/sched/spec.h"
+
+static bool is_training(const struct stage *stage)
+{
+    return stage->plan->kind == STAGE_KIND_TRAIN;
+}
+
+static double epoch_of(const struct run *run)
+{
+    return run->train_rows == 0
+               ? 0
+               : (double)(run->step * run->plan.round_rows) / (double)run->train_rows;
+}
+
+static void set_weights(struct run *run, const struct artifact_ref *weights)
+{
+    run->weights = *weights;
+    run->weights.path.size = MIN(weights->path.size, sizeof run->weights_path);
+    if (run->weights.path.size > 0)
+        memcpy(run->weights_path, weights->path.data, run->weights.path.size);
+    run->weights.path.data = run->weights_path;
+    run->weights.name = TEXT("weights");
+}
+
+/* How many rows there are and how many steps; false when the job cannot go on. */
+static bool plan_run(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    const struct stage *pack = job_stage_of(job, STAGE_KIND_PACK);
+    run->train_rows = job_fact(pack, "train_rows");
+    run->test_rows = job_fact(pack, "test_rows");
+    struct err_text et = {.text = ""};
+    enum err err = ERR_OK;
+    if (is_training(stage))
+        err = plan_rounds(job->submitted.recipe, run->train_rows, &run->plan, &et);
+    else if (run->test_rows == 0)
+        err = error_set(&et, ERR_DATA, "the held-out data gave no rows to evaluate");
+    if (err != ERR_OK)
+        progress_doom(s, job, err, "%s: %s", stage->plan->name.data, et.text);
+    return err == ERR_OK;
+}
+
+static enum err open_state(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    if (!plan_run(s, stage))
+        return ERR_OK;
+    struct artifact_ref state = spec_state(job);
+    if (digest_is_zero(state.digest)) {
+        if (is_training(stage)) {
+            progress_doom(s, job, ERR_STATE, "there is no state to train from");
+            return ERR_OK;
+        }
+        run->phase = RUN_READY;
+        run->weights = (struct artifact_ref){0};
+        run->eval_step = UINT64_MAX;
+        return ERR_OK;
+    }
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    struct sched_work *work = effect_work(&s->effect, SCHED_WORK_OPEN);
+    bool is_new = job->checkpoint_count == 0;
+    work->job = job->submitted.job;
+    work->stage = stage->index;
+    work->step = is_new ? 0 : job->checkpoints[job->checkpoint_count - 1].step;
+    work->step_count = run->plan.step_count;
+    work->round_rows = run->plan.round_rows;
+    work->state = state;
+    work->recipe = job->submitted.recipe;
+    stage->work_is_out = true;
+    run->phase = RUN_OPENING;
+    run->is_opened = true;
+    return ERR_OK;
+}
+
+enum err round_opened(struct sched *s, struct stage *stage, const struct sched_work_done *done)
+{
+    (void)s;
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    const struct checkpoint_row *last = is_training(stage) ? job_checkpoint(job, stage) : NULL;
+    set_weights(run, &done->weights);
+    run->step = last == NULL ? 0 : last->step;
+    run->saved_step = run->step;
+    /* A checkpoint comes after the evaluation of its step. */
+    run->eval_step = last == NULL ? UINT64_MAX : last->step;
+    run->tokens = last == NULL ? 0 : last->tokens;
+    run->loss = last == NULL ? NAN : last->loss;
+    run->eval_loss = last == NULL ? NAN : last->eval_loss;
+    job->point_count = job->points_durable;
+    run->phase = RUN_READY;
+    return ERR_OK;
+}
+
+static enum err begin_round(struct sched *s, struct stage *stage, bool evaluates)
+{
+    (void)s;
+    struct run *run = stage->run;
+    uint64_t rows = evaluates ? run->test_rows : run->plan.round_rows;
+    uint64_t range = plan_range_rows(rows, MAX(stage->job->pool->member_count, 1u));
+    TRY(tasks_start(&stage->tasks, (uint32_t)((rows + range - 1) / range)));
+    arena_reset(&run->results);
+    run->evaluates = evaluates;
+    run->rows = rows;
+    run->range_rows = range;
+    run->rounds++;
+    run->phase = RUN_ROUND;
+    core_refresh(stage);
+    return ERR_OK;
+}
+
+enum err round_keep(struct stage *stage, uint32_t index, const struct task_result *result,
+                    const char *worker)
+{
+    struct arena *arena = &stage->run->results;
+    struct task_result *copy = arena_alloc(arena, 1, sizeof *copy);
+    if (copy == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(message_copy(&message_type_task_result, result, arena, copy));
+    const char *name = arena_copy_text(arena, text_of(worker));
+    if (name == NULL)
+        return ERR_OUT_OF_MEMORY;
+    tasks_finish(&stage->tasks, index, copy, text_of(name));
+    return ERR_OK;
+}
+
+static void fill_part(const struct stage *stage, uint32_t index, struct sched_part *part)
+{
+    const struct run *run = stage->run;
+    const struct task *task = &stage->tasks.items[index];
+    part->first = index * run->range_rows;
+    part->end = MIN(part->first + run->range_rows, run->rows);
+    part->worker = task->worker;
+    part->loss_sum = task->result->loss_sum;
+    part->weight = task->result->weight;
+    for (uint32_t i = 0; !run->evaluates && i < task->result->outputs_count; i++) {
+        if (text_is(task->result->outputs[i].name, "gradient"))
+            part->gradient = task->result->outputs[i].digest;
+    }
+}
+
+static enum err fold_round(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    struct sched_part *parts =
+        arena_alloc(&s->effect.arena, stage->tasks.count, sizeof(struct sched_part));
+    if (parts == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < stage->tasks.count; i++)
+        fill_part(stage, i, &parts[i]);
+    struct sched_work *work = effect_work(&s->effect, SCHED_WORK_FOLD);
+    work->job = stage->job->submitted.job;
+    work->stage = stage->index;
+    work->step = run->step;
+    work->evaluates = run->evaluates;
+    work->round_rows = run->rows;
+    work->step_count = run->plan.step_count;
+    work->parts = parts;
+    work->part_count = stage->tasks.count;
+    stage->work_is_out = true;
+    run->phase = RUN_FOLDING;
+    return ERR_OK;
+}
+
+static void add_point(struct sched *s, struct stage *stage, const struct sched_work_done *done)
+{
+    struct run *run = stage->run;
+    struct log_point point = {
+        .step = run->step,
+        .epoch = epoch_of(run),
+        .is_eval = run->evaluates,
+        .loss = run->evaluates ? run->eval_loss : run->loss,
+        .grad_norm = run->evaluates ? 0 : done->grad_norm,
+        .learning_rate = run->evaluates ? 0 : done->learning_rate,
+        .tokens = run->tokens,
+        .unix_ms = s->unix_ms,
+    };
+    job_add_point(stage->job, &point);
+}
+
+static void finish_train_step(struct sched *s, struct stage *stage,
+                              const struct sched_work_done *done)
+{
+    struct run *run = stage->run;
+    for (uint32_t i = 0; i < stage->tasks.count; i++)
+        run->tokens += stage->tasks.items[i].result->tokens;
+    set_weights(run, &done->weights);
+    run->step++;
+    run->loss = done->loss_sum / done->weight;
+    if (run->step % run->plan.logging_steps == 0 || run->step == run->plan.step_count)
+        add_point(s, stage, done);
+}
+
+enum err round_folded(struct sched *s, struct stage *stage, const struct sched_work_done *done)
+{
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    TRY(job_reserve_point(job));
+    if (!(done->weight > 0) || !isfinite(done->loss_sum)) {
+        bool is_empty = isfinite(done->loss_sum);
+        progress_doom(s, job, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
+                      stage->plan->name.data, run->evaluates ? "the evaluation" : "the rows",
+                      (unsigned long long)run->step,
+                      is_empty ? "have no supervised token" : "gave a loss that is not finite");
+        return ERR_OK;
+    }
+    if (!run->evaluates) {
+        finish_train_step(s, stage, done);
+    } else {
+        run->eval_step = run->step;
+        run->eval_loss = done->loss_sum / done->weight;
+        run->loss_sum = done->loss_sum;
+        run->weight = done->weight;
+        if (is_training(stage))
+            add_point(s, stage, done);
+    }
+    run->phase = RUN_READY;
+    return ERR_OK;
+}
+
+static enum err save(struct sched *s, struct stage *stage)
+{
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    struct sched_work *work = effect_work(&s->effect, SCHED_WORK_CHECKPOINT);
+    work->job = stage->job->submitted.job;
+    work->stage = stage->index;
+    work->step = stage->run->step;
+    stage->work_is_out = true;
+    stage->run->phase = RUN_SAVING;
+    return ERR_OK;
+}
+
+enum err round_checkpointed(struct sched *s, struct stage *stage,
+                            const struct sched_work_done *done)
+{
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    const struct checkpoint_row *last = job_checkpoint(job, stage);
+    struct sched_record record = {.number = REC_CHECKPOINT};
+    record.record.checkpoint = (struct rec_checkpoint){
+        .row = done->checkpoint,
+        .points = job->points + job->points_durable,
+        .points_count = (uint32_t)(job->point_count - job->points_durable),
+    };
+    struct checkpoint_row *row = &record.record.checkpoint.row;
+    row->parent = last == NULL ? (struct digest){{0}} : last->digest;
+    row->job = job->submitted.job;
+    row->stage = stage->index;
+    row->step = run->step;
+    row->epoch = epoch_of(run);
+    row->loss = run->loss;
+    row->eval_loss = run->eval_loss;
+    row->created_unix_ms = s->unix_ms;
+    row->tokens = run->tokens;
+    TRY(core_decide(s, &record, NULL));
+    run->saved_step = run->step;
+    run->phase = RUN_READY;
+    stage->work_faults = 0;
+    return ERR_OK;
+}
+
+static enum err finish(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    struct job *job = stage->job;
+    struct artifact_ref state = spec_state(job);
+    struct fact fact = {.name = is_training(stage) ? TEXT("steps") : TEXT("rows"),
+                        .value = is_training(stage) ? run->step : run->rows};
+    struct sched_record record = {.number = REC_TASK_DONE};
+    struct rec_task_done *done = &record.record.task_done;
+    done->job = job->submitted.job;
+    done->stage = stage->index;
+    done->result.facts = &fact;
+    done->result.facts_count = 1;
+    if (is_training(stage)) {
+        done->result.outputs = &state;
+        done->result.outputs_count = 1;
+        done->result.tokens = run->tokens;
+    } else {
+        done->result.loss_sum = run->loss_sum;
+        done->result.weight = run->weight;
+    }
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    TRY(core_decide(s, &record, NULL));
+    round_close(s, stage);
+    stage->ended = s->now;
+    return ERR_OK;
+}
+
+/* Held-out rows between steps. What follows the last step is left to a stage of its own, when the
+ * job has one. */
+static bool is_eval_due(const struct stage *stage)
+{
+    const struct run *run = stage->run;
+    if (run->eval_step == run->step || run->test_rows == 0)
+        return false;
+    if (run->step == 0)
+        return run->plan.eval_on_start;
+    if (run->step == run->plan.step_count && job_stage_of(stage->job, STAGE_KIND_EVALUATE) != NULL)
+        return false;
+    return run->plan.eval_steps > 0 && run->step % run->plan.eval_steps == 0;
+}
+
+static enum err choose_next(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    if (!is_training(stage))
+        return run->eval_step == UINT64_MAX ? begin_round(s, stage, true) : finish(s, stage);
+    bool is_last = run->step == run->plan.step_count;
+    if (is_eval_due(stage))
+        return begin_round(s, stage, true);
+    if (run->saved_step != run->step && (is_last || run->step % run->plan.save_steps == 0))
+        return save(s, stage);
+    return is_last ? finish(s, stage) : begin_round(s, stage, false);
+}
+
+enum err round_advance(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    if (stage->work_is_out || stage->retry_at.ns > s->now.ns)
+        return ERR_OK;
+    if (run->phase == RUN_CLOSED)
+        TRY(open_state(s, stage));
+    if (run->phase == RUN_ROUND && stage->tasks.done == stage->tasks.count)
+        return fold_round(s, stage);
+    return run->phase == RUN_READY ? choose_next(s, stage) : ERR_OK;
+}
+
+void round_close(struct sched *s, struct stage *stage)
+{
+    struct run *run = stage->run;
+    if (run->is_opened) {
+        struct sched_work *work = effect_work(&s->effect, SCHED_WORK_CLOSE);
+        work->job = stage->job->submitted.job;
+        work->stage = stage->index;
+    }
+    run->is_opened = false;
+    run->phase = RUN_CLOSED;
+    tasks_fini(&stage->tasks);
+    core_refresh(stage);
+}

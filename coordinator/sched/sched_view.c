@@ -1,0 +1,423 @@
+/* sched_view.c - what people see of the scheduler, and why something waits, in words. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/check.h"
+#include "coordinator/sched/core.h"
+#include "coordinator/sched/spec.h"
+
+size_t sched_job_count(const struct sched *s)
+{
+    return s->job_count;
+}
+
+static struct text text_or_empty(const char *text)
+{
+    return text == NULL ? TEXT("") : text_of(text);
+}
+
+static double seconds_between(struct instant begin, struct instant end)
+{
+    return end.ns <= begin.ns ? 0 : (double)(end.ns - begin.ns) / (double)NS_PER_S;
+}
+
+/* The first stage that runs, else the first that is not done, else the last. */
+static const struct stage *stage_at_work(const struct job *job)
+{
+    const struct stage *first = NULL;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        const struct stage *stage = &job->stages[i];
+        if (stage->state == STAGE_RUNNING)
+            return stage;
+        if (stage->state != STAGE_DONE && first == NULL)
+            first = stage;
+    }
+    return first != NULL ? first : &job->stages[job->submitted.stages_count - 1];
+}
+
+/* Steps for a training, tasks for everything else. */
+static void count_stage(const struct stage *stage, uint64_t *done, uint64_t *total)
+{
+    const struct run *run = stage->run;
+    *done = stage->tasks.done;
+    *total = stage->tasks.count;
+    if (run == NULL || stage->plan->kind != STAGE_KIND_TRAIN)
+        return;
+    const struct checkpoint_row *last = job_checkpoint(stage->job, stage);
+    *done = MAX(run->step, last == NULL ? 0 : last->step);
+    *total = stage->state == STAGE_DONE ? *done : run->plan.step_count;
+}
+
+/* Why no worker takes tasks of the pool. */
+static const char *why_no_worker(const struct sched *s, const struct pool *pool)
+{
+    uint32_t living = 0;
+    uint32_t offering = 0;
+    for (size_t i = 0; i < s->fleet.count; i++) {
+        const struct worker *worker = s->fleet.workers[i];
+        if (!worker->is_connected || worker->state == WORKER_LOST)
+            continue;
+        living++;
+        for (uint32_t p = 0; p < worker->seat_count; p++)
+            offering += worker->seats[p].pool == pool;
+    }
+    if (living == 0)
+        return "no worker";
+    if (offering == 0)
+        return arena_print(s->view_arena, "0 of %u workers offer profile %s", living, pool->name);
+    if (pool->member_count == 0)
+        return arena_print(s->view_arena, "none of %u workers may take work (qctl workers)",
+                           offering);
+    return NULL;
+}
+
+static const char *why_needs(const struct sched *s, const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    for (uint32_t i = 0; i < stage->index; i++) {
+        if ((stage->plan->needs >> i & 1) != 0 && job->stages[i].state != STAGE_DONE)
+            return arena_print(s->view_arena, "needs %.*s", TEXT_ARGS(job->stages[i].plan->name));
+    }
+    return NULL;
+}
+
+static const char *why_running(const struct sched *s, const struct stage *stage)
+{
+    if (stage->retry_at.ns > s->now.ns)
+        return "rests after a failed try";
+    if (stage->run != NULL) {
+        switch (stage->run->phase) {
+        case RUN_CLOSED:
+        case RUN_OPENING:
+            return "opens its state";
+        case RUN_FOLDING:
+            return "folds a round";
+        case RUN_SAVING:
+            return "writes a checkpoint";
+        case RUN_READY:
+        case RUN_ROUND:
+            break;
+        }
+    }
+    if (stage->work_is_out)
+        return "writes the log";
+    if (stage->tasks.leases > 0)
+        return NULL;
+    return s->is_disk_low ? "the disk is nearly full" : why_no_worker(s, stage->job->pool);
+}
+
+static struct text why_stage(const struct sched *s, const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    if (stage->state == STAGE_DONE || state_job_is_terminal(job->state))
+        return TEXT("");
+    if (job->state == JOB_PAUSED)
+        return TEXT("paused");
+    return text_or_empty(stage->state == STAGE_WAITING ? why_needs(s, stage)
+                                                       : why_running(s, stage));
+}
+
+static void last_losses(const struct job *job, struct job_row *row)
+{
+    row->loss = row->eval_loss = NAN;
+    for (size_t i = 0; i < job->point_count; i++) {
+        if (job->points[i].is_eval)
+            row->eval_loss = job->points[i].loss;
+        else
+            row->loss = job->points[i].loss;
+    }
+}
+
+void sched_job_row(const struct sched *s, size_t index, struct job_row *row)
+{
+    const struct job *job = s->jobs[index];
+    const struct stage *stage = stage_at_work(job);
+    *row = (struct job_row){
+        .job = job->submitted.job,
+        .name = job->submitted.name,
+        .owner = job->submitted.owner,
+        .state = (uint32_t)job->state,
+        .priority = job->submitted.priority,
+        .created_unix_ms = job->submitted.created_unix_ms,
+        .started_unix_ms = job->started_unix_ms,
+        .ended_unix_ms = job->ended_unix_ms,
+        .stage = stage->plan->name,
+        .spec = job->submitted.spec,
+        .error = (uint32_t)job->error,
+    };
+    count_stage(stage, &row->done, &row->total);
+    last_losses(job, row);
+    row->detail = job->detail[0] != '\0' ? text_of(job->detail) : why_stage(s, stage);
+}
+
+static bool is_prefix_of_id(struct text prefix, uint64_t id)
+{
+    char hex[17];
+    snprintf(hex, sizeof hex, "%016llx", (unsigned long long)id);
+    return prefix.size > 0 && prefix.size <= 16 && memcmp(prefix.data, hex, prefix.size) == 0;
+}
+
+enum err sched_job_find(const struct sched *s, struct text prefix, size_t *index)
+{
+    size_t found = 0;
+    size_t named = SIZE_MAX;
+    for (size_t i = 0; i < s->job_count; i++) {
+        const struct job *job = s->jobs[i];
+        if (text_equal(job->submitted.name, prefix))
+            named = i;
+        if (is_prefix_of_id(prefix, job->submitted.job)) {
+            *index = i;
+            found++;
+        }
+    }
+    if (found == 1)
+        return ERR_OK;
+    if (named != SIZE_MAX) {
+        *index = named;
+        return ERR_OK;
+    }
+    if (text_is(prefix, "last") && s->job_count > 0) {
+        *index = s->job_count - 1;
+        return ERR_OK;
+    }
+    return found > 1 ? ERR_AMBIGUOUS : ERR_NOT_FOUND;
+}
+
+const struct rec_job_submitted *sched_job_submitted(const struct sched *s, size_t index)
+{
+    return &s->jobs[index]->submitted;
+}
+
+/* Stages of a job that ended are not at work, whatever they were. */
+static enum stage_state shown_state(const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    if (stage->state == STAGE_DONE || !state_job_is_terminal(job->state))
+        return stage->state;
+    if (job->state == JOB_CANCELLED || (stage->plan->needs & ~job->done_mask) != 0)
+        return STAGE_CANCELLED;
+    return STAGE_FAILED;
+}
+
+static struct text where_of(const struct sched *s, const struct stage *stage)
+{
+    if (stage->tasks.leases == 0)
+        return TEXT("");
+    if (stage->tasks.leases > 1)
+        return text_or_empty(arena_print(s->view_arena, "%u attempts", stage->tasks.leases));
+    for (struct list_node *node = list_first(&stage->job->leases); node != NULL;
+         node = list_next(&stage->job->leases, node)) {
+        const struct lease *lease = CONTAINER_OF(node, struct lease, of_job);
+        if (lease->stage == stage)
+            return text_of(lease->worker->name);
+    }
+    return TEXT("");
+}
+
+size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
+                        struct stage_row *rows, size_t capacity)
+{
+    const struct job *job = s->jobs[index];
+    size_t count = MIN((size_t)job->submitted.stages_count, capacity);
+    for (size_t i = 0; i < count; i++) {
+        const struct stage *stage = &job->stages[i];
+        rows[i] = (struct stage_row){
+            .index = stage->index,
+            .kind = stage->plan->kind,
+            .name = stage->plan->name,
+            .state = (uint32_t)shown_state(stage),
+            .needs = stage->plan->needs,
+            .running = stage->tasks.leases,
+            .where = where_of(s, stage),
+            .detail = why_stage(s, stage),
+        };
+        count_stage(stage, &rows[i].done, &rows[i].total);
+        if (stage->started.ns != 0)
+            rows[i].seconds =
+                seconds_between(stage->started, stage->ended.ns != 0 ? stage->ended : now);
+    }
+    return count;
+}
+
+const struct log_point *sched_job_points(const struct sched *s, size_t index, size_t *count)
+{
+    *count = s->jobs[index]->point_count;
+    return s->jobs[index]->points;
+}
+
+const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
+                                                   size_t *count)
+{
+    *count = s->jobs[index]->checkpoint_count;
+    return s->jobs[index]->checkpoints;
+}
+
+const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count)
+{
+    const struct stage *stage = job_stage_of(s->jobs[index], STAGE_KIND_EXPORT);
+    *count = 0;
+    if (stage == NULL || stage->state != STAGE_DONE)
+        return NULL;
+    const struct task_result *result = stage->tasks.items[0].result;
+    *count = result->outputs_count;
+    return result->outputs;
+}
+
+static struct text task_of(const struct sched *s, const struct worker *worker)
+{
+    const struct lease *lease = NULL;
+    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+        const struct lease *slot = &worker->slots[i];
+        if (slot->fence != 0 && (lease == NULL || slot->fence < lease->fence))
+            lease = slot;
+    }
+    if (lease == NULL)
+        return TEXT("");
+    const struct run *run = lease->stage->run;
+    const char *text;
+    if (run == NULL) {
+        text = arena_print(s->view_arena, "%.*s %u", TEXT_ARGS(lease->stage->plan->name),
+                           lease->index);
+    } else {
+        uint64_t first = lease->index * run->range_rows;
+        text = arena_print(s->view_arena, "%s %llu rows %llu..%llu",
+                           run->evaluates ? "evaluate" : "train", (unsigned long long)run->step,
+                           (unsigned long long)first,
+                           (unsigned long long)MIN(first + run->range_rows, run->rows));
+    }
+    return text_or_empty(text);
+}
+
+static struct text why_worker(const struct sched *s, const struct worker *worker,
+                              struct instant now)
+{
+    if (worker->is_quarantined)
+        return TEXT("quarantined: its result differed from that of two others");
+    if (worker->state == WORKER_LOST || worker->state == WORKER_LEFT)
+        return TEXT("");
+    if (!worker->is_connected)
+        return TEXT("its connection is gone");
+    for (uint32_t i = 0; i < worker->seat_count; i++) {
+        const struct fleet_seat *seat = &worker->seats[i];
+        if (!seat->is_agreed)
+            return text_or_empty(arena_print(
+                s->view_arena, "refused for %s: its known answer differs from the fleet's",
+                seat->pool->name));
+    }
+    if (worker->rest_until.ns > now.ns)
+        return TEXT("rests after a fault");
+    return TEXT("");
+}
+
+static void fill_worker(const struct sched *s, const struct worker *worker, struct instant now,
+                        struct worker_row *row)
+{
+    *row = (struct worker_row){
+        .worker = worker->id,
+        .name = text_of(worker->name),
+        .state = (uint32_t)worker->state,
+        .threads = worker->threads,
+        .memory_bytes = worker->memory_bytes,
+        .isa = text_of(worker->isa),
+        .profiles = text_of(worker->profiles),
+        .task = task_of(s, worker),
+        .tasks_done = worker->tasks_done,
+        .rss_bytes = worker->rss_bytes,
+        .heartbeat_age = seconds_between(worker->heard, now),
+        .detail = why_worker(s, worker, now),
+    };
+}
+
+static int compare_rows(const void *a, const void *b)
+{
+    const struct worker_row *left = a;
+    const struct worker_row *right = b;
+    size_t size = MIN(left->name.size, right->name.size);
+    int order = size > 0 ? memcmp(left->name.data, right->name.data, size) : 0;
+    if (order != 0)
+        return order;
+    if (left->name.size != right->name.size)
+        return left->name.size < right->name.size ? -1 : 1;
+    return left->worker < right->worker ? -1 : left->worker > right->worker;
+}
+
+size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,
+                         size_t capacity)
+{
+    size_t count = MIN(s->fleet.count, capacity);
+    for (size_t i = 0; i < count; i++)
+        fill_worker(s, s->fleet.workers[i], now, &rows[i]);
+    qsort(rows, count, sizeof *rows, compare_rows);
+    return count;
+}
+
+static void visit_results(const struct stage *stage, void (*visit)(void *, struct digest),
+                          void *context)
+{
+    for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+        const struct task_result *result = stage->tasks.items[t].result;
+        for (uint32_t i = 0; result != NULL && i < result->outputs_count; i++)
+            visit(context, result->outputs[i].digest);
+    }
+    if (!digest_is_zero(stage->log.digest))
+        visit(context, stage->log.digest);
+}
+
+void sched_each_root(const struct sched *s, void (*visit)(void *context, struct digest digest),
+                     void *context)
+{
+    for (size_t j = 0; j < s->job_count; j++) {
+        const struct job *job = s->jobs[j];
+        visit(context, job->recipe.digest);
+        for (uint32_t i = 0; i < job->submitted.inputs_count; i++)
+            visit(context, job->submitted.inputs[i].digest);
+        for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+            visit_results(&job->stages[i], visit, context);
+        for (size_t i = 0; i < job->checkpoint_count; i++) {
+            visit(context, job->checkpoints[i].digest);
+            visit(context, job->checkpoints[i].ledger);
+        }
+    }
+}
+
+static void write_stage(const struct stage *stage, struct bytes *out)
+{
+    bytes_print(out, " stage %u %s", stage->index, stage->state == STAGE_DONE ? "done" : "open");
+    for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+        const struct task *task = &stage->tasks.items[t];
+        char hex[DIGEST_HEX_BYTES] = "-";
+        if (task->result != NULL && task->result->outputs_count > 0)
+            digest_hex(task->result->outputs[0].digest, hex);
+        bytes_print(out, " %u:%u:%.8s", t, task->attempts, task->result == NULL ? "wait" : hex);
+    }
+    if (stage->result != NULL)
+        bytes_print(out, " loss %.17g / %.17g", stage->result->loss_sum, stage->result->weight);
+    bytes_print(out, "\n");
+}
+
+static void write_job(const struct job *job, struct bytes *out)
+{
+    bytes_print(out, "job %016llx %s error %d %s\n", (unsigned long long)job->submitted.job,
+                state_job_word(job->state), (int)job->error,
+                job->doom == ERR_OK ? job->detail : "");
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        write_stage(&job->stages[i], out);
+    for (size_t i = 0; i < job->checkpoint_count; i++) {
+        char hex[DIGEST_HEX_BYTES];
+        digest_hex(job->checkpoints[i].digest, hex);
+        bytes_print(out, " checkpoint %llu %s\n", (unsigned long long)job->checkpoints[i].step,
+                    hex);
+    }
+    for (size_t i = 0; i < job->points_durable; i++)
+        bytes_print(out, " point %llu %d %.17g\n", (unsigned long long)job->points[i].step,
+                    job->points[i].is_eval, job->points[i].loss);
+}
+
+void sched_write_durable(const struct sched *s, struct bytes *out)
+{
+    for (size_t i = 0; i < s->job_count; i++)
+        write_job(s->jobs[i], out);
+    for (size_t i = 0; i < s->fleet.quarantined_count; i++)
+        bytes_print(out, "quarantined %s\n", s->fleet.quarantined[i]);
+}

@@ -1,0 +1,174 @@
+/* session.c - what workers say about themselves. */
+#include "coordinator/sched/session.h"
+
+#include <stdio.h>
+
+#include "coordinator/sched/result.h"
+
+static void welcome(struct sched *s, struct peer_id peer, const struct worker *worker,
+                    enum err error, struct text detail)
+{
+    /* The loop knows the endpoint of the bulk socket and fills it in. */
+    effect_send(&s->effect, peer, MSG_WELCOME)->welcome =
+        (struct msg_welcome){.protocol = MESSAGE_PROTOCOL,
+                             .incarnation = s->incarnation,
+                             .worker = worker == NULL ? 0 : worker->id,
+                             .heartbeat_ms = LIMIT_HEARTBEAT_MS,
+                             .error = (uint32_t)error,
+                             .detail = detail};
+}
+
+static bool is_listed(const struct lease_status *rows, uint32_t count, uint64_t fence)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        if (rows[i].fence == fence)
+            return true;
+    }
+    return false;
+}
+
+/* Leases that the worker does not know of: their grants never arrived. */
+static void take_back(struct sched *s, struct worker *worker, const struct lease_status *rows,
+                      uint32_t count)
+{
+    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+        struct lease *lease = &worker->slots[i];
+        if (lease->fence != 0 && !is_listed(rows, count, lease->fence))
+            result_lose(s, lease, false);
+    }
+}
+
+enum err session_stranger(struct sched *s, struct peer_id peer)
+{
+    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    welcome(s, peer, NULL, ERR_NOT_FOUND, TEXT("say hello first"));
+    return ERR_OK;
+}
+
+enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_hello *hello)
+{
+    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    if (hello->protocol != MESSAGE_PROTOCOL) {
+        char *detail = arena_print(&s->effect.arena, "protocol %u is spoken here, not %u",
+                                   MESSAGE_PROTOCOL, hello->protocol);
+        welcome(s, peer, NULL, ERR_VERSION, detail == NULL ? TEXT("") : text_of(detail));
+        return ERR_OK;
+    }
+    struct worker *worker = fleet_of_session(&s->fleet, hello->session);
+    if (worker == NULL) {
+        size_t leases = (s->fleet.count + 1) * FLEET_SLOTS;
+        TRY(heap_reserve(&s->expiries, leases));
+        TRY(heap_reserve(&s->patience, leases));
+        enum err err = fleet_join(&s->fleet, hello, peer, s->now, &worker);
+        if (err == ERR_BUSY) {
+            welcome(s, peer, NULL, ERR_BUSY, TEXT("as many workers as are allowed are connected"));
+            return ERR_OK;
+        }
+        TRY(err);
+    }
+    fleet_connect(&s->fleet, worker, peer);
+    fleet_hear(&s->fleet, worker, s->now);
+    take_back(s, worker, hello->leases, hello->leases_count);
+    welcome(s, peer, worker, ERR_OK, TEXT(""));
+    return ERR_OK;
+}
+
+enum err session_heartbeat(struct sched *s, struct worker *worker,
+                           const struct msg_heartbeat *heartbeat)
+{
+    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    struct fence_ref *stale = arena_alloc(&s->effect.arena, heartbeat->leases_count, sizeof *stale);
+    if (stale == NULL)
+        return ERR_OUT_OF_MEMORY;
+    uint32_t stale_count = 0;
+    worker->rss_bytes = heartbeat->rss_bytes;
+    worker->is_draining = worker->is_draining || heartbeat->draining;
+    fleet_hear(&s->fleet, worker, s->now);
+    for (uint32_t i = 0; i < heartbeat->leases_count; i++) {
+        const struct lease_status *status = &heartbeat->leases[i];
+        struct lease *lease = lease_find(worker, status->fence);
+        if (lease == NULL) {
+            stale[stale_count++].fence = status->fence;
+            continue;
+        }
+        lease->is_accepted = true;
+        lease->done = status->done;
+        lease->total = status->total;
+        lease_renew(s, lease);
+    }
+    if (heartbeat->draining) /* it lets go what it has not begun */
+        take_back(s, worker, heartbeat->leases, heartbeat->leases_count);
+    struct msg_heartbeat_ack *ack =
+        &effect_send(&s->effect, worker->peer, MSG_HEARTBEAT_ACK)->heartbeat_ack;
+    ack->seq = heartbeat->seq;
+    ack->stale = stale;
+    ack->stale_count = stale_count;
+    return ERR_OK;
+}
+
+enum err session_drain(struct sched *s, struct peer_id client, const struct msg_worker_drain *drain)
+{
+    TRY(effect_reserve(&s->effect, 0, s->fleet.count + 1, 0));
+    char *reason = arena_copy_text(&s->effect.arena, drain->reason);
+    if (reason == NULL)
+        return ERR_OUT_OF_MEMORY;
+    size_t count = 0;
+    for (size_t i = 0; i < s->fleet.count; i++) {
+        struct worker *worker = s->fleet.workers[i];
+        bool is_meant = text_is(drain->name, "all") || text_is(drain->name, worker->name);
+        if (!is_meant || !worker->is_connected)
+            continue;
+        count++;
+        worker->is_draining = true;
+        if (worker->state == WORKER_READY)
+            worker->state = WORKER_DRAINING;
+        fleet_place(&s->fleet, worker, s->now);
+        effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = text_of(reason);
+    }
+    struct msg_status *status = &effect_send(&s->effect, client, MSG_STATUS)->status;
+    status->ticket = drain->ticket;
+    if (count == 0) {
+        status->error = ERR_NOT_FOUND;
+        status->detail = TEXT("no connected worker has that name");
+    }
+    return ERR_OK;
+}
+
+static void take_all(struct sched *s, struct worker *worker, bool blame)
+{
+    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+        if (worker->slots[i].fence != 0)
+            result_lose(s, &worker->slots[i], blame);
+    }
+}
+
+void session_gone(struct sched *s, struct peer_id peer)
+{
+    struct worker *worker = fleet_of_peer(&s->fleet, peer);
+    if (worker == NULL)
+        return;
+    fleet_disconnect(&s->fleet, worker);
+    fleet_place(&s->fleet, worker, s->now);
+}
+
+void session_leave(struct sched *s, struct worker *worker)
+{
+    take_all(s, worker, false);
+    fleet_depart(&s->fleet, worker, WORKER_LEFT);
+}
+
+void session_deadlines(struct sched *s)
+{
+    struct heap_node *node;
+    while ((node = heap_first(&s->fleet.deadlines)) != NULL && node->key <= s->now.ns) {
+        struct worker *worker = CONTAINER_OF(node, struct worker, by_deadline);
+        if (!fleet_is_lost(&s->fleet, worker, s->now))
+            continue;
+        take_all(s, worker, true);
+        fleet_depart(&s->fleet, worker, WORKER_LOST);
+    }
+    while ((node = heap_first(&s->expiries)) != NULL && node->key <= s->now.ns) {
+        struct lease *lease = CONTAINER_OF(node, struct lease, by_expiry);
+        result_lose(s, lease, lease->is_accepted);
+    }
+}

@@ -1,0 +1,24 @@
+/* session.h - workers come, beat, are drained, fall silent and leave. */
+#ifndef COORDINATOR_SCHED_SESSION_H
+#define COORDINATOR_SCHED_SESSION_H
+
+#include "coordinator/sched/core.h"
+
+/* Each: ERR_OUT_OF_MEMORY and nothing changed. */
+MUST_CHECK enum err session_hello(struct sched *s, struct peer_id peer,
+                                  const struct msg_hello *hello);
+MUST_CHECK enum err session_heartbeat(struct sched *s, struct worker *worker,
+                                      const struct msg_heartbeat *heartbeat);
+MUST_CHECK enum err session_drain(struct sched *s, struct peer_id client,
+                                  const struct msg_worker_drain *drain);
+
+/* A message of a worker that no hello introduced: it is asked to say hello. */
+MUST_CHECK enum err session_stranger(struct sched *s, struct peer_id peer);
+
+void session_gone(struct sched *s, struct peer_id peer);
+void session_leave(struct sched *s, struct worker *worker);
+
+/* Workers and leases whose time has come. */
+void session_deadlines(struct sched *s);
+
+#endif

@@ -1,0 +1,27 @@
+/* spec.h - what a task is told to do: its inputs by role and its range.
+ *
+ *   prepare   recipe, data/<i>/... or test/<i>/..., model/... without weights
+ *   pack      recipe, samples/train/<n>, samples/test/<n>
+ *   init      recipe, model/..., adapter/...
+ *   train     recipe, model/..., rows, weights
+ *   evaluate  recipe, model/..., test_rows, weights (absent: the base model alone)
+ *   export    recipe, model/..., state, log
+ */
+#ifndef COORDINATOR_SCHED_SPEC_H
+#define COORDINATOR_SCHED_SPEC_H
+
+#include "common/mem/arena.h"
+#include "coordinator/sched/job.h"
+
+/* Task `index` of a running stage, in `arena`; texts are borrowed from the job. ERR_OUT_OF_MEMORY.
+ */
+MUST_CHECK enum err spec_build(const struct stage *stage, uint32_t index, struct arena *arena,
+                               struct task_spec *out);
+
+/* The trained or first state of the job under the name `state`; digest zero when it has none. */
+struct artifact_ref spec_state(const struct job *job);
+
+/* Name of an output that a result of this kind must have, NULL when there is none. */
+const char *spec_output(enum stage_kind kind);
+
+#endif

@@ -1,0 +1,342 @@
+/* world.c - see world.h. */
+#include "world.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "common/mem/mem.h"
+#include "common/message/message_copy.h"
+#include "common/recipe/recipe.h"
+#include "coordinator/plan/plan.h"
+
+enum { RECORDS_MAX = 300000, TRAIN_ROWS = 37, TEST_ROWS = 9 };
+
+void world_init(struct world *w)
+{
+    memset(w, 0, sizeof *w);
+    arena_init(&w->arena, (size_t)1 << 32);
+    w->records = mem_alloc(RECORDS_MAX, sizeof *w->records);
+    assert_non_null(w->records);
+    w->now_ms = 1000;
+    w->incarnation = 1;
+    assert_int_equal(sched_create(w->incarnation, &w->s), ERR_OK);
+    world_step(w, (struct sched_event){.kind = SCHED_STARTED});
+}
+
+void world_fini(struct world *w)
+{
+    sched_destroy(&w->s);
+    mem_free(w->records);
+    arena_fini(&w->arena);
+}
+
+void world_restart(struct world *w)
+{
+    sched_destroy(&w->s);
+    w->grant_count = w->work_count = 0;
+    assert_int_equal(sched_create(++w->incarnation, &w->s), ERR_OK);
+    for (size_t i = 0; i < w->record_count; i++)
+        assert_int_equal(sched_replay(w->s, &w->records[i]), ERR_OK);
+    world_step(w, (struct sched_event){.kind = SCHED_STARTED});
+}
+
+static void copy(struct world *w, const struct message_type *type, const void *from, void *to)
+{
+    assert_int_equal(message_copy(type, from, &w->arena, to), ERR_OK);
+}
+
+static void keep_record(struct world *w, const struct sched_record *record)
+{
+    assert_true(w->record_count < RECORDS_MAX);
+    struct sched_record *kept = &w->records[w->record_count++];
+    kept->number = record->number;
+    kept->unix_ms = record->unix_ms;
+    copy(w, message_record_type_of(record->number), &record->record, &kept->record);
+    w->tasks_counted += record->number == REC_TASK_DONE;
+}
+
+static void keep_grant(struct world *w, const struct sched_send *send)
+{
+    assert_true(w->grant_count < WORLD_QUEUE);
+    struct world_grant *kept = &w->grants[w->grant_count++];
+    kept->peer = send->peer;
+    copy(w, &message_type_msg_lease_grant, &send->message.lease_grant, &kept->grant);
+}
+
+static void keep_work(struct world *w, const struct sched_work *work)
+{
+    assert_true(w->work_count < WORLD_QUEUE);
+    struct sched_work *kept = &w->works[w->work_count++];
+    *kept = *work;
+    struct sched_part *parts = arena_alloc(&w->arena, work->part_count, sizeof *parts);
+    assert_non_null(parts);
+    uint64_t at = 0;
+    for (uint32_t i = 0; i < work->part_count; i++) {
+        assert_int_equal(work->parts[i].first, at); /* in order, without gaps */
+        at = work->parts[i].end;
+        parts[i] = work->parts[i];
+    }
+    if (work->kind == SCHED_WORK_FOLD)
+        assert_int_equal(at, work->round_rows);
+    kept->parts = parts;
+    w->opens += work->kind == SCHED_WORK_OPEN;
+    w->folds += work->kind == SCHED_WORK_FOLD && !work->evaluates;
+    w->evaluations += work->kind == SCHED_WORK_FOLD && work->evaluates;
+    w->checkpoints += work->kind == SCHED_WORK_CHECKPOINT;
+    w->logs += work->kind == SCHED_WORK_LOG;
+    w->closes += work->kind == SCHED_WORK_CLOSE;
+}
+
+enum err world_try(struct world *w, struct sched_event event)
+{
+    event.now.ns = w->now_ms * NS_PER_MS;
+    event.unix_ms = 1700000000000 + w->now_ms;
+    enum err err = sched_step(w->s, &event, &w->fx);
+    if (err != ERR_OK)
+        return err;
+    for (size_t i = 0; i < w->fx.record_count; i++)
+        keep_record(w, &w->fx.records[i]);
+    for (size_t i = 0; i < w->fx.send_count; i++) {
+        if (w->fx.sends[i].number == MSG_LEASE_GRANT)
+            keep_grant(w, &w->fx.sends[i]);
+    }
+    for (size_t i = 0; i < w->fx.work_count; i++)
+        keep_work(w, &w->fx.works[i]);
+    return ERR_OK;
+}
+
+void world_step(struct world *w, struct sched_event event)
+{
+    assert_int_equal(world_try(w, event), ERR_OK);
+}
+
+void world_tick(struct world *w, uint64_t after_ms)
+{
+    w->now_ms += after_ms;
+    world_step(w, (struct sched_event){.kind = SCHED_TICK});
+}
+
+static struct peer_id peer_of(uint64_t peer)
+{
+    return (struct peer_id){peer};
+}
+
+void world_hello(struct world *w, uint64_t peer, const char *name, const char *profiles)
+{
+    struct msg_hello hello = {.protocol = MESSAGE_PROTOCOL,
+                              .role = PEER_WORKER,
+                              .name = text_of(name),
+                              .session = peer,
+                              .threads = 1,
+                              .isa = TEXT("portable"),
+                              .profiles = text_of(profiles),
+                              .known_answer.v[0] = (uint8_t)w->known_answer};
+    world_step(w,
+               (struct sched_event){.kind = SCHED_HELLO, .peer = peer_of(peer), .hello = &hello});
+}
+
+void world_beat(struct world *w, uint64_t peer, const uint64_t *fences, uint32_t count)
+{
+    struct lease_status rows[LIMIT_WORKER_LEASES] = {{0}};
+    for (uint32_t i = 0; i < count; i++)
+        rows[i].fence = fences[i];
+    struct msg_heartbeat beat = {.seq = 1, .leases = rows, .leases_count = count};
+    world_step(w, (struct sched_event){
+                      .kind = SCHED_HEARTBEAT, .peer = peer_of(peer), .heartbeat = &beat});
+}
+
+void world_accept(struct world *w, uint64_t peer, uint64_t fence)
+{
+    struct msg_lease_accept accept = {.fence = fence};
+    world_step(
+        w, (struct sched_event){.kind = SCHED_ACCEPT, .peer = peer_of(peer), .accept = &accept});
+}
+
+void world_fail(struct world *w, uint64_t peer, uint64_t fence, enum err error)
+{
+    struct msg_lease_result result = {
+        .fence = fence, .error = (uint32_t)error, .detail = TEXT("it broke")};
+    world_step(
+        w, (struct sched_event){.kind = SCHED_RESULT, .peer = peer_of(peer), .result = &result});
+}
+
+void world_control(struct world *w, const char *prefix, enum job_action action)
+{
+    struct msg_job_control control = {
+        .ticket = 5, .prefix = text_of(prefix), .action = (uint32_t)action, .reason = TEXT("")};
+    world_step(
+        w, (struct sched_event){.kind = SCHED_CONTROL, .peer = peer_of(900), .control = &control});
+}
+
+struct span world_recipe(struct world *w, const char *lines)
+{
+    const char *base = "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\nnum_epochs: 1\n"
+                       "datasets:\n  - path: d.jsonl\n    type: completion\n";
+    char *text = arena_print(&w->arena, "%s%s", base, lines);
+    struct recipe recipe;
+    struct err_text et = {.text = ""};
+    enum err err =
+        recipe_read(span_of_text(text_of(text)), &(struct recipe_options){0}, &recipe, &et);
+    if (err != ERR_OK)
+        print_message("%s\n", et.text);
+    assert_int_equal(err, ERR_OK);
+    struct bytes out;
+    bytes_init(&out, LIMIT_RECIPE_BYTES);
+    recipe_write(&recipe, &out);
+    assert_int_equal(bytes_status(&out), ERR_OK);
+    uint8_t *kept = arena_alloc(&w->arena, out.size, 1);
+    assert_non_null(kept);
+    memcpy(kept, out.data, out.size);
+    struct span span = {kept, out.size};
+    bytes_fini(&out);
+    recipe_fini(&recipe);
+    return span;
+}
+
+static struct digest digest_of_number(uint64_t a, uint64_t b)
+{
+    uint64_t numbers[2] = {a, b};
+    return digest_of((struct span){(const uint8_t *)numbers, sizeof numbers});
+}
+
+void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
+                  bool held_out)
+{
+    struct artifact_ref inputs[] = {
+        {.name = TEXT("model/config.json"), .size_bytes = 10},
+        {.name = TEXT("model/model.safetensors"), .size_bytes = 100},
+        {.name = TEXT("data/0/d.jsonl"), .size_bytes = (uint64_t)shards << 22},
+        {.name = TEXT("test/0/t.jsonl"), .size_bytes = 100},
+    };
+    for (size_t i = 0; i < 4; i++)
+        inputs[i].digest = digest_of_number(7, i);
+    struct rec_job_submitted record = {.job = digest_of_number(request, 1).v[0] + request * 1000,
+                                       .request = request,
+                                       .name = TEXT("tiny"),
+                                       .owner = TEXT("ann"),
+                                       .role = TEXT("submit"),
+                                       .recipe = recipe,
+                                       .inputs = inputs,
+                                       .inputs_count = held_out ? 4 : 3};
+    struct err_text et = {.text = ""};
+    enum err err = plan_stages(recipe, inputs, record.inputs_count, &w->arena, &record.stages,
+                               &record.stages_count, &et);
+    if (err != ERR_OK)
+        print_message("%s\n", et.text);
+    assert_int_equal(err, ERR_OK);
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = peer_of(900)};
+    event.submit.ticket = request;
+    event.submit.record = &record;
+    world_step(w, event);
+}
+
+static void answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant,
+                   uint64_t salt)
+{
+    const struct task_spec *spec = &grant->spec;
+    uint64_t place = spec->kind + spec->round * 100 + spec->first * 1000000 + salt;
+    struct artifact_ref outputs[2] = {{.digest = digest_of_number(place, 1), .size_bytes = 8},
+                                      {.digest = digest_of_number(place, 2), .size_bytes = 8}};
+    struct fact facts[] = {{TEXT("train_rows"), TRAIN_ROWS}, {TEXT("test_rows"), TEST_ROWS}};
+    struct task_result result = {.outputs = outputs, .outputs_count = 1};
+    static const char *const names[] = {"samples", "rows", "state", "gradient", "", "adapter.st"};
+    outputs[0].name = text_of(names[spec->kind]);
+    if (spec->kind == STAGE_KIND_PACK) {
+        outputs[1].name = TEXT("test_rows");
+        result.outputs_count = 2;
+        result.facts = facts;
+        result.facts_count = 2;
+    }
+    if (spec->kind == STAGE_KIND_TRAIN || spec->kind == STAGE_KIND_EVALUATE) {
+        result.weight = (double)(spec->end - spec->first) * 4;
+        result.loss_sum = result.weight * 3;
+        result.tokens = (spec->end - spec->first) * 5;
+        result.outputs_count = spec->kind == STAGE_KIND_TRAIN;
+    }
+    struct msg_lease_result message = {.fence = grant->fence, .result = result};
+    world_step(w, (struct sched_event){.kind = SCHED_RESULT, .peer = peer, .result = &message});
+}
+
+void world_answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant)
+{
+    answer(w, peer, grant, 0);
+}
+
+void world_answer_wrongly(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant)
+{
+    answer(w, peer, grant, 77);
+}
+
+void world_work(struct world *w, const struct sched_work *work)
+{
+    static const enum sched_event_kind kinds[] = {SCHED_OPENED, SCHED_FOLDED, SCHED_CHECKPOINTED,
+                                                  SCHED_LOGGED, SCHED_TICK};
+    struct sched_event event = {.kind = kinds[work->kind]};
+    event.done = (struct sched_work_done){
+        .job = work->job, .stage = work->stage, .step = work->step, .grad_norm = 1};
+    event.done.weights.digest = digest_of_number(work->step, 11);
+    event.done.log.digest = digest_of_number(work->point_count, 12);
+    event.done.checkpoint.digest = digest_of_number(work->step, 13);
+    for (uint32_t i = 0; i < work->part_count; i++) {
+        event.done.loss_sum += work->parts[i].loss_sum;
+        event.done.weight += work->parts[i].weight;
+    }
+    world_step(w, event);
+}
+
+struct world_grant world_next_grant(struct world *w)
+{
+    assert_true(w->grant_count > 0);
+    struct world_grant grant = w->grants[0];
+    memmove(w->grants, w->grants + 1, --w->grant_count * sizeof *w->grants);
+    return grant;
+}
+
+struct sched_work world_next_work(struct world *w)
+{
+    assert_true(w->work_count > 0);
+    struct sched_work work = w->works[0];
+    memmove(w->works, w->works + 1, --w->work_count * sizeof *w->works);
+    return work;
+}
+
+void world_run(struct world *w)
+{
+    while (w->grant_count + w->work_count > 0) {
+        w->now_ms += 10;
+        if (w->work_count > 0) {
+            struct sched_work work = world_next_work(w);
+            if (work.kind != SCHED_WORK_CLOSE)
+                world_work(w, &work);
+        } else {
+            struct world_grant grant = world_next_grant(w);
+            world_answer(w, grant.peer, &grant.grant);
+        }
+    }
+}
+
+const struct sched_send *world_sent(const struct world *w, uint32_t number, size_t n)
+{
+    for (size_t i = 0; i < w->fx.send_count; i++) {
+        if (w->fx.sends[i].number == number && n-- == 0)
+            return &w->fx.sends[i];
+    }
+    return NULL;
+}
+
+enum job_state world_state(const struct world *w, size_t job)
+{
+    struct job_row row;
+    sched_job_row(w->s, job, &row);
+    return (enum job_state)row.state;
+}
+
+struct text world_detail(const struct world *w, size_t job)
+{
+    struct job_row row;
+    sched_job_row(w->s, job, &row);
+    return row.detail;
+}

@@ -1,0 +1,83 @@
+/* world.h - a scheduler with the clock, the loop and the workers played by the test.
+ *
+ * The test says one event at a time and looks at the effects; world_run answers grants and works
+ * by itself until nothing is left to do. Every step is kept as the store would keep it, so
+ * world_restart can replay.
+ */
+#ifndef TESTS_UNIT_COORDINATOR_SCHED_WORLD_H
+#define TESTS_UNIT_COORDINATOR_SCHED_WORLD_H
+
+#include "common/mem/arena.h"
+#include "coordinator/sched/sched.h"
+
+enum { WORLD_QUEUE = 4096 };
+
+struct world_grant {
+    struct peer_id peer;
+    struct msg_lease_grant grant; /* spec in world.arena */
+};
+
+struct world {
+    struct sched *s;
+    struct sched_effects fx;
+    uint64_t now_ms;
+    uint32_t incarnation;
+    uint64_t known_answer;
+    struct arena arena; /* everything that has to outlive a step */
+    struct sched_record *records;
+    size_t record_count;
+    struct world_grant grants[WORLD_QUEUE]; /* not yet answered */
+    size_t grant_count;
+    struct sched_work works[WORLD_QUEUE];
+    size_t work_count;
+    uint64_t opens, folds, evaluations, checkpoints, logs, closes;
+    uint64_t tasks_counted; /* task_done records */
+};
+
+void world_init(struct world *w);
+void world_fini(struct world *w);
+
+/* The scheduler is gone with all that was not a record; a new one replays. */
+void world_restart(struct world *w);
+
+/* One event at world.now_ms; keeps records, collects grants and works, checks the commit rules. */
+enum err world_try(struct world *w, struct sched_event event);
+void world_step(struct world *w, struct sched_event event);
+void world_tick(struct world *w, uint64_t after_ms);
+
+void world_hello(struct world *w, uint64_t peer, const char *name, const char *profiles);
+void world_beat(struct world *w, uint64_t peer, const uint64_t *fences, uint32_t count);
+void world_accept(struct world *w, uint64_t peer, uint64_t fence);
+void world_fail(struct world *w, uint64_t peer, uint64_t fence, enum err error);
+void world_control(struct world *w, const char *prefix, enum job_action action);
+
+/* Canonical text of these lines put after a sound base. */
+struct span world_recipe(struct world *w, const char *lines);
+
+/* Submits a job of that recipe with a model, one data file of `shards` shards and, when held_out,
+ * a test file. */
+void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
+                  bool held_out);
+
+/* Sends the result of a grant: the same bytes whoever computes it. */
+void world_answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant);
+/* As above with another first output. */
+void world_answer_wrongly(struct world *w, struct peer_id peer,
+                          const struct msg_lease_grant *grant);
+/* Does a work and reports it. */
+void world_work(struct world *w, const struct sched_work *work);
+
+/* Takes the oldest grant or work from the queue. */
+struct world_grant world_next_grant(struct world *w);
+struct sched_work world_next_work(struct world *w);
+
+/* Answers everything until nothing is queued. */
+void world_run(struct world *w);
+
+/* The n-th message of that number in the effects of the last step, or NULL. */
+const struct sched_send *world_sent(const struct world *w, uint32_t number, size_t n);
+
+enum job_state world_state(const struct world *w, size_t job);
+struct text world_detail(const struct world *w, size_t job);
+
+#endif
