@@ -32,6 +32,14 @@ static inline bool text_equal(struct text a, struct text b)
     return a.size == b.size && (a.size == 0 || memcmp(a.data, b.data, a.size) == 0);
 }
 
+/* Order by bytes, a prefix first: below 0, 0 or above, as memcmp. */
+static inline int text_compare(struct text a, struct text b)
+{
+    size_t shared = a.size < b.size ? a.size : b.size;
+    int order = shared > 0 ? memcmp(a.data, b.data, shared) : 0;
+    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
+}
+
 static inline bool text_is(struct text a, const char *terminated)
 {
     return text_equal(a, text_of(terminated));

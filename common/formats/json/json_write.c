@@ -185,10 +185,7 @@ void json_write_array_begin(struct json_write *w, const char *key)
 
 static int compare_members(const void *a, const void *b)
 {
-    struct text left = ((const struct member *)a)->key;
-    struct text right = ((const struct member *)b)->key;
-    int order = memcmp(left.data, right.data, MIN(left.size, right.size));
-    return order != 0 ? order : (left.size > right.size) - (left.size < right.size);
+    return text_compare(((const struct member *)a)->key, ((const struct member *)b)->key);
 }
 
 /* Puts the members of the innermost object in order. */

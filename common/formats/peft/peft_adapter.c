@@ -28,14 +28,6 @@ static struct text module_of(struct text name, struct text suffix)
     return (struct text){name.data + prefix.size, name.size - prefix.size - suffix.size};
 }
 
-static const struct safetensor *find_half(struct peft_adapter *made, struct text module,
-                                          const char *suffix)
-{
-    char *name =
-        arena_print(&made->arena, PEFT_ADAPTER_KEY_PREFIX "%.*s%s", TEXT_ARGS(module), suffix);
-    return name != NULL ? safetensors_find(&made->weights, text_of(name)) : NULL;
-}
-
 static bool is_float(enum safetensors_dtype dtype)
 {
     return dtype == SAFETENSORS_F32 || dtype == SAFETENSORS_F16 || dtype == SAFETENSORS_BF16;
@@ -62,7 +54,11 @@ static enum err read_module(struct peft_adapter *made, const struct safetensor *
                             struct text module, const char *path, struct peft_module *out,
                             struct err_text *et)
 {
-    const struct safetensor *b = find_half(made, module, PEFT_ADAPTER_B_SUFFIX);
+    const char *name = arena_print(
+        &made->arena, PEFT_ADAPTER_KEY_PREFIX "%.*s" PEFT_ADAPTER_B_SUFFIX, TEXT_ARGS(module));
+    if (name == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
+    const struct safetensor *b = safetensors_find(&made->weights, text_of(name));
     if (b == NULL)
         return error_set(et, ERR_FORMAT,
                          "%s: tensor %s: its other half (" PEFT_ADAPTER_B_SUFFIX ") is missing",

@@ -191,10 +191,7 @@ enum err peft_config_open(struct peft_config *config, const char *path, struct a
 
 static int compare_texts(const void *a, const void *b)
 {
-    const struct text *left = a;
-    const struct text *right = b;
-    int order = memcmp(left->data, right->data, MIN(left->size, right->size));
-    return order != 0 ? order : (left->size > right->size) - (left->size < right->size);
+    return text_compare(*(const struct text *)a, *(const struct text *)b);
 }
 
 static enum err print_list(struct json_write *w, const char *key, const struct text *texts,

@@ -21,22 +21,15 @@ struct header {
     struct err_text *et;
 };
 
-static int compare_names(struct text a, struct text b)
-{
-    int order = memcmp(a.data, b.data, MIN(a.size, b.size));
-    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 static int compare_tensors(const void *a, const void *b)
 {
-    return compare_names(((const struct safetensor *)a)->name,
-                         ((const struct safetensor *)b)->name);
+    return text_compare(((const struct safetensor *)a)->name, ((const struct safetensor *)b)->name);
 }
 
 static int compare_notes(const void *a, const void *b)
 {
-    return compare_names(((const struct safetensors_note *)a)->key,
-                         ((const struct safetensors_note *)b)->key);
+    return text_compare(((const struct safetensors_note *)a)->key,
+                        ((const struct safetensors_note *)b)->key);
 }
 
 /* Order in the data block; empty tensors before the one that starts at the same place. */
@@ -277,7 +270,7 @@ const struct safetensor *safetensors_find(const struct safetensors *st, struct t
     size_t high = st->count;
     while (low < high) {
         size_t middle = low + (high - low) / 2;
-        int order = compare_names(name, st->tensors[middle].name);
+        int order = text_compare(name, st->tensors[middle].name);
         if (order == 0)
             return &st->tensors[middle];
         if (order < 0)

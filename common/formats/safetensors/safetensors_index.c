@@ -25,24 +25,17 @@ struct index {
     struct err_text *et;
 };
 
-static int compare_texts(struct text a, struct text b)
-{
-    int order = memcmp(a.data, b.data, MIN(a.size, b.size));
-    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 static int compare_rows(const void *a, const void *b)
 {
     const struct row *left = a;
     const struct row *right = b;
-    int order = compare_texts(left->file, right->file);
-    return order != 0 ? order : compare_texts(left->tensor, right->tensor);
+    int order = text_compare(left->file, right->file);
+    return order != 0 ? order : text_compare(left->tensor, right->tensor);
 }
 
 static int compare_tensors(const void *a, const void *b)
 {
-    return compare_texts(((const struct safetensor *)a)->name,
-                         ((const struct safetensor *)b)->name);
+    return text_compare(((const struct safetensor *)a)->name, ((const struct safetensor *)b)->name);
 }
 
 static enum err out_of_memory(const struct index *index)

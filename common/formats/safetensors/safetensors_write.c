@@ -17,31 +17,25 @@ enum { PREFIX_BYTES = 8, HEADER_ALIGN_BYTES = 8 };
 const struct safetensors_note safetensors_write_note_pt = {.key = {"format", sizeof "format" - 1},
                                                            .value = {"pt", sizeof "pt" - 1}};
 
-static int compare_texts(struct text a, struct text b)
-{
-    int order = memcmp(a.data, b.data, MIN(a.size, b.size));
-    return order != 0 ? order : (a.size > b.size) - (a.size < b.size);
-}
-
 static int compare_tensors(const void *a, const void *b)
 {
     const struct safetensor *left = *(const struct safetensor *const *)a;
     const struct safetensor *right = *(const struct safetensor *const *)b;
     if (left->dtype != right->dtype)
         return left->dtype > right->dtype ? -1 : 1;
-    return compare_texts(left->name, right->name);
+    return text_compare(left->name, right->name);
 }
 
 static int compare_names(const void *a, const void *b)
 {
-    return compare_texts((*(const struct safetensor *const *)a)->name,
-                         (*(const struct safetensor *const *)b)->name);
+    return text_compare((*(const struct safetensor *const *)a)->name,
+                        (*(const struct safetensor *const *)b)->name);
 }
 
 static int compare_notes(const void *a, const void *b)
 {
-    return compare_texts((*(const struct safetensors_note *const *)a)->key,
-                         (*(const struct safetensors_note *const *)b)->key);
+    return text_compare((*(const struct safetensors_note *const *)a)->key,
+                        (*(const struct safetensors_note *const *)b)->key);
 }
 
 static void assert_size(const struct safetensor *t)

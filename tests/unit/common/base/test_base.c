@@ -125,6 +125,19 @@ static void test_span__equality_is_of_bytes_and_empty_needs_no_data(void **state
     assert_true(span_equal((struct span){0}, span_of_text(TEXT(""))));
 }
 
+static void test_span__texts_are_ordered_by_bytes_a_prefix_first(void **state)
+{
+    (void)state;
+    static const char *const sorted[] = {"", "A", "a", "a.b", "ab", "\xc3\xa9"};
+    for (size_t i = 0; i < COUNT_OF(sorted); i++) {
+        for (size_t k = 0; k < COUNT_OF(sorted); k++) {
+            int order = text_compare(text_of(sorted[i]), text_of(sorted[k]));
+            assert_true(i < k ? order < 0 : i > k ? order > 0 : order == 0);
+        }
+    }
+    assert_int_equal(text_compare((struct text){0}, TEXT("")), 0);
+}
+
 static void test_ids__a_deadline_beyond_the_end_of_time_is_the_end_of_time(void **state)
 {
     (void)state;
@@ -143,6 +156,7 @@ int main(void)
         cmocka_unit_test(test_error__try_leaves_at_the_first_failure),
         cmocka_unit_test(test_check__overflow_leaves_the_result_alone),
         cmocka_unit_test(test_span__equality_is_of_bytes_and_empty_needs_no_data),
+        cmocka_unit_test(test_span__texts_are_ordered_by_bytes_a_prefix_first),
         cmocka_unit_test(test_ids__a_deadline_beyond_the_end_of_time_is_the_end_of_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

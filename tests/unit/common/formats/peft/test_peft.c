@@ -366,6 +366,25 @@ static void test_peft_verify__cards_that_deviate_are_named(void **state)
     fixture_fini(&f);
 }
 
+static void test_peft_verify__every_allocation_may_fail(void **state)
+{
+    (void)state;
+    struct fixture f;
+    fixture_init(&f);
+    rewrite(&f, &config);
+    enum err err = ERR_OUT_OF_MEMORY;
+    for (size_t n = 1; err != ERR_OK; n++) {
+        struct err_text et = {{0}};
+        (void)mem_fault_after(n);
+        err = peft_verify_folder(f.folder, &f.base, &et);
+        (void)mem_fault_after(0);
+        if (err != ERR_OK && err != ERR_OUT_OF_MEMORY)
+            fail_msg("allocation %zu: %s", n, et.text);
+        assert_true(n < 200);
+    }
+    fixture_fini(&f);
+}
+
 static void test_peft_card__front_matter_is_yaml_whatever_the_names_hold(void **state)
 {
     (void)state;
@@ -443,6 +462,7 @@ int main(void)
         cmocka_unit_test(test_peft_verify__configs_that_deviate_are_named),
         cmocka_unit_test(test_peft_verify__tensors_that_deviate_are_named),
         cmocka_unit_test(test_peft_verify__cards_that_deviate_are_named),
+        cmocka_unit_test(test_peft_verify__every_allocation_may_fail),
         cmocka_unit_test(test_peft_card__front_matter_is_yaml_whatever_the_names_hold),
         cmocka_unit_test(test_peft_adapter__an_adapter_of_peft_itself_is_read),
     };
