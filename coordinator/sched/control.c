@@ -2,7 +2,7 @@
 #include "coordinator/sched/control.h"
 
 #include "common/base/check.h"
-#include "coordinator/sched/progress.h"
+#include "coordinator/sched/advance.h"
 
 static void answer(struct sched *s, struct peer_id client, uint64_t ticket, enum err error,
                    const char *detail)
@@ -55,7 +55,7 @@ static enum err act(struct sched *s, struct job *job, enum job_action action, st
     case JOB_ACTION_CANCEL:
         if (!state_job_allows(job->state, JOB_CANCELLED))
             return ERR_STATE;
-        return progress_end(s, job, JOB_CANCELLED, ERR_CANCELLED, reason);
+        return advance_end(s, job, JOB_CANCELLED, ERR_CANCELLED, reason);
     case JOB_ACTION_PAUSE:
         return state_job_allows(job->state, JOB_PAUSED) ? enter(s, job, JOB_PAUSED, reason)
                                                         : ERR_STATE;

@@ -10,7 +10,7 @@
 #include "common/base/check.h"
 #include "common/mem/bytes.h"
 #include "common/message/message_copy.h"
-#include "coordinator/sched/progress.h"
+#include "coordinator/sched/advance.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/spec.h"
 
@@ -168,8 +168,8 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
     bool is_final = error_retry(error) == ERR_PERMANENT ||
                     stage->tasks.items[index].attempts >= LIMIT_TASK_ATTEMPTS;
     if (!is_refusal(error) && is_final)
-        progress_doom(s, job, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
-                      worker->name, TEXT_ARGS(detail));
+        advance_doom(s, job, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
+                     worker->name, TEXT_ARGS(detail));
     return ERR_OK;
 }
 
@@ -215,6 +215,6 @@ void result_lose(struct sched *s, struct lease *lease, bool blame)
         task->losses++;
     lease_release(s, lease);
     if (task->losses >= LIMIT_TASK_LOSSES)
-        progress_doom(s, job, ERR_LOST, "%s %u: %u workers were lost while they worked on it",
-                      stage->plan->name.data, index, task->losses);
+        advance_doom(s, job, ERR_LOST, "%s %u: %u workers were lost while they worked on it",
+                     stage->plan->name.data, index, task->losses);
 }

@@ -5,8 +5,8 @@
 
 #include "common/base/check.h"
 #include "common/message/message_copy.h"
+#include "coordinator/sched/advance.h"
 #include "coordinator/sched/lease.h"
-#include "coordinator/sched/progress.h"
 #include "coordinator/sched/spec.h"
 
 static bool is_training(const struct stage *stage)
@@ -46,7 +46,7 @@ static bool plan_run(struct sched *s, struct stage *stage)
     else if (run->test_rows == 0)
         err = error_set(&et, ERR_DATA, "the held-out data gave no rows to evaluate");
     if (err != ERR_OK)
-        progress_doom(s, job, err, "%s: %s", stage->plan->name.data, et.text);
+        advance_doom(s, job, err, "%s: %s", stage->plan->name.data, et.text);
     return err == ERR_OK;
 }
 
@@ -59,7 +59,7 @@ static enum err open_state(struct sched *s, struct stage *stage)
     struct artifact_ref state = spec_state(job);
     if (digest_is_zero(state.digest)) {
         if (is_training(stage)) {
-            progress_doom(s, job, ERR_STATE, "there is no state to train from");
+            advance_doom(s, job, ERR_STATE, "there is no state to train from");
             return ERR_OK;
         }
         run->phase = RUN_READY;
@@ -209,10 +209,10 @@ enum err round_folded(struct sched *s, struct stage *stage, const struct sched_w
     TRY(job_reserve_point(job));
     if (!(done->weight > 0) || !isfinite(done->loss_sum)) {
         bool is_empty = isfinite(done->loss_sum);
-        progress_doom(s, job, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
-                      stage->plan->name.data, run->evaluates ? "the evaluation" : "the rows",
-                      (unsigned long long)run->step,
-                      is_empty ? "have no supervised token" : "gave a loss that is not finite");
+        advance_doom(s, job, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
+                     stage->plan->name.data, run->evaluates ? "the evaluation" : "the rows",
+                     (unsigned long long)run->step,
+                     is_empty ? "have no supervised token" : "gave a loss that is not finite");
         return ERR_OK;
     }
     if (!run->evaluates) {

@@ -3,10 +3,10 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "coordinator/sched/advance.h"
 #include "coordinator/sched/control.h"
 #include "coordinator/sched/core.h"
 #include "coordinator/sched/grant.h"
-#include "coordinator/sched/progress.h"
 #include "coordinator/sched/result.h"
 #include "coordinator/sched/session.h"
 
@@ -123,7 +123,7 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
     case SCHED_FOLDED:
     case SCHED_CHECKPOINTED:
     case SCHED_LOGGED:
-        return progress_work_done(s, event->kind, &event->done);
+        return advance_work_done(s, event->kind, &event->done);
     case SCHED_DISK:
         s->is_disk_low = event->disk_low;
         return ERR_OK;
@@ -159,8 +159,8 @@ enum err sched_step(struct sched *s, const struct sched_event *event, struct sch
     *effects = (struct sched_effects){.wake_at = next_wake(s)};
     TRY(dispatch(s, event));
     session_deadlines(s);
-    progress_retries(s);
-    progress_all(s);
+    advance_retries(s);
+    advance_all(s);
     grant_all(s);
     *effects = (struct sched_effects){
         .records = s->effect.records,

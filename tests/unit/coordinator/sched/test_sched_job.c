@@ -1,10 +1,11 @@
 /* test_sched_job.c - a job's path through its stages and rounds. */
 #include <setjmp.h>
 #include <stdarg.h>
-#include <stdlib.h>
+#include <stddef.h>
 
 #include <cmocka.h>
 
+#include "common/mem/mem.h"
 #include "world.h"
 
 static struct world *world(void **state)
@@ -14,7 +15,7 @@ static struct world *world(void **state)
 
 static int setup(void **state)
 {
-    *state = malloc(sizeof(struct world));
+    *state = mem_alloc(1, sizeof(struct world));
     world_init(*state);
     return 0;
 }
@@ -22,7 +23,7 @@ static int setup(void **state)
 static int teardown(void **state)
 {
     world_fini(*state);
-    free(*state);
+    mem_free(*state);
     return 0;
 }
 

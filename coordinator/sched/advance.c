@@ -1,12 +1,12 @@
-/* progress.c - stages, works and ends of jobs. */
-#include "coordinator/sched/progress.h"
+/* advance.c - stages, works and ends of jobs. */
+#include "coordinator/sched/advance.h"
 
 #include <stdio.h>
 
 #include "common/base/check.h"
 #include "coordinator/sched/round.h"
 
-void progress_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
+void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
 {
     if (job->doom != ERR_OK || state_job_is_terminal(job->state))
         return;
@@ -35,8 +35,8 @@ static void stop_stage(struct sched *s, struct stage *stage)
         round_close(s, stage);
 }
 
-enum err progress_end(struct sched *s, struct job *job, enum job_state state, enum err error,
-                      struct text detail)
+enum err advance_end(struct sched *s, struct job *job, enum job_state state, enum err error,
+                     struct text detail)
 {
     size_t leases = 0;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
@@ -97,10 +97,10 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
     return ERR_OK;
 }
 
-static enum err advance(struct sched *s, struct job *job)
+static enum err advance_job(struct sched *s, struct job *job)
 {
     if (job->doom != ERR_OK)
-        return progress_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
+        return advance_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
     if (!job_is_active(job))
         return ERR_OK;
     uint32_t count = job->submitted.stages_count;
@@ -110,7 +110,7 @@ static enum err advance(struct sched *s, struct job *job)
             TRY(advance_stage(s, stage));
     }
     if (job->doom != ERR_OK)
-        return progress_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
+        return advance_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
     if (job->done_mask != UINT64_MAX >> (64 - count))
         return ERR_OK;
     if (job->state == JOB_WAITING)
@@ -118,10 +118,10 @@ static enum err advance(struct sched *s, struct job *job)
     return set_state(s, job, JOB_DONE);
 }
 
-void progress_all(struct sched *s)
+void advance_all(struct sched *s)
 {
     for (struct list_node *node; (node = list_first(&s->dirty)) != NULL;) {
-        enum err err = advance(s, CONTAINER_OF(node, struct job, dirty));
+        enum err err = advance_job(s, CONTAINER_OF(node, struct job, dirty));
         if (err != ERR_OK) {
             ASSERT(err == ERR_OUT_OF_MEMORY);
             s->is_postponed = true;
@@ -143,8 +143,8 @@ static enum err work_failed(struct sched *s, struct stage *stage,
     if (stage->run != NULL)
         round_close(s, stage);
     if (class == ERR_PERMANENT || class == ERR_BUG || stage->work_faults >= LIMIT_TASK_ATTEMPTS) {
-        progress_doom(s, job, done->error, "%s: %.*s", stage->plan->name.data,
-                      TEXT_ARGS(done->detail));
+        advance_doom(s, job, done->error, "%s: %.*s", stage->plan->name.data,
+                     TEXT_ARGS(done->detail));
         return ERR_OK;
     }
     uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << stage->work_faults;
@@ -180,8 +180,8 @@ static enum err work_succeeded(struct sched *s, struct stage *stage, enum sched_
     return ERR_OK;
 }
 
-enum err progress_work_done(struct sched *s, enum sched_event_kind kind,
-                            const struct sched_work_done *done)
+enum err advance_work_done(struct sched *s, enum sched_event_kind kind,
+                           const struct sched_work_done *done)
 {
     struct job *job = job_of_id(s, done->job);
     if (job == NULL || done->stage >= job->submitted.stages_count)
@@ -205,7 +205,7 @@ enum err progress_work_done(struct sched *s, enum sched_event_kind kind,
     return ERR_OK;
 }
 
-void progress_retries(struct sched *s)
+void advance_retries(struct sched *s)
 {
     struct heap_node *node;
     while ((node = heap_first(&s->retries)) != NULL && node->key <= s->now.ns) {

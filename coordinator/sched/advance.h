@@ -1,30 +1,30 @@
-/* progress.h - what a job does next: its stages start, its rounds turn, it ends.
+/* advance.h - what a job does next: its stages start, its rounds turn, it ends.
  *
  * Everything here looks at what is, not at what happened, so it may be asked again at any time and
  * a decision that found no memory is made later.
  */
-#ifndef COORDINATOR_SCHED_PROGRESS_H
-#define COORDINATOR_SCHED_PROGRESS_H
+#ifndef COORDINATOR_SCHED_ADVANCE_H
+#define COORDINATOR_SCHED_ADVANCE_H
 
 #include "coordinator/sched/core.h"
 
 /* Does all that is due for the jobs that were touched. What finds no memory is postponed. */
-void progress_all(struct sched *s);
+void advance_all(struct sched *s);
 
 /* The job fails for this reason as soon as the record fits; the first reason stays. */
-void progress_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
+void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
     PRINTF(4, 5);
 
 /* Enters `state` (FAILED, CANCELLED) and takes everything of the job back: leases, open states.
  * Leaves room for one send of the caller. ERR_OUT_OF_MEMORY: nothing changed. */
-MUST_CHECK enum err progress_end(struct sched *s, struct job *job, enum job_state state,
-                                 enum err error, struct text detail);
+MUST_CHECK enum err advance_end(struct sched *s, struct job *job, enum job_state state,
+                                enum err error, struct text detail);
 
 /* The outcome of a work. ERR_OUT_OF_MEMORY: nothing changed. */
-MUST_CHECK enum err progress_work_done(struct sched *s, enum sched_event_kind kind,
-                                       const struct sched_work_done *done);
+MUST_CHECK enum err advance_work_done(struct sched *s, enum sched_event_kind kind,
+                                      const struct sched_work_done *done);
 
 /* Jobs whose failed work may be tried again. */
-void progress_retries(struct sched *s);
+void advance_retries(struct sched *s);
 
 #endif
