@@ -39,7 +39,9 @@ static inline bool check_mul(size_t a, size_t b, size_t *out)
 }
 
 #define COUNT_OF(array) (sizeof(array) / sizeof((array)[0]))
-#define MIN(a, b)       ((a) < (b) ? (a) : (b))
-#define MAX(a, b)       ((a) > (b) ? (a) : (b))
+#ifndef MIN /* headers of systems and libraries bring the same two */
+#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MAX(a, b) ((a) > (b) ? (a) : (b))
+#endif
 
 #endif

@@ -1,6 +1,5 @@
 /* transport.c - ROUTER and DEALER over CZMQ's context and libzmq's message calls. */
 #include "common/transport/transport.h"
-#include "common/base/check.h" /* before czmq.h, which brings MIN and MAX of its own */
 
 #include <czmq.h>
 #include <errno.h>
@@ -9,6 +8,7 @@
 #include <sys/stat.h>
 #include <sys/un.h>
 
+#include "common/base/check.h"
 #include "common/mem/mem.h"
 
 enum {

@@ -32,14 +32,12 @@ struct gemm_space {
 struct stage {
     const struct gemm_tile *tile;
     struct gemm_space *space;
-    struct kernel_gemm gemm; /* as asked for, or turned: C^T = B^T A^T */
-    size_t c_col_stride;     /* 1 unless turned */
-    struct pool *pool;       /* NULL: the calling thread alone, as number `thread` */
+    const struct kernel_gemm *gemm;
+    struct pool *pool; /* NULL: the calling thread alone, as number `thread` */
     unsigned thread;
     size_t row0, rows;    /* chunk of A and C */
     size_t depth0, depth; /* span of k */
     size_t panels;        /* of A */
-    size_t panel_rows;    /* rows of a panel, at most tile->rows, evened out */
     size_t n_block;       /* columns of an item */
     size_t column_blocks; /* items = column_blocks * row_parts */
     size_t row_parts;
@@ -101,11 +99,11 @@ static const void *b_at(const struct kernel_gemm *g, size_t p, size_t j)
 
 static void pack_panel_a(const struct stage *s, size_t panel)
 {
-    const struct kernel_gemm *g = &s->gemm;
-    size_t first = panel * s->panel_rows;
+    const struct kernel_gemm *g = s->gemm;
+    size_t first = panel * s->tile->rows;
     const float *from = g->a + (s->row0 + first) * g->a_row_stride + s->depth0 * g->a_col_stride;
-    s->tile->pack_a(from, g->a_row_stride, g->a_col_stride, MIN(s->panel_rows, s->rows - first),
-                    s->depth, s->a + panel * s->depth * s->tile->rows);
+    s->tile->pack_a(from, g->a_row_stride, g->a_col_stride, MIN(s->tile->rows, s->rows - first),
+                    s->depth, s->a + first * s->depth);
 }
 
 static void pack_a_task(void *context, size_t index, unsigned thread)
@@ -117,31 +115,18 @@ static void pack_a_task(void *context, size_t index, unsigned thread)
         pack_panel_a(s, panel);
 }
 
-/* A tile that C does not hold as it stands, at the right edge or turned: computed beside C. */
-static void multiply_apart(const struct stage *s, size_t count, size_t columns, size_t depth,
-                           const float *a, const float *b, float *c, bool accumulate)
+/* A tile at the right edge: computed in full beside C, then cut. */
+static void multiply_edge(const struct gemm_tile *tile, size_t count, size_t columns, size_t depth,
+                          const float *a, const float *b, float *c, size_t c_row_stride,
+                          bool accumulate)
 {
-    float apart[GEMM_ROWS_MAX * GEMM_COLUMNS_MAX];
-    size_t width = s->tile->columns, row = s->gemm.c_row_stride, column = s->c_col_stride;
-    for (size_t i = 0; i < count && accumulate; i++)
-        for (size_t j = 0; j < width; j++)
-            apart[i * width + j] = j < columns ? c[i * row + j * column] : 0.0f;
-    s->tile->multiply(count, depth, a, b, apart, width, accumulate);
-    for (size_t j = 0; j < columns; j++)
+    float edge[GEMM_ROWS_MAX * GEMM_COLUMNS_MAX] = {0};
+    if (accumulate)
         for (size_t i = 0; i < count; i++)
-            c[i * row + j * column] = apart[i * width + j];
-}
-
-static void multiply_tile(const struct stage *s, size_t count, size_t columns, size_t depth,
-                          const float *a, const float *b, float *c, bool accumulate)
-{
-    const struct gemm_tile *tile = s->tile;
-    if (s->c_col_stride == 1 && columns >= tile->columns)
-        tile->multiply(count, depth, a, b, c, s->gemm.c_row_stride, accumulate);
-    else if (s->c_col_stride == 1 && columns == tile->columns / 2)
-        tile->multiply_half(count, depth, a, b, c, s->gemm.c_row_stride, accumulate);
-    else
-        multiply_apart(s, count, MIN(columns, tile->columns), depth, a, b, c, accumulate);
+            memcpy(edge + i * tile->columns, c + i * c_row_stride, columns * sizeof(float));
+    tile->multiply(count, depth, a, b, edge, tile->columns, accumulate);
+    for (size_t i = 0; i < count; i++)
+        memcpy(c + i * c_row_stride, edge + i * tile->columns, columns * sizeof(float));
 }
 
 /* One block of B, `depth` deep from s->depth0 + p0, against panels [panel0, panel1) of A. */
@@ -149,15 +134,19 @@ static void multiply_block(const struct stage *s, size_t column0, size_t columns
                            size_t depth, size_t panel0, size_t panel1, const float *b)
 {
     const struct gemm_tile *tile = s->tile;
-    const struct kernel_gemm *g = &s->gemm;
+    const struct kernel_gemm *g = s->gemm;
     bool accumulate = g->accumulate || s->depth0 + p0 > 0;
     for (size_t panel = panel0; panel < panel1; panel++) {
-        size_t first = panel * s->panel_rows, count = MIN(s->panel_rows, s->rows - first);
-        const float *a = s->a + (panel * s->depth + p0) * tile->rows;
-        float *c = g->c + (s->row0 + first) * g->c_row_stride + column0 * s->c_col_stride;
-        for (size_t j = 0; j < columns; j += tile->columns)
-            multiply_tile(s, count, columns - j, depth, a, b + j * depth, c + j * s->c_col_stride,
-                          accumulate);
+        size_t first = panel * tile->rows, count = MIN(tile->rows, s->rows - first);
+        const float *a = s->a + first * s->depth + p0 * tile->rows;
+        float *c = g->c + (s->row0 + first) * g->c_row_stride + column0;
+        for (size_t j = 0; j < columns; j += tile->columns) {
+            if (columns - j >= tile->columns)
+                tile->multiply(count, depth, a, b + j * depth, c + j, g->c_row_stride, accumulate);
+            else
+                multiply_edge(tile, count, columns - j, depth, a, b + j * depth, c + j,
+                              g->c_row_stride, accumulate);
+        }
     }
 }
 
@@ -165,7 +154,7 @@ static void multiply_task(void *context, size_t index, unsigned thread)
 {
     const struct stage *s = context;
     const struct gemm_tile *tile = s->tile;
-    const struct kernel_gemm *g = &s->gemm;
+    const struct kernel_gemm *g = s->gemm;
     size_t column0 = index / s->row_parts * s->n_block, part = index % s->row_parts;
     size_t columns = MIN(s->n_block, g->n - column0);
     size_t panel0 = s->panels * part / s->row_parts, panel1 = s->panels * (part + 1) / s->row_parts;
@@ -184,7 +173,7 @@ static void multiply_task(void *context, size_t index, unsigned thread)
 static void plan_items(struct stage *s, unsigned threads)
 {
     const struct gemm_tile *tile = s->tile;
-    size_t n = s->gemm.n, panels_n = (n + tile->columns - 1) / tile->columns;
+    size_t n = s->gemm->n, panels_n = (n + tile->columns - 1) / tile->columns;
     size_t blocks = (n + tile->n_block - 1) / tile->n_block;
     blocks = MIN(round_up(blocks, threads), panels_n);
     s->n_block = (panels_n + blocks - 1) / blocks * tile->columns;
@@ -221,39 +210,18 @@ static size_t chunk_rows(const struct gemm_tile *tile, size_t m, size_t depth, s
 static void walk(struct stage *s, size_t depth_max, size_t a_floats, unsigned threads)
 {
     const struct gemm_tile *tile = s->tile;
-    const struct kernel_gemm *g = &s->gemm;
+    const struct kernel_gemm *g = s->gemm;
     for (s->depth0 = 0; s->depth0 < g->k; s->depth0 += s->depth) {
         s->depth = MIN(depth_max, g->k - s->depth0);
         size_t chunk = chunk_rows(tile, g->m, s->depth, a_floats);
         for (s->row0 = 0; s->row0 < g->m; s->row0 += s->rows) {
             s->rows = MIN(chunk, g->m - s->row0);
             s->panels = (s->rows + tile->rows - 1) / tile->rows;
-            s->panel_rows = (s->rows + s->panels - 1) / s->panels;
-            s->panels = (s->rows + s->panel_rows - 1) / s->panel_rows;
             plan_items(s, threads);
             run_items(s, (s->panels + PANELS_PER_ITEM - 1) / PANELS_PER_ITEM, pack_a_task);
             run_items(s, s->column_blocks * s->row_parts, multiply_task);
         }
     }
-}
-
-/* Fewer columns than a tile has: the product is turned, so that the many rows fill the tile's
- * width. A product commutes and its chain stays as it is, so the bits are the same. */
-static void stage_init(struct stage *s, struct gemm_space *space, const struct kernel_gemm *gemm)
-{
-    *s = (struct stage){.tile = space->tile, .space = space, .gemm = *gemm, .c_col_stride = 1};
-    if (gemm->b_dtype != DTYPE_F32 || gemm->n >= s->tile->columns / 2 || gemm->m < 2 * gemm->n)
-        return;
-    s->gemm.m = gemm->n;
-    s->gemm.n = gemm->m;
-    s->gemm.a = gemm->b;
-    s->gemm.a_row_stride = gemm->b_col_stride;
-    s->gemm.a_col_stride = gemm->b_row_stride;
-    s->gemm.b = gemm->a;
-    s->gemm.b_row_stride = gemm->a_col_stride;
-    s->gemm.b_col_stride = gemm->a_row_stride;
-    s->gemm.c_row_stride = 1;
-    s->c_col_stride = gemm->c_row_stride;
 }
 
 void gemm_run_on(struct gemm_space *space, unsigned thread, const struct kernel_gemm *gemm)
@@ -263,9 +231,7 @@ void gemm_run_on(struct gemm_space *space, unsigned thread, const struct kernel_
         empty_product(gemm);
         return;
     }
-    struct stage s;
-    stage_init(&s, space, gemm);
-    s.thread = thread;
+    struct stage s = {.tile = space->tile, .space = space, .gemm = gemm, .thread = thread};
     s.a = space->threads_ab + thread * thread_floats(space->tile);
     walk(&s, A_ALONE_FLOATS / GEMM_ROWS_MAX, A_ALONE_FLOATS, 1);
 }
@@ -290,9 +256,7 @@ void gemm_run(struct pool *pool, struct gemm_space *space, const struct kernel_g
         pool_run(pool, 1, alone_task, &alone);
         return;
     }
-    struct stage s;
-    stage_init(&s, space, gemm);
-    s.pool = pool;
-    s.a = space->a;
+    struct stage s = {
+        .tile = space->tile, .space = space, .gemm = gemm, .pool = pool, .a = space->a};
     walk(&s, DEPTH_MAX, A_FLOATS_MAX, pool_threads(pool));
 }

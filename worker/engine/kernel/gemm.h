@@ -30,12 +30,9 @@ struct gemm_tile {
     /* Packs `count` <= columns columns of B; `b` points at the first element, in its dtype. */
     void (*pack_b)(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
                    size_t count, size_t depth, float *panel);
-    /* C (count, columns) = [C +] panel_a · panel_b; the half tile has columns / 2 of C, read from
-     * the left half of an equal panel. */
+    /* C (count, columns) = [C +] panel_a · panel_b. */
     void (*multiply)(size_t count, size_t depth, const float *panel_a, const float *panel_b,
                      float *c, size_t c_row_stride, bool accumulate);
-    void (*multiply_half)(size_t count, size_t depth, const float *panel_a, const float *panel_b,
-                          float *c, size_t c_row_stride, bool accumulate);
 };
 
 extern const struct gemm_tile gemm_portable;

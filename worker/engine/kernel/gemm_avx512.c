@@ -135,29 +135,25 @@ static void pack_b(const void *b, enum dtype dtype, size_t row_stride, size_t co
 
 #define UNROLL _Pragma("GCC unroll 16")
 
-/* `count` and `wide` are constants at each call, so the chains live in registers. A tile that is
- * not wide has the left half of the columns only. */
-INLINE void tile(const size_t count, const bool wide, size_t depth, const float *a, const float *b,
-                 float *c, size_t c_row_stride, bool accumulate)
+/* `count` is a constant at each call, so the chains live in registers. */
+INLINE void tile(const size_t count, size_t depth, const float *a, const float *b, float *c,
+                 size_t c_row_stride, bool accumulate)
 {
-    const __m512 zero = _mm512_setzero_ps();
     __m512 left[ROWS], right[ROWS];
     UNROLL for (size_t i = 0; i < count; i++)
     {
-        left[i] = accumulate ? _mm512_loadu_ps(c + i * c_row_stride) : zero;
-        right[i] = accumulate && wide ? _mm512_loadu_ps(c + i * c_row_stride + LANE) : zero;
+        left[i] = accumulate ? _mm512_loadu_ps(c + i * c_row_stride) : _mm512_setzero_ps();
+        right[i] = accumulate ? _mm512_loadu_ps(c + i * c_row_stride + LANE) : _mm512_setzero_ps();
     }
     for (size_t p = 0; p < depth; p++) {
         __m512 b0 = _mm512_load_ps(b), b1 = _mm512_load_ps(b + LANE);
         _mm_prefetch((const char *)(b + 16 * COLUMNS), _MM_HINT_T0);
-        if (wide)
-            _mm_prefetch((const char *)(b + 16 * COLUMNS + LANE), _MM_HINT_T0);
+        _mm_prefetch((const char *)(b + 16 * COLUMNS + LANE), _MM_HINT_T0);
         UNROLL for (size_t i = 0; i < count; i++)
         {
             __m512 x = _mm512_set1_ps(a[i]);
             left[i] = _mm512_fmadd_ps(x, b0, left[i]);
-            if (wide)
-                right[i] = _mm512_fmadd_ps(x, b1, right[i]);
+            right[i] = _mm512_fmadd_ps(x, b1, right[i]);
         }
         a += ROWS;
         b += COLUMNS;
@@ -165,18 +161,13 @@ INLINE void tile(const size_t count, const bool wide, size_t depth, const float 
     UNROLL for (size_t i = 0; i < count; i++)
     {
         _mm512_storeu_ps(c + i * c_row_stride, left[i]);
-        if (wide)
-            _mm512_storeu_ps(c + i * c_row_stride + LANE, right[i]);
+        _mm512_storeu_ps(c + i * c_row_stride + LANE, right[i]);
     }
 }
 
 #define CASE(count)                                                                                \
     case count:                                                                                    \
-        tile(count, true, depth, panel_a, panel_b, c, c_row_stride, accumulate);                   \
-        break
-#define HALF(count)                                                                                \
-    case count:                                                                                    \
-        tile(count, false, depth, panel_a, panel_b, c, c_row_stride, accumulate);                  \
+        tile(count, depth, panel_a, panel_b, c, c_row_stride, accumulate);                         \
         break
 
 static void multiply(size_t count, size_t depth, const float *panel_a, const float *panel_b,
@@ -202,29 +193,6 @@ static void multiply(size_t count, size_t depth, const float *panel_a, const flo
     }
 }
 
-static void multiply_half(size_t count, size_t depth, const float *panel_a, const float *panel_b,
-                          float *c, size_t c_row_stride, bool accumulate)
-{
-    switch (count) {
-        HALF(1);
-        HALF(2);
-        HALF(3);
-        HALF(4);
-        HALF(5);
-        HALF(6);
-        HALF(7);
-        HALF(8);
-        HALF(9);
-        HALF(10);
-        HALF(11);
-        HALF(12);
-        HALF(13);
-        HALF(14);
-    default:
-        ASSERT(count <= ROWS);
-    }
-}
-
 const struct gemm_tile gemm_avx512 = {
     .rows = ROWS,
     .columns = COLUMNS,
@@ -233,6 +201,5 @@ const struct gemm_tile gemm_avx512 = {
     .pack_a = pack_a,
     .pack_b = pack_b,
     .multiply = multiply,
-    .multiply_half = multiply_half,
 };
 #endif

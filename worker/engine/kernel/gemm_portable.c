@@ -44,32 +44,19 @@ static void pack_b(const void *b, enum dtype dtype, size_t row_stride, size_t co
                 j < count ? value_of(b, dtype, p * row_stride + j * column_stride) : 0.0f;
 }
 
-static void multiply_columns(size_t columns, size_t count, size_t depth, const float *panel_a,
-                             const float *panel_b, float *c, size_t c_row_stride, bool accumulate)
-{
-    float chain[ROWS][COLUMNS] = {{0}};
-    for (size_t i = 0; i < count && accumulate; i++)
-        memcpy(chain[i], c + i * c_row_stride, columns * sizeof(float));
-    for (size_t p = 0; p < depth; p++)
-        for (size_t i = 0; i < count; i++) {
-            float x = panel_a[p * ROWS + i];
-            for (size_t j = 0; j < columns; j++)
-                chain[i][j] = __builtin_fmaf(x, panel_b[p * COLUMNS + j], chain[i][j]);
-        }
-    for (size_t i = 0; i < count; i++)
-        memcpy(c + i * c_row_stride, chain[i], columns * sizeof(float));
-}
-
 static void multiply(size_t count, size_t depth, const float *panel_a, const float *panel_b,
                      float *c, size_t c_row_stride, bool accumulate)
 {
-    multiply_columns(COLUMNS, count, depth, panel_a, panel_b, c, c_row_stride, accumulate);
-}
-
-static void multiply_half(size_t count, size_t depth, const float *panel_a, const float *panel_b,
-                          float *c, size_t c_row_stride, bool accumulate)
-{
-    multiply_columns(COLUMNS / 2, count, depth, panel_a, panel_b, c, c_row_stride, accumulate);
+    float chain[ROWS][COLUMNS] = {{0}};
+    for (size_t i = 0; i < count && accumulate; i++)
+        memcpy(chain[i], c + i * c_row_stride, sizeof(chain[i]));
+    for (size_t p = 0; p < depth; p++)
+        for (size_t i = 0; i < count; i++)
+            for (size_t j = 0; j < COLUMNS; j++)
+                chain[i][j] =
+                    __builtin_fmaf(panel_a[p * ROWS + i], panel_b[p * COLUMNS + j], chain[i][j]);
+    for (size_t i = 0; i < count; i++)
+        memcpy(c + i * c_row_stride, chain[i], sizeof(chain[i]));
 }
 
 const struct gemm_tile gemm_portable = {
@@ -80,5 +67,4 @@ const struct gemm_tile gemm_portable = {
     .pack_a = pack_a,
     .pack_b = pack_b,
     .multiply = multiply,
-    .multiply_half = multiply_half,
 };

@@ -1,0 +1,224 @@
+/* bulk.c - one request, one reply; asked again until it is answered. */
+#include "worker/cache/bulk.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/mem/arena.h"
+#include "common/mem/mem.h"
+#include "common/wire/wire.h"
+
+enum {
+    SLICE_MS = 50,        /* between two looks at `cancelled` */
+    RECONNECT_MS = 3000,  /* without an answer: a fresh connection, the same request */
+    PUT_RESTARTS_MAX = 8, /* a coordinator that restarted knows nothing of a put in progress */
+};
+
+struct bulk {
+    struct bulk_options options;
+    struct transport *socket; /* owned; NULL: not connected */
+    char *endpoint;           /* owned; NULL: not known yet */
+    struct bytes frame;       /* of the request */
+    struct arena arena;       /* of the reply */
+    uint64_t ticket;
+};
+
+enum err bulk_create(const struct bulk_options *options, struct bulk **out)
+{
+    struct bulk *bulk = mem_alloc(1, sizeof *bulk);
+    if (bulk == NULL)
+        return ERR_OUT_OF_MEMORY;
+    bulk->options = *options;
+    bytes_init(&bulk->frame, LIMIT_FRAME_BYTES);
+    arena_init(&bulk->arena, WIRE_ARENA_BYTES);
+    *out = bulk;
+    return ERR_OK;
+}
+
+void bulk_destroy(struct bulk **bulk)
+{
+    if (*bulk == NULL)
+        return;
+    transport_close(&(*bulk)->socket);
+    bytes_fini(&(*bulk)->frame);
+    arena_fini(&(*bulk)->arena);
+    mem_free((*bulk)->endpoint);
+    mem_free(*bulk);
+    *bulk = NULL;
+}
+
+enum err bulk_aim(struct bulk *bulk, struct text endpoint)
+{
+    if (bulk->endpoint != NULL && text_is(endpoint, bulk->endpoint))
+        return ERR_OK;
+    if (endpoint.size > LIMIT_PATH_BYTES)
+        return ERR_LIMIT;
+    char *copy = mem_copy_text(endpoint);
+    if (copy == NULL)
+        return ERR_OUT_OF_MEMORY;
+    mem_free(bulk->endpoint);
+    bulk->endpoint = copy;
+    transport_close(&bulk->socket);
+    return ERR_OK;
+}
+
+static enum err reconnect(struct bulk *bulk)
+{
+    if (bulk->endpoint == NULL)
+        return ERR_UNREACHABLE;
+    transport_close(&bulk->socket);
+    return transport_connect(bulk->endpoint, &bulk->options.transport, &bulk->socket, NULL);
+}
+
+/* Waits a slice for the reply with our ticket. ERR_TIMEOUT: not yet. What else comes is late. */
+static enum err listen(struct bulk *bulk, uint32_t number, union message_any *reply)
+{
+    struct transport_frame frame;
+    const struct message_type *type;
+    TRY(transport_receive(bulk->socket, SLICE_MS, &frame));
+    arena_reset(&bulk->arena);
+    TRY(wire_decode(frame.body, &bulk->arena, &type, reply));
+    /* Every reply of the bulk socket begins with its ticket. */
+    if (type->number != number || reply->put_reply.ticket != bulk->ticket)
+        return ERR_TIMEOUT;
+    return ERR_OK;
+}
+
+/* Sends the encoded request, again after each RECONNECT_MS of silence, and takes its reply. */
+static enum err exchange(struct bulk *bulk, uint32_t reply_number, union message_any *reply)
+{
+    bool sent = false;
+    for (uint32_t waited = 0, silent = 0; waited < bulk->options.patience_ms;
+         waited += SLICE_MS, silent += SLICE_MS) {
+        if (atomic_load(bulk->options.cancelled))
+            return ERR_CANCELLED;
+        if (bulk->socket == NULL || silent >= RECONNECT_MS) {
+            TRY(reconnect(bulk));
+            sent = false;
+            silent = 0;
+        }
+        if (!sent) {
+            enum err err = transport_send(bulk->socket, NULL, bytes_span(&bulk->frame));
+            if (err != ERR_OK && err != ERR_BUSY)
+                return err;
+            sent = err == ERR_OK;
+        }
+        enum err err = listen(bulk, reply_number, reply);
+        if (err != ERR_TIMEOUT)
+            return err;
+    }
+    return ERR_TIMEOUT;
+}
+
+static enum err call(struct bulk *bulk, const struct message_type *type, const void *request,
+                     uint32_t reply_number, union message_any *reply)
+{
+    bytes_clear(&bulk->frame);
+    TRY(wire_encode(type, request, &bulk->frame));
+    return exchange(bulk, reply_number, reply);
+}
+
+enum err bulk_leaves(struct bulk *bulk, struct digest digest, struct bytes *leaves,
+                     uint64_t *size_bytes)
+{
+    size_t start = leaves->size;
+    uint64_t count = 0, size = 0;
+    enum err err = ERR_OK;
+    do {
+        union message_any reply;
+        const struct msg_leaves_get request = {
+            .ticket = ++bulk->ticket, .digest = digest, .first = count};
+        TRY_OUT(call(bulk, &message_type_msg_leaves_get, &request, MSG_LEAVES, &reply));
+        if (reply.leaves.error != ERR_OK) {
+            err = (enum err)reply.leaves.error;
+            goto out;
+        }
+        size = reply.leaves.size_bytes;
+        struct span part = reply.leaves.leaves;
+        uint64_t expected = size / DIGEST_CHUNK_BYTES + (size % DIGEST_CHUNK_BYTES != 0);
+        count += part.size / DIGEST_BYTES;
+        bool more = count < expected;
+        if (part.size % DIGEST_BYTES != 0 || count > expected || (more && part.size == 0)) {
+            err = ERR_PROTOCOL;
+            goto out;
+        }
+        bytes_append(leaves, part.data, part.size);
+        TRY_OUT(bytes_status(leaves));
+        if (!more)
+            break;
+    } while (true);
+    if (!digest_equal(digest_root(size, leaves->data + start, (size_t)count), digest))
+        err = ERR_DIGEST;
+    else
+        *size_bytes = size;
+out:
+    if (err != ERR_OK)
+        leaves->size = start;
+    return err;
+}
+
+enum err bulk_chunk(struct bulk *bulk, struct digest digest, uint64_t index, struct digest leaf,
+                    struct span *chunk)
+{
+    union message_any reply;
+    const struct msg_chunk_get request = {
+        .ticket = ++bulk->ticket, .digest = digest, .index = index};
+    TRY(call(bulk, &message_type_msg_chunk_get, &request, MSG_CHUNK, &reply));
+    if (reply.chunk.error != ERR_OK)
+        return (enum err)reply.chunk.error;
+    if (!digest_equal(digest_leaf(reply.chunk.data), leaf))
+        return ERR_DIGEST;
+    *chunk = reply.chunk.data;
+    return ERR_OK;
+}
+
+/* One step of a put: an error of the reply is the step's. */
+static enum err put_step(struct bulk *bulk, const struct message_type *type, const void *request,
+                         bool *present)
+{
+    union message_any reply;
+    TRY(call(bulk, type, request, MSG_PUT_REPLY, &reply));
+    *present = reply.put_reply.present;
+    return (enum err)reply.put_reply.error;
+}
+
+static enum err put_once(struct bulk *bulk, struct digest digest, struct span content,
+                         bool ephemeral)
+{
+    bool present;
+    const struct msg_put_begin begin = {.ticket = ++bulk->ticket,
+                                        .digest = digest,
+                                        .size_bytes = content.size,
+                                        .ephemeral = ephemeral};
+    TRY(put_step(bulk, &message_type_msg_put_begin, &begin, &present));
+    if (present)
+        return ERR_OK;
+    for (uint64_t index = 0; index * DIGEST_CHUNK_BYTES < content.size; index++) {
+        size_t at = (size_t)index * DIGEST_CHUNK_BYTES;
+        const struct msg_put_chunk chunk = {
+            .ticket = ++bulk->ticket,
+            .digest = digest,
+            .index = index,
+            .data = {content.data + at, MIN(content.size - at, (size_t)DIGEST_CHUNK_BYTES)},
+        };
+        TRY(put_step(bulk, &message_type_msg_put_chunk, &chunk, &present));
+        if (present)
+            return ERR_OK;
+    }
+    const struct msg_put_end end = {.ticket = ++bulk->ticket, .digest = digest};
+    return put_step(bulk, &message_type_msg_put_end, &end, &present);
+}
+
+enum err bulk_put(struct bulk *bulk, struct digest digest, struct span content, bool ephemeral)
+{
+    enum err err = ERR_OK;
+    for (int restart = 0; restart < PUT_RESTARTS_MAX; restart++) {
+        err = put_once(bulk, digest, content, ephemeral);
+        if (err != ERR_STATE && err != ERR_NOT_FOUND && err != ERR_BUSY)
+            break;
+        if (atomic_load(bulk->options.cancelled))
+            return ERR_CANCELLED;
+    }
+    return err;
+}

@@ -1,0 +1,47 @@
+/* main.c - qfleet-worker: wiring only. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "worker/loop/worker_flags.h"
+#include "worker/loop/worker_loop.h"
+
+/* Without --cache the artifacts of this process lie in a folder that goes with it. */
+static enum err settle_cache(struct worker_loop_options *options, char *folder, struct err_text *et)
+{
+    if (options->cache_folder != NULL)
+        return ERR_OK;
+    if (mkdtemp(folder) == NULL)
+        return error_set(et, ERR_IO, "%s: cannot be made", folder);
+    options->cache_folder = folder;
+    options->cache_is_private = true;
+    return ERR_OK;
+}
+
+static enum err serve(int argc, char **argv, struct err_text *et)
+{
+    char folder[] = "/tmp/qfleet-worker-XXXXXX";
+    struct worker_flags flags;
+    TRY(worker_flags_read(argc, argv, getenv("QFLEET_ISA"), &flags, et));
+    if (transport_startup() != ERR_OK)
+        return error_set(et, ERR_IO, "ZeroMQ does not start");
+    enum err err = settle_cache(&flags.options, folder, et);
+    if (err == ERR_OK)
+        err = worker_loop_run(&flags.options, et);
+    transport_shutdown();
+    return err;
+}
+
+int main(int argc, char **argv)
+{
+    struct err_text et = {""};
+    if (argc == 2 && strcmp(argv[1], "--help") == 0)
+        return fputs(worker_flags_usage(), stdout) < 0;
+    (void)umask(077);
+    enum err err = serve(argc, argv, &et);
+    if (err == ERR_OK)
+        return 0;
+    (void)fprintf(stderr, "qfleet-worker: %s\n", et.text[0] != '\0' ? et.text : error_text(err));
+    return error_exit_code(err);
+}

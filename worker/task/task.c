@@ -1,0 +1,82 @@
+/* task.c - the table of kinds, and what they share. */
+#include "worker/task/task.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "common/message/state.h"
+#include "worker/task/task_run.h"
+#include "worker/task/task_session.h"
+
+typedef enum err (*task_kind_f)(struct task_run *run, struct err_text *et);
+
+static const task_kind_f task_kinds[STAGE_KIND_COUNT] = {
+    [STAGE_KIND_PREPARE] = task_prepare_run,   [STAGE_KIND_PACK] = task_pack_run,
+    [STAGE_KIND_INIT] = task_init_run,         [STAGE_KIND_TRAIN] = task_train_run,
+    [STAGE_KIND_EVALUATE] = task_evaluate_run, [STAGE_KIND_EXPORT] = task_export_run,
+};
+
+enum err task_env_create(const struct task_options *options, struct task_env **out)
+{
+    struct task_env *env = mem_alloc(1, sizeof *env);
+    if (env == NULL)
+        return ERR_OUT_OF_MEMORY;
+    env->options = *options;
+    enum err err = kernel_create(KERNEL_PROFILE_F32, options->isa, options->threads, &env->f32);
+    if (err != ERR_OK) {
+        mem_free(env);
+        return err;
+    }
+    *out = env;
+    return ERR_OK;
+}
+
+void task_env_destroy(struct task_env **env)
+{
+    if (*env == NULL)
+        return;
+    task_session_close(&(*env)->session, (*env)->options.cache);
+    task_model_close(&(*env)->model, (*env)->options.cache);
+    kernel_destroy(&(*env)->f32);
+    kernel_destroy(&(*env)->blas);
+    mem_free(*env);
+    *env = NULL;
+}
+
+const char *task_env_isa(const struct task_env *env)
+{
+    const char *space = strrchr(kernel_name(env->f32), ' '); /* "f32/1 avx512" */
+    return space != NULL ? space + 1 : kernel_name(env->f32);
+}
+
+enum err task_env_known_answer(struct task_env *env, struct digest *out)
+{
+    uint8_t *answer = mem_alloc(KERNEL_KNOWN_ANSWER_BYTES, 1);
+    if (answer == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = kernel_known_answer(env->f32, answer);
+    if (err == ERR_OK)
+        *out = digest_of((struct span){answer, KERNEL_KNOWN_ANSWER_BYTES});
+    mem_free(answer);
+    return err;
+}
+
+enum err task_execute(struct task_env *env, const struct task_call *call, struct arena *arena,
+                      struct task_result *result, struct err_text *et)
+{
+    uint32_t kind = call->spec->kind;
+    if (kind >= STAGE_KIND_COUNT || task_kinds[kind] == NULL)
+        return error_set(et, ERR_UNSUPPORTED, "this worker knows no task of kind %u", kind);
+    struct task_run run;
+    struct task_result made = {.outputs = NULL};
+    enum err err = task_run_init(&run, env, call, arena, &made, et);
+    if (err == ERR_OK) {
+        err = task_kinds[kind](&run, et);
+        task_run_fini(&run);
+    }
+    if (err != ERR_OK)
+        return error_prefix(et, err, "%s", state_kind_word((enum stage_kind)kind));
+    *result = made;
+    return ERR_OK;
+}

@@ -1,0 +1,95 @@
+/* task_init.c - the first trainable weights: fresh from the seed, or those of a given adapter. */
+#include "common/formats/peft/peft_adapter.h"
+#include "common/mem/mem.h"
+#include "worker/task/task_run.h"
+#include "worker/task/task_settings.h"
+#include "worker/task/task_state.h"
+
+static enum dtype dtype_of(enum safetensors_dtype dtype, bool *known)
+{
+    *known = true;
+    if (dtype == SAFETENSORS_F32)
+        return DTYPE_F32;
+    if (dtype == SAFETENSORS_F16)
+        return DTYPE_F16;
+    if (dtype == SAFETENSORS_BF16)
+        return DTYPE_BF16;
+    *known = false;
+    return DTYPE_F32;
+}
+
+/* Every entry of the layout from the adapter's tensor of the same name. */
+static enum err take_tensors(struct task_run *run, const struct peft_adapter *adapter,
+                             const struct train_layout *layout, float *values, struct err_text *et)
+{
+    for (size_t i = 0; i < train_layout_entry_count(layout); i++) {
+        const struct train_entry *entry = train_layout_entry(layout, i);
+        const struct safetensor *tensor = safetensors_find(&adapter->weights, text_of(entry->name));
+        if (tensor == NULL || tensor->rank != 2 || tensor->shape[0] != entry->shape[0] ||
+            tensor->shape[1] != entry->shape[1])
+            return error_set(et, ERR_SHAPE,
+                             "lora_model_dir: tensor \"%s\" of shape [%zu, %zu] is not there: do "
+                             "lora_r and lora_target_modules say what the adapter has?",
+                             entry->name, entry->shape[0], entry->shape[1]);
+        bool known;
+        enum dtype dtype = dtype_of(tensor->dtype, &known);
+        if (!known)
+            return error_set(et, ERR_UNSUPPORTED, "lora_model_dir: tensor \"%s\" is not a float",
+                             entry->name);
+        kernel_decode(run->env->f32, entry->count, dtype, tensor->data.data,
+                      values + entry->offset);
+    }
+    if (adapter->weights.count != train_layout_entry_count(layout))
+        return error_set(et, ERR_SHAPE,
+                         "lora_model_dir: the adapter has %zu tensors, the recipe asks for %zu",
+                         adapter->weights.count, train_layout_entry_count(layout));
+    return ERR_OK;
+}
+
+static enum err load_adapter(struct task_run *run, const struct train_layout *layout, float *values,
+                             struct err_text *et)
+{
+    const struct cache_item **items = NULL;
+    size_t count = 0;
+    char *folder = NULL;
+    struct peft_adapter adapter;
+    TRY(task_model_view(run, "adapter/", &items, &count, &folder, et));
+    enum err err = peft_adapter_open(&adapter, folder, et);
+    if (err == ERR_OK) {
+        err = take_tensors(run, &adapter, layout, values, et);
+        peft_adapter_close(&adapter);
+    }
+    task_model_drop_view(run->env->options.cache, &items, &count, &folder);
+    return err;
+}
+
+enum err task_init_run(struct task_run *run, struct err_text *et)
+{
+    const struct model *model;
+    struct train_config config;
+    struct train_layout *layout = NULL;
+    float *values = NULL;
+    struct bytes state;
+    bytes_init(&state, SIZE_MAX);
+    enum err err = ERR_OK;
+    TRY_OUT(task_model_open(run, &model, et));
+    task_settings_train(&run->recipe, &config);
+    TRY_OUT(train_layout_create(model, &config, &layout, et));
+    values = mem_alloc(train_layout_count(layout), sizeof *values);
+    if (values == NULL) {
+        err = ERR_OUT_OF_MEMORY;
+        goto out;
+    }
+    if (task_run_input_under(run, "adapter/") != NULL)
+        TRY_OUT(load_adapter(run, layout, values, et));
+    else
+        train_layout_values(layout, run->spec->seed, values);
+    TRY_OUT(task_state_write(layout, values, &state));
+    TRY_OUT(task_run_output(run, "state", bytes_span(&state), false, et));
+    TRY_OUT(task_run_fact(run, "parameters", train_layout_count(layout)));
+out:
+    bytes_fini(&state);
+    mem_free(values);
+    train_layout_destroy(&layout);
+    return err;
+}

@@ -1,0 +1,156 @@
+/* task_model.c - inputs as a folder, a folder as a model. */
+#include "worker/task/task_model.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/formats/hf/hf_config.h"
+#include "common/mem/mem.h"
+#include "worker/task/task_run.h"
+#include "worker/task/task_session.h"
+
+enum { KEY_BYTES = 16 << 20 };
+
+static bool is_under(struct text name, const char *prefix)
+{
+    size_t size = strlen(prefix);
+    return name.size > size && memcmp(name.data, prefix, size) == 0;
+}
+
+void task_model_drop_view(struct cache *cache, const struct cache_item ***items, size_t *item_count,
+                          char **folder)
+{
+    cache_unview(cache, folder);
+    for (size_t i = 0; i < *item_count; i++)
+        cache_release(cache, &(*items)[i]);
+    mem_free((void *)*items);
+    *items = NULL;
+    *item_count = 0;
+}
+
+void task_model_close(struct task_model *model, struct cache *cache)
+{
+    tokenizer_close(&model->tokenizer);
+    model_destroy(&model->model);
+    task_model_drop_view(cache, &model->items, &model->item_count, &model->folder);
+    *model = (struct task_model){.items = NULL};
+}
+
+enum err task_model_view(struct task_run *run, const char *prefix, const struct cache_item ***items,
+                         size_t *item_count, char **folder, struct err_text *et)
+{
+    struct cache *cache = run->env->options.cache;
+    const struct task_spec *spec = run->spec;
+    size_t count = 0;
+    char *path = NULL;
+    enum err err = ERR_OK;
+    const struct cache_item **opened =
+        (const struct cache_item **)mem_alloc(spec->inputs_count + 1, sizeof *opened);
+    struct text *names = mem_alloc(spec->inputs_count + 1, sizeof *names);
+    if (opened == NULL || names == NULL) {
+        err = ERR_OUT_OF_MEMORY;
+        goto out;
+    }
+    for (uint32_t i = 0; i < spec->inputs_count; i++) {
+        struct text name = spec->inputs[i].name;
+        if (!is_under(name, prefix))
+            continue;
+        TRY_OUT(cache_open(cache, &spec->inputs[i], &opened[count], et));
+        size_t skip = strlen(prefix);
+        names[count++] = (struct text){name.data + skip, name.size - skip};
+    }
+    TRY_OUT(cache_view(cache, opened, names, count, &path, et));
+    *items = opened;
+    *item_count = count;
+    *folder = path;
+    opened = NULL;
+out:
+    mem_free(names);
+    if (opened != NULL)
+        task_model_drop_view(cache, &opened, &count, &path);
+    return err;
+}
+
+/* Digest of what decides the model: its files by name, and the recipe. */
+static enum err find_key(const struct task_run *run, struct digest *key)
+{
+    struct bytes text;
+    bytes_init(&text, KEY_BYTES);
+    bytes_append(&text, run->recipe_digest.v, DIGEST_BYTES);
+    for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
+        const struct artifact_ref *input = &run->spec->inputs[i];
+        if (!is_under(input->name, "model/"))
+            continue;
+        bytes_append(&text, input->name.data, input->name.size);
+        bytes_append(&text, input->digest.v, DIGEST_BYTES);
+    }
+    enum err err = bytes_status(&text);
+    if (err == ERR_OK)
+        *key = digest_of(bytes_span(&text));
+    bytes_fini(&text);
+    return err;
+}
+
+/* Makes env->model the one of this run's job. */
+static enum err settle(struct task_run *run, struct err_text *et)
+{
+    struct task_model *model = &run->env->model;
+    struct digest key;
+    TRY(find_key(run, &key));
+    if (model->folder != NULL && digest_equal(model->key, key))
+        return ERR_OK;
+    task_session_close(&run->env->session, run->env->options.cache); /* it borrows the model */
+    task_model_close(model, run->env->options.cache);
+    TRY(task_model_view(run, "model/", &model->items, &model->item_count, &model->folder, et));
+    model->key = key;
+    return ERR_OK;
+}
+
+enum err task_model_folder(struct task_run *run, const char **out, struct err_text *et)
+{
+    TRY(settle(run, et));
+    *out = run->env->model.folder;
+    return ERR_OK;
+}
+
+static enum err create_random(struct task_run *run, const char *folder, struct model **out,
+                              struct err_text *et)
+{
+    char path[4096];
+    int length = snprintf(path, sizeof path, "%s/config.json", folder);
+    if (length < 0 || (size_t)length >= sizeof path)
+        return ERR_LIMIT;
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    if (config == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = hf_config_open(config, path, et);
+    if (err == ERR_OK)
+        err = model_create_random(config, run->recipe.seed, out, et);
+    mem_free(config);
+    return err;
+}
+
+enum err task_model_open(struct task_run *run, const struct model **out, struct err_text *et)
+{
+    TRY(settle(run, et));
+    struct task_model *model = &run->env->model;
+    if (model->model == NULL) {
+        if (run->recipe.random_init)
+            TRY(create_random(run, model->folder, &model->model, et));
+        else
+            TRY(model_open(model->folder, &model->model, et));
+    }
+    *out = model->model;
+    return ERR_OK;
+}
+
+enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,
+                              struct err_text *et)
+{
+    TRY(settle(run, et));
+    struct task_model *model = &run->env->model;
+    if (model->tokenizer == NULL)
+        TRY(tokenizer_open(model->folder, &model->tokenizer, et));
+    *out = model->tokenizer;
+    return ERR_OK;
+}

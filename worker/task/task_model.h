@@ -1,0 +1,41 @@
+/* task_model.h - the model of a job, open for as long as tasks of the job come. Internal to task.
+ *
+ * Inputs named model/<file> become a folder of links, which the readers of model and tokenizer
+ * open. Keyed by the digests of these inputs and of the recipe.
+ */
+#ifndef WORKER_TASK_TASK_MODEL_H
+#define WORKER_TASK_TASK_MODEL_H
+
+#include "common/formats/tokenizer/tokenizer.h"
+#include "worker/cache/cache.h"
+#include "worker/engine/nn/model.h"
+
+struct task_run;
+
+struct task_model {
+    struct digest key;               /* zero: nothing is open */
+    const struct cache_item **items; /* owned; held open */
+    size_t item_count;
+    char *folder;                /* owned: the view */
+    struct model *model;         /* owned; opened when first asked for */
+    struct tokenizer *tokenizer; /* owned; likewise */
+};
+
+void task_model_close(struct task_model *model, struct cache *cache);
+
+/* A folder with the inputs below `prefix` ("model/") under their file names; `items` are held until
+ * task_model_drop_view. */
+MUST_CHECK enum err task_model_view(struct task_run *run, const char *prefix,
+                                    const struct cache_item ***items, size_t *item_count,
+                                    char **folder, struct err_text *et);
+void task_model_drop_view(struct cache *cache, const struct cache_item ***items, size_t *item_count,
+                          char **folder);
+
+/* Of the run's job; borrowed until another job's task comes. */
+MUST_CHECK enum err task_model_folder(struct task_run *run, const char **out, struct err_text *et);
+MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
+                                    struct err_text *et);
+MUST_CHECK enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,
+                                         struct err_text *et);
+
+#endif

@@ -1,0 +1,118 @@
+/* task_pack.c - the samples of all shards become the rows of training and of held-out data. */
+#include "common/formats/dataset/dataset_pack.h"
+#include "common/mem/mem.h"
+#include "worker/task/task_run.h"
+#include "worker/task/task_settings.h"
+
+struct shards {
+    const struct cache_item **items; /* owned, open */
+    struct span *spans;              /* owned */
+    size_t count;
+};
+
+static void shards_close(struct shards *shards, struct cache *cache)
+{
+    for (size_t i = 0; i < shards->count; i++)
+        cache_release(cache, &shards->items[i]);
+    mem_free((void *)shards->items);
+    mem_free(shards->spans);
+}
+
+/* Opens samples/<what>/0, /1, ... in order. */
+static enum err shards_open(struct task_run *run, const char *what, struct shards *out,
+                            struct err_text *et)
+{
+    struct cache *cache = run->env->options.cache;
+    struct shards shards = {
+        .items = (const struct cache_item **)mem_alloc(run->spec->inputs_count + 1,
+                                                       sizeof *shards.items),
+        .spans = mem_alloc(run->spec->inputs_count + 1, sizeof *shards.spans),
+    };
+    enum err err = shards.items == NULL || shards.spans == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
+    while (err == ERR_OK) {
+        const char *name = arena_print(run->arena, "samples/%s/%zu", what, shards.count);
+        const struct artifact_ref *input = name != NULL ? task_run_input(run, name) : NULL;
+        if (input == NULL)
+            break;
+        err = cache_open(cache, input, &shards.items[shards.count], et);
+        if (err == ERR_OK) {
+            shards.spans[shards.count] = shards.items[shards.count]->bytes;
+            shards.count++;
+        }
+    }
+    if (err != ERR_OK)
+        shards_close(&shards, cache);
+    else
+        *out = shards;
+    return err;
+}
+
+/* What was packed, from the data sets and from the held-out ones. */
+struct packed {
+    struct bytes train, test;
+    struct dataset_pack_stats stats;
+};
+
+static enum err pack_train(struct task_run *run, const struct shards *shards, struct packed *packed,
+                           struct err_text *et)
+{
+    if (shards->count == 0)
+        return ERR_OK;
+    const struct dataset_pack_options options = task_settings_pack(&run->recipe);
+    struct bytes *test = options.val_set_size > 0 ? &packed->test : NULL;
+    return dataset_pack(shards->spans, shards->count, &options, &packed->train, test,
+                        &packed->stats, et);
+}
+
+/* Held-out files are laid out one sample a row, in their order. */
+static enum err pack_test(struct task_run *run, const struct shards *shards, struct packed *packed,
+                          struct err_text *et)
+{
+    if (shards->count == 0)
+        return ERR_OK;
+    struct dataset_pack_options options = task_settings_pack(&run->recipe);
+    struct dataset_pack_stats stats;
+    options.sample_packing = false;
+    options.val_set_size = 0;
+    if (packed->test.size > 0)
+        return error_set(et, ERR_RECIPE, "val_set_size and test_datasets: only one may be given");
+    TRY(dataset_pack(shards->spans, shards->count, &options, &packed->test, NULL, &stats, et));
+    packed->stats.test_rows = stats.train_rows;
+    packed->stats.test_tokens = stats.train_tokens;
+    return ERR_OK;
+}
+
+static enum err report(struct task_run *run, const struct packed *packed, struct err_text *et)
+{
+    const struct dataset_pack_stats *stats = &packed->stats;
+    if (packed->train.size > 0)
+        TRY(task_run_output(run, "rows", bytes_span(&packed->train), false, et));
+    if (packed->test.size > 0 && stats->test_rows > 0)
+        TRY(task_run_output(run, "test_rows", bytes_span(&packed->test), false, et));
+    TRY(task_run_fact(run, "train_rows", stats->train_rows));
+    TRY(task_run_fact(run, "test_rows", stats->test_rows));
+    TRY(task_run_fact(run, "train_tokens", stats->train_tokens));
+    TRY(task_run_fact(run, "test_tokens", stats->test_tokens));
+    run->result->tokens = stats->train_tokens + stats->test_tokens;
+    return ERR_OK;
+}
+
+enum err task_pack_run(struct task_run *run, struct err_text *et)
+{
+    struct shards train = {.count = 0}, test = {.count = 0};
+    struct packed packed = {.stats = {0}};
+    bytes_init(&packed.train, SIZE_MAX);
+    bytes_init(&packed.test, SIZE_MAX);
+    enum err err = ERR_OK;
+    TRY_OUT(shards_open(run, "train", &train, et));
+    TRY_OUT(shards_open(run, "test", &test, et));
+    TRY_OUT(pack_train(run, &train, &packed, et));
+    TRY_OUT(pack_test(run, &test, &packed, et));
+    TRY_OUT(report(run, &packed, et));
+out:
+    shards_close(&train, run->env->options.cache);
+    shards_close(&test, run->env->options.cache);
+    bytes_fini(&packed.train);
+    bytes_fini(&packed.test);
+    return err;
+}

@@ -1,0 +1,47 @@
+/* task_prepare.c - one shard of one file: text to samples. */
+#include "common/formats/dataset/dataset_prepare.h"
+#include "worker/task/task_run.h"
+#include "worker/task/task_settings.h"
+
+static const struct artifact_ref *find_file(const struct task_run *run)
+{
+    const struct artifact_ref *file = task_run_input_under(run, "data/");
+    return file != NULL ? file : task_run_input_under(run, "test/");
+}
+
+static enum err prepare(struct task_run *run, struct span file, const char *name,
+                        struct bytes *samples, struct err_text *et)
+{
+    const struct tokenizer *tokenizer;
+    struct dataset_options options;
+    struct dataset_counts counts = {0};
+    TRY(task_settings_dataset(&run->recipe, name, &options, et));
+    TRY(task_model_tokenizer(run, &tokenizer, et));
+    TRY(dataset_detect(file, &options, et));
+    TRY(dataset_prepare_shard(file, run->spec->first, run->spec->end, &options, tokenizer, samples,
+                              &counts, et));
+    TRY(task_run_output(run, "samples", bytes_span(samples), false, et));
+    TRY(task_run_fact(run, "samples", counts.samples));
+    TRY(task_run_fact(run, "tokens", counts.tokens));
+    TRY(task_run_fact(run, "truncated", counts.truncated_rows));
+    run->result->tokens = counts.tokens;
+    return ERR_OK;
+}
+
+enum err task_prepare_run(struct task_run *run, struct err_text *et)
+{
+    const struct artifact_ref *input = find_file(run);
+    if (input == NULL)
+        return error_set(et, ERR_NOT_FOUND, "the task was given no file of a data set");
+    const char *name = arena_copy_text(run->arena, input->name);
+    if (name == NULL)
+        return ERR_OUT_OF_MEMORY;
+    const struct cache_item *file = NULL;
+    TRY(cache_open(run->env->options.cache, input, &file, et));
+    struct bytes samples;
+    bytes_init(&samples, SIZE_MAX);
+    enum err err = prepare(run, file->bytes, name, &samples, et);
+    bytes_fini(&samples);
+    cache_release(run->env->options.cache, &file);
+    return err;
+}

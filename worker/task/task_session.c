@@ -1,0 +1,126 @@
+/* task_session.c - opened once a job, asked by every round. */
+#include "worker/task/task_session.h"
+
+#include <string.h>
+
+#include "common/formats/safetensors/safetensors.h"
+#include "common/mem/mem.h"
+#include "worker/task/task_settings.h"
+#include "worker/task/task_state.h"
+
+void task_session_close(struct task_session **session, struct cache *cache)
+{
+    struct task_session *s = *session;
+    if (s == NULL)
+        return;
+    cache_release(cache, &s->rows_item);
+    train_destroy(&s->train);
+    train_layout_destroy(&s->layout);
+    if (s->values != NULL)
+        kernel_free(s->kernel, s->values);
+    mem_free(s);
+    *session = NULL;
+}
+
+static enum err create(struct task_run *run, bool trains, struct task_session *s,
+                       struct err_text *et)
+{
+    const struct model *model;
+    TRY(task_model_open(run, &model, et));
+    TRY(task_run_kernel(run, &s->kernel, et));
+    if (trains) {
+        struct train_config config;
+        task_settings_train(&run->recipe, &config);
+        TRY(train_layout_create(model, &config, &s->layout, et));
+        s->values = kernel_alloc(s->kernel, train_layout_count(s->layout));
+        if (s->values == NULL)
+            return ERR_OUT_OF_MEMORY;
+    }
+    struct train_options options =
+        task_settings_rows(&run->recipe, model, s->layout, run->env->options.memory_bytes);
+    return train_create(model, s->kernel, s->layout, &options, &s->train);
+}
+
+enum err task_session_open(struct task_run *run, bool trains, struct task_session **out,
+                           struct err_text *et)
+{
+    struct task_env *env = run->env;
+    const char *folder;
+    TRY(task_model_folder(run, &folder, et)); /* settles which model the key speaks of */
+    struct digest key = digest_link(env->model.key, span_of_text(run->spec->profile));
+    key = digest_link(key, (struct span){(const uint8_t *)(trains ? "T" : "U"), 1});
+    if (env->session == NULL || !digest_equal(env->session->key, key)) {
+        task_session_close(&env->session, env->options.cache);
+        struct task_session *made = mem_alloc(1, sizeof *made);
+        if (made == NULL)
+            return ERR_OUT_OF_MEMORY;
+        enum err err = create(run, trains, made, et);
+        if (err != ERR_OK) {
+            task_session_close(&made, env->options.cache);
+            return err;
+        }
+        made->key = key;
+        env->session = made;
+    }
+    *out = env->session;
+    return ERR_OK;
+}
+
+enum err task_session_load(struct task_run *run, struct task_session *session, struct err_text *et)
+{
+    const struct artifact_ref *input = task_run_input(run, "weights");
+    if (input != NULL && digest_equal(input->digest, session->values_digest))
+        return ERR_OK;
+    const struct cache_item *item = NULL;
+    TRY(task_run_open(run, "weights", &item, et));
+    memset(&session->values_digest, 0, sizeof session->values_digest);
+    enum err err = task_state_read(item->bytes, "weights", session->layout, session->kernel,
+                                   session->values, et);
+    if (err == ERR_OK)
+        session->values_digest = item->digest;
+    cache_release(run->env->options.cache, &item);
+    return err;
+}
+
+enum err task_session_rows(struct task_run *run, struct task_session *session, const char *name,
+                           struct err_text *et)
+{
+    struct cache *cache = run->env->options.cache;
+    const struct artifact_ref *input = task_run_input(run, name);
+    if (input != NULL && session->rows_item != NULL &&
+        digest_equal(session->rows_item->digest, input->digest))
+        return ERR_OK;
+    const struct cache_item *item = NULL;
+    const struct model *model;
+    struct rows rows;
+    TRY(task_model_open(run, &model, et));
+    TRY(task_run_open(run, name, &item, et));
+    enum err err = rows_open(item->bytes, &rows, et);
+    if (err == ERR_OK && rows.token_id_max >= model_shape(model)->vocabulary)
+        err = error_set(et, ERR_DATA,
+                        "token %u is outside the model's vocabulary of %zu: do tokenizer and model "
+                        "belong together?",
+                        rows.token_id_max, model_shape(model)->vocabulary);
+    if (err != ERR_OK) {
+        cache_release(cache, &item);
+        return err;
+    }
+    cache_release(cache, &session->rows_item);
+    session->rows_item = item;
+    session->rows = rows;
+    return ERR_OK;
+}
+
+struct train_row task_session_row(const struct task_session *session, uint64_t index,
+                                  uint64_t place)
+{
+    struct row row = rows_at(&session->rows, index);
+    return (struct train_row){
+        .index = place,
+        .tokens = row.tokens,
+        .loss = row.loss,
+        .token_count = row.count,
+        .segment_starts = row.segment_starts,
+        .segment_count = row.segment_count,
+    };
+}

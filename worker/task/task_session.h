@@ -1,0 +1,43 @@
+/* task_session.h - what stays ready between the rounds of one job: layout, activations, the weights
+ * of the round, the rows. Internal to task.
+ */
+#ifndef WORKER_TASK_TASK_SESSION_H
+#define WORKER_TASK_TASK_SESSION_H
+
+#include "common/formats/dataset/rows.h"
+#include "worker/engine/train/train.h"
+#include "worker/engine/train/train_layout.h"
+#include "worker/task/task_run.h"
+
+struct task_session {
+    struct digest key;           /* of model, recipe, profile, and whether anything trains */
+    struct kernel *kernel;       /* borrowed from the env */
+    struct train_layout *layout; /* owned; NULL: the untouched model */
+    struct train *train;         /* owned */
+    float *values;               /* owned: the vector of trainables */
+    struct digest values_digest; /* of the artifact they came from */
+    const struct cache_item *rows_item;
+    struct rows rows; /* of rows_item */
+};
+
+/* The session of this run's job. `trains`: under the recipe's trainables, not the untouched model.
+ * Borrowed from the env until another job's task comes. */
+MUST_CHECK enum err task_session_open(struct task_run *run, bool trains, struct task_session **out,
+                                      struct err_text *et);
+void task_session_close(struct task_session **session, struct cache *cache);
+
+/* Fills session->values from the input "weights", unless they are there already. ERR_SHAPE when the
+ * artifact is not of this layout. */
+MUST_CHECK enum err task_session_load(struct task_run *run, struct task_session *session,
+                                      struct err_text *et);
+
+/* Opens the rows in the input of this name. ERR_DATA when a token is outside the vocabulary. */
+MUST_CHECK enum err task_session_rows(struct task_run *run, struct task_session *session,
+                                      const char *name, struct err_text *et);
+
+/* Row `index` of the open rows as the engine takes it, named `place` in the round. Its lists are
+ * borrowed until other rows are opened. */
+struct train_row task_session_row(const struct task_session *session, uint64_t index,
+                                  uint64_t place);
+
+#endif

@@ -1,0 +1,129 @@
+/* task_settings.c - recipe keys to settings. */
+#include "worker/task/task_settings.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+
+static const char *const ALL_LINEAR[] = {"all-linear"};
+
+void task_settings_train(const struct recipe *recipe, struct train_config *out)
+{
+    *out = (struct train_config){.method = TRAIN_METHOD_FULL};
+    if (recipe->adapter != RECIPE_ADAPTER_LORA)
+        return;
+    *out = (struct train_config){
+        .method = TRAIN_METHOD_LORA,
+        .rank = (size_t)recipe->lora_r,
+        .alpha = recipe->lora_alpha,
+        .dropout = recipe->lora_dropout,
+        .rank_stabilized = recipe->peft_use_rslora,
+        .targets = recipe->lora_target_modules,
+        .target_count = recipe->lora_target_modules_count,
+    };
+    if (recipe->lora_target_linear) {
+        out->targets = ALL_LINEAR;
+        out->target_count = COUNT_OF(ALL_LINEAR);
+    }
+}
+
+struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
+                                        const struct train_layout *layout, uint64_t memory_bytes)
+{
+    struct train_options options = {
+        .rows_at_once = (size_t)recipe->micro_batch_size,
+        .checkpointing = recipe->gradient_checkpointing,
+    };
+    while (options.rows_at_once > 1 && memory_bytes > 0 &&
+           train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len) >
+               memory_bytes)
+        options.rows_at_once /= 2;
+    return options;
+}
+
+static const struct {
+    enum recipe_dataset_type word;
+    enum dataset_type type;
+} TYPES[] = {
+    {RECIPE_DATASET_TYPE_AUTO, DATASET_TYPE_DETECT},
+    {RECIPE_DATASET_TYPE_COMPLETION, DATASET_TYPE_COMPLETION},
+    {RECIPE_DATASET_TYPE_ALPACA, DATASET_TYPE_ALPACA},
+    {RECIPE_DATASET_TYPE_CHAT_TEMPLATE, DATASET_TYPE_CHAT},
+    {RECIPE_DATASET_TYPE_PROMPT_COMPLETION, DATASET_TYPE_PROMPT_COMPLETION},
+    {RECIPE_DATASET_TYPE_INPUT_OUTPUT, DATASET_TYPE_INPUT_OUTPUT},
+};
+_Static_assert(COUNT_OF(TYPES) == RECIPE_DATASET_TYPE_COUNT, "a row for every type");
+
+/* "data/12/file" to the entry 12 of the list, and "file". */
+static const struct recipe_dataset *find_dataset(const struct recipe *recipe, const char *name,
+                                                 const char **file)
+{
+    bool test = strncmp(name, "test/", 5) == 0;
+    if (!test && strncmp(name, "data/", 5) != 0)
+        return NULL;
+    const char *at = name + 5;
+    uint64_t index = 0;
+    if (*at < '0' || *at > '9')
+        return NULL;
+    for (; *at >= '0' && *at <= '9' && index < 1u << 20; at++)
+        index = index * 10 + (uint64_t)(*at - '0');
+    if (*at != '/')
+        return NULL;
+    *file = at + 1;
+    size_t count = test ? recipe->test_datasets_count : recipe->datasets_count;
+    const struct recipe_dataset *list = test ? recipe->test_datasets : recipe->datasets;
+    return index < count ? &list[index] : NULL;
+}
+
+enum err task_settings_dataset(const struct recipe *recipe, const char *input_name,
+                               struct dataset_options *out, struct err_text *et)
+{
+    const char *file = NULL;
+    const struct recipe_dataset *dataset = find_dataset(recipe, input_name, &file);
+    if (dataset == NULL)
+        return error_set(et, ERR_DATA,
+                         "input \"%s\" is no data/<entry>/<file> or test/<entry>/<file> of the "
+                         "recipe",
+                         input_name);
+    *out = (struct dataset_options){
+        .file_name = file,
+        .format = dataset->ds_type == RECIPE_DATASET_FORMAT_TEXT ? DATASET_FORMAT_TEXT
+                                                                 : DATASET_FORMAT_DETECT,
+        .field = dataset->field,
+        .field_messages = dataset->field_messages,
+        .chat_template =
+            dataset->chat_template != NULL ? dataset->chat_template : recipe->chat_template,
+        .sequence_len = (uint32_t)recipe->sequence_len,
+        .train_on_inputs = recipe->train_on_inputs,
+    };
+    for (size_t i = 0; i < COUNT_OF(TYPES); i++)
+        if (TYPES[i].word == dataset->type)
+            out->type = TYPES[i].type;
+    return ERR_OK;
+}
+
+struct dataset_pack_options task_settings_pack(const struct recipe *recipe)
+{
+    return (struct dataset_pack_options){
+        .sequence_len = (uint32_t)recipe->sequence_len,
+        .sample_packing = recipe->sample_packing,
+        .seed = recipe->seed,
+        .val_set_size = recipe->val_set_size,
+    };
+}
+
+struct text task_settings_base_model(const struct recipe *recipe)
+{
+    struct text name = text_of(recipe->base_model != NULL ? recipe->base_model : "");
+    while (name.size > 1 && name.data[name.size - 1] == '/')
+        name.size--;
+    size_t slashes = 0, last = 0;
+    for (size_t i = 0; i < name.size; i++) {
+        if (name.data[i] == '/') {
+            slashes++;
+            last = i + 1;
+        }
+    }
+    bool is_hub_name = slashes == 0 || (slashes == 1 && name.data[0] != '/' && name.data[0] != '.');
+    return is_hub_name ? name : (struct text){name.data + last, name.size - last};
+}

@@ -1,0 +1,32 @@
+/* task_settings.h - from the words of a recipe to the settings of engine and formats: the one place
+ * that knows both. Internal to task.
+ */
+#ifndef WORKER_TASK_TASK_SETTINGS_H
+#define WORKER_TASK_TASK_SETTINGS_H
+
+#include "common/formats/dataset/dataset.h"
+#include "common/formats/dataset/dataset_pack.h"
+#include "common/formats/peft/peft_config.h"
+#include "common/recipe/recipe.h"
+#include "worker/engine/train/train.h"
+#include "worker/engine/train/train_layout.h"
+
+/* What trains. Texts are borrowed from the recipe; `all_linear` is storage for one target. */
+void task_settings_train(const struct recipe *recipe, struct train_config *out);
+
+/* How rows run: at most micro_batch_size at once, fewer where `memory_bytes` asks for it. */
+struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
+                                        const struct train_layout *layout, uint64_t memory_bytes);
+
+/* How the file of an input named data/<i>/<file> or test/<i>/<file> is read. ERR_DATA: the name is
+ * of another form, or the recipe has no such entry. */
+MUST_CHECK enum err task_settings_dataset(const struct recipe *recipe, const char *input_name,
+                                          struct dataset_options *out, struct err_text *et);
+
+struct dataset_pack_options task_settings_pack(const struct recipe *recipe);
+
+/* Name of the base model as the result names it: a hub's "owner/name" as it is, a path by its last
+ * component. Borrowed from the recipe. */
+struct text task_settings_base_model(const struct recipe *recipe);
+
+#endif
