@@ -2,8 +2,10 @@
 #include "worker/cache/cache.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <stdatomic.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -313,7 +315,8 @@ static enum err link_items(const struct cache_item *const *items, const struct t
             err = ERR_OUT_OF_MEMORY;
             goto out;
         }
-        if (symlink(items[i]->path, path) != 0) {
+        char target[PATH_MAX]; /* absolute: the link lies elsewhere */
+        if (realpath(items[i]->path, target) == NULL || symlink(target, path) != 0) {
             err = error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
             goto out;
         }

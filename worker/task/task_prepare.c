@@ -15,6 +15,10 @@ static enum err prepare(struct task_run *run, struct span file, const char *name
     const struct tokenizer *tokenizer;
     struct dataset_options options;
     struct dataset_counts counts = {0};
+    if (run->spec->first > run->spec->end || run->spec->end > file.size)
+        return error_set(et, ERR_PROTOCOL, "%s: bytes %llu to %llu of a file of %zu", name,
+                         (unsigned long long)run->spec->first, (unsigned long long)run->spec->end,
+                         file.size);
     TRY(task_settings_dataset(&run->recipe, name, &options, et));
     TRY(task_model_tokenizer(run, &tokenizer, et));
     TRY(dataset_detect(file, &options, et));

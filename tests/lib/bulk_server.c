@@ -1,0 +1,256 @@
+/* bulk_server.c - one request, one reply, under one lock. */
+#include "tests/lib/bulk_server.h"
+
+#include <pthread.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/limits.h"
+#include "common/mem/mem.h"
+#include "common/transport/transport.h"
+#include "common/wire/wire.h"
+
+enum { ARTIFACTS_MAX = 4096, WAIT_MS = 20 };
+
+struct kept {
+    struct digest digest;
+    uint8_t *data; /* owned */
+    size_t size;
+};
+
+struct bulk_server {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    bool quit, corrupt;
+    unsigned mute;
+    uint64_t chunks;
+    char endpoint[256];
+    struct transport *socket;
+    struct arena arena;
+    struct kept kept[ARTIFACTS_MAX];
+    size_t count;
+    struct bytes put; /* the one put in progress */
+    struct digest put_digest;
+};
+
+static struct kept *find(struct bulk_server *s, struct digest digest)
+{
+    for (size_t i = 0; i < s->count; i++)
+        if (digest_equal(s->kept[i].digest, digest))
+            return &s->kept[i];
+    return NULL;
+}
+
+static void keep(struct bulk_server *s, struct digest digest, struct span content)
+{
+    if (find(s, digest) != NULL)
+        return;
+    ASSERT(s->count < ARTIFACTS_MAX);
+    struct kept *kept = &s->kept[s->count++];
+    kept->digest = digest;
+    kept->size = content.size;
+    kept->data = mem_alloc_aligned(content.size + 1, 1);
+    ASSERT(kept->data != NULL);
+    if (content.size > 0)
+        memcpy(kept->data, content.data, content.size);
+}
+
+static void reply(struct bulk_server *s, const struct transport_id *to,
+                  const struct message_type *type, const void *value)
+{
+    struct bytes frame;
+    bytes_init(&frame, LIMIT_FRAME_BYTES);
+    ASSERT(wire_encode(type, value, &frame) == ERR_OK);
+    (void)!transport_send(s->socket, to, bytes_span(&frame));
+    bytes_fini(&frame);
+}
+
+static void reply_put(struct bulk_server *s, const struct transport_id *to, uint64_t ticket,
+                      enum err error, bool present)
+{
+    const struct msg_put_reply answer = {ticket, (uint32_t)error, present};
+    reply(s, to, &message_type_msg_put_reply, &answer);
+}
+
+static void on_chunk_get(struct bulk_server *s, const struct transport_id *to,
+                         const struct msg_chunk_get *get)
+{
+    struct msg_chunk answer = {.ticket = get->ticket, .error = ERR_NOT_FOUND};
+    struct kept *kept = find(s, get->digest);
+    size_t at = (size_t)get->index * DIGEST_CHUNK_BYTES;
+    if (kept != NULL && at < kept->size) {
+        answer.error = ERR_OK;
+        answer.size_bytes = kept->size;
+        answer.data.data = kept->data + at;
+        answer.data.size = MIN(kept->size - at, (size_t)DIGEST_CHUNK_BYTES);
+        s->chunks++;
+        kept->data[at] ^= s->corrupt;
+    }
+    reply(s, to, &message_type_msg_chunk, &answer);
+    if (s->corrupt && answer.error == ERR_OK)
+        kept->data[at] ^= 1;
+}
+
+static void on_leaves_get(struct bulk_server *s, const struct transport_id *to,
+                          const struct msg_leaves_get *get)
+{
+    struct msg_leaves answer = {.ticket = get->ticket, .error = ERR_NOT_FOUND};
+    struct kept *kept = find(s, get->digest);
+    struct digest_tree tree;
+    digest_tree_init(&tree);
+    if (kept != NULL) {
+        struct digest root;
+        digest_tree_update(&tree, (struct span){kept->data, kept->size});
+        ASSERT(digest_tree_finish(&tree, &root) == ERR_OK);
+        answer.error = ERR_OK;
+        answer.size_bytes = kept->size;
+        answer.leaves.data = tree.leaves;
+        answer.leaves.size = tree.leaf_count * DIGEST_BYTES;
+    }
+    reply(s, to, &message_type_msg_leaves, &answer);
+    digest_tree_fini(&tree);
+}
+
+static void on_put_end(struct bulk_server *s, const struct transport_id *to,
+                       const struct msg_put_end *end)
+{
+    struct digest digest;
+    ASSERT(digest_of_artifact(bytes_span(&s->put), &digest) == ERR_OK);
+    bool good = digest_equal(digest, end->digest);
+    if (good)
+        keep(s, digest, bytes_span(&s->put));
+    reply_put(s, to, end->ticket, good ? ERR_OK : ERR_DIGEST, good);
+}
+
+static void handle(struct bulk_server *s, const struct transport_frame *frame)
+{
+    const struct message_type *type;
+    union message_any m;
+    arena_reset(&s->arena);
+    if (wire_decode(frame->body, &s->arena, &type, &m) != ERR_OK)
+        return;
+    switch (type->number) {
+    case MSG_CHUNK_GET:
+        on_chunk_get(s, &frame->id, &m.chunk_get);
+        break;
+    case MSG_LEAVES_GET:
+        on_leaves_get(s, &frame->id, &m.leaves_get);
+        break;
+    case MSG_PUT_BEGIN:
+        bytes_clear(&s->put);
+        reply_put(s, &frame->id, m.put_begin.ticket, ERR_OK, find(s, m.put_begin.digest) != NULL);
+        break;
+    case MSG_PUT_CHUNK:
+        bytes_append(&s->put, m.put_chunk.data.data, m.put_chunk.data.size);
+        reply_put(s, &frame->id, m.put_chunk.ticket, ERR_OK, false);
+        break;
+    case MSG_PUT_END:
+        on_put_end(s, &frame->id, &m.put_end);
+        break;
+    default:
+        break;
+    }
+}
+
+static void *run(void *context)
+{
+    struct bulk_server *s = context;
+    for (;;) {
+        struct transport_frame frame;
+        enum err err = transport_receive(s->socket, WAIT_MS, &frame);
+        pthread_mutex_lock(&s->lock);
+        bool quit = s->quit;
+        if (err == ERR_OK && s->mute > 0)
+            s->mute--;
+        else if (err == ERR_OK)
+            handle(s, &frame);
+        pthread_mutex_unlock(&s->lock);
+        if (quit)
+            return NULL;
+    }
+}
+
+struct bulk_server *bulk_server_start(const char *folder)
+{
+    const struct transport_options options = {.frame_bytes_max = LIMIT_FRAME_BYTES};
+    struct bulk_server *s = mem_alloc(1, sizeof *s);
+    if (s == NULL)
+        return NULL;
+    (void)snprintf(s->endpoint, sizeof s->endpoint, "ipc://%s/bulk.sock", folder);
+    bytes_init(&s->put, SIZE_MAX);
+    arena_init(&s->arena, WIRE_ARENA_BYTES);
+    pthread_mutex_init(&s->lock, NULL);
+    if (transport_listen(s->endpoint, &options, &s->socket, NULL) != ERR_OK ||
+        pthread_create(&s->thread, NULL, run, s) != 0) {
+        transport_close(&s->socket);
+        mem_free(s);
+        return NULL;
+    }
+    return s;
+}
+
+void bulk_server_stop(struct bulk_server **server)
+{
+    struct bulk_server *s = *server;
+    if (s == NULL)
+        return;
+    pthread_mutex_lock(&s->lock);
+    s->quit = true;
+    pthread_mutex_unlock(&s->lock);
+    pthread_join(s->thread, NULL);
+    for (size_t i = 0; i < s->count; i++)
+        mem_free(s->kept[i].data);
+    transport_close(&s->socket);
+    bytes_fini(&s->put);
+    arena_fini(&s->arena);
+    pthread_mutex_destroy(&s->lock);
+    mem_free(s);
+    *server = NULL;
+}
+
+const char *bulk_server_endpoint(const struct bulk_server *server)
+{
+    return server->endpoint;
+}
+
+struct digest bulk_server_add(struct bulk_server *server, struct span content)
+{
+    struct digest digest;
+    ASSERT(digest_of_artifact(content, &digest) == ERR_OK);
+    pthread_mutex_lock(&server->lock);
+    keep(server, digest, content);
+    pthread_mutex_unlock(&server->lock);
+    return digest;
+}
+
+struct span bulk_server_find(struct bulk_server *server, struct digest digest)
+{
+    pthread_mutex_lock(&server->lock);
+    struct kept *kept = find(server, digest);
+    struct span found = {kept != NULL ? kept->data : NULL, kept != NULL ? kept->size : 0};
+    pthread_mutex_unlock(&server->lock);
+    return found;
+}
+
+void bulk_server_corrupt(struct bulk_server *server, bool corrupt)
+{
+    pthread_mutex_lock(&server->lock);
+    server->corrupt = corrupt;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void bulk_server_mute(struct bulk_server *server, unsigned count)
+{
+    pthread_mutex_lock(&server->lock);
+    server->mute = count;
+    pthread_mutex_unlock(&server->lock);
+}
+
+uint64_t bulk_server_chunks(struct bulk_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    uint64_t chunks = server->chunks;
+    pthread_mutex_unlock(&server->lock);
+    return chunks;
+}

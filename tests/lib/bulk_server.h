@@ -1,0 +1,35 @@
+/* bulk_server.h - a coordinator's bulk socket for tests: keeps what it is given in memory, on a
+ * thread of its own.
+ */
+#ifndef TESTS_LIB_BULK_SERVER_H
+#define TESTS_LIB_BULK_SERVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "common/base/span.h"
+#include "common/digest/digest.h"
+
+struct bulk_server;
+
+/* Listens on ipc://FOLDER/bulk.sock; FOLDER must be 0700. NULL on failure. */
+struct bulk_server *bulk_server_start(const char *folder);
+void bulk_server_stop(struct bulk_server **server);
+const char *bulk_server_endpoint(const struct bulk_server *server);
+
+/* Puts content there as if a client had. */
+struct digest bulk_server_add(struct bulk_server *server, struct span content);
+
+/* What was put, empty when there is no such artifact. Borrowed until stop. */
+struct span bulk_server_find(struct bulk_server *server, struct digest digest);
+
+/* Flips a bit of every chunk it serves from now on. */
+void bulk_server_corrupt(struct bulk_server *server, bool corrupt);
+
+/* Leaves the next `count` requests unanswered. */
+void bulk_server_mute(struct bulk_server *server, unsigned count);
+
+/* Chunks served so far. */
+uint64_t bulk_server_chunks(struct bulk_server *server);
+
+#endif
