@@ -39,6 +39,9 @@ static const struct shape shapes[] = {
     {"one token", 1, 5632, 2048, true},
     {"lora down", 512, 8, 2048, true},
     {"lora up", 512, 2048, 8, true},
+    {"lora dA", 8, 2048, 512, false},
+    {"small  forward", 512, 128, 128, true},
+    {"small  backward", 512, 384, 128, false},
 };
 
 static double now_s(void)
