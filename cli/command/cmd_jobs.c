@@ -1,0 +1,193 @@
+/* cmd_jobs.c - `qctl jobs` and `qctl show`. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <time.h>
+
+#include "cli/client/client.h"
+#include "cli/command/commands.h"
+#include "cli/render/human.h"
+#include "cli/render/json_view.h"
+#include "cli/render/table.h"
+#include "common/base/check.h"
+#include "common/message/state.h"
+
+static enum style_color color_of(enum job_state state)
+{
+    switch (state) {
+    case JOB_DONE:
+        return STYLE_GOOD;
+    case JOB_FAILED:
+        return STYLE_BAD;
+    case JOB_RUNNING:
+        return STYLE_BUSY;
+    case JOB_WAITING:
+    case JOB_PAUSED:
+    case JOB_CANCELLED:
+    case JOB_STATE_COUNT:
+        break;
+    }
+    return STYLE_DIM;
+}
+
+static uint64_t unix_now_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+static double age(uint64_t from_ms, uint64_t to_ms)
+{
+    if (from_ms == 0)
+        return -1;
+    uint64_t end = to_ms != 0 ? to_ms : unix_now_ms();
+    return (double)(end - MIN(end, from_ms)) / 1000;
+}
+
+static void print_progress(const struct job_row *row, char *out, size_t size)
+{
+    if (row->total > 0)
+        (void)snprintf(out, size, "%.*s %" PRIu64 "/%" PRIu64, TEXT_ARGS(row->stage), row->done,
+                       row->total);
+    else
+        (void)snprintf(out, size, "%.*s", TEXT_ARGS(row->stage));
+}
+
+static void add_row(struct table *table, const struct job_row *row)
+{
+    char text[HUMAN_BYTES], progress[LIMIT_NAME_BYTES + 48];
+    enum job_state state = (enum job_state)row->state;
+    table_row(table);
+    table_cell(table, 0, STYLE_BOLD, "%s", human_id(row->job, text));
+    table_cell(table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->name));
+    table_cell(table, 2, STYLE_DIM, "%.*s", TEXT_ARGS(row->owner));
+    table_cell(table, 3, color_of(state), "%s", state_job_word(state));
+    table_cell(table, 4, STYLE_PLAIN, "%s",
+               human_duration(age(row->created_unix_ms, row->ended_unix_ms), text));
+    print_progress(row, progress, sizeof progress);
+    table_cell(table, 5, STYLE_PLAIN, "%s", progress);
+    table_cell(table, 6, STYLE_PLAIN, "%s", human_number(row->loss, text));
+    table_cell(table, 7, STYLE_PLAIN, "%s", human_number(row->eval_loss, text));
+    if (row->error != 0)
+        table_cell(table, 8, STYLE_BAD, "%s: %.*s", error_name((enum err)row->error),
+                   TEXT_ARGS(row->detail));
+    else
+        table_cell(table, 8, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+}
+
+static enum err print_jobs(struct invocation *invocation, const struct msg_jobs *jobs)
+{
+    static const struct table_column columns[] = {
+        {"ID", TABLE_LEFT},    {"NAME", TABLE_LEFT},  {"OWNER", TABLE_LEFT},
+        {"STATE", TABLE_LEFT}, {"TIME", TABLE_RIGHT}, {"STAGE", TABLE_LEFT},
+        {"LOSS", TABLE_RIGHT}, {"EVAL", TABLE_RIGHT}, {"DETAIL", TABLE_LEFT},
+    };
+    struct table table;
+    table_init(&table, columns, COUNT_OF(columns));
+    for (uint32_t i = 0; i < jobs->jobs_count; i++)
+        add_row(&table, &jobs->jobs[i]);
+    enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
+    table_fini(&table);
+    return err;
+}
+
+enum err cmd_jobs(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    uint64_t limit = 0;
+    TRY(command_u64(invocation, "limit", 1, LIMIT_LIST_ROWS, &limit, et));
+    TRY(command_connect(invocation, &client, et));
+    struct msg_jobs_get get = {
+        .prefix = text_of(invocation->argument_count > 0 ? invocation->arguments[0] : ""),
+        .active_only = command_flag(invocation, "active"),
+        .limit = (uint32_t)limit,
+    };
+    const union message_any *reply = NULL;
+    enum err err = client_request(client, &message_type_msg_jobs_get, &get, &message_type_msg_jobs,
+                                  &reply, et);
+    if (err == ERR_OK && invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
+        json_view_list(&w, NULL, &message_type_job_row, reply->jobs.jobs, reply->jobs.jobs_count);
+        err = command_print_json(invocation, &w);
+    } else if (err == ERR_OK) {
+        err = print_jobs(invocation, &reply->jobs);
+    }
+    client_close(&client);
+    return err;
+}
+
+static void print_line(FILE *out, const char *name, const char *value)
+{
+    if (value[0] != '\0' && !(value[0] == '-' && value[1] == '\0'))
+        (void)fprintf(out, "%-10s %s\n", name, value);
+}
+
+static void print_artifacts(FILE *out, const char *title, const struct artifact_ref *refs,
+                            uint32_t count)
+{
+    char size[HUMAN_BYTES], hex[DIGEST_HEX_BYTES];
+    if (count > 0)
+        (void)fprintf(out, "%s\n", title);
+    for (uint32_t i = 0; i < count; i++) {
+        digest_hex(refs[i].digest, hex);
+        (void)fprintf(out, "  %.12s  %6s  %.*s\n", hex, human_size(refs[i].size_bytes, size),
+                      TEXT_ARGS(refs[i].name));
+    }
+}
+
+static void print_job(struct invocation *invocation, const struct msg_job *job)
+{
+    const struct job_row *row = &job->row;
+    char text[HUMAN_BYTES], line[LIMIT_NAME_BYTES + 48], hex[DIGEST_HEX_BYTES];
+    FILE *out = invocation->out;
+    enum job_state state = (enum job_state)row->state;
+    (void)snprintf(line, sizeof line, "%016" PRIx64, row->job);
+    print_line(out, "job", line);
+    (void)snprintf(line, sizeof line, "%.*s", TEXT_ARGS(row->name));
+    print_line(out, "name", line);
+    (void)snprintf(line, sizeof line, "%.*s", TEXT_ARGS(row->owner));
+    print_line(out, "owner", line);
+    (void)fprintf(out, "%-10s %s%s%s\n", "state", style_on(&invocation->style, color_of(state)),
+                  state_job_word(state), style_off(&invocation->style, color_of(state)));
+    if (row->error != 0)
+        (void)fprintf(out, "%-10s %s: %.*s\n", "error", error_name((enum err)row->error),
+                      TEXT_ARGS(row->detail));
+    else if (row->detail.size > 0)
+        (void)fprintf(out, "%-10s %.*s\n", "detail", TEXT_ARGS(row->detail));
+    print_progress(row, line, sizeof line);
+    print_line(out, "stage", line);
+    print_line(out, "created", human_time(row->created_unix_ms, text));
+    print_line(out, "started", human_time(row->started_unix_ms, text));
+    print_line(out, "ended", human_time(row->ended_unix_ms, text));
+    print_line(out, "loss", human_number(row->loss, text));
+    print_line(out, "eval_loss", human_number(row->eval_loss, text));
+    digest_hex(row->spec, hex);
+    (void)fprintf(out, "%-10s %.16s\n", "spec", hex);
+    print_artifacts(out, "inputs", job->inputs, job->inputs_count);
+    print_artifacts(out, "outputs", job->outputs, job->outputs_count);
+    if (command_flag(invocation, "recipe"))
+        (void)fprintf(out, "recipe\n%.*s", (int)job->recipe.size, (const char *)job->recipe.data);
+}
+
+enum err cmd_show(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    TRY(command_connect(invocation, &client, et));
+    struct msg_job_get get = {
+        .prefix = text_of(invocation->argument_count > 0 ? invocation->arguments[0] : "last")};
+    const union message_any *reply = NULL;
+    enum err err =
+        client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et);
+    if (err == ERR_OK && invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
+        json_view_object(&w, NULL, &message_type_msg_job, &reply->job);
+        err = command_print_json(invocation, &w);
+    } else if (err == ERR_OK) {
+        print_job(invocation, &reply->job);
+    }
+    client_close(&client);
+    return err;
+}

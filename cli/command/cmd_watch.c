@@ -1,0 +1,164 @@
+/* cmd_watch.c - `qctl watch`, `wait` and `logs`: a job as it goes on. Ctrl-C leaves, the job stays.
+ */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/client/client.h"
+#include "cli/client/exchange.h"
+#include "cli/command/commands.h"
+#include "cli/command/follow.h"
+#include "cli/render/human.h"
+#include "cli/render/json_view.h"
+#include "common/base/check.h"
+#include "common/recipe/recipe_value.h"
+
+enum { POLL_MS = 500, EXIT_SIGNAL_BASE = 128 };
+
+static const char *job_argument(const struct invocation *invocation)
+{
+    return invocation->argument_count > 0 ? invocation->arguments[0] : "last";
+}
+
+/* The id behind a prefix, so that "last" stays the same job. */
+static enum err resolve(struct client *client, const char *prefix, uint64_t *job,
+                        struct err_text *et)
+{
+    struct msg_job_get get = {.prefix = text_of(prefix), .points_after = UINT64_MAX};
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et));
+    *job = reply->job.row.job;
+    return ERR_OK;
+}
+
+static void print_point(struct invocation *invocation, const struct log_point *point)
+{
+    FILE *out = invocation->out;
+    if (invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
+        json_view_object(&w, NULL, &message_type_log_point, point);
+        (void)!command_print_json(invocation, &w);
+    } else if (point->is_eval) {
+        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  eval_loss %.4f\n", point->step,
+                      point->epoch, point->loss);
+    } else {
+        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  loss %.4f  grad_norm %.3f  lr %.3e\n",
+                      point->step, point->epoch, point->loss, point->grad_norm,
+                      point->learning_rate);
+    }
+    (void)fflush(out);
+}
+
+/* Until the job ends, the time is up, or a signal comes. */
+static enum err follow_until(struct invocation *invocation, struct follow *follow,
+                             uint64_t deadline_ms, bool with_points, struct err_text *et)
+{
+    size_t printed = 0;
+    for (;;) {
+        enum err err = follow_step(follow, et);
+        if (err != ERR_OK && err != ERR_UNREACHABLE)
+            return err;
+        for (; with_points && printed < follow->point_count; printed++) {
+            progress_end(&follow->progress);
+            print_point(invocation, &follow->points[printed]);
+        }
+        if (follow_is_done(follow)) {
+            progress_end(&follow->progress);
+            return follow_result(follow, et);
+        }
+        TRY(err);
+        if (exchange_now_ms() >= deadline_ms)
+            return error_set(et, ERR_TIMEOUT, "job %s is not done yet", follow->name);
+        int number = follow_pause(POLL_MS);
+        if (number != 0) {
+            progress_say(&follow->progress, "detached; the job goes on");
+            invocation->exit_code = EXIT_SIGNAL_BASE + number;
+            return ERR_OK;
+        }
+    }
+}
+
+static enum err run_follow(struct invocation *invocation, uint64_t wait_ms, bool with_points,
+                           struct err_text *et)
+{
+    struct client *client = NULL;
+    struct follow follow;
+    uint64_t job = 0;
+    TRY(command_connect(invocation, &client, et));
+    enum err err = resolve(client, job_argument(invocation), &job, et);
+    if (err == ERR_OK) {
+        uint64_t now_ms = exchange_now_ms();
+        follow_block_signals();
+        follow_init(&follow, client, job, invocation);
+        err = follow_until(invocation, &follow, wait_ms > 0 ? now_ms + wait_ms : UINT64_MAX,
+                           with_points, et);
+        follow_fini(&follow);
+    }
+    client_close(&client);
+    return err;
+}
+
+enum err cmd_watch(struct invocation *invocation, struct err_text *et)
+{
+    return run_follow(invocation, 0, true, et);
+}
+
+enum err cmd_wait(struct invocation *invocation, struct err_text *et)
+{
+    const char *text = command_text(invocation, "for");
+    uint64_t wait_ms = 0;
+    if (text != NULL && (!recipe_value_duration(text_of(text), &wait_ms) || wait_ms == 0))
+        return error_set(et, ERR_USAGE, "--for: expected a time such as 10m, found \"%s\"", text);
+    return run_follow(invocation, wait_ms, false, et);
+}
+
+static void print_event(struct invocation *invocation, const struct event_row *row)
+{
+    char time[HUMAN_BYTES], id[HUMAN_BYTES];
+    if (invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
+        json_view_object(&w, NULL, &message_type_event_row, row);
+        (void)!command_print_json(invocation, &w);
+        return;
+    }
+    (void)fprintf(invocation->out, "%s  %s  %.*s\n", human_time(row->unix_ms, time),
+                  row->job != 0 ? human_id(row->job, id) : "-------", TEXT_ARGS(row->text));
+    (void)fflush(invocation->out);
+}
+
+/* Prints what is new after `after`; *after moves on. */
+static enum err print_events(struct invocation *invocation, struct client *client, uint64_t *after,
+                             struct err_text *et)
+{
+    for (uint32_t count = 1; count > 0;) {
+        struct msg_events_get get = {
+            .prefix = text_of(invocation->argument_count > 0 ? invocation->arguments[0] : ""),
+            .after = *after,
+        };
+        const union message_any *reply = NULL;
+        TRY(client_request(client, &message_type_msg_events_get, &get, &message_type_msg_events,
+                           &reply, et));
+        count = reply->events.events_count;
+        for (uint32_t i = 0; i < count; i++) {
+            print_event(invocation, &reply->events.events[i]);
+            *after = MAX(*after, reply->events.events[i].seq);
+        }
+    }
+    return ERR_OK;
+}
+
+enum err cmd_logs(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    uint64_t after = 0;
+    bool goes_on = command_flag(invocation, "follow");
+    TRY(command_connect(invocation, &client, et));
+    follow_block_signals();
+    enum err err;
+    do {
+        err = print_events(invocation, client, &after, et);
+    } while (err == ERR_OK && goes_on && follow_pause(POLL_MS) == 0);
+    client_close(&client);
+    return err;
+}

@@ -1,0 +1,99 @@
+/* cmd_workers.c - `qctl workers`: who is there, and who shall leave. */
+#include <inttypes.h>
+#include <stdio.h>
+
+#include "cli/client/client.h"
+#include "cli/command/commands.h"
+#include "cli/render/human.h"
+#include "cli/render/json_view.h"
+#include "cli/render/table.h"
+#include "common/base/check.h"
+#include "common/message/state.h"
+
+static enum style_color color_of(enum worker_state state)
+{
+    switch (state) {
+    case WORKER_READY:
+        return STYLE_GOOD;
+    case WORKER_QUIET:
+    case WORKER_LOST:
+        return STYLE_BAD;
+    case WORKER_DRAINING:
+        return STYLE_BUSY;
+    case WORKER_LEFT:
+    case WORKER_STATE_COUNT:
+        break;
+    }
+    return STYLE_DIM;
+}
+
+static enum err print_workers(struct invocation *invocation, const struct msg_workers *workers)
+{
+    static const struct table_column columns[] = {
+        {"NAME", TABLE_LEFT},     {"STATE", TABLE_LEFT},    {"TASK", TABLE_LEFT},
+        {"THREADS", TABLE_RIGHT}, {"RSS", TABLE_RIGHT},     {"MEMORY", TABLE_RIGHT},
+        {"ISA", TABLE_LEFT},      {"PROFILES", TABLE_LEFT}, {"DONE", TABLE_RIGHT},
+        {"HEARD", TABLE_RIGHT},   {"DETAIL", TABLE_LEFT},
+    };
+    struct table table;
+    table_init(&table, columns, COUNT_OF(columns));
+    for (uint32_t i = 0; i < workers->workers_count; i++) {
+        const struct worker_row *row = &workers->workers[i];
+        enum worker_state state = (enum worker_state)row->state;
+        char text[HUMAN_BYTES];
+        table_row(&table);
+        table_cell(&table, 0, STYLE_BOLD, "%.*s", TEXT_ARGS(row->name));
+        table_cell(&table, 1, color_of(state), "%s", state_worker_word(state));
+        table_cell(&table, 2, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->task));
+        table_cell(&table, 3, STYLE_PLAIN, "%u", row->threads);
+        table_cell(&table, 4, STYLE_PLAIN, "%s", human_size(row->rss_bytes, text));
+        table_cell(&table, 5, STYLE_PLAIN, "%s", human_size(row->memory_bytes, text));
+        table_cell(&table, 6, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->isa));
+        table_cell(&table, 7, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->profiles));
+        table_cell(&table, 8, STYLE_PLAIN, "%" PRIu64, row->tasks_done);
+        table_cell(&table, 9, STYLE_PLAIN, "%s", human_duration(row->heartbeat_age, text));
+        table_cell(&table, 10, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+    }
+    enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
+    table_fini(&table);
+    return err;
+}
+
+enum err cmd_workers(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    TRY(command_connect(invocation, &client, et));
+    struct msg_workers_get get = {0};
+    const union message_any *reply = NULL;
+    enum err err = client_request(client, &message_type_msg_workers_get, &get,
+                                  &message_type_msg_workers, &reply, et);
+    if (err == ERR_OK && invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
+        json_view_list(&w, NULL, &message_type_worker_row, reply->workers.workers,
+                       reply->workers.workers_count);
+        err = command_print_json(invocation, &w);
+    } else if (err == ERR_OK) {
+        err = print_workers(invocation, &reply->workers);
+    }
+    client_close(&client);
+    return err;
+}
+
+enum err cmd_workers_drain(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    const char *reason = command_text(invocation, "reason");
+    TRY(command_connect(invocation, &client, et));
+    struct msg_worker_drain request = {
+        .name = text_of(invocation->arguments[0]),
+        .reason = text_of(reason != NULL ? reason : ""),
+    };
+    const union message_any *reply = NULL;
+    enum err err = client_request(client, &message_type_msg_worker_drain, &request,
+                                  &message_type_msg_status, &reply, et);
+    if (err == ERR_OK)
+        (void)fprintf(invocation->messages, "%s: drains\n", invocation->arguments[0]);
+    client_close(&client);
+    return err;
+}

@@ -1,0 +1,276 @@
+/* commands.c - the table of verbs: names, arguments, options, examples. Help and completion are
+ * printed from it. */
+#include "cli/command/commands.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/base/nearest.h"
+#include "common/recipe/recipe.h"
+
+static const struct command_option run_options[] = {
+    {"workers", "N", "workers to start (1)"},
+    {"threads", "N", "compute threads of each worker (all cores, shared out)"},
+    {"data", "DIR", "durable folder; the same command goes on from it after an interruption"},
+    {"isa", "NAME", "best, avx512, avx2 or portable"},
+    {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
+    {"keep", NULL, "leave the temporary folder behind"},
+    {"keep-going", NULL, "start children again however often they die"},
+};
+static const struct command_option submit_options[] = {
+    {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
+    {"dry-run", NULL, "print every value and where it comes from; submit nothing"},
+    {"wait", NULL, "follow the job; Ctrl-C detaches"},
+};
+static const struct command_option jobs_options[] = {
+    {"active", NULL, "without those that are over"},
+    {"limit", "N", "newest rows"},
+};
+static const struct command_option show_options[] = {{"recipe", NULL, "with the frozen recipe"}};
+static const struct command_option graph_options[] = {
+    {"dot", NULL, "for Graphviz"},
+    {"mermaid", NULL, "for Mermaid"},
+};
+static const struct command_option logs_options[] = {{"follow", NULL, "go on as events come"}};
+static const struct command_option wait_options[] = {
+    {"for", "TIME", "give up after so long, with exit code 6"},
+};
+static const struct command_option reason_options[] = {
+    {"reason", "TEXT", "kept in the event log"},
+};
+static const struct command_option check_options[] = {
+    {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
+    {"tokenizer", "FOLDER", "count tokens with the tokenizer of this model"},
+    {"type", "NAME", "what a row is, when it shall not be told from the first one"},
+    {"sequence-len", "N", "where rows are cut (512)"},
+};
+#define SAMPLING_OPTIONS                                                                           \
+    {"adapter", "FOLDER", "a PEFT adapter to add"}, {"prompt", "TEXT", "what comes before"},       \
+        {"temperature", "X", "0 takes the likeliest token (0.8)"},                                 \
+        {"top-p", "X", "the fewest tokens that reach this probability (0.95)"},                    \
+        {"top-k", "N", "of the likeliest so many (all)"},                                          \
+        {"repetition-penalty", "X", "above 1: what was said becomes less likely (1)"},             \
+        {"max-new-tokens", "N", "at most so many (200)"}, {"seed", "N", "of the draw (42)"},       \
+    {                                                                                              \
+        "threads", "N", "compute threads (all cores)"                                              \
+    }
+static const struct command_option generate_options[] = {
+    SAMPLING_OPTIONS,
+    {"prompt-file", "FILE", "the prompt as the content of a file"},
+    {"echo", NULL, "print the prompt too"},
+};
+static const struct command_option chat_options[] = {
+    SAMPLING_OPTIONS,
+    {"system", "TEXT", "what the model is told first"},
+    {"chat-template", "NAME", "instead of the model's own"},
+};
+static const struct command_option create_options[] = {
+    {"config", "FILE", "config.json of the model"},
+    {"tokenizer", "FOLDER", "folder whose tokenizer files are copied"},
+    {"seed", "N", "of the random start (42)"},
+};
+
+#define OPTIONS(list) list, COUNT_OF(list)
+
+static const struct command commands[] = {
+    {"run", "RECIPE [--workers N] [--threads N]",
+     "train on this machine: start a fleet, follow the job, write its results",
+     "  qctl run recipe.yml\n"
+     "  qctl run recipe.yml --workers 2 --threads 4 --set learning_rate=1e-4\n"
+     "  qctl run recipe.yml --data work/demo        # survives Ctrl-C and power loss\n",
+     OPTIONS(run_options), 1, 1, cmd_run},
+    {"submit", "RECIPE", "give a recipe to a coordinator",
+     "  qctl submit recipe.yml\n"
+     "  qctl submit recipe.yml --wait\n"
+     "  qctl submit recipe.yml --dry-run            # every value and where it comes from\n",
+     OPTIONS(submit_options), 1, 1, cmd_submit},
+    {"jobs", "[PREFIX]", "list jobs, newest first",
+     "  qctl jobs\n  qctl jobs --active\n  qctl jobs -o json\n", OPTIONS(jobs_options), 0, 1,
+     cmd_jobs},
+    {"show", "[JOB]", "one job: state, inputs, outputs",
+     "  qctl show last\n  qctl show 9c4 --recipe\n", OPTIONS(show_options), 0, 1, cmd_show},
+    {"graph", "[JOB]", "the stages of a job and what they wait for",
+     "  qctl graph last\n  qctl graph last --dot | dot -Tsvg > job.svg\n", OPTIONS(graph_options),
+     0, 1, cmd_graph},
+    {"watch", "[JOB]", "progress and losses as they come; Ctrl-C detaches",
+     "  qctl watch last\n  qctl watch 9c4 -o json\n", NULL, 0, 0, 1, cmd_watch},
+    {"logs", "[JOB]", "the event log of a job or of the fleet",
+     "  qctl logs\n  qctl logs last --follow\n", OPTIONS(logs_options), 0, 1, cmd_logs},
+    {"wait", "[JOB]", "wait for a job; exits with its result",
+     "  qctl wait last && qctl pull last\n  qctl wait 9c4 --for 10m\n", OPTIONS(wait_options), 0, 1,
+     cmd_wait},
+    {"cancel", "JOB...", "end jobs", "  qctl cancel last --reason \"wrong data\"\n",
+     OPTIONS(reason_options), 1, COMMAND_ARGUMENTS_MAX, cmd_control_cancel},
+    {"pause", "JOB...", "take no new work from jobs", "  qctl pause 9c4\n", OPTIONS(reason_options),
+     1, COMMAND_ARGUMENTS_MAX, cmd_control_pause},
+    {"resume", "JOB...", "let paused jobs go on", "  qctl resume 9c4\n", OPTIONS(reason_options), 1,
+     COMMAND_ARGUMENTS_MAX, cmd_control_resume},
+    {"retry", "JOB...", "let failed or cancelled jobs go on from what is done",
+     "  qctl retry last\n", OPTIONS(reason_options), 1, COMMAND_ARGUMENTS_MAX, cmd_control_retry},
+    {"workers", "", "who computes, on what", "  qctl workers\n  qctl workers -o json\n", NULL, 0, 0,
+     0, cmd_workers},
+    {"workers list", "", "the same", "  qctl workers list\n", NULL, 0, 0, 0, cmd_workers},
+    {"workers drain", "NAME", "let a worker finish and leave (or `all`)",
+     "  qctl workers drain node07 --reason \"new disk\"\n", OPTIONS(reason_options), 1, 1,
+     cmd_workers_drain},
+    {"ckpt log", "[JOB]", "checkpoints of a job, newest first", "  qctl ckpt log last\n", NULL, 0,
+     0, 1, cmd_ckpt_log},
+    {"ckpt show", "[CHECKPOINT]", "one checkpoint", "  qctl ckpt show 77ad10f\n", NULL, 0, 0, 1,
+     cmd_ckpt_show},
+    {"ckpt verify", "[JOB|CHECKPOINT]", "read checkpoints again and compare their hashes",
+     "  qctl ckpt verify last\n", NULL, 0, 0, 1, cmd_ckpt_verify},
+    {"pull", "JOB [FOLDER]", "fetch the files a job made", "  qctl pull last outputs/demo\n", NULL,
+     0, 1, 2, cmd_pull},
+    {"data check", "RECIPE|FILE", "read data to its end; name every bad row",
+     "  qctl data check recipe.yml\n"
+     "  qctl data check rows.jsonl --tokenizer models/tiny\n",
+     OPTIONS(check_options), 1, 1, cmd_data_check},
+    {"doctor", "", "what of this machine would get in the way", "  qctl doctor\n", NULL, 0, 0, 0,
+     cmd_doctor},
+    {"generate", "MODEL [--prompt TEXT]", "let a model go on with a text",
+     "  qctl generate models/tiny --prompt \"Once upon a time\"\n"
+     "  qctl generate models/tiny --adapter outputs/demo --temperature 0 --prompt \"a = \"\n",
+     OPTIONS(generate_options), 1, 1, cmd_generate},
+    {"chat", "MODEL", "talk with a model by its chat template",
+     "  qctl chat models/tiny-chat --adapter outputs/demo\n", OPTIONS(chat_options), 1, 1,
+     cmd_chat},
+    {"model create", "FOLDER --config FILE [--tokenizer FOLDER]", "an untrained model of any shape",
+     "  qctl model create models/mine --config config.json --tokenizer models/tiny\n",
+     OPTIONS(create_options), 1, 1, cmd_model_create},
+    {"stop", "", "end the fleet: workers retire, the coordinator exits", "  qctl stop\n",
+     OPTIONS(reason_options), 0, 0, cmd_stop},
+    {"help", "[VERB|recipe|exit-codes]", "this, or more about one of them",
+     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n", NULL, 0, 0, 2, cmd_help},
+};
+
+const struct command *commands_at(size_t index)
+{
+    return index < COUNT_OF(commands) ? &commands[index] : NULL;
+}
+
+const struct command *commands_find(const char *first, const char *second, int *used)
+{
+    const struct command *found = NULL;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        const char *name = commands[i].name;
+        const char *space = strchr(name, ' ');
+        size_t size = space != NULL ? (size_t)(space - name) : strlen(name);
+        if (strlen(first) != size || memcmp(first, name, size) != 0)
+            continue;
+        if (space == NULL && found == NULL) {
+            found = &commands[i];
+            *used = 1;
+        } else if (space != NULL && second != NULL && strcmp(space + 1, second) == 0) {
+            found = &commands[i];
+            *used = 2;
+        }
+    }
+    return found;
+}
+
+enum err commands_fail(const char *first, const char *second, struct err_text *et)
+{
+    char typed[128];
+    struct nearest nearest = {0};
+    bool is_group = false;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        size_t size = strlen(first);
+        is_group = is_group ||
+                   (strncmp(commands[i].name, first, size) == 0 && commands[i].name[size] == ' ');
+    }
+    (void)snprintf(typed, sizeof typed, "%s%s%s", first, is_group && second != NULL ? " " : "",
+                   is_group && second != NULL ? second : "");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        nearest_offer(&nearest, text_of(typed), commands[i].name);
+    if (nearest.word != NULL)
+        return error_set(et, ERR_USAGE, "%s: unknown verb; did you mean qctl %s?", typed,
+                         nearest.word);
+    return error_set(et, ERR_USAGE, "%s: unknown verb; see qctl help", typed);
+}
+
+static void print_options(FILE *out, const struct command_option *options, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        char left[64];
+        (void)snprintf(left, sizeof left, "--%s%s%s", options[i].name,
+                       options[i].argument != NULL ? " " : "",
+                       options[i].argument != NULL ? options[i].argument : "");
+        (void)fprintf(out, "  %-26s %s\n", left, options[i].help);
+    }
+}
+
+static void print_all(FILE *out)
+{
+    (void)fprintf(out, "  qctl run recipe.yml                 train on this machine\n"
+                       "  qctl submit recipe.yml --wait       train on a fleet\n"
+                       "  qctl help VERB                      more about one verb\n\n"
+                       "verbs\n");
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        (void)fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].summary);
+    size_t count;
+    const struct command_option *options = command_global_options(&count);
+    (void)fprintf(out, "\noptions of every verb\n");
+    print_options(out, options, count);
+    (void)fprintf(out, "\nJobs are named by a prefix of their id, by name, or `last`.\n");
+}
+
+void commands_print_help(const struct command *command, FILE *out)
+{
+    if (command == NULL) {
+        print_all(out);
+        return;
+    }
+    (void)fprintf(out, "%s\nqctl %s %s\n\n%s.\n", command->examples, command->name, command->usage,
+                  command->summary);
+    if (command->option_count > 0)
+        (void)fprintf(out, "\noptions\n");
+    print_options(out, command->options, command->option_count);
+    (void)fprintf(out, "\nqctl help lists the options of every verb.\n");
+}
+
+static void print_exit_codes(FILE *out)
+{
+    (void)fprintf(out, "   0  ok\n"
+                       "   1  the job or the command failed\n"
+                       "   2  the command line is wrong\n"
+                       "   3  the recipe, the data or a model is invalid\n"
+                       "   4  not found\n"
+                       "   5  cannot be placed on any worker\n"
+                       "   6  timed out\n"
+                       "   7  the coordinator cannot be reached\n"
+                       "   8  integrity: a hash or a profile does not match\n"
+                       " 128+n  ended by signal n\n\n"
+                       "errors by name\n");
+    for (unsigned i = ERR_OK + 1; i < ERR_COUNT; i++)
+        (void)fprintf(out, "  %d  %-14s %s\n", error_exit_code((enum err)i),
+                      error_name((enum err)i), error_text((enum err)i));
+}
+
+static void print_recipe_keys(FILE *out)
+{
+    for (unsigned i = 0; i < RECIPE_KEY_COUNT; i++)
+        (void)fprintf(out, "%-28s %s\n", recipe_key_name((enum recipe_key)i),
+                      recipe_key_help((enum recipe_key)i));
+}
+
+enum err cmd_help(struct invocation *invocation, struct err_text *et)
+{
+    FILE *out = invocation->out;
+    const char *first = invocation->argument_count > 0 ? invocation->arguments[0] : NULL;
+    const char *second = invocation->argument_count > 1 ? invocation->arguments[1] : NULL;
+    int used = 0;
+    if (first == NULL) {
+        commands_print_help(NULL, out);
+    } else if (strcmp(first, "exit-codes") == 0) {
+        print_exit_codes(out);
+    } else if (strcmp(first, "recipe") == 0) {
+        print_recipe_keys(out);
+    } else {
+        const struct command *command = commands_find(first, second, &used);
+        if (command == NULL)
+            return commands_fail(first, second, et);
+        commands_print_help(command, out);
+    }
+    return ERR_OK;
+}

@@ -1,0 +1,164 @@
+/* follow.c - MSG_JOB_GET, again and again. */
+#include "cli/command/follow.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "cli/client/exchange.h"
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+
+enum { SPEED_POINTS = 10, POINTS_FIRST = 256 };
+
+void follow_init(struct follow *follow, struct client *client, uint64_t job,
+                 const struct invocation *invocation)
+{
+    *follow = (struct follow){.client = client, .state = JOB_WAITING};
+    (void)snprintf(follow->id, sizeof follow->id, "%016" PRIx64, job);
+    progress_init(&follow->progress, invocation->messages, invocation->message_style);
+}
+
+void follow_fini(struct follow *follow)
+{
+    progress_end(&follow->progress);
+    mem_free(follow->points);
+    follow->points = NULL;
+}
+
+static enum err keep_points(struct follow *follow, const struct log_point *points, size_t count)
+{
+    if (follow->point_count + count > follow->point_capacity) {
+        size_t capacity = MAX(2 * (follow->point_count + count), (size_t)POINTS_FIRST);
+        struct log_point *grown = mem_resize(follow->points, capacity, sizeof *grown);
+        if (grown == NULL)
+            return ERR_OUT_OF_MEMORY;
+        follow->points = grown;
+        follow->point_capacity = capacity;
+    }
+    if (count > 0)
+        memcpy(follow->points + follow->point_count, points, count * sizeof *points);
+    follow->point_count += count;
+    return ERR_OK;
+}
+
+/* Tokens a second over the last training points. */
+static double speed_of(const struct follow *follow)
+{
+    const struct log_point *last = NULL, *first = NULL;
+    size_t seen = 0;
+    for (size_t i = follow->point_count; i > 0 && seen < SPEED_POINTS; i--) {
+        const struct log_point *point = &follow->points[i - 1];
+        if (point->is_eval)
+            continue;
+        last = last == NULL ? point : last;
+        first = point;
+        seen++;
+    }
+    if (seen < 2 || last->unix_ms <= first->unix_ms || last->tokens <= first->tokens)
+        return 0;
+    return (double)(last->tokens - first->tokens) * 1000 / (double)(last->unix_ms - first->unix_ms);
+}
+
+static double last_loss(const struct follow *follow, bool is_eval)
+{
+    for (size_t i = follow->point_count; i > 0; i--) {
+        if (follow->points[i - 1].is_eval == is_eval)
+            return follow->points[i - 1].loss;
+    }
+    return (double)NAN;
+}
+
+static void copy_text(struct text text, char *out, size_t out_bytes)
+{
+    (void)snprintf(out, out_bytes, "%.*s", TEXT_ARGS(text));
+}
+
+static void show(struct follow *follow, const struct job_row *row)
+{
+    char stage[64];
+    copy_text(row->stage, stage, sizeof stage);
+    const struct progress_view view = {
+        .stage = stage,
+        .detail = follow->detail,
+        .done = row->done,
+        .total = row->total,
+        .loss = last_loss(follow, false),
+        .eval_loss = last_loss(follow, true),
+        .tokens_per_s = speed_of(follow),
+    };
+    progress_update(&follow->progress, &view, exchange_now_ms());
+}
+
+enum err follow_step(struct follow *follow, struct err_text *et)
+{
+    for (bool all = false; !all;) {
+        struct msg_job_get get = {.prefix = text_of(follow->id),
+                                  .points_after = follow->point_count};
+        const union message_any *reply = NULL;
+        TRY(client_request(follow->client, &message_type_msg_job_get, &get, &message_type_msg_job,
+                           &reply, et));
+        const struct msg_job *job = &reply->job;
+        TRY(keep_points(follow, job->points, job->points_count));
+        all = job->points_count == 0 || follow->point_count >= job->point_count;
+        if (!all)
+            continue;
+        follow->state = (enum job_state)job->row.state;
+        follow->error = (enum err)job->row.error;
+        copy_text(job->row.detail, follow->detail, sizeof follow->detail);
+        copy_text(job->row.name, follow->name, sizeof follow->name);
+        follow->created_unix_ms = job->row.created_unix_ms;
+        follow->started_unix_ms = job->row.started_unix_ms;
+        follow->ended_unix_ms = job->row.ended_unix_ms;
+        if (!follow_is_done(follow))
+            show(follow, &job->row);
+    }
+    return ERR_OK;
+}
+
+enum err follow_result(const struct follow *follow, struct err_text *et)
+{
+    switch (follow->state) {
+    case JOB_DONE:
+        return ERR_OK;
+    case JOB_FAILED:
+        return error_set(et, follow->error != ERR_OK ? follow->error : ERR_INTERNAL,
+                         "job %s failed: %s: %s", follow->name, error_name(follow->error),
+                         follow->detail[0] != '\0' ? follow->detail : error_text(follow->error));
+    case JOB_CANCELLED:
+        return error_set(et, ERR_CANCELLED, "job %s was cancelled", follow->name);
+    case JOB_WAITING:
+    case JOB_RUNNING:
+    case JOB_PAUSED:
+    case JOB_STATE_COUNT:
+        break;
+    }
+    return error_set(et, ERR_STATE, "job %s is not done", follow->name);
+}
+
+static void watched_signals(sigset_t *set)
+{
+    (void)sigemptyset(set);
+    (void)sigaddset(set, SIGINT);
+    (void)sigaddset(set, SIGTERM);
+    (void)sigaddset(set, SIGHUP);
+}
+
+void follow_block_signals(void)
+{
+    sigset_t set;
+    watched_signals(&set);
+    (void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
+int follow_pause(uint32_t ms)
+{
+    sigset_t set;
+    watched_signals(&set);
+    const struct timespec wait = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
+    int number = sigtimedwait(&set, NULL, &wait);
+    return number > 0 ? number : 0;
+}

@@ -1,0 +1,49 @@
+/* follow.h - a job as it goes on: polled, shown as progress, its log points collected. */
+#ifndef CLI_COMMAND_FOLLOW_H
+#define CLI_COMMAND_FOLLOW_H
+
+#include "cli/client/client.h"
+#include "cli/command/command.h"
+#include "cli/render/progress.h"
+#include "common/mem/arena.h"
+#include "common/message/message.h"
+#include "common/message/state.h"
+
+struct follow {
+    struct client *client; /* borrowed; may be replaced between steps */
+    char id[17];           /* of the job */
+    struct progress progress;
+    struct log_point *points; /* owned */
+    size_t point_count;
+    size_t point_capacity;
+    enum job_state state;
+    enum err error;   /* of a failed job */
+    char detail[512]; /* why it waits or failed */
+    char name[LIMIT_NAME_BYTES + 1];
+    uint64_t created_unix_ms, started_unix_ms, ended_unix_ms;
+};
+
+/* `job` is the id. Progress goes to the invocation's messages. */
+void follow_init(struct follow *follow, struct client *client, uint64_t job,
+                 const struct invocation *invocation);
+void follow_fini(struct follow *follow);
+
+/* Asks once and shows what is new. Errors of the request. */
+MUST_CHECK enum err follow_step(struct follow *follow, struct err_text *et);
+
+static inline bool follow_is_done(const struct follow *follow)
+{
+    return state_job_is_terminal(follow->state);
+}
+
+/* ERR_OK for a job that is done; the job's error with its words for one that failed;
+ * ERR_CANCELLED. */
+MUST_CHECK enum err follow_result(const struct follow *follow, struct err_text *et);
+
+/* Waits up to `ms` for one of the blocked signals; returns its number, 0 when none came. */
+int follow_pause(uint32_t ms);
+
+/* Blocks SIGINT, SIGTERM and SIGHUP, so that follow_pause is the one place that meets them. */
+void follow_block_signals(void);
+
+#endif

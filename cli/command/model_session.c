@@ -1,0 +1,218 @@
+/* model_session.c - opens everything that generation needs; prints tokens as they come. */
+#include "cli/command/model_session.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "common/base/check.h"
+#include "common/formats/hf/hf_config.h"
+#include "common/formats/hf/hf_generation.h"
+#include "common/formats/peft/peft_adapter.h"
+#include "common/formats/source/file.h"
+#include "common/mem/mem.h"
+#include "worker/engine/tensor/dtype.h"
+
+enum { PIECE_BYTES_MAX = 1 << 16, NEW_TOKENS_DEFAULT = 200 };
+
+static enum err read_sampling(struct model_session *session, const struct invocation *invocation,
+                              struct err_text *et)
+{
+    uint64_t top_k = 0, count = NEW_TOKENS_DEFAULT, seed = 42;
+    struct generate_options *options = &session->options;
+    *options = (struct generate_options){.temperature = 0.8, .top_p = 0.95};
+    options->repetition_penalty = 1;
+    TRY(command_f64(invocation, "temperature", 0, 100, &options->temperature, et));
+    TRY(command_f64(invocation, "top-p", 1e-6, 1, &options->top_p, et));
+    TRY(command_f64(invocation, "repetition-penalty", 0.01, 100, &options->repetition_penalty, et));
+    TRY(command_u64(invocation, "top-k", 0, 1 << 30, &top_k, et));
+    TRY(command_u64(invocation, "max-new-tokens", 1, 1 << 20, &count, et));
+    TRY(command_u64(invocation, "seed", 0, UINT64_MAX, &seed, et));
+    options->top_k = (size_t)top_k;
+    options->token_count_max = (size_t)count;
+    options->seed = seed;
+    return ERR_OK;
+}
+
+static void add_stop(struct model_session *session, uint32_t token)
+{
+    struct generate_options *options = &session->options;
+    if (token != TOKENIZER_NONE && options->stop_token_count < MODEL_SESSION_STOPS_MAX)
+        session->stops[options->stop_token_count++] = token;
+}
+
+/* Every end of text that the files name: tokenizer, config, generation_config. */
+static enum err collect_stops(struct model_session *session, const char *folder,
+                              struct err_text *et)
+{
+    char path[4096];
+    const struct hf_config_tokens *eos = &model_config(session->model)->eos;
+    add_stop(session, tokenizer_roles(session->tokenizer).eos);
+    for (size_t i = 0; i < eos->count; i++)
+        add_stop(session, (uint32_t)eos->ids[i]);
+    (void)snprintf(path, sizeof path, "%s/generation_config.json", folder);
+    if (file_exists(path)) {
+        struct hf_generation generation;
+        TRY(hf_generation_open(&generation, path, et));
+        for (size_t i = 0; i < generation.eos.count; i++)
+            add_stop(session, (uint32_t)generation.eos.ids[i]);
+    }
+    session->options.stop_tokens = session->stops;
+    return ERR_OK;
+}
+
+static enum err read_tensor(const struct safetensor *tensor, float *out, struct err_text *et)
+{
+    size_t count = (size_t)safetensors_element_count(tensor);
+    for (int i = 0; i < DTYPE_COUNT; i++) {
+        enum dtype dtype = (enum dtype)i;
+        if (strcmp(dtype_name(dtype), safetensors_dtype_name(tensor->dtype)) == 0) {
+            dtype_decode(dtype, count, tensor->data.data, out);
+            return ERR_OK;
+        }
+    }
+    return error_set(et, ERR_UNSUPPORTED,
+                     "adapter tensor %.*s: expected F32, F16 or BF16, found %s",
+                     TEXT_ARGS(tensor->name), safetensors_dtype_name(tensor->dtype));
+}
+
+/* Parameter of a module, MODEL_NO_PARAM when the model has none of that shape. */
+static ptrdiff_t param_of(const struct model *model, const struct peft_module *module)
+{
+    char name[512];
+    (void)snprintf(name, sizeof name, "%.*s.weight", TEXT_ARGS(module->name));
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *param = model_param(model, i);
+        if (strcmp(param->name, name) == 0 && param->rows == module->out &&
+            param->columns == module->in)
+            return (ptrdiff_t)i;
+    }
+    return MODEL_NO_PARAM;
+}
+
+static enum err bind_modules(struct model_session *session, const struct peft_adapter *adapter,
+                             struct err_text *et)
+{
+    size_t offset = 0;
+    for (size_t i = 0; i < adapter->count; i++)
+        offset += (size_t)(safetensors_element_count(adapter->modules[i].a) +
+                           safetensors_element_count(adapter->modules[i].b));
+    session->binding.count = offset;
+    session->values = mem_alloc(offset, sizeof *session->values);
+    if (session->values == NULL)
+        return ERR_OUT_OF_MEMORY;
+    offset = 0;
+    for (size_t i = 0; i < adapter->count; i++) {
+        const struct peft_module *module = &adapter->modules[i];
+        ptrdiff_t index = param_of(session->model, module);
+        if (index == MODEL_NO_PARAM)
+            return error_set(et, ERR_SHAPE, "adapter module %.*s: the model has none of its shape",
+                             TEXT_ARGS(module->name));
+        struct binding_adapter *slot = &session->binding.slots[index].adapter;
+        *slot = (struct binding_adapter){.rank = module->rank, .scale = (float)module->scale};
+        slot->a_offset = offset;
+        TRY(read_tensor(module->a, session->values + offset, et));
+        offset += (size_t)safetensors_element_count(module->a);
+        slot->b_offset = offset;
+        TRY(read_tensor(module->b, session->values + offset, et));
+        offset += (size_t)safetensors_element_count(module->b);
+    }
+    return ERR_OK;
+}
+
+static enum err open_adapter(struct model_session *session, const char *folder, struct err_text *et)
+{
+    struct peft_adapter adapter;
+    if (folder == NULL)
+        return ERR_OK;
+    TRY(peft_adapter_open(&adapter, folder, et));
+    enum err err = bind_modules(session, &adapter, et);
+    peft_adapter_close(&adapter);
+    return err;
+}
+
+static enum err open_engine(struct model_session *session, const struct invocation *invocation,
+                            struct err_text *et)
+{
+    long cores = sysconf(_SC_NPROCESSORS_ONLN);
+    uint64_t threads = (uint64_t)MAX(cores, 1);
+    TRY(command_u64(invocation, "threads", 1, KERNEL_THREADS_MAX, &threads, et));
+    TRY(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, (unsigned)threads, &session->kernel));
+    TRY(binding_init(&session->binding, session->model));
+    TRY(open_adapter(session, command_text(invocation, "adapter"), et));
+    const struct binding *binding = session->values != NULL ? &session->binding : NULL;
+    return generate_create(session->model, session->kernel, binding, session->values,
+                           model_shape(session->model)->positions, &session->generate);
+}
+
+enum err model_session_init(struct model_session *session, const struct invocation *invocation,
+                            struct err_text *et)
+{
+    const char *folder = invocation->arguments[0];
+    *session = (struct model_session){0};
+    enum err err;
+    TRY_OUT(read_sampling(session, invocation, et));
+    TRY_OUT(model_open(folder, &session->model, et));
+    TRY_OUT(tokenizer_open(folder, &session->tokenizer, et));
+    TRY_OUT(open_engine(session, invocation, et));
+    TRY_OUT(collect_stops(session, folder, et));
+    return ERR_OK;
+out:
+    model_session_fini(session);
+    return err;
+}
+
+void model_session_fini(struct model_session *session)
+{
+    generate_destroy(&session->generate);
+    binding_fini(&session->binding);
+    mem_free(session->values);
+    kernel_destroy(&session->kernel);
+    tokenizer_close(&session->tokenizer);
+    model_destroy(&session->model);
+    *session = (struct model_session){0};
+}
+
+/* What a generated token goes through. */
+struct speech {
+    struct tokenizer_stream stream;
+    struct bytes piece;
+    FILE *out;
+    struct token_list *said;
+    enum err err;
+};
+
+static bool print_piece(struct speech *speech)
+{
+    (void)fwrite(speech->piece.data, 1, speech->piece.size, speech->out);
+    bytes_clear(&speech->piece);
+    return fflush(speech->out) == 0;
+}
+
+static bool take_token(void *context, uint32_t token)
+{
+    struct speech *speech = context;
+    speech->err = tokenizer_stream_push(&speech->stream, token, &speech->piece);
+    if (speech->err == ERR_OK && speech->said != NULL)
+        speech->err = token_list_append(speech->said, &token, 1);
+    return speech->err == ERR_OK && print_piece(speech);
+}
+
+enum err model_session_speak(struct model_session *session, const struct invocation *invocation,
+                             const struct token_list *prompt, struct token_list *said,
+                             struct err_text *et)
+{
+    struct speech speech = {.out = invocation->out, .said = said};
+    bytes_init(&speech.piece, PIECE_BYTES_MAX);
+    tokenizer_stream_init(&speech.stream, session->tokenizer, TOKENIZER_SKIP_SPECIAL);
+    enum err err = generate_run(session->generate, prompt->ids, prompt->count, &session->options,
+                                take_token, &speech, NULL, et);
+    if (err == ERR_OK)
+        err = speech.err;
+    if (err == ERR_OK)
+        err = tokenizer_stream_end(&speech.stream, &speech.piece);
+    if (err == ERR_OK)
+        (void)print_piece(&speech);
+    bytes_fini(&speech.piece);
+    return err;
+}

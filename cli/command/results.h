@@ -1,0 +1,18 @@
+/* results.h - what a job made, as files. */
+#ifndef CLI_COMMAND_RESULTS_H
+#define CLI_COMMAND_RESULTS_H
+
+#include "cli/client/client.h"
+#include "cli/command/follow.h"
+#include "common/recipe/recipe.h"
+
+/* Fetches every output of the job (an id or a prefix) into `folder`, which is made when missing;
+ * each file appears complete and checked or not at all. *count files, *size_bytes in all. */
+MUST_CHECK enum err results_pull(struct client *client, const char *job, const char *folder,
+                                 uint32_t *count, uint64_t *size_bytes, struct err_text *et);
+
+/* Writes trainer_log.jsonl, the history with its timings, into `folder`. */
+MUST_CHECK enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
+                                      const char *folder, struct err_text *et);
+
+#endif

@@ -1,0 +1,50 @@
+/* main.c - qctl: reads the environment, finds the verb, runs it, exits with its code. */
+#include <stdlib.h>
+
+#include "cli/command/command.h"
+#include "cli/command/commands.h"
+#include "common/transport/transport.h"
+
+static const char *locale_of(void)
+{
+    static const char *const names[] = {"LC_ALL", "LC_CTYPE", "LANG"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        const char *value = getenv(names[i]);
+        if (value != NULL && value[0] != '\0')
+            return value;
+    }
+    return NULL;
+}
+
+static struct environment read_environment(void)
+{
+    return (struct environment){
+        .coordinator = getenv("QFLEET_COORDINATOR"),
+        .isa = getenv("QFLEET_ISA"),
+        .no_color = getenv("NO_COLOR"),
+        .term = getenv("TERM"),
+        .locale = locale_of(),
+        .temporary = getenv("TMPDIR"),
+        .user = getenv("USER"),
+    };
+}
+
+int main(int argc, char **argv)
+{
+    const struct environment environment = read_environment();
+    struct invocation invocation;
+    struct err_text et = {{0}};
+    enum err err = transport_startup();
+    if (err == ERR_OK)
+        err = command_parse(argc, argv, &environment, &invocation, &et);
+    else
+        invocation = (struct invocation){.out = stdout, .messages = stderr, .exit_code = -1};
+    if (err == ERR_OK && command_flag(&invocation, "help"))
+        commands_print_help(invocation.command, invocation.out);
+    else if (err == ERR_OK)
+        err = invocation.command->run(&invocation, &et);
+    if (err != ERR_OK)
+        command_print_error(&invocation, err, &et);
+    transport_shutdown();
+    return invocation.exit_code >= 0 ? invocation.exit_code : error_exit_code(err);
+}
