@@ -1,0 +1,141 @@
+/* sim_check.c - what must hold, whatever failed. */
+#include <stdio.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "sim.h"
+
+static void check_task_done(struct sim *sim, const struct rec_task_done *done)
+{
+    uint64_t key = done->job ^ ((uint64_t)done->stage << 32 | done->index) * 0x9e3779b97f4a7c15u;
+    if (map_find(&sim->counted, key) != NULL)
+        sim_fail(sim, "task %u of stage %u of job %016llx is counted twice", done->index,
+                 done->stage, (unsigned long long)done->job);
+    struct map_node *node = arena_alloc(&sim->arena, 1, sizeof *node);
+    ASSERT(node != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
+    map_add(&sim->counted, node, key);
+    sim->statistics.tasks++;
+}
+
+void sim_check_records(struct sim *sim, const struct sched_record *records, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        const union message_record *record = &records[i].record;
+        if (records[i].number == REC_TASK_DONE)
+            check_task_done(sim, &record->task_done);
+        if (records[i].number == REC_CHECKPOINT) {
+            const struct sim_artifact *state = sim_engine_find(sim, record->checkpoint.row.digest);
+            if (state == NULL || !state->is_durable || state->step != record->checkpoint.row.step)
+                sim_fail(sim, "a checkpoint is on record before its state is durable");
+        }
+        if (records[i].number == REC_WORKER_QUARANTINED)
+            sim_fail(sim, "two equal workers are said to differ");
+        if (records[i].number == REC_JOB_STATE && record->job_state.state == JOB_FAILED &&
+            sim->scenario->control == 0)
+            sim_fail(sim, "a job failed: %.*s", TEXT_ARGS(record->job_state.detail));
+    }
+}
+
+void sim_check_sends(struct sim *sim, const struct sched_effects *effects)
+{
+    for (size_t i = 0; i < effects->send_count; i++) {
+        if (effects->sends[i].number != MSG_LEASE_GRANT)
+            continue;
+        const struct msg_lease_grant *grant = &effects->sends[i].message.lease_grant;
+        if (grant->fence <= sim->c.highest_fence)
+            sim_fail(sim, "fence %llx does not grow", (unsigned long long)grant->fence);
+        sim->c.highest_fence = grant->fence;
+    }
+}
+
+void sim_check_replay(struct sim *sim)
+{
+    struct bytes live;
+    struct bytes replayed;
+    struct sched *other = sim_coordinator_replayed(sim);
+    bytes_init(&live, 1 << 28);
+    bytes_init(&replayed, 1 << 28);
+    sched_write_durable(sim->c.s, &live);
+    sched_write_durable(other, &replayed);
+    if (!span_equal(bytes_span(&live), bytes_span(&replayed)))
+        sim_fail(sim, "replay differs from live state:\n%.*s\n--- replayed\n%.*s", (int)live.size,
+                 (const char *)live.data, (int)replayed.size, (const char *)replayed.data);
+    bytes_fini(&live);
+    bytes_fini(&replayed);
+    sched_destroy(&other);
+}
+
+static const struct sim_job *job_of(const struct sim *sim, uint64_t id)
+{
+    for (uint32_t i = 0; i < sim->job_count; i++) {
+        if (sim->jobs[i].is_acknowledged && sim->jobs[i].id == id)
+            return &sim->jobs[i];
+    }
+    return NULL;
+}
+
+bool sim_check_all_done(const struct sim *sim)
+{
+    uint32_t done = 0;
+    for (size_t i = 0; sim->c.s != NULL && i < sched_job_count(sim->c.s); i++) {
+        struct job_row row;
+        sched_job_row(sim->c.s, i, &row);
+        done += row.state == JOB_DONE && job_of(sim, row.job) != NULL;
+    }
+    return done == sim->job_count;
+}
+
+void sim_check_end(struct sim *sim)
+{
+    struct worker_row *rows = mem_alloc(LIMIT_WORKERS, sizeof *rows);
+    ASSERT(rows != NULL);
+    size_t count = sched_worker_rows(sim->c.s, (struct instant){sim->now_ns}, rows, LIMIT_WORKERS);
+    for (size_t i = 0; i < count; i++) {
+        if (rows[i].task.size > 0)
+            sim_fail(sim, "worker %.*s still holds a lease: %.*s", TEXT_ARGS(rows[i].name),
+                     TEXT_ARGS(rows[i].task));
+    }
+    mem_free(rows);
+    sim_check_replay(sim);
+}
+
+static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t size)
+{
+    size_t used = 0;
+    size_t count;
+    uint32_t output_count;
+    char hex[DIGEST_HEX_BYTES];
+    const struct checkpoint_row *rows = sched_job_checkpoints(sim->c.s, index, &count);
+    for (size_t i = 0; i < count && used < size; i++) {
+        digest_hex(rows[i].digest, hex);
+        used += (size_t)snprintf(out + used, size - used, "checkpoint %llu %.16s %llu\n",
+                                 (unsigned long long)rows[i].step, hex,
+                                 (unsigned long long)rows[i].tokens);
+    }
+    const struct log_point *points = sched_job_points(sim->c.s, index, &count);
+    for (size_t i = 0; i < count && used < size; i++)
+        used +=
+            (size_t)snprintf(out + used, size - used, "point %llu %d %a %a %llu\n",
+                             (unsigned long long)points[i].step, points[i].is_eval, points[i].loss,
+                             points[i].epoch, (unsigned long long)points[i].tokens);
+    const struct artifact_ref *outputs = sched_job_outputs(sim->c.s, index, &output_count);
+    for (uint32_t i = 0; i < output_count && used < size; i++) {
+        digest_hex(outputs[i].digest, hex);
+        used += (size_t)snprintf(out + used, size - used, "output %.16s\n", hex);
+    }
+    return used < size ? used : size - 1;
+}
+
+void sim_signature(const struct sim *sim, char *out, size_t size)
+{
+    size_t used = 0;
+    out[0] = '\0';
+    for (uint32_t j = 0; j < sim->job_count; j++) {
+        for (size_t i = 0; i < sched_job_count(sim->c.s); i++) {
+            if (sched_job_submitted(sim->c.s, i)->request != sim->jobs[j].request)
+                continue;
+            used += (size_t)snprintf(out + used, size - used, "job %u\n", j);
+            used += sign_job(sim, i, out + used, size - used);
+        }
+    }
+}

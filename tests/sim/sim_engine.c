@@ -1,0 +1,253 @@
+/* sim_engine.c - arithmetic small enough to run a million times, strict enough that a row counted
+ * twice, a stale weight or a sum in another order changes the last digest. */
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/numeric/fold.h"
+#include "sim.h"
+
+static uint64_t mix(uint64_t a, uint64_t b)
+{
+    uint64_t x = a * 0x9e3779b97f4a7c15u ^ (b + 0x7f4a7c159e3779b9u);
+    x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9u;
+    x = (x ^ (x >> 27)) * 0x94d049bb133111ebu;
+    return x ^ (x >> 31);
+}
+
+static uint64_t word_of(struct digest digest)
+{
+    uint64_t word;
+    memcpy(&word, digest.v, sizeof word);
+    return word;
+}
+
+static struct digest digest_of_words(uint64_t a, uint64_t b)
+{
+    uint64_t words[2] = {a, b};
+    return digest_of((struct span){(const uint8_t *)words, sizeof words});
+}
+
+struct sim_artifact *sim_engine_find(const struct sim *sim, struct digest digest)
+{
+    struct map_node *node = map_find(&sim->artifacts, word_of(digest));
+    return node == NULL ? NULL : CONTAINER_OF(node, struct sim_artifact, by_digest);
+}
+
+struct digest sim_engine_keep(struct sim *sim, const float vector[SIM_WIDTH], uint64_t step,
+                              bool is_durable)
+{
+    uint8_t bytes[sizeof(float) * SIM_WIDTH + sizeof step];
+    memcpy(bytes, vector, sizeof(float) * SIM_WIDTH);
+    memcpy(bytes + sizeof(float) * SIM_WIDTH, &step, sizeof step);
+    struct digest digest = digest_of((struct span){bytes, sizeof bytes});
+    struct sim_artifact *artifact = sim_engine_find(sim, digest);
+    if (artifact == NULL) {
+        artifact = arena_alloc(&sim->arena, 1, sizeof *artifact);
+        ASSERT(artifact != NULL);
+        artifact->digest = digest;
+        memcpy(artifact->vector, vector, sizeof artifact->vector);
+        artifact->step = step;
+        ASSERT(map_reserve(&sim->artifacts, sim->artifacts.count + 1) == ERR_OK);
+        map_add(&sim->artifacts, &artifact->by_digest, word_of(digest));
+    }
+    artifact->is_durable |= is_durable;
+    return digest;
+}
+
+static const struct artifact_ref *input_of(const struct task_spec *spec, const char *name)
+{
+    for (uint32_t i = 0; i < spec->inputs_count; i++) {
+        if (text_is(spec->inputs[i].name, name))
+            return &spec->inputs[i];
+    }
+    return NULL;
+}
+
+/* What one row adds: a function of the row, the step and the weights it was computed with. */
+static void row_sums(uint64_t key, uint64_t row, float vector[SIM_WIDTH], double sums[FOLD_SUMS])
+{
+    for (size_t i = 0; i < SIM_WIDTH; i++) {
+        uint32_t bits = (uint32_t)(mix(key + i, row) >> 40);
+        vector[i] = (float)bits * 0x1p-23f - 1.0f;
+    }
+    sums[0] = (double)(mix(key + 7, row) >> 11) * 0x1p-50;
+    sums[1] = (double)(1 + mix(key + 8, row) % 7);
+}
+
+static void compute_range(struct sim *sim, const struct task_spec *spec, struct artifact_ref *out,
+                          struct task_result *result)
+{
+    const struct artifact_ref *weights = input_of(spec, "weights");
+    const struct artifact_ref *rows =
+        input_of(spec, spec->kind == STAGE_KIND_TRAIN ? "rows" : "test_rows");
+    uint64_t key = mix(weights == NULL ? 0 : word_of(weights->digest), spec->round);
+    ASSERT(rows != NULL);
+    key = mix(key, word_of(rows->digest));
+    struct fold fold;
+    fold_init(&fold, spec->total, SIM_WIDTH);
+    for (uint64_t row = spec->first; row < spec->end; row++) {
+        float vector[SIM_WIDTH];
+        double sums[FOLD_SUMS];
+        row_sums(key, row, vector, sums);
+        ASSERT(fold_push(&fold, (struct fold_node){row, row + 1}, vector, sums) == ERR_OK);
+        result->tokens += 3 + row % 5;
+    }
+    const struct fold_entry *entry = fold_at(&fold, 0);
+    ASSERT(fold.depth == 1 && entry->node.begin == spec->first && entry->node.end == spec->end);
+    result->loss_sum = entry->sums[0];
+    result->weight = entry->sums[1];
+    if (spec->kind == STAGE_KIND_TRAIN) {
+        out->name = TEXT("gradient");
+        out->ephemeral = true;
+        out->digest = sim_engine_keep(sim, entry->vector, spec->first, false);
+        result->outputs_count = 1;
+    }
+    fold_fini(&fold);
+}
+
+/* A digest of everything the task was given. */
+static uint64_t hash_inputs(const struct task_spec *spec)
+{
+    uint64_t hash = mix(spec->kind, spec->first) ^ mix(spec->end, spec->total);
+    for (uint32_t i = 0; i < spec->inputs_count; i++)
+        hash = mix(hash, word_of(spec->inputs[i].digest));
+    return hash;
+}
+
+void sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
+                        struct task_result *out)
+{
+    struct artifact_ref *outputs = arena_alloc(arena, 2, sizeof *outputs);
+    struct fact *facts = arena_alloc(arena, 2, sizeof *facts);
+    ASSERT(outputs != NULL && facts != NULL);
+    uint64_t hash = hash_inputs(spec);
+    *out = (struct task_result){.outputs = outputs, .outputs_count = 1, .seconds = 0.1};
+    outputs[0].digest = digest_of_words(hash, 1);
+    outputs[0].size_bytes = 64;
+    switch ((enum stage_kind)spec->kind) {
+    case STAGE_KIND_PREPARE:
+        outputs[0].name = TEXT("samples");
+        break;
+    case STAGE_KIND_PACK:
+        outputs[0].name = TEXT("rows");
+        outputs[1] = (struct artifact_ref){
+            .name = TEXT("test_rows"), .digest = digest_of_words(hash, 2), .size_bytes = 64};
+        out->outputs_count = 2;
+        facts[0] = (struct fact){TEXT("train_rows"), 20 + hash % 50};
+        facts[1] = (struct fact){TEXT("test_rows"), (5 + hash % 9) * (uint64_t)sim->scenario->size};
+        out->facts = facts;
+        out->facts_count = 2;
+        break;
+    case STAGE_KIND_INIT: {
+        float vector[SIM_WIDTH];
+        double sums[FOLD_SUMS];
+        row_sums(hash, 0, vector, sums);
+        outputs[0].name = TEXT("state");
+        outputs[0].digest = sim_engine_keep(sim, vector, 0, true);
+        break;
+    }
+    case STAGE_KIND_TRAIN:
+    case STAGE_KIND_EVALUATE:
+        out->outputs_count = 0;
+        compute_range(sim, spec, outputs, out);
+        break;
+    case STAGE_KIND_EXPORT:
+        outputs[0].name = TEXT("adapter_model.safetensors");
+        break;
+    case STAGE_KIND_COUNT:
+        break;
+    }
+}
+
+static enum err fold_parts(struct sim *sim, const struct sched_work *work, struct sim_stage *stage,
+                           struct sched_work_done *done)
+{
+    struct fold fold;
+    fold_init(&fold, work->round_rows, work->evaluates ? 0 : SIM_WIDTH);
+    enum err err = ERR_OK;
+    for (uint32_t i = 0; i < work->part_count && err == ERR_OK; i++) {
+        const struct sched_part *part = &work->parts[i];
+        double sums[FOLD_SUMS] = {part->loss_sum, part->weight};
+        const struct sim_artifact *gradient =
+            work->evaluates ? NULL : sim_engine_find(sim, part->gradient);
+        if (!work->evaluates && gradient == NULL)
+            err = ERR_LOST;
+        else
+            err = fold_push(&fold, (struct fold_node){part->first, part->end},
+                            gradient == NULL ? NULL : gradient->vector, sums);
+    }
+    const struct fold_entry *root = err == ERR_OK ? fold_root(&fold) : NULL;
+    if (err == ERR_OK && root == NULL)
+        err = ERR_STATE;
+    if (err == ERR_OK) {
+        done->loss_sum = root->sums[0];
+        done->weight = root->sums[1];
+        for (size_t i = 0; !work->evaluates && i < SIM_WIDTH; i++)
+            stage->vector[i] -= 0.01f * root->vector[i] / (float)root->sums[1];
+    }
+    fold_fini(&fold);
+    return err;
+}
+
+static enum err open_state(struct sim *sim, const struct sched_work *work, struct sim_stage *stage)
+{
+    const struct sim_artifact *state = sim_engine_find(sim, work->state.digest);
+    if (state == NULL || !state->is_durable || state->step != work->step)
+        return ERR_STATE;
+    memcpy(stage->vector, state->vector, sizeof stage->vector);
+    stage->step = state->step;
+    stage->is_open = true;
+    return ERR_OK;
+}
+
+static struct digest log_digest(const struct sched_work *work)
+{
+    uint64_t hash = work->point_count;
+    for (uint32_t i = 0; i < work->point_count; i++) {
+        const struct log_point *point = &work->points[i];
+        uint64_t loss;
+        memcpy(&loss, &point->loss, sizeof loss);
+        hash = mix(mix(mix(hash, point->step), loss), point->tokens + point->is_eval);
+    }
+    return digest_of_words(hash, 5);
+}
+
+enum err sim_engine_work(struct sim *sim, const struct sched_work *work, struct sim_stage *stage,
+                         struct sched_work_done *done)
+{
+    switch (work->kind) {
+    case SCHED_WORK_OPEN:
+        if (open_state(sim, work, stage) != ERR_OK)
+            return ERR_STATE;
+        break;
+    case SCHED_WORK_FOLD:
+        if (!work->evaluates && (!stage->is_open || stage->step != work->step))
+            return ERR_STATE;
+        if (fold_parts(sim, work, stage, done) != ERR_OK)
+            return ERR_LOST;
+        if (work->evaluates)
+            return ERR_OK;
+        stage->step++;
+        done->grad_norm = 1;
+        done->learning_rate = 0.01;
+        break;
+    case SCHED_WORK_CHECKPOINT:
+        if (!stage->is_open || stage->step != work->step)
+            return ERR_STATE;
+        done->checkpoint.digest = sim_engine_keep(sim, stage->vector, stage->step, true);
+        done->checkpoint.ledger = digest_of_words(stage->step, 6);
+        done->checkpoint.size_bytes = 64;
+        return ERR_OK;
+    case SCHED_WORK_LOG:
+        done->log.digest = log_digest(work);
+        done->log.size_bytes = 64;
+        return ERR_OK;
+    case SCHED_WORK_CLOSE:
+        return ERR_OK;
+    }
+    done->step = stage->step;
+    done->weights.digest = sim_engine_keep(sim, stage->vector, stage->step, false);
+    done->weights.size_bytes = 64;
+    done->weights.ephemeral = true;
+    return ERR_OK;
+}

@@ -1,0 +1,119 @@
+/* sim_main.c - runs seeds of scenarios; a failure prints the one command that replays it.
+ *
+ *   sim                          the seeds of the test command, all scenarios
+ *   sim --seeds 10000            more of them
+ *   sim --scenario chaos --seed 7
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/mem/mem.h"
+#include "sim.h"
+
+enum { SEEDS_DEFAULT = 40 };
+
+struct options {
+    const struct sim_scenario *scenario; /* NULL: all */
+    uint64_t first, count;
+};
+
+/* A run and its undisturbed twin. */
+static bool run_seed(const struct sim_scenario *scenario, uint64_t seed, const char *program,
+                     struct sim_statistics *total)
+{
+    struct sim *sim = mem_alloc(1, sizeof *sim);
+    char *signatures = mem_alloc(2, SIM_SIGNATURE_BYTES);
+    if (sim == NULL || signatures == NULL)
+        return false;
+    bool holds = sim_run(sim, scenario, seed, 0);
+    if (holds)
+        sim_signature(sim, signatures, SIM_SIGNATURE_BYTES);
+    const struct sim_statistics *s = &sim->statistics;
+    uint64_t *sums = (uint64_t *)total;
+    for (size_t i = 0; i < sizeof *s / sizeof(uint64_t); i++)
+        sums[i] += ((const uint64_t *)s)[i];
+    if (holds) {
+        sim_fini(sim);
+        holds = sim_run(sim, scenario, seed, 1);
+        if (holds)
+            sim_signature(sim, signatures + SIM_SIGNATURE_BYTES, SIM_SIGNATURE_BYTES);
+    }
+    if (holds && strcmp(signatures, signatures + SIM_SIGNATURE_BYTES) != 0) {
+        sim_fail(sim, "the results differ from those of one undisturbed worker");
+        printf("--- disturbed\n%s--- undisturbed\n%s", signatures,
+               signatures + SIM_SIGNATURE_BYTES);
+        holds = false;
+    }
+    if (!holds)
+        printf("FAIL %s at %.3f virtual seconds\nreplay: %s --scenario %s --seed %llu\n",
+               sim->failure, (double)sim->now_ns * 1e-9, program, scenario->name,
+               (unsigned long long)seed);
+    sim_fini(sim);
+    mem_free(sim);
+    mem_free(signatures);
+    return holds;
+}
+
+static bool run_scenario(const struct sim_scenario *scenario, const struct options *options,
+                         const char *program)
+{
+    struct sim_statistics t = {0};
+    /* The large fleet is one seed of its own cost. */
+    uint64_t count = scenario->workers >= 100 && options->scenario == NULL ? 1 : options->count;
+    uint64_t failed = 0;
+    for (uint64_t i = 0; i < count; i++)
+        failed += !run_seed(scenario, options->first + i, program, &t);
+    printf("%-12s %5llu seeds %9llu events %8llu steps %7llu tasks %6llu folds %7llu dropped "
+           "%5llu+%llu crashes %llu failed\n",
+           scenario->name, (unsigned long long)count, (unsigned long long)t.events,
+           (unsigned long long)t.steps, (unsigned long long)t.tasks, (unsigned long long)t.folds,
+           (unsigned long long)t.dropped, (unsigned long long)t.worker_crashes,
+           (unsigned long long)t.coordinator_crashes, (unsigned long long)failed);
+    fflush(stdout);
+    return failed == 0;
+}
+
+static bool parse(int argc, char **argv, struct options *options)
+{
+    for (int i = 1; i < argc; i += 2) {
+        const char *value = i + 1 < argc ? argv[i + 1] : "";
+        char *end = NULL;
+        if (strcmp(argv[i], "--scenario") == 0) {
+            options->scenario = sim_scenario_find(value);
+            if (options->scenario == NULL)
+                return false;
+            continue;
+        }
+        uint64_t number = strtoull(value, &end, 10);
+        if (*value == '\0' || *end != '\0')
+            return false;
+        if (strcmp(argv[i], "--seeds") == 0) {
+            options->count = number;
+        } else if (strcmp(argv[i], "--seed") == 0) {
+            options->first = number;
+            options->count = 1;
+        } else {
+            return false;
+        }
+    }
+    return true;
+}
+
+int main(int argc, char **argv)
+{
+    struct options options = {.first = 1, .count = SEEDS_DEFAULT};
+    if (!parse(argc, argv, &options)) {
+        fprintf(stderr, "usage: sim [--scenario NAME] [--seed N | --seeds N]\nscenarios:");
+        for (size_t i = 0; i < sim_scenario_count; i++)
+            fprintf(stderr, " %s", sim_scenarios[i].name);
+        fprintf(stderr, "\n");
+        return 2;
+    }
+    bool holds = true;
+    for (size_t i = 0; i < sim_scenario_count; i++) {
+        if (options.scenario == NULL || options.scenario == &sim_scenarios[i])
+            holds = run_scenario(&sim_scenarios[i], &options, argv[0]) && holds;
+    }
+    return holds ? 0 : 1;
+}
