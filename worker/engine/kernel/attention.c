@@ -3,6 +3,10 @@
  *
  * Tasks of the pool are independent outputs: (segment, head) forward; (segment, kv head) backward,
  * since the heads of a group add to the same keys. Tiles live on the task's stack.
+ *
+ * Many queries at once go through lanes->product with the block of keys transposed once; a few (a
+ * token being generated) through kernel_gemm_on, which needs no transposed copy. Both are the same
+ * chains.
  */
 #include "worker/engine/kernel/attention.h"
 
@@ -13,7 +17,14 @@
 #include "common/numeric/scalar.h"
 #include "worker/engine/kernel/lanes.h"
 
-enum { QUERY_BLOCK = 64, KEY_BLOCK = ATTENTION_KEY_BLOCK, TILE = QUERY_BLOCK * KEY_BLOCK };
+enum {
+    KEY_BLOCK = ATTENTION_KEY_BLOCK,
+    QUERY_BLOCK = 48, /* never changes a bit */
+    TILE = QUERY_BLOCK * KEY_BLOCK,
+    TURNED = ATTENTION_HEAD_WIDTH_MAX * KEY_BLOCK,
+    QUERIES = ATTENTION_HEAD_WIDTH_MAX * QUERY_BLOCK,
+    FEW_QUERIES = 8,
+};
 
 /* What a task of the pool sees. */
 struct pass {
@@ -51,14 +62,47 @@ static struct tile tile_at(const struct attention_segment *segment, size_t query
     return (struct tile){.query = begin, .queries = queries, .key = key, .keys = keys};
 }
 
-/* scores (queries, KEY_BLOCK) = x y^T for rows of x and y with the given strides. */
-static void product_rows(const struct pass *p, unsigned thread, const struct tile *tile,
-                         const float *x, size_t x_stride, const float *y, size_t y_stride,
-                         float *scores)
+/* turned (D, KEY_BLOCK) = the transposed block of rows y (keys, D), missing keys +0. */
+static void turn(const struct pass *p, size_t keys, const float *y, float *turned)
 {
+    size_t D = p->a->head_width, stride = p->a->kv_heads * D;
+    for (size_t d = 0; d < D; d++) {
+        for (size_t j = 0; j < KEY_BLOCK; j++)
+            turned[d * KEY_BLOCK + j] = j < keys ? y[j * stride + d] : 0;
+    }
+}
+
+/* block (count, D) = rows of a head, `stride` apart: rows a power of two apart share cache sets,
+ * and a block is walked several times. */
+static void gather_rows(size_t D, size_t count, const float *rows, size_t stride, float *block)
+{
+    for (size_t i = 0; i < count; i++)
+        memcpy(block + i * D, rows + i * stride, D * sizeof(float));
+}
+
+/* scores (queries, KEY_BLOCK) = x y^T for rows x and y of a head; `turned` is y transposed, NULL
+ * for few queries. */
+static void product_scores(const struct pass *p, unsigned thread, const struct tile *tile,
+                           const float *x, size_t x_stride, const float *y, const float *turned,
+                           float *scores)
+{
+    size_t D = p->a->head_width, y_stride = p->a->kv_heads * D;
+    if (turned != NULL) {
+        p->lanes->product(&(struct lanes_product){.m = tile->queries,
+                                                  .n = KEY_BLOCK,
+                                                  .k = D,
+                                                  .a = x,
+                                                  .a_row = x_stride,
+                                                  .a_column = 1,
+                                                  .b = turned,
+                                                  .b_row = KEY_BLOCK,
+                                                  .c = scores,
+                                                  .c_row = KEY_BLOCK});
+        return;
+    }
     struct kernel_gemm gemm = {.m = tile->queries,
                                .n = tile->keys,
-                               .k = p->a->head_width,
+                               .k = D,
                                .a = x,
                                .a_row_stride = x_stride,
                                .a_col_stride = 1,
@@ -72,24 +116,20 @@ static void product_rows(const struct pass *p, unsigned thread, const struct til
 }
 
 /* c (m, D) += w y: w is (m, k) with the given strides, y and c have rows of the given strides. */
-static void product_add(const struct pass *p, unsigned thread, size_t m, size_t k, const float *w,
-                        size_t w_row_stride, size_t w_col_stride, const float *y, size_t y_stride,
-                        float *c, size_t c_stride)
+static void product_add(const struct pass *p, size_t m, size_t k, const float *w, size_t w_row,
+                        size_t w_column, const float *y, size_t y_row, float *c, size_t c_row)
 {
-    struct kernel_gemm gemm = {.m = m,
-                               .n = p->a->head_width,
-                               .k = k,
-                               .a = w,
-                               .a_row_stride = w_row_stride,
-                               .a_col_stride = w_col_stride,
-                               .b = y,
-                               .b_dtype = DTYPE_F32,
-                               .b_row_stride = y_stride,
-                               .b_col_stride = 1,
-                               .c = c,
-                               .c_row_stride = c_stride,
-                               .accumulate = true};
-    kernel_gemm_on(p->kernel, thread, &gemm);
+    p->lanes->product(&(struct lanes_product){.m = m,
+                                              .n = p->a->head_width,
+                                              .k = k,
+                                              .a = w,
+                                              .a_row = w_row,
+                                              .a_column = w_column,
+                                              .b = y,
+                                              .b_row = y_row,
+                                              .c = c,
+                                              .c_row = c_row,
+                                              .accumulate = true});
 }
 
 /* Scores of one query become probabilities under the new maximum; o and stats follow. */
@@ -117,9 +157,14 @@ static void soften_row(const struct pass *p, float *score, size_t keys, size_t l
     stats[1] = fmaf(stats[1], shrink, sum);
 }
 
+/* A block of keys and values as many queries want it: forward k_turned and v, backward all. */
+struct key_block {
+    float k_turned[TURNED], v[TURNED], v_turned[TURNED], k[TURNED];
+};
+
 static void forward_tile(const struct pass *p, unsigned thread,
                          const struct attention_segment *segment, size_t head,
-                         const struct tile *tile)
+                         const struct tile *tile, const struct key_block *block)
 {
     const struct attention *a = p->a;
     size_t D = a->head_width, q_stride = a->heads * D, k_stride = a->kv_heads * D;
@@ -127,8 +172,10 @@ static void forward_tile(const struct pass *p, unsigned thread,
     size_t row = segment->query_row + tile->query;
     size_t key_row = segment->key_row + tile->key;
     float scores[TILE];
-    product_rows(p, thread, tile, a->q + row * q_stride + head * D, q_stride,
-                 a->k + key_row * k_stride + kv_head * D, k_stride, scores);
+    const float *v = a->v + key_row * k_stride + kv_head * D;
+    product_scores(p, thread, tile, a->q + row * q_stride + head * D, q_stride,
+                   a->k + key_row * k_stride + kv_head * D, block != NULL ? block->k_turned : NULL,
+                   scores);
     float *o = p->out + row * q_stride + head * D;
     for (size_t i = 0; i < tile->queries; i++) {
         size_t low, high;
@@ -136,8 +183,31 @@ static void forward_tile(const struct pass *p, unsigned thread,
         soften_row(p, scores + i * KEY_BLOCK, tile->keys, low, high, o + i * q_stride,
                    p->stats + ((row + i) * a->heads + head) * 2);
     }
-    product_add(p, thread, tile->queries, tile->keys, scores, KEY_BLOCK, 1,
-                a->v + key_row * k_stride + kv_head * D, k_stride, o, q_stride);
+    product_add(p, tile->queries, tile->keys, scores, KEY_BLOCK, 1, block != NULL ? block->v : v,
+                block != NULL ? D : k_stride, o, q_stride);
+}
+
+/* All blocks of keys that the segment's queries see, ascending. */
+static void forward_blocks(const struct pass *p, unsigned thread,
+                           const struct attention_segment *segment, size_t head)
+{
+    const struct attention *a = p->a;
+    size_t D = a->head_width, kv_head = head / (a->heads / a->kv_heads);
+    size_t total = segment->past + segment->count, first = segment->past + 1;
+    size_t oldest = a->window != 0 && first > a->window ? first - a->window : 0;
+    bool many = segment->count >= FEW_QUERIES;
+    struct key_block block;
+    for (size_t key = oldest / KEY_BLOCK * KEY_BLOCK; key < total; key += KEY_BLOCK) {
+        size_t keys = MIN((size_t)KEY_BLOCK, total - key);
+        size_t at = ((segment->key_row + key) * a->kv_heads + kv_head) * D;
+        if (many) {
+            turn(p, keys, a->k + at, block.k_turned);
+            gather_rows(D, keys, a->v + at, a->kv_heads * D, block.v);
+        }
+        struct tile tile = tile_at(segment, 0, key, keys);
+        for (; tile.queries != 0; tile = tile_at(segment, tile.query + tile.queries, key, keys))
+            forward_tile(p, thread, segment, head, &tile, many ? &block : NULL);
+    }
 }
 
 static void forward_task(void *context, size_t index, unsigned thread)
@@ -152,15 +222,7 @@ static void forward_task(void *context, size_t index, unsigned thread)
         p->stats[(row * a->heads + head) * 2] = -INFINITY;
         p->stats[(row * a->heads + head) * 2 + 1] = 0;
     }
-    size_t total = segment->past + segment->count;
-    size_t oldest =
-        a->window != 0 && segment->past + 1 > a->window ? segment->past + 1 - a->window : 0;
-    for (size_t key = oldest / KEY_BLOCK * KEY_BLOCK; key < total; key += KEY_BLOCK) {
-        size_t keys = MIN((size_t)KEY_BLOCK, total - key);
-        struct tile tile = tile_at(segment, 0, key, keys);
-        for (; tile.queries != 0; tile = tile_at(segment, tile.query + tile.queries, key, keys))
-            forward_tile(p, thread, segment, head, &tile);
-    }
+    forward_blocks(p, thread, segment, head);
     for (size_t i = 0; i < segment->count; i++) {
         size_t row = segment->query_row + i;
         float *stats = p->stats + (row * a->heads + head) * 2;
@@ -175,6 +237,7 @@ void attention_forward(struct kernel *kernel, const struct attention *attention,
                        float *stats)
 {
     ASSERT(attention->kv_heads > 0 && attention->heads % attention->kv_heads == 0);
+    ASSERT(attention->head_width <= ATTENTION_HEAD_WIDTH_MAX);
     struct pass pass = {.kernel = kernel,
                         .lanes = kernel_lanes(kernel),
                         .a = attention,
@@ -205,32 +268,31 @@ static void backward_rows(const struct pass *p, const struct attention_segment *
         p->lanes->scale(high, stats[1], prob_row);
         p->lanes->mul_shifted(high, prob_row, ds_row, p->delta[row * a->heads + head], ds_row);
         p->lanes->scale(high, a->scale, ds_row);
-        for (size_t j = 0; j < tile->keys; j++) {
-            if (j < low || j >= high)
-                prob_row[j] = ds_row[j] = 0;
-        }
+        memset(prob_row, 0, low * sizeof *prob_row);
+        memset(ds_row, 0, low * sizeof *ds_row);
+        memset(prob_row + high, 0, (tile->keys - high) * sizeof *prob_row);
+        memset(ds_row + high, 0, (tile->keys - high) * sizeof *ds_row);
     }
 }
 
-static void backward_tile(const struct pass *p, unsigned thread,
-                          const struct attention_segment *segment, size_t head,
-                          const struct tile *tile)
+static void backward_tile(const struct pass *p, const struct attention_segment *segment,
+                          size_t head, const struct tile *tile, const struct key_block *block)
 {
     const struct attention *a = p->a;
     size_t D = a->head_width, q_stride = a->heads * D, k_stride = a->kv_heads * D;
     size_t kv_head = head / (a->heads / a->kv_heads);
     size_t q_at = (segment->query_row + tile->query) * q_stride + head * D;
     size_t k_at = (segment->key_row + tile->key) * k_stride + kv_head * D;
-    float prob[TILE], ds[TILE];
-    product_rows(p, thread, tile, a->q + q_at, q_stride, a->k + k_at, k_stride, prob);
-    product_rows(p, thread, tile, p->dout + q_at, q_stride, a->v + k_at, k_stride, ds);
+    float prob[TILE], ds[TILE], q[QUERIES], dout[QUERIES];
+    gather_rows(D, tile->queries, a->q + q_at, q_stride, q);
+    gather_rows(D, tile->queries, p->dout + q_at, q_stride, dout);
+    product_scores(p, 0, tile, q, D, NULL, block->k_turned, prob);
+    product_scores(p, 0, tile, dout, D, NULL, block->v_turned, ds);
     backward_rows(p, segment, head, tile, prob, ds);
-    product_add(p, thread, tile->keys, tile->queries, prob, 1, KEY_BLOCK, p->dout + q_at, q_stride,
-                p->dv + k_at, k_stride);
-    product_add(p, thread, tile->keys, tile->queries, ds, 1, KEY_BLOCK, a->q + q_at, q_stride,
-                p->dk + k_at, k_stride);
-    product_add(p, thread, tile->queries, tile->keys, ds, KEY_BLOCK, 1, a->k + k_at, k_stride,
-                p->dq + q_at, q_stride);
+    product_add(p, tile->keys, tile->queries, prob, 1, KEY_BLOCK, dout, D, p->dv + k_at, k_stride);
+    product_add(p, tile->keys, tile->queries, ds, 1, KEY_BLOCK, q, D, p->dk + k_at, k_stride);
+    product_add(p, tile->queries, tile->keys, ds, KEY_BLOCK, 1, block->k, D, p->dq + q_at,
+                q_stride);
 }
 
 /* Zeroes what the task adds to, and delta(t, h) = sum of dO * O. */
@@ -255,6 +317,8 @@ static void backward_prepare(const struct pass *p, const struct attention_segmen
 
 static void backward_task(void *context, size_t index, unsigned thread)
 {
+    (void)thread;
+    struct key_block block;
     const struct pass *p = context;
     const struct attention *a = p->a;
     const struct attention_segment *segment = &a->segments[index / a->kv_heads];
@@ -264,10 +328,14 @@ static void backward_task(void *context, size_t index, unsigned thread)
         size_t keys = MIN((size_t)KEY_BLOCK, segment->count - key);
         size_t last = a->window != 0 ? MIN(key + keys - 1 + a->window, segment->count)
                                      : segment->count; /* past the last query that sees the block */
+        size_t at = ((segment->key_row + key) * a->kv_heads + kv_head) * a->head_width;
+        turn(p, keys, a->k + at, block.k_turned);
+        turn(p, keys, a->v + at, block.v_turned);
+        gather_rows(a->head_width, keys, a->k + at, a->kv_heads * a->head_width, block.k);
         for (size_t head = kv_head * group; head < (kv_head + 1) * group; head++) {
             struct tile tile = tile_at(segment, 0, key, keys);
             while (tile.queries != 0 && tile.query < last) {
-                backward_tile(p, thread, segment, head, &tile);
+                backward_tile(p, segment, head, &tile, &block);
                 tile = tile_at(segment, tile.query + tile.queries, key, keys);
             }
         }

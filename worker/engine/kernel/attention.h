@@ -23,7 +23,7 @@
 
 #include "worker/engine/kernel/kernel.h"
 
-enum { ATTENTION_KEY_BLOCK = 64 };
+enum { ATTENTION_KEY_BLOCK = 64, ATTENTION_HEAD_WIDTH_MAX = 256 };
 
 /* Queries of one sample. Its key j lies in row key_row + j of k and v; query i in row query_row + i
  * of q stands at position past + i and sees the keys up to that position, at most `window` of them.
@@ -35,7 +35,7 @@ struct attention_segment {
 };
 
 struct attention {
-    size_t heads, kv_heads, head_width; /* H, G, D; H is a multiple of G */
+    size_t heads, kv_heads, head_width; /* H, G, D; H is a multiple of G, D at most the maximum */
     size_t window;                      /* 0: no limit */
     float scale;
     const struct attention_segment *segments;

@@ -7,7 +7,22 @@
 #ifndef WORKER_ENGINE_KERNEL_LANES_H
 #define WORKER_ENGINE_KERNEL_LANES_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* A small product c (m, n) = [c +] a b by the chains of f32/1. Element (i, p) of a is a[i * a_row +
+ * p * a_column]; rows of b and of c are contiguous. Nothing is packed: for operands that lie in the
+ * nearest caches. */
+struct lanes_product {
+    size_t m, n, k;
+    const float *a;
+    size_t a_row, a_column;
+    const float *b;
+    size_t b_row;
+    float *c;
+    size_t c_row;
+    bool accumulate;
+};
 
 struct lanes {
     /* Largest element, -inf for count 0. NaN elements are passed over. */
@@ -25,6 +40,7 @@ struct lanes {
     void (*add)(size_t count, const float *x, float *y);
     /* y = x * (dy - shift): the backward pass of a softmax row x. y may be x or dy. */
     void (*mul_shifted)(size_t count, const float *x, const float *dy, float shift, float *y);
+    void (*product)(const struct lanes_product *product);
 };
 
 #endif

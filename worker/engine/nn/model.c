@@ -14,9 +14,10 @@
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
+#include "worker/engine/kernel/attention.h"
 #include "worker/engine/nn/frequency.h"
 
-enum { ROLES_OF_LAYER = MODEL_DOWN - MODEL_ATTENTION_NORM + 1, HEAD_WIDTH_MAX = 1024 };
+enum { ROLES_OF_LAYER = MODEL_DOWN - MODEL_ATTENTION_NORM + 1 };
 
 struct model {
     struct model_shape shape;
@@ -64,10 +65,10 @@ static enum err shape_of(const struct hf_config *c, const struct family *family,
         c->intermediate_size == 0 || c->num_attention_heads == 0)
         return error_set(et, ERR_FORMAT,
                          "config.json: layers, heads, vocab_size and widths must be above 0");
-    if (c->head_dim == 0 || c->head_dim % 2 != 0 || c->head_dim > HEAD_WIDTH_MAX)
+    if (c->head_dim == 0 || c->head_dim % 2 != 0 || c->head_dim > ATTENTION_HEAD_WIDTH_MAX)
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: head_dim %" PRIu32 "; expected an even number up to %d",
-                         c->head_dim, HEAD_WIDTH_MAX);
+                         c->head_dim, ATTENTION_HEAD_WIDTH_MAX);
     if (c->num_key_value_heads == 0 || c->num_attention_heads % c->num_key_value_heads != 0)
         return error_set(et, ERR_FORMAT,
                          "config.json: num_key_value_heads %" PRIu32
