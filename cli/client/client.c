@@ -41,7 +41,8 @@ static enum err read_keys(struct client *client, const struct client_options *op
     if (options->keys == NULL && options->server == NULL)
         return ERR_OK;
     if (options->keys == NULL || options->server == NULL)
-        return error_set(et, ERR_USAGE, "expected both --secret and --server-key, found one of them");
+        return error_set(et, ERR_USAGE,
+                         "expected both --secret and --server-key, found one of them");
     TRY(transport_keys_read(options->keys, &client->own, et));
     TRY(transport_keys_read_public(options->server, client->server_public, et));
     client->has_keys = true;

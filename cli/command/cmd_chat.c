@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/command/model_session.h"
 #include "common/base/check.h"
 #include "common/formats/source/file.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 
 #include "cli/client/client.h"
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "common/message/state.h"
 
 static struct text reason_of(const struct invocation *invocation)
@@ -54,7 +54,7 @@ enum err cmd_control_retry(struct invocation *invocation, struct err_text *et)
     return control(invocation, JOB_ACTION_RETRY, "waits to run again", et);
 }
 
-enum err cmd_stop(struct invocation *invocation, struct err_text *et)
+enum err cmd_control_stop(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
     TRY(command_connect(invocation, &client, et));

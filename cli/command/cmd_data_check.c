@@ -4,7 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"

@@ -8,7 +8,7 @@
 #include <unistd.h>
 
 #include "cli/client/client.h"
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/formats/tokenizer/tokenizer.h"

@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include "cli/client/client.h"
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "cli/render/table.h"

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/formats/hf/hf_config.h"

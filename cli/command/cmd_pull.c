@@ -2,7 +2,7 @@
 #include <stdio.h>
 
 #include "cli/client/client.h"
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/command/results.h"
 #include "cli/render/human.h"
 #include "common/base/limits.h"

@@ -8,10 +8,10 @@
 
 #include "cli/client/client.h"
 #include "cli/client/exchange.h"
+#include "cli/command/cmd.h"
 #include "cli/command/command.h"
-#include "cli/command/commands.h"
-#include "cli/command/fleet.h"
 #include "cli/command/follow.h"
+#include "cli/command/local_fleet.h"
 #include "cli/command/results.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
@@ -33,27 +33,27 @@ enum {
 struct run {
     struct invocation *invocation;
     struct submission submission;
-    struct fleet *fleet;
+    struct local_fleet *fleet;
     struct client *client;
     struct follow follow;
     uint64_t job;
 };
 
 static enum err read_options(const struct invocation *invocation, const struct recipe *recipe,
-                             struct fleet_options *out, struct err_text *et)
+                             struct local_fleet_options *out, struct err_text *et)
 {
     long cores = sysconf(_SC_NPROCESSORS_ONLN);
     uint64_t workers = recipe->resources.workers > 0 ? recipe->resources.workers : 1;
-    TRY(command_u64(invocation, "workers", 1, FLEET_WORKERS_MAX, &workers, et));
-    if (workers > FLEET_WORKERS_MAX)
-        return error_set(et, ERR_LIMIT, "expected at most %d workers", FLEET_WORKERS_MAX);
+    TRY(command_u64(invocation, "workers", 1, LOCAL_FLEET_WORKERS_MAX, &workers, et));
+    if (workers > LOCAL_FLEET_WORKERS_MAX)
+        return error_set(et, ERR_LIMIT, "expected at most %d workers", LOCAL_FLEET_WORKERS_MAX);
     uint64_t threads = recipe->resources.threads;
     if (threads == 0)
         threads = MAX((uint64_t)MAX(cores, 1) / workers, (uint64_t)1);
     TRY(command_u64(invocation, "threads", 1, 4096, &threads, et));
     uint64_t restarts =
         command_flag(invocation, "keep-going") ? RESTARTS_KEEP_GOING : RESTARTS_DEFAULT;
-    *out = (struct fleet_options){
+    *out = (struct local_fleet_options){
         .data = command_text(invocation, "data"),
         .temporary = invocation->environment->temporary,
         .isa = command_text(invocation, "isa"),
@@ -69,7 +69,7 @@ static enum err read_options(const struct invocation *invocation, const struct r
 static enum err check_fleet(struct run *run, struct err_text *et)
 {
     struct err_text said;
-    TRY(fleet_check(run->fleet, exchange_now_ms(), &said, et));
+    TRY(local_fleet_check(run->fleet, exchange_now_ms(), &said, et));
     if (said.text[0] != '\0')
         progress_say(&run->follow.progress, said.text);
     return ERR_OK;
@@ -200,7 +200,7 @@ static enum err print_summary(struct run *run, struct err_text *et)
     return ERR_OK;
 }
 
-/* Asks everybody to leave; what does not is ended by fleet_close. */
+/* Asks everybody to leave; what does not is ended by local_fleet_close. */
 static void stop(struct run *run)
 {
     if (run->client != NULL) {
@@ -212,7 +212,7 @@ static void stop(struct run *run)
     }
     client_close(&run->client);
     progress_end(&run->follow.progress);
-    fleet_close(run->fleet, GRACE_MS);
+    local_fleet_close(run->fleet, GRACE_MS);
     if (run->fleet->options.keep && run->fleet->options.data == NULL)
         (void)fprintf(run->invocation->messages, "kept: %s\n", run->fleet->data);
 }
@@ -232,7 +232,7 @@ static enum err run_job(struct run *run, struct err_text *et)
 enum err cmd_run(struct invocation *invocation, struct err_text *et)
 {
     struct run run = {.invocation = invocation};
-    struct fleet_options options;
+    struct local_fleet_options options;
     TRY(submission_init(&run.submission, invocation, et));
     run.fleet = arena_alloc(&run.submission.arena, 1, sizeof *run.fleet);
     follow_init(&run.follow, NULL, 0, invocation);
@@ -240,7 +240,7 @@ enum err cmd_run(struct invocation *invocation, struct err_text *et)
     enum err err;
     TRY_OUT(run.fleet != NULL ? ERR_OK : ERR_OUT_OF_MEMORY);
     TRY_OUT(read_options(invocation, &run.submission.recipe, &options, et));
-    TRY_OUT(fleet_open(run.fleet, &options, et));
+    TRY_OUT(local_fleet_open(run.fleet, &options, et));
     err = run_job(&run, et);
     stop(&run);
 out:

@@ -2,7 +2,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/command/follow.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"

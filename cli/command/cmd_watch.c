@@ -5,7 +5,7 @@
 
 #include "cli/client/client.h"
 #include "cli/client/exchange.h"
-#include "cli/command/commands.h"
+#include "cli/command/cmd.h"
 #include "cli/command/follow.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"

@@ -5,6 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
+#include "cli/command/cmd.h"
 #include "common/base/check.h"
 #include "common/base/nearest.h"
 #include "common/recipe/recipe.h"
@@ -139,9 +140,9 @@ static const struct command commands[] = {
      "  qctl model create models/mine --config config.json --tokenizer models/tiny\n",
      OPTIONS(create_options), 1, 1, cmd_model_create},
     {"stop", "", "end the fleet: workers retire, the coordinator exits", "  qctl stop\n",
-     OPTIONS(reason_options), 0, 0, cmd_stop},
+     OPTIONS(reason_options), 0, 0, cmd_control_stop},
     {"help", "[VERB|recipe|exit-codes]", "this, or more about one of them",
-     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n", NULL, 0, 0, 2, cmd_help},
+     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n", NULL, 0, 0, 2, commands_help},
 };
 
 const struct command *commands_at(size_t index)
@@ -254,7 +255,7 @@ static void print_recipe_keys(FILE *out)
                       recipe_key_help((enum recipe_key)i));
 }
 
-enum err cmd_help(struct invocation *invocation, struct err_text *et)
+enum err commands_help(struct invocation *invocation, struct err_text *et)
 {
     FILE *out = invocation->out;
     const char *first = invocation->argument_count > 0 ? invocation->arguments[0] : NULL;

@@ -1,5 +1,5 @@
-/* fleet.c - posix_spawn, waitpid, and folders. */
-#include "cli/command/fleet.h"
+/* local_fleet.c - posix_spawn, waitpid, and folders. */
+#include "cli/command/local_fleet.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -22,7 +22,7 @@ enum { ARGUMENTS_MAX = 24, PARENT_FD = 3, LOG_TAIL_BYTES = 600, QUICK_DEATH_MS =
 
 /* Arguments of one child, printed into one buffer. */
 struct arguments {
-    char text[8 * FLEET_PATH_BYTES];
+    char text[8 * LOCAL_FLEET_PATH_BYTES];
     size_t used;
     char *list[ARGUMENTS_MAX + 1];
     size_t count;
@@ -43,9 +43,9 @@ static void add(struct arguments *arguments, const char *format, ...)
     arguments->list[arguments->count] = NULL;
 }
 
-static void describe(const struct fleet *fleet, size_t index, struct arguments *arguments)
+static void describe(const struct local_fleet *fleet, size_t index, struct arguments *arguments)
 {
-    const struct fleet_options *options = &fleet->options;
+    const struct local_fleet_options *options = &fleet->options;
     if (index == 0) {
         add(arguments, "%s/qfleet-coordinator", fleet->programs);
         add(arguments, "--embedded");
@@ -78,15 +78,15 @@ static void describe(const struct fleet *fleet, size_t index, struct arguments *
     add(arguments, "%d", PARENT_FD);
 }
 
-static void path_of(const struct fleet *fleet, const struct fleet_child *child, const char *suffix,
-                    char out[FLEET_PATH_BYTES + 64])
+static void path_of(const struct local_fleet *fleet, const struct local_fleet_child *child,
+                    const char *suffix, char out[LOCAL_FLEET_PATH_BYTES + 64])
 {
-    (void)snprintf(out, FLEET_PATH_BYTES + 64, "%s/%s.%s", fleet->data, child->name, suffix);
+    (void)snprintf(out, LOCAL_FLEET_PATH_BYTES + 64, "%s/%s.%s", fleet->data, child->name, suffix);
 }
 
-static void write_pid(const struct fleet *fleet, const struct fleet_child *child)
+static void write_pid(const struct local_fleet *fleet, const struct local_fleet_child *child)
 {
-    char path[FLEET_PATH_BYTES + 64];
+    char path[LOCAL_FLEET_PATH_BYTES + 64];
     path_of(fleet, child, "pid", path);
     FILE *file = fopen(path, "w");
     if (file == NULL)
@@ -95,10 +95,10 @@ static void write_pid(const struct fleet *fleet, const struct fleet_child *child
     (void)fclose(file);
 }
 
-static int prepare_files(const struct fleet *fleet, const struct fleet_child *child,
+static int prepare_files(const struct local_fleet *fleet, const struct local_fleet_child *child,
                          posix_spawn_file_actions_t *actions)
 {
-    char log[FLEET_PATH_BYTES + 64];
+    char log[LOCAL_FLEET_PATH_BYTES + 64];
     path_of(fleet, child, "log", log);
     int flags = O_WRONLY | O_CREAT | O_APPEND;
     int failed = posix_spawn_file_actions_addopen(actions, 0, "/dev/null", O_RDONLY, 0);
@@ -133,9 +133,9 @@ static int prepare_signals(posix_spawnattr_t *attributes)
 
 extern char **environ;
 
-static enum err start(struct fleet *fleet, size_t index, uint64_t now_ms, struct err_text *et)
+static enum err start(struct local_fleet *fleet, size_t index, uint64_t now_ms, struct err_text *et)
 {
-    struct fleet_child *child = &fleet->children[index];
+    struct local_fleet_child *child = &fleet->children[index];
     struct arguments arguments = {.used = 0};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
@@ -164,7 +164,7 @@ static enum err start(struct fleet *fleet, size_t index, uint64_t now_ms, struct
     return ERR_OK;
 }
 
-static enum err find_programs(struct fleet *fleet, struct err_text *et)
+static enum err find_programs(struct local_fleet *fleet, struct err_text *et)
 {
     ssize_t size = readlink("/proc/self/exe", fleet->programs, sizeof fleet->programs - 1);
     if (size <= 0)
@@ -176,9 +176,10 @@ static enum err find_programs(struct fleet *fleet, struct err_text *et)
     return ERR_OK;
 }
 
-static enum err make_temporary(const char *parent, char out[FLEET_PATH_BYTES], struct err_text *et)
+static enum err make_temporary(const char *parent, char out[LOCAL_FLEET_PATH_BYTES],
+                               struct err_text *et)
 {
-    (void)snprintf(out, FLEET_PATH_BYTES, "%s/qfleet-XXXXXX", parent);
+    (void)snprintf(out, LOCAL_FLEET_PATH_BYTES, "%s/qfleet-XXXXXX", parent);
     if (mkdtemp(out) == NULL) {
         enum err err = error_from_errno(errno);
         (void)error_set(et, err, "%s: cannot make a folder: %s", out, strerror(errno));
@@ -188,9 +189,9 @@ static enum err make_temporary(const char *parent, char out[FLEET_PATH_BYTES], s
     return ERR_OK;
 }
 
-static enum err make_data(struct fleet *fleet, struct err_text *et)
+static enum err make_data(struct local_fleet *fleet, struct err_text *et)
 {
-    const struct fleet_options *options = &fleet->options;
+    const struct local_fleet_options *options = &fleet->options;
     if (options->data == NULL) {
         (void)snprintf(fleet->data, sizeof fleet->data, "%s", fleet->sockets);
         return ERR_OK;
@@ -206,7 +207,7 @@ static enum err make_data(struct fleet *fleet, struct err_text *et)
     return ERR_OK;
 }
 
-static enum err make_folders(struct fleet *fleet, struct err_text *et)
+static enum err make_folders(struct local_fleet *fleet, struct err_text *et)
 {
     const char *parent = fleet->options.temporary != NULL ? fleet->options.temporary : "/tmp";
     TRY(find_programs(fleet, et));
@@ -247,14 +248,15 @@ static void pause_ms(long ms)
     (void)nanosleep(&time_span, NULL);
 }
 
-enum err fleet_open(struct fleet *fleet, const struct fleet_options *options, struct err_text *et)
+enum err local_fleet_open(struct local_fleet *fleet, const struct local_fleet_options *options,
+                          struct err_text *et)
 {
-    ASSERT(options->workers <= FLEET_WORKERS_MAX);
-    *fleet = (struct fleet){.options = *options, .alive = {-1, -1}};
+    ASSERT(options->workers <= LOCAL_FLEET_WORKERS_MAX);
+    *fleet = (struct local_fleet){.options = *options, .alive = {-1, -1}};
     enum err err;
     TRY_OUT(make_folders(fleet, et));
     for (size_t i = 0; i <= options->workers; i++) {
-        struct fleet_child *child = &fleet->children[i];
+        struct local_fleet_child *child = &fleet->children[i];
         if (i == 0)
             (void)snprintf(child->name, sizeof child->name, "coordinator");
         else
@@ -264,22 +266,22 @@ enum err fleet_open(struct fleet *fleet, const struct fleet_options *options, st
     }
     return ERR_OK;
 out:
-    fleet_close(fleet, 0);
+    local_fleet_close(fleet, 0);
     return err;
 }
 
-static void remove_pid(const struct fleet *fleet, const struct fleet_child *child)
+static void remove_pid(const struct local_fleet *fleet, const struct local_fleet_child *child)
 {
-    char path[FLEET_PATH_BYTES + 64];
+    char path[LOCAL_FLEET_PATH_BYTES + 64];
     path_of(fleet, child, "pid", path);
     (void)unlink(path);
 }
 
-bool fleet_runs(struct fleet *fleet)
+bool local_fleet_runs(struct local_fleet *fleet)
 {
     bool any = false;
     for (size_t i = 0; i < fleet->child_count; i++) {
-        struct fleet_child *child = &fleet->children[i];
+        struct local_fleet_child *child = &fleet->children[i];
         if (child->pid != 0 && waitpid(child->pid, &child->status, WNOHANG) == child->pid) {
             child->pid = 0;
             remove_pid(fleet, child);
@@ -290,10 +292,10 @@ bool fleet_runs(struct fleet *fleet)
 }
 
 /* The last lines of a child's log. */
-static void read_tail(const struct fleet *fleet, const struct fleet_child *child,
+static void read_tail(const struct local_fleet *fleet, const struct local_fleet_child *child,
                       char out[LOG_TAIL_BYTES + 1])
 {
-    char path[FLEET_PATH_BYTES + 64];
+    char path[LOCAL_FLEET_PATH_BYTES + 64];
     path_of(fleet, child, "log", path);
     out[0] = '\0';
     FILE *file = fopen(path, "r");
@@ -316,13 +318,13 @@ static void print_end(int status, char *out, size_t out_bytes)
         (void)snprintf(out, out_bytes, "exit code %d", WEXITSTATUS(status));
 }
 
-enum err fleet_check(struct fleet *fleet, uint64_t now_ms, struct err_text *said,
-                     struct err_text *et)
+enum err local_fleet_check(struct local_fleet *fleet, uint64_t now_ms, struct err_text *said,
+                           struct err_text *et)
 {
     said->text[0] = '\0';
-    (void)fleet_runs(fleet);
+    (void)local_fleet_runs(fleet);
     for (size_t i = 0; i < fleet->child_count; i++) {
-        struct fleet_child *child = &fleet->children[i];
+        struct local_fleet_child *child = &fleet->children[i];
         if (child->pid != 0)
             continue;
         char end[64];
@@ -342,7 +344,7 @@ enum err fleet_check(struct fleet *fleet, uint64_t now_ms, struct err_text *said
     return ERR_OK;
 }
 
-static void signal_all(const struct fleet *fleet, int number)
+static void signal_all(const struct local_fleet *fleet, int number)
 {
     for (size_t i = 0; i < fleet->child_count; i++) {
         if (fleet->children[i].pid != 0)
@@ -353,7 +355,7 @@ static void signal_all(const struct fleet *fleet, int number)
 /* Removes a folder of ours and what is in it, without following links. */
 static void remove_folder(const char *path)
 {
-    char stack[16][FLEET_PATH_BYTES];
+    char stack[16][LOCAL_FLEET_PATH_BYTES];
     size_t depth = 1;
     (void)snprintf(stack[0], sizeof stack[0], "%s", path);
     while (depth > 0) {
@@ -361,7 +363,7 @@ static void remove_folder(const char *path)
         bool descended = false;
         struct dirent *entry;
         while (folder != NULL && !descended && (entry = readdir(folder)) != NULL) {
-            char inner[FLEET_PATH_BYTES];
+            char inner[LOCAL_FLEET_PATH_BYTES];
             struct stat status;
             if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                 continue;
@@ -382,14 +384,14 @@ static void remove_folder(const char *path)
     }
 }
 
-void fleet_close(struct fleet *fleet, uint32_t grace_ms)
+void local_fleet_close(struct local_fleet *fleet, uint32_t grace_ms)
 {
     uint64_t deadline_ms = now() + grace_ms;
     if (grace_ms > 0)
         signal_all(fleet, SIGTERM);
-    while (fleet_runs(fleet) && now() < deadline_ms)
+    while (local_fleet_runs(fleet) && now() < deadline_ms)
         pause_ms(20);
-    while (fleet_runs(fleet)) {
+    while (local_fleet_runs(fleet)) {
         signal_all(fleet, SIGKILL);
         pause_ms(5);
     }

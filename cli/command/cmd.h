@@ -1,0 +1,33 @@
+/* cmd.h - the functions behind the rows of the table of verbs; cmd_<verb> is in cmd_<verb>.c, verbs
+ * that belong together share a file. Each is a command_run_f. */
+#ifndef CLI_COMMAND_CMD_H
+#define CLI_COMMAND_CMD_H
+
+#include "cli/command/command.h"
+
+enum err cmd_run(struct invocation *invocation, struct err_text *et);
+enum err cmd_submit(struct invocation *invocation, struct err_text *et);
+enum err cmd_jobs(struct invocation *invocation, struct err_text *et);
+enum err cmd_show(struct invocation *invocation, struct err_text *et);
+enum err cmd_graph(struct invocation *invocation, struct err_text *et);
+enum err cmd_watch(struct invocation *invocation, struct err_text *et);
+enum err cmd_logs(struct invocation *invocation, struct err_text *et);
+enum err cmd_wait(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_cancel(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_pause(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_resume(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_retry(struct invocation *invocation, struct err_text *et);
+enum err cmd_workers(struct invocation *invocation, struct err_text *et);
+enum err cmd_workers_drain(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_show(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et);
+enum err cmd_pull(struct invocation *invocation, struct err_text *et);
+enum err cmd_data_check(struct invocation *invocation, struct err_text *et);
+enum err cmd_doctor(struct invocation *invocation, struct err_text *et);
+enum err cmd_generate(struct invocation *invocation, struct err_text *et);
+enum err cmd_chat(struct invocation *invocation, struct err_text *et);
+enum err cmd_model_create(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_stop(struct invocation *invocation, struct err_text *et);
+
+#endif
