@@ -17,6 +17,7 @@
 #include "common/numeric/random.h"
 #include "tests/numeric/engine/engine_data.h"
 #include "worker/engine/generate/generate.h"
+#include "worker/engine/train/train_known_answer.h"
 
 enum { ROWS = 5, TOKENS = 150, VOCABULARY = 50 };
 
@@ -121,6 +122,26 @@ static void test_bits__full_training_is_one_result(void **state)
     expect_one_digest(&full);
 }
 
+static void test_bits__known_answer_is_one_on_every_instruction_set(void **state)
+{
+    (void)state;
+    static const enum kernel_isa isas[] = {KERNEL_ISA_PORTABLE, KERNEL_ISA_AVX2, KERNEL_ISA_AVX512};
+    static uint8_t wanted[TRAIN_KNOWN_ANSWER_BYTES], got[TRAIN_KNOWN_ANSWER_BYTES];
+    static const uint8_t nothing[TRAIN_KNOWN_ANSWER_BYTES];
+    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 1);
+    assert_int_equal(train_known_answer(kernel, wanted), ERR_OK);
+    assert_memory_not_equal(wanted, nothing, sizeof wanted);
+    kernel_destroy(&kernel);
+    for (size_t i = 0; i < COUNT_OF(isas); i++) {
+        kernel = engine_data_kernel(isas[i], (unsigned)i + 1);
+        if (kernel == NULL)
+            continue;
+        assert_int_equal(train_known_answer(kernel, got), ERR_OK);
+        assert_memory_equal(got, wanted, sizeof got);
+        kernel_destroy(&kernel);
+    }
+}
+
 /* Cached logits after each token, and after pieces of any size, equal the rows of the full pass. */
 static void check_cache(uint32_t window)
 {
@@ -174,6 +195,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits__lora_with_dropout_is_one_result),
         cmocka_unit_test(test_bits__full_training_is_one_result),
+        cmocka_unit_test(test_bits__known_answer_is_one_on_every_instruction_set),
         cmocka_unit_test(test_bits__cached_logits_are_those_of_the_full_pass),
         cmocka_unit_test(test_bits__cached_logits_under_a_window_too),
     };

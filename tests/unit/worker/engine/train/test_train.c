@@ -93,6 +93,23 @@ static enum err second_leaf_fails(void *context, size_t row, const struct train_
     return row == 1 ? ERR_CANCELLED : ERR_OK;
 }
 
+struct kept_leaf {
+    size_t count;
+    double sum; /* of squares of the last gradient */
+};
+
+static enum err sum_leaf(void *context, size_t row, const struct train_result *result,
+                         const float *gradient)
+{
+    struct kept_leaf *kept = context;
+    (void)row;
+    (void)result;
+    kept->sum = 0;
+    for (size_t i = 0; i < kept->count; i++)
+        kept->sum += (double)gradient[i] * (double)gradient[i];
+    return ERR_OK;
+}
+
 static void test_train__not_finite_weights_are_named_with_their_place(void **state)
 {
     (void)state;
@@ -178,6 +195,26 @@ static void test_train__a_row_without_supervised_tokens_weighs_nothing(void **st
     w.rows[0].loss = NULL;
     assert_int_equal(train_evaluate(w.train, NULL, w.rows, 2, results, NULL), ERR_OK);
     assert_true(results[0].weight == 0 && results[0].loss_sum == 0 && results[1].weight > 0);
+    struct kept_leaf kept = {.count = train_layout_count(w.layout)};
+    assert_int_equal(train_rows(w.train, w.values, 1, 0, w.rows, 1, results, sum_leaf, &kept, NULL),
+                     ERR_OK);
+    assert_true(results[0].weight == 0 && kept.sum == 0);
+    assert_int_equal(train_rows(w.train, w.values, 1, 0, w.rows, 2, results, sum_leaf, &kept, NULL),
+                     ERR_OK);
+    assert_true(results[1].weight > 0 && kept.sum > 0);
+    world_close(&w);
+}
+
+static void test_train__recomputing_holds_less(void **state)
+{
+    (void)state;
+    struct world w;
+    struct train_options keep = {.rows_at_once = 1}, recompute = {1, true};
+    world_open(&w, 1);
+    assert_true(train_memory_estimate(w.model, w.layout, &recompute, TOKENS) <
+                train_memory_estimate(w.model, w.layout, &keep, TOKENS));
+    assert_true(train_memory_estimate(w.model, NULL, &keep, TOKENS) <
+                train_memory_estimate(w.model, w.layout, &recompute, TOKENS));
     world_close(&w);
 }
 
@@ -226,6 +263,7 @@ int main(void)
         cmocka_unit_test(test_train__bad_rows_are_refused_and_good_ones_run_after),
         cmocka_unit_test(test_train__without_values_the_adapter_is_not_there),
         cmocka_unit_test(test_train__a_row_without_supervised_tokens_weighs_nothing),
+        cmocka_unit_test(test_train__recomputing_holds_less),
         cmocka_unit_test(test_train__holds_what_the_estimate_said),
         cmocka_unit_test(test_train__survives_every_failed_allocation),
     };
