@@ -1,7 +1,7 @@
 /* bench_gemm.c - f32/1 products against OpenBLAS on the same threads, for the shapes of a TinyLlama
  * layer.
  *
- * usage: bench_gemm [threads [repeats]]
+ * usage: bench_gemm [threads [repeats [portable|avx2|avx512]]]
  *
  * Both run in turns within one process, so that a busy machine slows both; a line shows the medians
  * of the repeats and the median of the paired ratios. OpenBLAS always gets f32; "ours bf16" and
@@ -144,17 +144,26 @@ static void bench_shape(struct kernel *ours, struct kernel *blas, const struct s
     operands_fini(&o);
 }
 
+static enum kernel_isa isa_of(const char *name)
+{
+    return strcmp(name, "portable") == 0 ? KERNEL_ISA_PORTABLE
+           : strcmp(name, "avx2") == 0   ? KERNEL_ISA_AVX2
+           : strcmp(name, "avx512") == 0 ? KERNEL_ISA_AVX512
+                                         : KERNEL_ISA_BEST;
+}
+
 int main(int argc, char **argv)
 {
     unsigned threads = argc > 1 ? (unsigned)strtoul(argv[1], NULL, 10) : 2;
     size_t repeats = argc > 2 ? strtoul(argv[2], NULL, 10) : 5;
+    enum kernel_isa isa = isa_of(argc > 3 ? argv[3] : "best");
     struct kernel *ours = NULL, *blas = NULL;
     if (repeats < 1 || repeats > REPEATS_MAX ||
-        kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, threads, &ours) != ERR_OK ||
+        kernel_create(KERNEL_PROFILE_F32, isa, threads, &ours) != ERR_OK ||
         kernel_create(KERNEL_PROFILE_BLAS, KERNEL_ISA_BEST, threads, &blas) != ERR_OK) {
         kernel_destroy(&ours);
-        fprintf(stderr, "usage: bench_gemm [threads 1..%d [repeats 1..%d]]\n", KERNEL_THREADS_MAX,
-                REPEATS_MAX);
+        fprintf(stderr, "usage: bench_gemm [threads 1..%d [repeats 1..%d [instruction set]]]\n",
+                KERNEL_THREADS_MAX, REPEATS_MAX);
         return 2;
     }
     printf("%s, %u threads, median of %zu, GFLOP/s\n", kernel_name(ours), threads, repeats);
