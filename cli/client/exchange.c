@@ -7,7 +7,7 @@
 #include "common/base/check.h"
 #include "common/wire/wire.h"
 
-enum { REPEAT_MS = 3000, RETRY_SEND_MS = 10 };
+enum { REPEAT_MS = 3000, RETRY_SEND_MS = 10, STRANGER_ROUNDS_MAX = 5 };
 
 void exchange_init(struct exchange *exchange, struct transport *socket, uint32_t wait_ms)
 {
@@ -122,6 +122,12 @@ enum err exchange_greet(struct exchange *exchange, const struct message_type *re
     return fail_unreachable(exchange, et);
 }
 
+/* A coordinator that has just started again knows nobody and says so; the greeting cures that. */
+static bool is_stranger(const struct exchange *exchange, enum err err)
+{
+    return err == ERR_PROTOCOL && exchange->greeting.size > 0;
+}
+
 enum err exchange_request(struct exchange *exchange, const struct message_type *type, void *request,
                           const struct message_type *reply_type, struct err_text *et)
 {
@@ -141,8 +147,11 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
             err = send_frame(exchange, bytes_span(&exchange->frame), deadline_ms);
         if (err == ERR_OK)
             err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
-        if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE)
+        bool is_new = is_stranger(exchange, err) && round < STRANGER_ROUNDS_MAX;
+        if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE && !is_new)
             return err;
+        if (is_new)
+            pause_ms(RETRY_SEND_MS);
     }
     return fail_unreachable(exchange, et);
 }

@@ -214,7 +214,7 @@ static void dispatch(struct server *server, const struct transport_frame *frame,
     if (route->is_request)
         memcpy(&status.ticket, message, sizeof status.ticket);
     if (peer == NULL) {
-        status.error = ERR_STATE;
+        status.error = ERR_PROTOCOL;
         status.detail = TEXT("say hello first");
     }
     if (peer == NULL || !(route->allowed >> frame->role & 1) ||
