@@ -79,7 +79,8 @@ static double mean_loss(const struct model *model, struct kernel *kernel, const 
     return result.loss_sum / result.weight;
 }
 
-static void compare_safetensors(const char *model_folder, const char *reference, size_t compared)
+static void compare_safetensors(enum kernel_profile profile, const char *model_folder,
+                                const char *reference, size_t compared)
 {
     const char *folder = engine_data_path(0, model_folder);
     const char *file = engine_data_path(1, reference);
@@ -88,7 +89,8 @@ static void compare_safetensors(const char *model_folder, const char *reference,
     struct model *model = NULL;
     struct safetensors st = {0};
     struct sample *s = mem_alloc(1, sizeof *s);
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
+    struct kernel *kernel = NULL;
+    assert_int_equal(kernel_create(profile, KERNEL_ISA_BEST, 2, &kernel), ERR_OK);
     OK(model_open(folder, &model, &et));
     OK(safetensors_open(&st, file, &et));
     const struct safetensor *ids = safetensors_find(&st, TEXT("input_ids"));
@@ -97,7 +99,8 @@ static void compare_safetensors(const char *model_folder, const char *reference,
     sample_init(s, (const int32_t *)(const void *)ids->data.data, (size_t)ids->shape[0]);
     double worst =
         logits_error(model, kernel, s, compared, (const float *)(const void *)logits->data.data);
-    print_message("%s: largest difference of a logit %.2e\n", model_folder, worst);
+    print_message("%s, %s: largest difference of a logit %.2e\n", model_folder, kernel_name(kernel),
+                  worst);
     assert_true(worst < 1e-4);
     kernel_destroy(&kernel);
     safetensors_close(&st);
@@ -108,14 +111,22 @@ static void compare_safetensors(const char *model_folder, const char *reference,
 static void test_logits__tinystories_equal_the_reference(void **state)
 {
     (void)state;
-    compare_safetensors("models/TinyStories-656K", "reference/TinyStories-656K.logits.safetensors",
-                        128);
+    compare_safetensors(KERNEL_PROFILE_F32, "models/TinyStories-656K",
+                        "reference/TinyStories-656K.logits.safetensors", 128);
+}
+
+static void test_logits__profile_blas_equals_the_reference_too(void **state)
+{
+    (void)state;
+    compare_safetensors(KERNEL_PROFILE_BLAS, "models/TinyStories-656K",
+                        "reference/TinyStories-656K.logits.safetensors", 128);
 }
 
 static void test_logits__lm_6m_equal_the_reference(void **state)
 {
     (void)state;
-    compare_safetensors("models/lm-6m", "reference/lm-6m.logits.safetensors", 64);
+    compare_safetensors(KERNEL_PROFILE_F32, "models/lm-6m", "reference/lm-6m.logits.safetensors",
+                        64);
 }
 
 static void test_loss__tinystories_equals_the_reference(void **state)
@@ -228,6 +239,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_logits__tinystories_equal_the_reference),
+        cmocka_unit_test(test_logits__profile_blas_equals_the_reference_too),
         cmocka_unit_test(test_logits__lm_6m_equal_the_reference),
         cmocka_unit_test(test_loss__tinystories_equals_the_reference),
         cmocka_unit_test(test_logits__random_llama_equals_transformers),

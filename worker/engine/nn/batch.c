@@ -125,10 +125,9 @@ enum err batch_add(struct batch *batch, const struct batch_input *input,
 
 const struct batch_row *batch_row_of_token(const struct batch *batch, size_t token)
 {
-    for (size_t r = 0; r < batch->row_count; r++) {
-        if (token < batch->rows[r].start + batch->rows[r].count)
-            return &batch->rows[r];
-    }
-    ASSERT(!"a token belongs to a row");
-    return NULL;
+    ASSERT(token < batch->token_count);
+    const struct batch_row *row = batch->rows;
+    while (token >= row->start + row->count)
+        row++;
+    return row;
 }
