@@ -12,6 +12,7 @@ void dataset_sample_init(struct dataset_sample *sample)
     token_list_init(&sample->tokens);
     token_list_init(&sample->partial);
     bytes_init(&sample->loss, LOSS_BYTES_MAX);
+    bytes_init(&sample->ends, LOSS_BYTES_MAX * sizeof(size_t));
 }
 
 void dataset_sample_fini(struct dataset_sample *sample)
@@ -19,6 +20,7 @@ void dataset_sample_fini(struct dataset_sample *sample)
     token_list_fini(&sample->tokens);
     token_list_fini(&sample->partial);
     bytes_fini(&sample->loss);
+    bytes_fini(&sample->ends);
 }
 
 /* Loss of the tokens from loss->size to the end of the list. */
@@ -30,9 +32,34 @@ static void fill_loss(struct dataset_sample *sample, bool counts)
         memset(loss, counts, more);
 }
 
+/* Where each token of `whole` ends, as far as the tokens' bytes spell the text; false when they do
+ * not (a normalizer changed it, unknown characters). A blank that the tokenizer put before a
+ * section is no part of the text. */
+static bool find_ends(struct dataset_sample *sample, struct text whole, size_t first,
+                      const struct tokenizer *tokenizer)
+{
+    size_t at = 0;
+    bytes_clear(&sample->ends);
+    for (size_t i = first; i < sample->tokens.count; i++) {
+        struct text bytes = tokenizer_bytes(tokenizer, sample->tokens.ids[i]);
+        bool fits =
+            bytes.size <= whole.size - at && memcmp(whole.data + at, bytes.data, bytes.size) == 0;
+        if (!fits && bytes.size > 0 && bytes.data[0] == ' ') {
+            bytes = (struct text){bytes.data + 1, bytes.size - 1};
+            fits = bytes.size <= whole.size - at &&
+                   memcmp(whole.data + at, bytes.data, bytes.size) == 0;
+        }
+        if (!fits)
+            return false;
+        at += bytes.size;
+        bytes_append(&sample->ends, &at, sizeof(at));
+    }
+    return at == whole.size && bytes_status(&sample->ends) == ERR_OK;
+}
+
 /* Tokens of `whole` before the byte `at`: the longest common start of its ids and those of its
- * first `at` bytes. A token that spans `at` belongs to what follows. */
-static enum err token_of_byte(struct dataset_sample *sample, struct text whole, size_t at,
+ * first `at` bytes. */
+static enum err tokens_before(struct dataset_sample *sample, struct text whole, size_t at,
                               size_t first, const struct tokenizer *tokenizer,
                               struct tokenizer_scratch *scratch, size_t *out)
 {
@@ -46,7 +73,8 @@ static enum err token_of_byte(struct dataset_sample *sample, struct text whole, 
     return ERR_OK;
 }
 
-/* The parts lie one after the other in memory, so together they are one text. */
+/* The parts lie one after the other in memory, so together they are one text. A token that spans
+ * two parts belongs to the second. */
 static enum err add_whole(struct dataset_sample *sample, const struct dataset_row *row,
                           bool all_count, const struct tokenizer *tokenizer,
                           struct tokenizer_scratch *scratch)
@@ -56,13 +84,21 @@ static enum err add_whole(struct dataset_sample *sample, const struct dataset_ro
     for (size_t i = 0; i < row->part_count; i++)
         whole.size += row->parts[i].text.size;
     TRY(tokenizer_encode(tokenizer, scratch, whole, 0, &sample->tokens));
+    bool spelled = find_ends(sample, whole, first, tokenizer);
     size_t count = sample->tokens.count;
     size_t at = 0;
+    size_t end = first;
     for (size_t i = 0; i < row->part_count; i++) {
-        size_t end = count;
         at += row->parts[i].text.size;
-        if (i + 1 < row->part_count)
-            TRY(token_of_byte(sample, whole, at, first, tokenizer, scratch, &end));
+        if (i + 1 == row->part_count)
+            end = count;
+        else if (!spelled)
+            TRY(tokens_before(sample, whole, at, first, tokenizer, scratch, &end));
+        for (size_t token_end; spelled && end < count; end++) {
+            memcpy(&token_end, sample->ends.data + (end - first) * sizeof(at), sizeof(at));
+            if (token_end > at)
+                break;
+        }
         sample->tokens.count = MAX(end, sample->loss.size);
         fill_loss(sample, all_count || row->parts[i].counts);
         sample->tokens.count = count;

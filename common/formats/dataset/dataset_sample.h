@@ -8,7 +8,8 @@
 struct dataset_sample {
     struct token_list tokens;
     struct bytes loss;         /* one byte a token; the first is 0 */
-    struct token_list partial; /* working memory */
+    struct token_list partial; /* working memory, as `ends` */
+    struct bytes ends;         /* size_t each */
 };
 
 void dataset_sample_init(struct dataset_sample *sample);

@@ -6,8 +6,8 @@
 #include "common/formats/tokenizer/pretokenizer.h"
 
 #include "common/base/check.h"
-#include "common/formats/tokenizer/gpt2_split.h"
 #include "common/formats/tokenizer/unicode.h"
+#include "common/formats/tokenizer/word_split.h"
 #include "common/mem/mem.h"
 
 enum err pretokenizer_add(struct pretokenizer *pretokenizer, struct pretokenizer_step step)
@@ -152,6 +152,13 @@ static bool in_class(enum pretokenizer_kind kind, uint32_t c)
     return kind == PRETOKENIZER_SPACE ? unicode_is_space(c) : unicode_is_punctuation(c);
 }
 
+static size_t next_word(enum pretokenizer_words words, struct text text, size_t from)
+{
+    if (words == PRETOKENIZER_WORDS_GPT2)
+        return word_split_gpt2(text, from);
+    return word_split_llama3(text, from, words == PRETOKENIZER_WORDS_LLAMA3 ? 3 : 1);
+}
+
 /* Next match of a step in text[from..end), which is a piece on its own. */
 static enum err next_match(const struct pretokenizer_step *step, struct regex_scratch *scratch,
                            struct text text, size_t from, bool *found, size_t *begin, size_t *end)
@@ -159,9 +166,9 @@ static enum err next_match(const struct pretokenizer_step *step, struct regex_sc
     *found = false;
     if (step->kind == PRETOKENIZER_REGEX)
         return regex_next(step->regex, scratch, text, from, found, begin, end);
-    if (step->kind == PRETOKENIZER_GPT2) {
+    if (step->kind == PRETOKENIZER_WORDS) {
         *begin = from;
-        *end = gpt2_split_next(text, from);
+        *end = next_word(step->words, text, from);
         *found = from < text.size;
         return ERR_OK;
     }
@@ -282,7 +289,7 @@ static enum err apply_step(const struct pretokenizer_step *step, struct regex_sc
     case PRETOKENIZER_BYTES:
     case PRETOKENIZER_METASPACE:
         break;
-    case PRETOKENIZER_GPT2:
+    case PRETOKENIZER_WORDS:
     case PRETOKENIZER_REGEX:
     case PRETOKENIZER_LITERAL:
     case PRETOKENIZER_DIGIT:

@@ -14,7 +14,7 @@
 
 enum pretokenizer_kind {
     PRETOKENIZER_BYTE_PREFIX, /* a space before a text that does not start with one */
-    PRETOKENIZER_GPT2,        /* the split of GPT-2 */
+    PRETOKENIZER_WORDS,       /* a split of word_split.h: `words` */
     PRETOKENIZER_BYTES,       /* bytes to the 256 characters of byte-level vocabularies */
     PRETOKENIZER_METASPACE,   /* spaces to `text`, one before, cut before each */
     PRETOKENIZER_REGEX,       /* matches of `regex` */
@@ -33,6 +33,12 @@ enum pretokenizer_behavior {
     PRETOKENIZER_CONTIGUOUS,
 };
 
+enum pretokenizer_words {
+    PRETOKENIZER_WORDS_GPT2,
+    PRETOKENIZER_WORDS_LLAMA3,
+    PRETOKENIZER_WORDS_QWEN2,
+};
+
 enum pretokenizer_prepend {
     PRETOKENIZER_PREPEND_NEVER,
     PRETOKENIZER_PREPEND_FIRST,
@@ -43,6 +49,7 @@ struct pretokenizer_step {
     enum pretokenizer_kind kind;
     enum pretokenizer_behavior behavior;
     enum pretokenizer_prepend prepend;
+    enum pretokenizer_words words;
     bool invert; /* what does not match counts as the match */
     bool split;  /* metaspace: cut */
     struct text text;

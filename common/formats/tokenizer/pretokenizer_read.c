@@ -1,8 +1,8 @@
 /* pretokenizer_read.c - "pre_tokenizer" of tokenizer.json into steps. */
 #include "common/base/check.h"
-#include "common/formats/tokenizer/gpt2_split.h"
 #include "common/formats/tokenizer/pretokenizer.h"
 #include "common/formats/tokenizer/unicode.h"
+#include "common/formats/tokenizer/word_split.h"
 
 enum { DEPTH_MAX = 8 };
 
@@ -51,7 +51,7 @@ static enum err read_byte_level(struct pretokenizer *p, struct json_value value,
     if (prefix)
         TRY(pretokenizer_add(p, (struct pretokenizer_step){.kind = PRETOKENIZER_BYTE_PREFIX}));
     if (use_regex)
-        TRY(pretokenizer_add(p, (struct pretokenizer_step){.kind = PRETOKENIZER_GPT2,
+        TRY(pretokenizer_add(p, (struct pretokenizer_step){.kind = PRETOKENIZER_WORDS,
                                                            .behavior = PRETOKENIZER_ISOLATED}));
     return pretokenizer_add(p, (struct pretokenizer_step){.kind = PRETOKENIZER_BYTES});
 }
@@ -92,10 +92,17 @@ static enum err read_metaspace(struct pretokenizer *p, struct json_value value, 
 static enum err add_regex(struct pretokenizer *p, struct pretokenizer_step step,
                           struct text pattern, struct err_text *et)
 {
-    if (text_is(pattern, GPT2_SPLIT_PATTERN)) {
-        step.kind = PRETOKENIZER_GPT2;
-        return pretokenizer_add(p, step);
-    }
+    static const char *const by_hand[] = {
+        [PRETOKENIZER_WORDS_GPT2] = WORD_SPLIT_GPT2,
+        [PRETOKENIZER_WORDS_LLAMA3] = WORD_SPLIT_LLAMA3,
+        [PRETOKENIZER_WORDS_QWEN2] = WORD_SPLIT_QWEN2,
+    };
+    for (size_t i = 0; i < COUNT_OF(by_hand); i++)
+        if (text_is(pattern, by_hand[i])) {
+            step.kind = PRETOKENIZER_WORDS;
+            step.words = (enum pretokenizer_words)i;
+            return pretokenizer_add(p, step);
+        }
     step.kind = PRETOKENIZER_REGEX;
     TRY(regex_create(pattern, &step.regex, et));
     enum err err = pretokenizer_add(p, step);

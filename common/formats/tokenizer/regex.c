@@ -27,7 +27,9 @@ struct regex_scratch {
 #define SPACE_SET                                                                                  \
     "\\x{9}-\\x{D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}"                               \
     "\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
-#define WORD_SET "\\p{L}\\p{M}\\p{N}\\p{Pc}"
+#define WORD_SET                                                                                   \
+    "\\p{L}\\p{M}\\p{Nd}\\p{Nl}\\p{Pc}\\x{200C}\\x{200D}\\x{24B6}-\\x{24E9}"                       \
+    "\\x{1F130}-\\x{1F149}\\x{1F150}-\\x{1F169}\\x{1F170}-\\x{1F189}"
 
 /* The pattern with the classes spelled out. Inside brackets a negated class cannot be spelled out;
  * it stays as it is. False for sets of sets ("[a[b]]", "[a&&b]"): Oniguruma, for which tokenizers

@@ -1,8 +1,8 @@
 /* regex.h - patterns of pre-tokenizers, matched with bounded effort.
  *
  * The one place that knows PCRE2: UTF and Unicode properties, no JIT, limits on matching. `\s`,
- * `\S` and `\w` are rewritten to the sets that these patterns were written for (White_Space;
- * letters, numbers, marks and connectors), since PCRE2's own differ in a few characters.
+ * `\S` and `\w` are rewritten to the sets that these patterns were written for (White_Space and
+ * the word characters of UTS 18), since PCRE2's own differ in a few characters.
  */
 #ifndef COMMON_FORMATS_TOKENIZER_REGEX_H
 #define COMMON_FORMATS_TOKENIZER_REGEX_H

@@ -225,6 +225,12 @@ struct text tokenizer_token(const struct tokenizer *tokenizer, uint32_t id)
     return known ? tokenizer->vocab.tokens[id] : TEXT("");
 }
 
+struct text tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id)
+{
+    bool known = id < tokenizer->vocab.size && tokenizer->vocab.tokens[id].data != NULL;
+    return known ? tokenizer->decoded[id] : TEXT("");
+}
+
 uint32_t tokenizer_id(const struct tokenizer *tokenizer, struct text token)
 {
     return vocab_find(&tokenizer->vocab, token);

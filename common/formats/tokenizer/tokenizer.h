@@ -89,6 +89,10 @@ uint32_t tokenizer_vocabulary_size(const struct tokenizer *tokenizer);
  * Borrowed until close. */
 struct text tokenizer_token(const struct tokenizer *tokenizer, uint32_t id);
 
+/* The bytes that a token becomes inside a text (" the"); of a byte piece they need not be UTF-8.
+ * Empty for an id without a token. Borrowed until close. */
+struct text tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id);
+
 /* TOKENIZER_NONE when there is no such token. */
 uint32_t tokenizer_id(const struct tokenizer *tokenizer, struct text token);
 

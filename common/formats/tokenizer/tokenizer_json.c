@@ -223,7 +223,7 @@ enum err tokenizer_json_read_pair(struct tokenizer *t, struct json_value vocabul
     t->decoder.byte_level = true;
     TRY(pretokenizer_add(
         &t->pretokenizer,
-        (struct pretokenizer_step){.kind = PRETOKENIZER_GPT2, .behavior = PRETOKENIZER_ISOLATED}));
+        (struct pretokenizer_step){.kind = PRETOKENIZER_WORDS, .behavior = PRETOKENIZER_ISOLATED}));
     return pretokenizer_add(&t->pretokenizer,
                             (struct pretokenizer_step){.kind = PRETOKENIZER_BYTES});
 }

@@ -127,12 +127,16 @@ bool unicode_is_punctuation(uint32_t c)
     return k >= UTF8PROC_CATEGORY_PC && k <= UTF8PROC_CATEGORY_PO;
 }
 
+/* UTS 18, annex C: Alphabetic, M*, Nd, Pc and the two joiners. Of So the circled and squared
+ * letters are Alphabetic. */
 bool unicode_is_word(uint32_t c)
 {
     if (c < 0x80)
         return unicode_is_letter(c) || unicode_is_number(c) || c == '_';
     utf8proc_category_t k = category(c);
-    return (k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NO) || k == UTF8PROC_CATEGORY_PC;
+    bool alphabetic = k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL;
+    bool enclosed = c - 0x24B6 < 52 || c - 0x1F130 < 26 || c - 0x1F150 < 26 || c - 0x1F170 < 26;
+    return alphabetic || enclosed || k == UTF8PROC_CATEGORY_PC || c - 0x200C < 2;
 }
 
 enum err unicode_normalize(struct text text, enum unicode_form form, struct bytes *out)
@@ -192,7 +196,8 @@ void unicode_strip_marks(struct text text, struct bytes *out)
 {
     for (size_t at = 0; at < text.size; at += unicode_size((uint8_t)text.data[at])) {
         uint32_t c = unicode_at(text.data + at);
-        if (category(c) != UTF8PROC_CATEGORY_MN)
+        utf8proc_category_t k = category(c);
+        if (k < UTF8PROC_CATEGORY_MN || k > UTF8PROC_CATEGORY_ME)
             append_point(c, out);
     }
 }

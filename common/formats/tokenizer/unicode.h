@@ -61,7 +61,7 @@ bool unicode_is_letter(uint32_t c);      /* L* */
 bool unicode_is_number(uint32_t c);      /* N* */
 bool unicode_is_space(uint32_t c);       /* White_Space */
 bool unicode_is_punctuation(uint32_t c); /* P*, and the ASCII signs */
-bool unicode_is_word(uint32_t c);        /* L*, N*, M*, Pc */
+bool unicode_is_word(uint32_t c);        /* \w of UTS 18 */
 
 enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 
@@ -71,7 +71,7 @@ MUST_CHECK enum err unicode_normalize(struct text text, enum unicode_form form, 
 /* Appends `text` in lower case, each character on its own. */
 void unicode_lower(struct text text, struct bytes *out);
 
-/* Appends `text` without nonspacing marks (Mn). */
+/* Appends `text` without marks (M*). */
 void unicode_strip_marks(struct text text, struct bytes *out);
 
 /* "2.8.0": of utf8proc's tables. Static. */

@@ -239,11 +239,65 @@ static void test_dataset__real_files_are_detected_and_have_no_bad_rows(void **st
     tokenizer_close(&tokenizer);
 }
 
+/* What counts, decoded, is what the assistant said: by the tokens' own spelling and, where special
+ * tokens swallow blanks (Phi-3), by comparing prefixes. */
+static void test_dataset__masks_of_chats_decode_to_the_answers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        const char *chat_template; /* NULL: the model's own */
+        const char *want;
+    } cases[] = {
+        {"tokenizers/hf/phi-3-mini", NULL, "The capital is Paris.<|end|> Yes<|end|>"},
+        {"models/lm-6m", "zephyr", "The capital is Paris.</s>Yes</s>"},
+        {"models/lm-6m", "llama-2", "The capital is Paris. </s> Yes </s>"},
+        /* Its "\nT" is one token, which the answer's first letter makes count. */
+        {"models/TinyStories-656K", "chatml", "\nThe capital is Paris.<|im_end|>Yes<|im_end|>"},
+    };
+    static const char row[] =
+        "{\"messages\": [{\"role\": \"system\", \"content\": \"Be brief.\"}, {\"role\": \"user\", "
+        "\"content\": \"Hi\"}, {\"role\": \"assistant\", \"content\": \"The capital is Paris.\"}, "
+        "{\"role\": \"user\", \"content\": \"Sure?\"}, {\"role\": \"assistant\", \"content\": "
+        "\"Yes\"}]}\n";
+    char path[PATH_BYTES];
+    if (!real(path, ""))
+        return;
+    for (size_t c = 0; c < sizeof(cases) / sizeof(cases[0]); c++) {
+        struct tokenizer *tokenizer = opened(cases[c].model);
+        struct dataset_options options = {.file_name = "chat.jsonl",
+                                          .sequence_len = 512,
+                                          .chat_template = cases[c].chat_template};
+        const struct dataset_pack_options pack = {.sequence_len = 512};
+        struct dataset_pack_stats stats;
+        struct bytes train, test, text;
+        struct rows rows;
+        struct token_list counted;
+        struct span file = {(const uint8_t *)row, sizeof(row) - 1};
+        make_rows(file, &options, 1, &pack, tokenizer, &train, &test, &stats);
+        assert_int_equal(rows_open(bytes_span(&train), &rows, NULL), ERR_OK);
+        token_list_init(&counted);
+        for (uint64_t i = 0; i < rows.token_count; i++)
+            if (rows.loss[i])
+                assert_int_equal(token_list_append(&counted, &rows.tokens[i], 1), ERR_OK);
+        bytes_init(&text, 1 << 16);
+        assert_int_equal(tokenizer_decode(tokenizer, counted.ids, counted.count, 0, &text), ERR_OK);
+        bytes_append(&text, "", 1);
+        assert_string_equal((char *)text.data, cases[c].want);
+        bytes_fini(&text);
+        bytes_fini(&train);
+        bytes_fini(&test);
+        token_list_fini(&counted);
+        tokenizer_close(&tokenizer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dataset__e2e_has_the_supervised_tokens_of_the_reference),
         cmocka_unit_test(test_dataset__number_of_shards_never_changes_the_rows),
+        cmocka_unit_test(test_dataset__masks_of_chats_decode_to_the_answers),
         cmocka_unit_test(test_dataset__real_files_are_detected_and_have_no_bad_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -10,10 +10,10 @@
 
 #include "common/base/check.h"
 #include "common/formats/tokenizer/bpe.h"
-#include "common/formats/tokenizer/gpt2_split.h"
 #include "common/formats/tokenizer/pretokenizer.h"
 #include "common/formats/tokenizer/regex.h"
 #include "common/formats/tokenizer/unicode.h"
+#include "common/formats/tokenizer/word_split.h"
 
 enum { BUFFER_BYTES = 1 << 20 };
 
@@ -49,6 +49,17 @@ static struct text random_text(uint64_t *state, char *out, size_t limit)
         "\xE1\xA0\x8E",
         "_",
         "\xC2\x85",
+        "S",
+        "RE",
+        "\xC5\xBF",
+        "42",
+        "r",
+        "d",
+        "S",
+        "LL",
+        "\xC5\xBF",
+        "42",
+        "r",
     };
     size_t size = 0;
     size_t count = next_random(state) % 24;
@@ -111,28 +122,41 @@ static void test_unicode__forms_equal_the_standard_examples(void **state)
     }
 }
 
-static void test_gpt2_split__equals_its_pattern(void **state)
+static size_t by_hand(size_t pattern, struct text text, size_t at)
+{
+    if (pattern == 0)
+        return word_split_gpt2(text, at);
+    return word_split_llama3(text, at, pattern == 1 ? 3 : 1);
+}
+
+static void test_word_split__equals_its_pattern(void **state)
 {
     (void)state;
-    struct regex *regex = NULL;
+    static const char *const patterns[] = {WORD_SPLIT_GPT2, WORD_SPLIT_LLAMA3, WORD_SPLIT_QWEN2};
     struct regex_scratch *scratch = NULL;
     uint64_t random = 1;
-    assert_int_equal(regex_create(TEXT(GPT2_SPLIT_PATTERN), &regex, NULL), ERR_OK);
     assert_int_equal(regex_scratch_create(&scratch), ERR_OK);
-    for (int round = 0; round < 20000; round++) {
-        char buffer[128];
-        struct text text = random_text(&random, buffer, sizeof(buffer));
-        for (size_t at = 0; at < text.size;) {
-            bool found;
-            size_t begin, end;
-            assert_int_equal(regex_next(regex, scratch, text, at, &found, &begin, &end), ERR_OK);
-            assert_true(found && begin == at);
-            assert_int_equal(gpt2_split_next(text, at), end);
-            at = end;
+    for (size_t p = 0; p < COUNT_OF(patterns); p++) {
+        struct regex *regex = NULL;
+        assert_int_equal(regex_create(text_of(patterns[p]), &regex, NULL), ERR_OK);
+        for (int round = 0; round < 20000; round++) {
+            char buffer[128];
+            struct text text = random_text(&random, buffer, sizeof(buffer));
+            for (size_t at = 0; at < text.size;) {
+                bool found;
+                size_t begin, end;
+                assert_int_equal(regex_next(regex, scratch, text, at, &found, &begin, &end),
+                                 ERR_OK);
+                assert_true(found && begin == at);
+                if (by_hand(p, text, at) != end)
+                    fail_msg("pattern %zu of '%.*s' at %zu: %zu, expected %zu", p, TEXT_ARGS(text),
+                             at, by_hand(p, text, at), end);
+                at = end;
+            }
         }
+        regex_destroy(&regex);
     }
     regex_scratch_destroy(&scratch);
-    regex_destroy(&regex);
 }
 
 static void test_regex__effort_is_bounded(void **state)
@@ -299,7 +323,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_unicode__what_is_not_utf8_becomes_replacement_characters),
         cmocka_unit_test(test_unicode__forms_equal_the_standard_examples),
-        cmocka_unit_test(test_gpt2_split__equals_its_pattern),
+        cmocka_unit_test(test_word_split__equals_its_pattern),
         cmocka_unit_test(test_regex__effort_is_bounded),
         cmocka_unit_test(test_regex__what_reads_differently_is_refused),
         cmocka_unit_test(test_pretokenizer__byte_characters_are_one_to_one),
