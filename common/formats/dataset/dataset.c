@@ -91,7 +91,7 @@ static enum err detect_type(struct span file, struct dataset_options *options, s
     struct json_value root = json_read_root(doc);
     if (json_read_type(root) != JSON_READ_OBJECT) {
         const struct dataset_place place = {options->file_name, line};
-        err = dataset_keys_wrong(&place, root, "a row, an object", et);
+        err = dataset_keys_wrong(&place, root, "an object", et);
     } else {
         options->type = dataset_row_detect(root, options->file_name, line, et);
         err = options->type == DATASET_TYPE_DETECT ? ERR_DATA : ERR_OK;

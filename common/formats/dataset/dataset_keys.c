@@ -98,7 +98,10 @@ enum err dataset_keys_wrong(const struct dataset_place *place, struct json_value
 {
     char path[128];
     char found[128];
-    json_path_print(value, path, sizeof(path));
+    if (value.parent == NULL)
+        (void)snprintf(path, sizeof(path), "the row");
+    else
+        json_path_print(value, path, sizeof(path));
     json_path_print_found(value, found, sizeof(found));
     return error_set(et, ERR_DATA, "%s:%llu: %s: expected %s, found %s", place->file_name,
                      (unsigned long long)place->line, path, expected, found);

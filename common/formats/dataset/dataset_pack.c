@@ -279,11 +279,14 @@ static enum err write_rows(struct place *samples, uint64_t count, uint64_t test_
         add_rows(samples, train_count, &train_rows);
     add_rows(samples + train_count, test_count, &test_rows);
     size_t train_start = train->size;
-    TRY_OUT(builder_write(&train_rows, train));
-    if (test != NULL)
+    size_t test_start = test == NULL ? 0 : test->size;
+    err = builder_write(&train_rows, train);
+    if (err == ERR_OK && test != NULL)
         err = builder_write(&test_rows, test);
     if (err != ERR_OK) {
         train->size = train_start;
+        if (test != NULL)
+            test->size = test_start;
         goto out;
     }
     stats->samples = count;

@@ -28,10 +28,14 @@ void dataset_reader_init(struct dataset_reader *reader, struct span file, const 
     ASSERT(format != DATASET_FORMAT_DETECT && begin <= end && end <= file.size);
     *reader = (struct dataset_reader){
         .file = file, .file_name = file_name, .format = format, .at = begin, .end = end};
-    if (begin == 0)
+    if (begin == 0 && end > 0) {
+        /* The first line starts at byte 0, also when a mark stands before its text. */
         reader->at = skip_mark(file);
-    else if (format != DATASET_FORMAT_JSON && file.data[begin - 1] != '\n')
-        reader->at = MIN(line_end(file, begin) + 1, file.size); /* the line began before */
+        reader->end = MIN(MAX(end, reader->at + 1), file.size);
+    }
+    bool inside = begin > 0 && format != DATASET_FORMAT_JSON && file.data[begin - 1] != '\n';
+    if (inside) /* the line began before */
+        reader->at = MIN(line_end(file, begin) + 1, file.size);
 }
 
 uint64_t dataset_reader_line(const struct dataset_reader *reader, const char *at)

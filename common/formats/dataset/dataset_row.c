@@ -113,7 +113,7 @@ static enum err read_prompt_completion(struct reading *r)
     if (!has(r->root, "prompt") || completion == NULL)
         return dataset_keys_missing(&r->place, r->root,
                                     "a prompt_completion row needs \"prompt\" and \"completion\" "
-                                    "(or one of \"response\", \"answer\", \"output\")",
+                                    "(or just one of \"response\", \"answer\", \"output\")",
                                     expected, COUNT_OF(expected), r->et);
     TRY(read_text(r, r->root, "prompt", &prompt));
     TRY(read_text(r, r->root, completion, &answer));
@@ -256,7 +256,7 @@ static enum err read_chat(struct reading *r)
     struct json_value list = json_read_find(r->root, key);
     size_t count = json_read_count(list);
     if (json_read_type(list) != JSON_READ_ARRAY || count == 0)
-        return dataset_keys_wrong(&r->place, list, "an array of messages", r->et);
+        return dataset_keys_wrong(&r->place, list, "an array of at least one message", r->et);
     if (count > DATASET_ROW_MESSAGES_MAX)
         return dataset_keys_wrong(&r->place, list, "at most 4096 messages", r->et);
     struct chat_message *messages = arena_alloc(&r->row->arena, count, sizeof(*messages));
@@ -361,7 +361,7 @@ enum err dataset_row_read(struct dataset_row *row, struct text text, uint64_t li
         return err == ERR_FORMAT ? ERR_DATA : err;
     r.root = json_read_root(row->doc);
     if (json_read_type(r.root) != JSON_READ_OBJECT)
-        return dataset_keys_wrong(&r.place, r.root, "a row, an object", et);
+        return dataset_keys_wrong(&r.place, r.root, "an object", et);
     return read_typed(&r);
 }
 

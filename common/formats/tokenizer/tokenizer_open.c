@@ -68,12 +68,14 @@ static enum err read_pair(struct tokenizer *t, const char *vocabulary, const cha
     return err;
 }
 
+enum place_kind { PLACE_JSON, PLACE_SENTENCEPIECE, PLACE_PAIR };
+
 /* The file that a folder or a path means, and where its neighbours are. */
 struct place {
     char folder[PATH_BYTES_MAX];
     char path[PATH_BYTES_MAX];
     char merges[PATH_BYTES_MAX];
-    enum { PLACE_JSON, PLACE_SENTENCEPIECE, PLACE_PAIR } kind;
+    enum place_kind kind;
 };
 
 static bool join(char *out, const char *folder, const char *name)
@@ -101,7 +103,7 @@ static enum err find_in_folder(struct place *place, struct err_text *et)
             return error_set(et, ERR_LIMIT, "%s: the path is too long", place->folder);
         bool whole = i != PLACE_PAIR || file_exists(place->merges);
         if (whole && file_exists(place->path)) {
-            place->kind = i;
+            place->kind = (enum place_kind)i;
             return ERR_OK;
         }
     }

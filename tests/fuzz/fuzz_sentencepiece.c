@@ -1,0 +1,27 @@
+/* fuzz_sentencepiece.c - what is accepted encodes within its vocabulary. */
+#include "common/base/check.h"
+#include "common/formats/tokenizer/sentencepiece.h"
+#include "common/mem/mem.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct err_text et;
+    struct token_list ids;
+    struct tokenizer *t = mem_alloc(1, sizeof(*t));
+    ASSERT(t != NULL);
+    arena_init(&t->arena, 256 << 20);
+    token_list_init(&ids);
+    enum err err = sentencepiece_read(t, (struct span){data, size}, &et);
+    if (err == ERR_OK)
+        err = tokenizer_model_finish(t, &et);
+    if (err == ERR_OK) {
+        err = tokenizer_encode(t, NULL, TEXT("ab  the\n\xC3\xA9"), TOKENIZER_ADD_SPECIAL, &ids);
+        ASSERT(err == ERR_OK);
+        for (size_t i = 0; i < ids.count; i++)
+            ASSERT(ids.ids[i] < tokenizer_vocabulary_size(t));
+    }
+    token_list_fini(&ids);
+    tokenizer_close(&t);
+    return 0;
+}
