@@ -2,6 +2,7 @@
 #include "coordinator/artifact/artifact.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
@@ -383,6 +384,15 @@ void artifact_drop_unpinned(struct artifact_store *store)
     lock(store);
     for (struct artifact_entry *e = oldest_loose(store); e != NULL; e = oldest_loose(store))
         unlist(store, e);
+    unlock(store);
+}
+
+void artifact_touch(struct artifact_store *store, struct digest digest)
+{
+    char path[ARTIFACT_PATH_BYTES];
+    artifact_entry_path(store, digest, path);
+    lock(store); /* a collection looks at times under the lock */
+    (void)utimensat(AT_FDCWD, path, NULL, 0);
     unlock(store);
 }
 

@@ -85,6 +85,9 @@ void artifact_drop(struct artifact_store *store, struct digest digest);
 /* The same for all round traffic that is not pinned. */
 void artifact_drop_unpinned(struct artifact_store *store);
 
+/* Counts a durable file as written now, so that a collection spares it until a record names it. */
+void artifact_touch(struct artifact_store *store, struct digest digest);
+
 /* Removes durable files that `is_root` does not name, that nobody holds and that were written
  * before `before_unix_s`: a younger one may be the output of a result still on its way. */
 typedef bool (*artifact_root_f)(void *context, struct digest digest);

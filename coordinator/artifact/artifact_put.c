@@ -96,8 +96,11 @@ enum err artifact_put_begin(struct artifact_store *store, struct digest digest, 
         present->serial = ++store->serial;
     unlock(store);
     *out = NULL;
-    if (is_present)
+    if (is_present) {
+        if (!ephemeral)
+            artifact_touch(store, digest);
         return ERR_OK;
+    }
     struct artifact_put *put = mem_alloc(1, sizeof *put);
     if (put == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");

@@ -18,6 +18,7 @@
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
 #include "coordinator/loop/server_bulk.h"
+#include "coordinator/loop/server_collect.h"
 #include "coordinator/loop/server_control.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_state.h"
@@ -129,6 +130,7 @@ static void on_watch(uv_timer_t *timer)
     watch_disk(server);
     (void)server_peer_flush(server);
     server_bulk_watch(server);
+    server_collect_watch(server);
     bool is_late = server_now().ns - server->retire_ns > RETIRE_MS * NS_PER_MS;
     if (server->is_retiring && (server->worker_count == 0 || is_late))
         server_stop(server);

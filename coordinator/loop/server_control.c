@@ -221,6 +221,8 @@ static void dispatch(struct server *server, const struct transport_frame *frame,
         peer->is_worker == route->is_request) {
         if (route->is_request)
             refuse(server, &frame->id, MSG_STATUS, &status);
+        else if (peer == NULL) /* a worker of an earlier life of this process */
+            refuse_hello(server, frame, ERR_NOT_FOUND, "say hello first");
         return;
     }
     peer->heard_ns = server_now().ns;

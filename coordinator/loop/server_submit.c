@@ -65,6 +65,7 @@ static uint64_t make_job_id(struct digest spec, uint64_t request)
 static bool is_at_hand(struct server *server, const struct artifact_ref *input)
 {
     struct err_text et;
+    artifact_touch(server->artifacts, input->digest);
     if (artifact_is_present(server->artifacts, input->digest, input->size_bytes))
         return true;
     return input->path.size > 0 && input->path.data[0] == '/' &&

@@ -119,7 +119,7 @@ static void test_server__requests_before_hello_and_hostile_frames_are_refused(vo
     struct msg_jobs_get get = {.ticket = 6};
     server_fixture_say(f, f->client_socket, MSG_JOBS_GET, &get);
     const struct msg_status *status = &server_fixture_hear(f, f->client_socket, MSG_STATUS)->status;
-    assert_int_equal(status->error, ERR_STATE);
+    assert_int_equal(status->error, ERR_PROTOCOL);
     assert_int_equal(status->ticket, 6);
     const uint8_t hostile[] = {0xdd, 0xff, 0xff, 0xff, 0xff};
     for (size_t size = 1; size <= sizeof hostile; size++) {
