@@ -1,0 +1,175 @@
+"""fleet - real processes for end-to-end tests: a coordinator, its workers, and qctl beside them.
+
+A test is a script that exits 0 (held), 77 (cannot run here, and says why) or anything else (broke).
+"""
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+
+BIN = os.environ.get("QFLEET_BIN", "build/release/bin")
+DEADLINE_S = float(os.environ.get("QFLEET_TEST_DEADLINE", "600"))
+
+
+def data_folder():
+    """The folder of real models and texts, or None."""
+    for folder in (os.environ.get("QFLEET_DATA"), "../shared/data"):
+        if folder and os.path.isdir(folder):
+            return os.path.abspath(folder)
+    return None
+
+
+def skip(why):
+    print("skipped: " + why)
+    sys.exit(77)
+
+
+def check(condition, text):
+    if not condition:
+        raise AssertionError(text)
+
+
+def sha256(path):
+    with open(path, "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()
+
+
+def write(path, text):
+    os.makedirs(os.path.dirname(path) or ".", exist_ok=True)
+    with open(path, "w", encoding="utf-8") as out:
+        out.write(text)
+
+
+def write_recipe(path, keys):
+    """A recipe file; JSON is YAML."""
+    write(path, json.dumps(keys, indent=1) + "\n")
+
+
+def e2e_rows(source, target, count=None):
+    """`meaning||text` lines as prompt and completion rows, both stripped."""
+    with open(source, encoding="utf-8") as lines, open(target, "w", encoding="utf-8") as out:
+        for number, line in enumerate(lines):
+            if count is not None and number >= count:
+                break
+            prompt, completion = line.rstrip("\n").split("||")
+            out.write(json.dumps({"prompt": prompt.strip(), "completion": completion.strip()}) + "\n")
+
+
+class Scratch:
+    """A temporary folder that stays when the test broke, so that logs can be read."""
+
+    def __init__(self, name):
+        self.path = tempfile.mkdtemp(prefix="qfleet-%s-" % name)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        if kind is None:
+            shutil.rmtree(self.path, ignore_errors=True)
+        else:
+            print("kept for reading: " + self.path, file=sys.stderr)
+
+    def __call__(self, *parts):
+        return os.path.join(self.path, *parts)
+
+
+class Fleet:
+    """One coordinator and its workers in a folder. Processes die with the test."""
+
+    def __init__(self, folder):
+        self.folder = os.path.abspath(folder)
+        os.makedirs(self.folder, mode=0o700, exist_ok=True)
+        self.data = os.path.join(self.folder, "data")
+        self.log = open(os.path.join(self.folder, "log"), "ab")
+        self.coordinator = None
+        self.workers = {}
+        self.endpoint = None
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stop()
+
+    def _spawn(self, command, **options):
+        return subprocess.Popen(command, stderr=self.log, stdin=subprocess.DEVNULL, **options)
+
+    def start_coordinator(self):
+        process = self._spawn([os.path.join(BIN, "qfleet-coordinator"), "--data", self.data, "--embedded"],
+                              stdout=subprocess.PIPE)
+        line = process.stdout.readline().decode()
+        check(line.startswith("ready "), "the coordinator said %r; its log: %s" % (line, self.log.name))
+        self.endpoint = dict(word.split("=", 1) for word in line.split()[1:])["control"]
+        self.coordinator = process
+
+    def start_worker(self, name, threads=1, isa="best"):
+        self.workers[name] = self._spawn(
+            [os.path.join(BIN, "qfleet-worker"), "--coordinator", self.endpoint, "--name", name,
+             "--threads", str(threads), "--isa", isa, "--cache", os.path.join(self.folder, "cache-" + name)],
+            stdout=self.log)
+
+    def kill_worker(self, name):
+        process = self.workers.pop(name)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+
+    def kill_coordinator(self):
+        self.coordinator.send_signal(signal.SIGKILL)
+        self.coordinator.wait()
+        self.coordinator.stdout.close()
+        self.coordinator = None
+
+    def stop(self):
+        processes = list(self.workers.values()) + ([self.coordinator] if self.coordinator else [])
+        for process in processes:
+            process.terminate()
+        end = time.monotonic() + 10
+        for process in processes:
+            try:
+                process.wait(max(0.1, end - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self.workers.clear()
+        self.coordinator = None
+
+    def qctl(self, *arguments, ok=True, timeout=None):
+        done = subprocess.run([os.path.join(BIN, "qctl"), "--coordinator", self.endpoint, *map(str, arguments)],
+                              capture_output=True, text=True, timeout=timeout or DEADLINE_S)
+        if ok and done.returncode != 0:
+            raise AssertionError("qctl %s: exit %d\n%s%s"
+                                 % (" ".join(map(str, arguments)), done.returncode, done.stdout, done.stderr))
+        return done
+
+    def json(self, *arguments):
+        return json.loads(self.qctl(*arguments, "-o", "json").stdout)
+
+    def submit(self, recipe):
+        return self.qctl("submit", recipe, "-o", "name").stdout.strip()
+
+    def wait(self, job, timeout=None):
+        self.qctl("wait", job, timeout=timeout)
+
+
+def run_embedded(recipe, workers=1, threads=1, isa="best", extra=()):
+    """`qctl run`; returns the finished process. Fails the test when the job does."""
+    environment = dict(os.environ, QFLEET_ISA=isa)
+    done = subprocess.run([os.path.join(BIN, "qctl"), "run", recipe, "--workers", str(workers),
+                           "--threads", str(threads), *extra],
+                          capture_output=True, text=True, timeout=DEADLINE_S, env=environment)
+    check(done.returncode == 0, "qctl run %s: exit %d\n%s%s"
+          % (recipe, done.returncode, done.stdout, done.stderr))
+    return done
+
+
+def eval_losses(folder):
+    """eval_loss by step of a trainer_state.json."""
+    with open(os.path.join(folder, "trainer_state.json"), encoding="utf-8") as file:
+        state = json.load(file)
+    return {row["step"]: row["eval_loss"] for row in state["log_history"] if "eval_loss" in row}
