@@ -25,6 +25,11 @@ if(QF_SANITIZE)
     add_compile_options(-fsanitize=${QF_SANITIZE} -fno-omit-frame-pointer -fno-sanitize-recover=all)
     add_link_options(-fsanitize=${QF_SANITIZE})
 endif()
+# Libraries that are not instrumented speak to each other through memory that the sanitizers cannot see.
+set(QF_SANITIZER_ENVIRONMENT
+    "TSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/ops/config/tsan.supp:halt_on_error=1"
+    "LSAN_OPTIONS=suppressions=${CMAKE_SOURCE_DIR}/ops/config/lsan.supp:print_suppressions=0")
+
 if(QF_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
