@@ -140,8 +140,9 @@ class Fleet:
         self.coordinator = None
 
     def qctl(self, *arguments, ok=True, timeout=None):
-        done = subprocess.run([os.path.join(BIN, "qctl"), "--coordinator", self.endpoint, *map(str, arguments)],
-                              capture_output=True, text=True, timeout=timeout or DEADLINE_S)
+        done = subprocess.run([os.path.join(BIN, "qctl"), *map(str, arguments)], capture_output=True, text=True,
+                              timeout=timeout or DEADLINE_S,
+                              env=dict(os.environ, QFLEET_COORDINATOR=self.endpoint))
         if ok and done.returncode != 0:
             raise AssertionError("qctl %s: exit %d\n%s%s"
                                  % (" ".join(map(str, arguments)), done.returncode, done.stdout, done.stderr))
@@ -151,7 +152,7 @@ class Fleet:
         return json.loads(self.qctl(*arguments, "-o", "json").stdout)
 
     def submit(self, recipe):
-        return self.qctl("submit", recipe, "-o", "name").stdout.strip()
+        return self.qctl("submit", recipe).stdout.strip()
 
     def wait(self, job, timeout=None):
         self.qctl("wait", job, timeout=timeout)

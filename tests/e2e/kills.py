@@ -35,7 +35,7 @@ def main():
         jobs, done, killed = [], 0, {"coordinator": 0, "worker": 0}
         while done < kills:
             if len(jobs) < 2 + done // 5:
-                reply = fleet.qctl("submit", folder("recipe.yml"), "-o", "name", ok=False, timeout=60)
+                reply = fleet.qctl("submit", folder("recipe.yml"), ok=False, timeout=60)
                 if reply.returncode == 0:
                     jobs.append(reply.stdout.strip())
             time.sleep(hand.uniform(0.02, 0.9))
@@ -63,13 +63,13 @@ def verify(fleet, folder, jobs):
     for job in jobs:
         fleet.wait(job)
         shown = fleet.json("show", job)
-        check(shown["row"]["state"] == "ok", "job %s ended as %s" % (job, shown["row"]))
+        check(shown["row"]["state"] == "ok", "job %s ended as %s" % (job, shown["row"]["state"]))
         steps = [p["step"] for p in shown["points"] if not p["is_eval"]]
         check(steps == sorted(set(steps)), "a step was counted twice: %s" % steps)
         check(steps and steps[-1] == 20, "job %s made %s steps" % (job, steps[-1:]))
         fleet.qctl("pull", job, folder("pull", job))
         sums.add(sha256(folder("pull", job, "adapter_model.safetensors")))
-        listed = fleet.json("ckpt", "log", job)["checkpoints"]
+        listed = fleet.json("ckpt", "log", job)
         check(listed and listed[0]["step"] == 20, "job %s lists %d checkpoints" % (job, len(listed)))
         for row in listed:
             fleet.qctl("ckpt", "verify", row["digest"])

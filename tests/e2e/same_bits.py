@@ -41,10 +41,6 @@ def embedded_variants():
     yield "checkpointing", {"workers": 2}, {"gradient_checkpointing": True}
 
 
-def steps_done(fleet, job):
-    return fleet.json("show", job)["points"]
-
-
 def wait_for_points(fleet, job, count):
     end = time.monotonic() + 120
     while time.monotonic() < end:

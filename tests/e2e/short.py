@@ -34,7 +34,7 @@ def main():
             fleet.start_worker("c")
             fleet.wait(job)
             fleet.qctl("pull", job, folder("pulled"))
-            for row in fleet.json("ckpt", "log", job)["checkpoints"]:
+            for row in fleet.json("ckpt", "log", job):
                 fleet.qctl("ckpt", "verify", row["digest"])
             for words in (["jobs"], ["show", job], ["graph", job], ["workers"], ["logs", job], ["ckpt", "log", job]):
                 check(fleet.qctl(*words).stdout.strip(), "qctl %s printed nothing" % " ".join(words))
