@@ -26,6 +26,7 @@ static void stop_stage(struct sched *s, struct stage *stage)
         return;
     stage->state = STAGE_WAITING;
     stage->retry_at = (struct instant){0};
+    stage->is_disputed = false;
     stage->log = (struct artifact_ref){0};
     if (stage->run == NULL)
         return;

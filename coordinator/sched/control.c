@@ -62,6 +62,8 @@ static enum err act(struct sched *s, struct job *job, enum job_action action, st
     case JOB_ACTION_RESUME:
         return job->state == JOB_PAUSED ? enter(s, job, JOB_WAITING, TEXT("")) : ERR_STATE;
     case JOB_ACTION_RETRY:
+        if (job->error == ERR_PROFILE)
+            return ERR_STATE; /* a wrong result counts in it */
         return job->state == JOB_FAILED || job->state == JOB_CANCELLED
                    ? enter(s, job, JOB_WAITING, TEXT(""))
                    : ERR_STATE;

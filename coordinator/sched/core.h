@@ -6,6 +6,16 @@
 #include "coordinator/sched/fleet.h"
 #include "coordinator/sched/job.h"
 
+enum { CORE_TRIALS = 16 };
+
+/* A task whose results differ; see trial.h. */
+struct trial {
+    struct stage *stage; /* NULL: the place is free */
+    uint32_t index;
+    struct digest found; /* the suspect's result */
+    char suspect[LIMIT_NAME_BYTES + 1];
+};
+
 struct sched {
     uint32_t incarnation;
     uint32_t fence_count; /* given in this incarnation */
@@ -23,6 +33,7 @@ struct sched {
     struct heap retries;  /* jobs with a failed work, by the time of its next try */
     struct heap expiries; /* leases by the time they end */
     struct heap patience; /* leases by the time they count as slow */
+    struct trial trials[CORE_TRIALS];
 };
 
 /* Makes a decision: applies the record and emits it. Nothing has changed when it fails. */

@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "coordinator/sched/spec.h"
+#include "coordinator/sched/trial.h"
 
 static enum err mark_running(struct sched *s, struct job *job)
 {
@@ -68,11 +69,12 @@ static enum err double_lease(struct sched *s, struct lease *lease)
     struct instant later = instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS));
     bool is_alone = stage->tasks.items[lease->index].leases == lease && lease->sibling == NULL;
     struct worker *worker = first_of(&lease->job->pool->idle);
-    if (slow_at.ns > s->now.ns) {
-        lease_set_patience(s, lease, slow_at);
+    if (slow_at.ns > s->now.ns) { /* its fellows may yet turn out to be faster */
+        lease_set_patience(s, lease, (struct instant){MIN(slow_at.ns, later.ns)});
         return ERR_OK;
     }
-    if (is_alone && worker != NULL && job_is_active(lease->job))
+    bool is_open = stage->tasks.items[lease->index].result == NULL;
+    if (is_alone && is_open && worker != NULL && job_is_active(lease->job))
         TRY(grant_task(s, worker, stage, lease->index));
     lease_set_patience(s, lease, later);
     return ERR_OK;
@@ -86,11 +88,22 @@ static enum err grant_slow(struct sched *s)
     return ERR_OK;
 }
 
+/* A third worker for tasks whose results differ. */
+static enum err grant_trials(struct sched *s)
+{
+    for (size_t i = 0; i < CORE_TRIALS; i++) {
+        struct worker *judge = trial_judge(s, i);
+        if (judge != NULL)
+            TRY(grant_task(s, judge, s->trials[i].stage, s->trials[i].index));
+    }
+    return ERR_OK;
+}
+
 void grant_all(struct sched *s)
 {
     if (s->is_disk_low)
         return;
-    enum err err = ERR_OK;
+    enum err err = grant_trials(s);
     for (size_t i = 0; err == ERR_OK && i < s->fleet.pool_count; i++)
         err = grant_pool(s, s->fleet.pools[i]);
     if (err == ERR_OK)

@@ -56,6 +56,7 @@ struct stage {
     const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
     struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
     bool work_is_out;
+    bool is_disputed;   /* two results of the round at hand differ */
     bool close_is_owed; /* the job stopped while a work was out */
     uint8_t work_faults;
     struct instant retry_at; /* after a failed work */

@@ -35,8 +35,7 @@ struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job
     bitset_remove(&stage->tasks.waiting, index);
     worker->lease_count++;
     lease_renew(s, lease);
-    heap_put(&s->patience, &lease->by_patience,
-             instant_after(s->now, duration_ms(patience_ms(&stage->tasks))).ns, lease->fence);
+    lease_set_patience(s, lease, instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS)));
     core_refresh(stage);
     fleet_place(&s->fleet, worker, s->now);
     return lease;

@@ -1,18 +1,13 @@
-/* result.c - what a result changes.
- *
- * Two attempts of one task must agree in every bit under a versioned profile. When they do not, the
- * first result counts already, and the difference goes on record with both hashes.
- */
+/* result.c - what a result changes. */
 #include "coordinator/sched/result.h"
 
 #include <math.h>
 
 #include "common/base/check.h"
-#include "common/mem/bytes.h"
-#include "common/message/message_copy.h"
 #include "coordinator/sched/advance.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/spec.h"
+#include "coordinator/sched/trial.h"
 
 static void acknowledge(struct sched *s, const struct worker *worker, uint64_t fence,
                         enum err error)
@@ -22,52 +17,9 @@ static void acknowledge(struct sched *s, const struct worker *worker, uint64_t f
     ack->error = (uint32_t)error;
 }
 
-/* The part of a result that must be equal whoever computed it. */
-static bool is_same(const struct task_result *a, const struct task_result *b)
-{
-    struct task_result left = *a;
-    struct task_result right = *b;
-    left.seconds = right.seconds = 0;
-    left.peak_bytes = right.peak_bytes = 0;
-    if (left.outputs_count != right.outputs_count)
-        return false;
-    for (uint32_t i = 0; i < left.outputs_count; i++) {
-        if (!text_equal(left.outputs[i].name, right.outputs[i].name) ||
-            !digest_equal(left.outputs[i].digest, right.outputs[i].digest) ||
-            left.outputs[i].size_bytes != right.outputs[i].size_bytes)
-            return false;
-    }
-    left.outputs_count = right.outputs_count = 0;
-    return message_equal(&message_type_task_result, &left, &right);
-}
-
-static struct digest result_digest(const struct task_result *result)
-{
-    struct digest digest = {{0}};
-    for (uint32_t i = 0; i < result->outputs_count; i++)
-        digest = digest_link(digest, (struct span){result->outputs[i].digest.v, DIGEST_BYTES});
-    double sums[2] = {result->loss_sum, result->weight};
-    return digest_link(digest, (struct span){(const uint8_t *)sums, sizeof sums});
-}
-
 static bool is_versioned(const struct job *job)
 {
     return strchr(job->settings.profile, '/') != NULL;
-}
-
-/* Two workers, one task, two results. Which of them is right is not known, so nobody is named. */
-static enum err record_difference(struct sched *s, const struct stage *stage, uint32_t index,
-                                  const struct task_result *found)
-{
-    struct sched_record record = {.number = REC_WORKER_QUARANTINED};
-    record.record.worker_quarantined = (struct rec_worker_quarantined){
-        .job = stage->job->submitted.job,
-        .stage = stage->index,
-        .index = index,
-        .expected = result_digest(stage->tasks.items[index].result),
-        .found = result_digest(found),
-    };
-    return core_decide(s, &record, NULL);
 }
 
 /* A result under a fence that is no longer live. When its attempt was overtaken by another of the
@@ -87,8 +39,8 @@ static enum err take_late(struct sched *s, struct worker *worker,
         const struct task_result *counted =
             is_at_hand ? stage->tasks.items[ghost->index].result : NULL;
         if (counted != NULL && message->error == ERR_OK && is_versioned(job) &&
-            !is_same(counted, &message->result))
-            TRY(record_difference(s, stage, ghost->index, &message->result));
+            !trial_is_same(counted, &message->result))
+            TRY(trial_open(s, stage, ghost->index, worker, &message->result));
         ghost->fence = 0;
     }
     acknowledge(s, worker, message->fence, ERR_FENCED);
@@ -110,7 +62,9 @@ static enum err take_success(struct sched *s, struct lease *lease,
     struct job *job = lease->job;
     struct task *task = &stage->tasks.items[lease->index];
     TRY(effect_reserve(&s->effect, 1, 1 + stage->tasks.leases, 0));
-    if (stage->run != NULL) {
+    if (task->result != NULL) {
+        TRY(trial_decide(s, stage, lease->index, &message->result));
+    } else if (stage->run != NULL) {
         TRY(round_keep(stage, lease->index, &message->result, worker->name));
     } else {
         struct sched_record record = {.number = REC_TASK_DONE};
@@ -194,6 +148,12 @@ enum err result_take(struct sched *s, struct worker *worker, const struct msg_le
     struct lease *lease = lease_find(worker, message->fence);
     if (lease == NULL)
         return take_late(s, worker, message);
+    if (worker->is_quarantined) {
+        TRY(effect_reserve(&s->effect, 0, 1, 0));
+        result_lose(s, lease, false);
+        acknowledge(s, worker, message->fence, ERR_FENCED);
+        return ERR_OK;
+    }
     enum err error = message->error < ERR_COUNT ? (enum err)message->error : ERR_INTERNAL;
     if (error != ERR_OK)
         return take_failure(s, lease, error, message->detail);

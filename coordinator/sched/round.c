@@ -31,8 +31,8 @@ static void set_weights(struct run *run, const struct artifact_ref *weights)
     run->weights.name = TEXT("weights");
 }
 
-/* How many rows there are and how many steps; false when the job cannot go on. */
-static bool plan_run(struct sched *s, struct stage *stage)
+/* How many rows there are and how many steps. ERR_OUT_OF_MEMORY; any other failure is the job's. */
+static enum err plan_run(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
     struct job *job = stage->job;
@@ -45,16 +45,17 @@ static bool plan_run(struct sched *s, struct stage *stage)
         err = plan_rounds(job->submitted.recipe, run->train_rows, &run->plan, &et);
     else if (run->test_rows == 0)
         err = error_set(&et, ERR_DATA, "the held-out data gave no rows to evaluate");
-    if (err != ERR_OK)
+    if (err != ERR_OK && err != ERR_OUT_OF_MEMORY)
         advance_doom(s, job, err, "%s: %s", stage->plan->name.data, et.text);
-    return err == ERR_OK;
+    return err == ERR_OUT_OF_MEMORY ? err : ERR_OK;
 }
 
 static enum err open_state(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
     struct job *job = stage->job;
-    if (!plan_run(s, stage))
+    TRY(plan_run(s, stage));
+    if (!job_is_active(job))
         return ERR_OK;
     struct artifact_ref state = spec_state(job);
     if (digest_is_zero(state.digest)) {
@@ -325,11 +326,33 @@ static enum err choose_next(struct sched *s, struct stage *stage)
     return is_last ? finish(s, stage) : begin_round(s, stage, false);
 }
 
+/* Two workers gave different sums for the same rows: whatever rests on them is thrown away. */
+static enum err rewind_disputed(struct sched *s, struct stage *stage)
+{
+    struct job *job = stage->job;
+    TRY(effect_reserve(&s->effect, 0, stage->tasks.leases, 1));
+    for (uint32_t i = 0; i < stage->tasks.count; i++) {
+        while (stage->tasks.items[i].leases != NULL)
+            lease_cancel(s, stage->tasks.items[i].leases);
+    }
+    round_close(s, stage);
+    stage->is_disputed = false;
+    if (++stage->work_faults >= LIMIT_TASK_ATTEMPTS)
+        advance_doom(s, job, ERR_PROFILE, "%s: workers keep computing different sums of equal rows",
+                     stage->plan->name.data);
+    return ERR_OK;
+}
+
 enum err round_advance(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
     if (stage->work_is_out || stage->retry_at.ns > s->now.ns)
         return ERR_OK;
+    if (stage->is_disputed) {
+        TRY(rewind_disputed(s, stage));
+        if (!job_is_active(stage->job))
+            return ERR_OK;
+    }
     if (run->phase == RUN_CLOSED)
         TRY(open_state(s, stage));
     if (run->phase == RUN_ROUND && stage->tasks.done == stage->tasks.count)

@@ -20,7 +20,6 @@ struct task {
     struct text worker;               /* whose result counts */
     uint8_t attempts;                 /* failures of its own */
     uint8_t losses;                   /* workers lost under it */
-    bool on_trial;                    /* two results differed, a third decides */
 };
 
 enum { TASKS_TIMES = 15 };

@@ -90,21 +90,24 @@ static void keep_work(struct world *w, const struct sched_work *work)
     w->closes += work->kind == SCHED_WORK_CLOSE;
 }
 
+void world_keep(struct world *w, const struct sched_effects *effects)
+{
+    for (size_t i = 0; i < effects->record_count; i++)
+        keep_record(w, &effects->records[i]);
+    for (size_t i = 0; i < effects->send_count; i++) {
+        if (effects->sends[i].number == MSG_LEASE_GRANT)
+            keep_grant(w, &effects->sends[i]);
+    }
+    for (size_t i = 0; i < effects->work_count; i++)
+        keep_work(w, &effects->works[i]);
+}
+
 enum err world_try(struct world *w, struct sched_event event)
 {
     event.now.ns = w->now_ms * NS_PER_MS;
     event.unix_ms = 1700000000000 + w->now_ms;
-    enum err err = sched_step(w->s, &event, &w->fx);
-    if (err != ERR_OK)
-        return err;
-    for (size_t i = 0; i < w->fx.record_count; i++)
-        keep_record(w, &w->fx.records[i]);
-    for (size_t i = 0; i < w->fx.send_count; i++) {
-        if (w->fx.sends[i].number == MSG_LEASE_GRANT)
-            keep_grant(w, &w->fx.sends[i]);
-    }
-    for (size_t i = 0; i < w->fx.work_count; i++)
-        keep_work(w, &w->fx.works[i]);
+    TRY(sched_step(w->s, &event, &w->fx));
+    world_keep(w, &w->fx);
     return ERR_OK;
 }
 
@@ -202,51 +205,64 @@ static struct digest digest_of_number(uint64_t a, uint64_t b)
     return digest_of((struct span){(const uint8_t *)numbers, sizeof numbers});
 }
 
-void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
-                  bool held_out)
+void world_job(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
+               bool held_out, struct rec_job_submitted *record)
 {
-    struct artifact_ref inputs[] = {
-        {.name = TEXT("model/config.json"), .size_bytes = 10},
-        {.name = TEXT("model/model.safetensors"), .size_bytes = 100},
-        {.name = TEXT("data/0/d.jsonl"), .size_bytes = (uint64_t)shards << 22},
-        {.name = TEXT("test/0/t.jsonl"), .size_bytes = 100},
-    };
-    for (size_t i = 0; i < 4; i++)
+    struct artifact_ref *inputs = arena_alloc(&w->arena, 4, sizeof *inputs);
+    assert_non_null(inputs);
+    static const char *const names[] = {"model/config.json", "model/model.safetensors",
+                                        "data/0/d.jsonl", "test/0/t.jsonl"};
+    for (size_t i = 0; i < 4; i++) {
+        inputs[i].name = text_of(names[i]);
+        inputs[i].size_bytes = i == 2 ? (uint64_t)shards << 22 : 100;
         inputs[i].digest = digest_of_number(7, i);
-    struct rec_job_submitted record = {.job = digest_of_number(request, 1).v[0] + request * 1000,
-                                       .request = request,
-                                       .name = TEXT("tiny"),
-                                       .owner = TEXT("ann"),
-                                       .role = TEXT("submit"),
-                                       .recipe = recipe,
-                                       .inputs = inputs,
-                                       .inputs_count = held_out ? 4 : 3};
+    }
+    *record = (struct rec_job_submitted){.job = digest_of_number(request, 1).v[0] + request * 1000,
+                                         .request = request,
+                                         .name = TEXT("tiny"),
+                                         .owner = TEXT("ann"),
+                                         .role = TEXT("submit"),
+                                         .priority = w->priority,
+                                         .recipe = recipe,
+                                         .inputs = inputs,
+                                         .inputs_count = held_out ? 4 : 3};
     struct err_text et = {.text = ""};
-    enum err err = plan_stages(recipe, inputs, record.inputs_count, &w->arena, &record.stages,
-                               &record.stages_count, &et);
+    enum err err = plan_stages(recipe, inputs, record->inputs_count, &w->arena, &record->stages,
+                               &record->stages_count, &et);
     if (err != ERR_OK)
         print_message("%s\n", et.text);
     assert_int_equal(err, ERR_OK);
+}
+
+void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
+                  bool held_out)
+{
+    struct rec_job_submitted record;
+    world_job(w, request, recipe, shards, held_out, &record);
     struct sched_event event = {.kind = SCHED_SUBMIT, .peer = peer_of(900)};
     event.submit.ticket = request;
     event.submit.record = &record;
     world_step(w, event);
 }
 
-static void answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant,
-                   uint64_t salt)
+struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
+                                     uint64_t salt)
 {
+    static const char *const names[] = {"samples", "rows", "state", "gradient", "", "adapter.st"};
     const struct task_spec *spec = &grant->spec;
     uint64_t place = spec->kind + spec->round * 100 + spec->first * 1000000 + salt;
-    struct artifact_ref outputs[2] = {{.digest = digest_of_number(place, 1), .size_bytes = 8},
-                                      {.digest = digest_of_number(place, 2), .size_bytes = 8}};
-    struct fact facts[] = {{TEXT("train_rows"), TRAIN_ROWS}, {TEXT("test_rows"), TEST_ROWS}};
+    struct artifact_ref *outputs = arena_alloc(&w->arena, 2, sizeof *outputs);
+    struct fact *facts = arena_alloc(&w->arena, 2, sizeof *facts);
+    assert_true(outputs != NULL && facts != NULL);
     struct task_result result = {.outputs = outputs, .outputs_count = 1};
-    static const char *const names[] = {"samples", "rows", "state", "gradient", "", "adapter.st"};
+    for (uint64_t i = 0; i < 2; i++)
+        outputs[i] = (struct artifact_ref){.digest = digest_of_number(place, i), .size_bytes = 8};
     outputs[0].name = text_of(names[spec->kind]);
     if (spec->kind == STAGE_KIND_PACK) {
         outputs[1].name = TEXT("test_rows");
         result.outputs_count = 2;
+        facts[0] = (struct fact){TEXT("train_rows"), TRAIN_ROWS};
+        facts[1] = (struct fact){TEXT("test_rows"), TEST_ROWS};
         result.facts = facts;
         result.facts_count = 2;
     }
@@ -256,7 +272,13 @@ static void answer(struct world *w, struct peer_id peer, const struct msg_lease_
         result.tokens = (spec->end - spec->first) * 5;
         result.outputs_count = spec->kind == STAGE_KIND_TRAIN;
     }
-    struct msg_lease_result message = {.fence = grant->fence, .result = result};
+    return (struct msg_lease_result){.fence = grant->fence, .result = result};
+}
+
+static void answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant,
+                   uint64_t salt)
+{
+    struct msg_lease_result message = world_result(w, grant, salt);
     world_step(w, (struct sched_event){.kind = SCHED_RESULT, .peer = peer, .result = &message});
 }
 
@@ -270,11 +292,12 @@ void world_answer_wrongly(struct world *w, struct peer_id peer, const struct msg
     answer(w, peer, grant, 77);
 }
 
-void world_work(struct world *w, const struct sched_work *work)
+struct sched_event world_outcome(struct world *w, const struct sched_work *work)
 {
     static const enum sched_event_kind kinds[] = {SCHED_OPENED, SCHED_FOLDED, SCHED_CHECKPOINTED,
                                                   SCHED_LOGGED, SCHED_TICK};
     struct sched_event event = {.kind = kinds[work->kind]};
+    (void)w;
     event.done = (struct sched_work_done){
         .job = work->job, .stage = work->stage, .step = work->step, .grad_norm = 1};
     event.done.weights.digest = digest_of_number(work->step, 11);
@@ -284,7 +307,12 @@ void world_work(struct world *w, const struct sched_work *work)
         event.done.loss_sum += work->parts[i].loss_sum;
         event.done.weight += work->parts[i].weight;
     }
-    world_step(w, event);
+    return event;
+}
+
+void world_work(struct world *w, const struct sched_work *work)
+{
+    world_step(w, world_outcome(w, work));
 }
 
 struct world_grant world_next_grant(struct world *w)

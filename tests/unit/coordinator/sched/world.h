@@ -22,8 +22,9 @@ struct world {
     struct sched_effects fx;
     uint64_t now_ms;
     uint32_t incarnation;
-    uint64_t known_answer;
-    struct arena arena; /* everything that has to outlive a step */
+    uint64_t known_answer; /* of the next hello */
+    int64_t priority;      /* of the next job */
+    struct arena arena;    /* everything that has to outlive a step */
     struct sched_record *records;
     size_t record_count;
     struct world_grant grants[WORLD_QUEUE]; /* not yet answered */
@@ -58,6 +59,15 @@ struct span world_recipe(struct world *w, const char *lines);
  * a test file. */
 void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
                   bool held_out);
+
+/* The parts of the above, for who takes the steps alone: the record of a submission, the result of
+ * a grant, the outcome of a work, and what a step that was taken left behind. */
+void world_job(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
+               bool held_out, struct rec_job_submitted *record);
+struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
+                                     uint64_t salt);
+struct sched_event world_outcome(struct world *w, const struct sched_work *work);
+void world_keep(struct world *w, const struct sched_effects *effects);
 
 /* Sends the result of a grant: the same bytes whoever computes it. */
 void world_answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant);

@@ -1,0 +1,207 @@
+/* test_plan.c - which stages a recipe becomes, and how its data and rounds are cut. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/message/state.h"
+#include "common/numeric/fold.h"
+#include "common/recipe/recipe.h"
+#include "coordinator/plan/plan.h"
+
+#define MIB ((uint64_t)1 << 20)
+
+static struct arena arena;
+
+static int setup(void **state)
+{
+    (void)state;
+    arena_init(&arena, 64 << 20);
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    arena_fini(&arena);
+    return 0;
+}
+
+static struct span recipe_of(const char *lines)
+{
+    char *text = arena_print(&arena,
+                             "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\n"
+                             "datasets:\n  - path: d.jsonl\n%s",
+                             lines);
+    struct recipe recipe;
+    struct err_text et = {.text = ""};
+    struct recipe_options options = {0};
+    struct bytes out;
+    if (recipe_read(span_of_text(text_of(text)), &options, &recipe, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    bytes_init(&out, LIMIT_RECIPE_BYTES);
+    recipe_write(&recipe, &out);
+    uint8_t *copy = arena_alloc(&arena, out.size, 1);
+    memcpy(copy, out.data, out.size);
+    struct span span = {copy, out.size};
+    bytes_fini(&out);
+    recipe_fini(&recipe);
+    return span;
+}
+
+static const struct artifact_ref inputs[] = {
+    {.name = TEXT("model/config.json"), .size_bytes = 10},
+    {.name = TEXT("data/0/d.jsonl"), .size_bytes = (9 << 20) + 5},
+    {.name = TEXT("data/1/array.json"), .size_bytes = 9 << 20},
+    {.name = TEXT("test/0/t.txt"), .size_bytes = 1},
+};
+
+/* The stages as words with their needs, such as "prepare pack<0 init". */
+static const char *graph_of(const char *lines, const struct artifact_ref *given, uint32_t count)
+{
+    struct stage_plan *stages;
+    uint32_t stage_count;
+    struct err_text et = {.text = ""};
+    enum err err = plan_stages(recipe_of(lines), given, count, &arena, &stages, &stage_count, &et);
+    if (err != ERR_OK)
+        return arena_print(&arena, "%s", et.text);
+    const char *text = "";
+    for (uint32_t i = 0; i < stage_count; i++) {
+        text = arena_print(&arena, "%s%s%.*s", text, i > 0 ? " " : "", TEXT_ARGS(stages[i].name));
+        for (uint32_t n = 0; n < i; n++) {
+            if ((stages[i].needs >> n & 1) != 0)
+                text = arena_print(&arena, "%s<%u", text, n);
+        }
+    }
+    return text;
+}
+
+static void test_plan__graph_follows_from_the_keys(void **state)
+{
+    (void)state;
+    assert_string_equal(graph_of("", inputs, 2), "prepare pack<0 init train<1<2 export<3");
+    assert_string_equal(graph_of("", inputs, 4),
+                        "prepare pack<0 init train<1<2 evaluate<3 export<3<4");
+    assert_string_equal(graph_of("val_set_size: 0.1\n", inputs, 2),
+                        "prepare pack<0 init train<1<2 evaluate<3 export<3<4");
+    assert_string_equal(graph_of("val_set_size: 0.1\nevaluate: none\n", inputs, 2),
+                        "prepare pack<0 init train<1<2 export<3");
+    assert_string_equal(graph_of("evaluate: only\ntest_datasets:\n  - path: t.txt\n", inputs, 4),
+                        "prepare pack<0 evaluate<1");
+}
+
+static void test_plan__missing_and_empty_inputs_are_named(void **state)
+{
+    (void)state;
+    assert_string_equal(graph_of("", inputs + 1, 1),
+                        "the job came without files of its base_model");
+    assert_string_equal(graph_of("", inputs, 1),
+                        "datasets: the job came without a file to train on");
+    struct artifact_ref empty[2] = {inputs[0], {.name = TEXT("data/0/e.jsonl")}};
+    assert_string_equal(graph_of("", empty, 2), "data/0/e.jsonl is empty");
+    struct artifact_ref huge[2] = {inputs[0],
+                                   {.name = TEXT("data/0/h.jsonl"), .size_bytes = 1ull << 50}};
+    assert_string_equal(graph_of("", huge, 2),
+                        "the data has more than 3840 shards of 4 MiB; take less of it");
+}
+
+static void test_plan__data_is_cut_at_fixed_offsets(void **state)
+{
+    (void)state;
+    struct stage_plan *stages;
+    uint32_t count;
+    struct err_text et;
+    assert_int_equal(plan_stages(recipe_of(""), inputs, 4, &arena, &stages, &count, &et), ERR_OK);
+    const struct task_plan expected[] = {{1, 0, 4 * MIB},
+                                         {1, 4 * MIB, 8 * MIB},
+                                         {1, 8 * MIB, 9 * MIB + 5},
+                                         {2, 0, 9 * MIB}, /* one JSON value stays whole */
+                                         {3, 0, 1}};
+    assert_int_equal(stages[0].task_count, 5);
+    assert_int_equal(stages[0].tasks_count, 5);
+    for (size_t i = 0; i < 5; i++) {
+        assert_int_equal(stages[0].tasks[i].input, expected[i].input);
+        assert_int_equal(stages[0].tasks[i].first, expected[i].first);
+        assert_int_equal(stages[0].tasks[i].end, expected[i].end);
+    }
+}
+
+static struct plan_rounds rounds_of(const char *lines, uint64_t rows)
+{
+    struct plan_rounds rounds;
+    struct err_text et = {.text = ""};
+    if (plan_rounds(recipe_of(lines), rows, &rounds, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    return rounds;
+}
+
+static void test_plan__steps_and_checkpoints(void **state)
+{
+    (void)state;
+    struct plan_rounds r = rounds_of("micro_batch_size: 4\ngradient_accumulation_steps: 2\n", 1000);
+    assert_int_equal(r.round_rows, 8);
+    assert_int_equal(r.step_count, 125);
+    assert_int_equal(r.save_steps, 12); /* ten in a run */
+    assert_int_equal(r.eval_steps, 0);
+    r = rounds_of("max_steps: 7\n", 1000);
+    assert_int_equal(r.step_count, 7);
+    assert_int_equal(r.save_steps, 1);
+    r = rounds_of("max_steps: 100\nsave_steps: 30\neval_steps: 25\nlogging_steps: 5\n", 1000);
+    assert_int_equal(r.save_steps, 30);
+    assert_int_equal(r.eval_steps, 25);
+    assert_int_equal(r.logging_steps, 5);
+    r = rounds_of("num_epochs: 3\nsaves_per_epoch: 2\nevals_per_epoch: 4\n", 100);
+    assert_int_equal(r.step_count, 300);
+    assert_int_equal(r.save_steps, 50);
+    assert_int_equal(r.eval_steps, 25);
+    r = rounds_of("max_steps: 1000000\n", 100);
+    assert_int_equal(r.save_steps, 2048); /* its log points fit a record */
+    struct err_text et;
+    assert_int_equal(plan_rounds(recipe_of(""), 0, &r, &et), ERR_DATA);
+    assert_string_equal(et.text, "the datasets gave no row to train on");
+}
+
+static void test_plan__ranges_are_nodes_of_the_fold(void **state)
+{
+    (void)state;
+    for (uint64_t rows = 1; rows < 200; rows++) {
+        for (uint64_t slots = 0; slots < 40; slots++) {
+            uint64_t range = plan_range_rows(rows, slots);
+            assert_int_equal(range & (range - 1), 0);
+            assert_true(rows < slots || range * slots <= rows); /* nobody goes without */
+            for (uint64_t at = 0; at < rows; at += range) {
+                uint64_t end = at + range < rows ? at + range : rows;
+                assert_true(fold_is_node(rows, (struct fold_node){at, end}));
+            }
+        }
+    }
+    assert_int_equal(plan_range_rows(8, 2), 4);
+    assert_int_equal(plan_range_rows(16, 3), 2);
+    assert_true((uint64_t)1 << 40 <= plan_range_rows((uint64_t)1 << 40, 1) << 16);
+}
+
+static void test_plan__settings_carry_profile_and_seed(void **state)
+{
+    (void)state;
+    struct plan_settings settings;
+    struct err_text et;
+    assert_int_equal(plan_settings(recipe_of("seed: 7\n"), &settings, &et), ERR_OK);
+    assert_string_equal(settings.profile, "f32/1");
+    assert_int_equal(settings.seed, 7);
+    assert_int_equal(plan_settings(recipe_of("profile: blas\n"), &settings, &et), ERR_OK);
+    assert_string_equal(settings.profile, "blas");
+}
+
+#define PLAN_TEST(name) cmocka_unit_test_setup_teardown(test_plan__##name, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        PLAN_TEST(graph_follows_from_the_keys),  PLAN_TEST(missing_and_empty_inputs_are_named),
+        PLAN_TEST(data_is_cut_at_fixed_offsets), PLAN_TEST(steps_and_checkpoints),
+        PLAN_TEST(ranges_are_nodes_of_the_fold), PLAN_TEST(settings_carry_profile_and_seed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,136 @@
+/* test_sched_memory.c - every allocation of every step of a job's life fails once. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "common/mem/mem.h"
+#include "world.h"
+
+static void write_state(const struct world *w, struct bytes *out)
+{
+    bytes_clear(out);
+    sched_write_durable(w->s, out);
+    bytes_append(out, "", 1);
+}
+
+/* The life of a job with two workers. The step whose turn it is meets a heap that fails from its
+ * n-th allocation on. A step that fails must leave everything as it was, and succeed when it is
+ * taken again; one that succeeds may put decisions off, but not lose them. */
+struct sweep {
+    struct world *w;
+    size_t step, failing_step, fail_after;
+    bool failed, was_reached;
+    struct bytes before, after;
+};
+
+static void take(struct sweep *sweep, struct sched_event event)
+{
+    struct world *w = sweep->w;
+    if (sweep->step++ != sweep->failing_step) {
+        world_step(w, event);
+        return;
+    }
+    event.now.ns = w->now_ms * NS_PER_MS;
+    write_state(w, &sweep->before);
+    struct sched_effects effects;
+    (void)mem_fault_after(sweep->fail_after);
+    enum err err = sched_step(w->s, &event, &effects);
+    sweep->was_reached = mem_fault_after(0) >= sweep->fail_after;
+    if (err != ERR_OK) {
+        assert_int_equal(err, ERR_OUT_OF_MEMORY);
+        write_state(w, &sweep->after);
+        assert_string_equal((const char *)sweep->before.data, (const char *)sweep->after.data);
+        assert_int_equal(effects.record_count + effects.send_count + effects.work_count, 0);
+        world_step(w, event);
+        sweep->failed = true;
+        return;
+    }
+    world_keep(w, &effects);
+}
+
+static void hello(struct sweep *sweep, uint64_t peer, const char *name)
+{
+    struct msg_hello message = {.protocol = MESSAGE_PROTOCOL,
+                                .name = text_of(name),
+                                .session = peer,
+                                .profiles = TEXT("f32/1,blas")};
+    take(sweep, (struct sched_event){.kind = SCHED_HELLO, .peer = {peer}, .hello = &message});
+}
+
+static void live(struct sweep *sweep)
+{
+    struct world *w = sweep->w;
+    hello(sweep, 1, "a");
+    hello(sweep, 2, "b");
+    struct rec_job_submitted record;
+    world_job(w, 1,
+              world_recipe(w, "micro_batch_size: 4\nmax_steps: 2\nsave_steps: 1\neval_steps: 1\n"),
+              2, true, &record);
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {900}};
+    event.submit.record = &record;
+    take(sweep, event);
+    for (int i = 0; i < 200 && (sched_job_count(w->s) == 0 || world_state(w, 0) != JOB_DONE); i++) {
+        w->now_ms += 100;
+        while (w->grant_count + w->work_count > 0) {
+            if (w->work_count > 0) {
+                struct sched_work work = world_next_work(w);
+                if (work.kind != SCHED_WORK_CLOSE)
+                    take(sweep, world_outcome(w, &work));
+            } else {
+                struct world_grant grant = world_next_grant(w);
+                struct msg_lease_result result = world_result(w, &grant.grant, 0);
+                take(sweep, (struct sched_event){
+                                .kind = SCHED_RESULT, .peer = grant.peer, .result = &result});
+            }
+        }
+        struct msg_heartbeat beat = {.seq = 1};
+        for (uint64_t peer = 1; peer <= 2; peer++)
+            take(sweep,
+                 (struct sched_event){.kind = SCHED_HEARTBEAT, .peer = {peer}, .heartbeat = &beat});
+    }
+    if (world_state(w, 0) != JOB_DONE)
+        print_message("step %zu, allocation %zu: %.*s\n", sweep->failing_step, sweep->fail_after,
+                      TEXT_ARGS(world_detail(w, 0)));
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+}
+
+static void test_memory__a_step_without_memory_changes_nothing_or_puts_off(void **state)
+{
+    (void)state;
+    struct sweep sweep = {.w = mem_alloc(1, sizeof *sweep.w)};
+    assert_non_null(sweep.w);
+    bytes_init(&sweep.before, 1 << 20);
+    bytes_init(&sweep.after, 1 << 20);
+    size_t failures = 0;
+    size_t cases = 0;
+    bool more_steps = true;
+    for (sweep.failing_step = 0; more_steps; sweep.failing_step++) {
+        sweep.was_reached = true;
+        for (sweep.fail_after = 1; sweep.was_reached; sweep.fail_after++) {
+            world_init(sweep.w);
+            sweep.step = 0;
+            sweep.failed = false;
+            sweep.was_reached = false;
+            live(&sweep);
+            failures += sweep.failed;
+            cases++;
+            more_steps = sweep.step > sweep.failing_step;
+            world_fini(sweep.w);
+        }
+    }
+    print_message("%zu cases, %zu steps failed and were taken again\n", cases, failures);
+    assert_true(failures > 20);
+    bytes_fini(&sweep.before);
+    bytes_fini(&sweep.after);
+    mem_free(sweep.w);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_memory__a_step_without_memory_changes_nothing_or_puts_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
