@@ -290,29 +290,52 @@ const struct chat_template *chat_template_recognise(struct text jinja)
     return found;
 }
 
-enum err chat_template_resolve(const struct tokenizer *tokenizer, const char *name,
-                               const struct chat_template **out, struct err_text *et)
+/* Whether a text of the row, other than its start, holds EOS. */
+static bool needs_eos(const struct chat_template *row)
 {
-    const struct chat_template *found;
+    const char *const texts[] = {row->system_close, row->user_close, row->assistant_close,
+                                 row->tail};
+    for (size_t i = 0; i < COUNT_OF(texts); i++)
+        if (strchr(texts[i], EOS[0]) != NULL)
+            return true;
+    return false;
+}
+
+static enum err find_template(const struct tokenizer *tokenizer, const char *name,
+                              const struct chat_template **out, struct err_text *et)
+{
     if (name != NULL && strcmp(name, "tokenizer_default") != 0) {
-        found = chat_template_named(text_of(name));
-        if (found == NULL)
+        *out = chat_template_named(text_of(name));
+        if (*out == NULL)
             return error_set(et, ERR_RECIPE, "chat_template: expected one of %s, found '%s'",
                              chat_template_choices(), name);
-        *out = found;
         return ERR_OK;
     }
-    struct text jinja = tokenizer_chat_template(tokenizer);
+    struct text jinja = tokenizer == NULL ? TEXT("") : tokenizer_chat_template(tokenizer);
     if (jinja.size == 0)
         return error_set(et, ERR_NOT_FOUND,
                          "the model has no chat template; set chat_template to one of %s",
                          chat_template_choices());
-    found = chat_template_recognise(jinja);
-    if (found == NULL)
+    *out = chat_template_recognise(jinja);
+    if (*out == NULL)
         return error_set(et, ERR_UNSUPPORTED,
                          "the model's chat template is none that qfleet knows; set chat_template "
                          "to one of %s",
                          chat_template_choices());
+    return ERR_OK;
+}
+
+enum err chat_template_resolve(const struct tokenizer *tokenizer, const char *name,
+                               const struct chat_template **out, struct err_text *et)
+{
+    const struct chat_template *found;
+    TRY(find_template(tokenizer, name, &found, et));
+    /* Turns that never end would train a model that never stops. */
+    if (tokenizer != NULL && needs_eos(found) && tokenizer_roles(tokenizer).eos == TOKENIZER_NONE)
+        return error_set(et, ERR_UNSUPPORTED,
+                         "chat template %s ends turns with EOS, but the tokenizer names no "
+                         "eos_token",
+                         found->name);
     *out = found;
     return ERR_OK;
 }

@@ -49,8 +49,9 @@ const char *chat_template_choices(void);
 const struct chat_template *chat_template_recognise(struct text jinja);
 
 /* The template named `name`, or, with NULL or "tokenizer_default", the model's own.
- * ERR_RECIPE: unknown name. ERR_UNSUPPORTED: the model's own is not recognised.
- * ERR_NOT_FOUND: the model has none. */
+ * `tokenizer` may be NULL with a name. ERR_RECIPE: unknown name. ERR_UNSUPPORTED: the model's own
+ * is not recognised, or the template needs an EOS that the tokenizer lacks. ERR_NOT_FOUND: the
+ * model has none. */
 MUST_CHECK enum err chat_template_resolve(const struct tokenizer *tokenizer, const char *name,
                                           const struct chat_template **out, struct err_text *et);
 

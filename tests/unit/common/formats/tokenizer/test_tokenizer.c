@@ -12,6 +12,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/source/file.h"
+#include "common/formats/tokenizer/chat_template.h"
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
 
@@ -243,6 +244,31 @@ static void test_tokenizer__special_tokens_come_from_the_files_beside_it(void **
     folder_remove(&folder);
 }
 
+static void test_chat_template__resolves_by_name_model_or_says_why_not(void **state)
+{
+    (void)state;
+    struct folder folder = folder_make();
+    struct tokenizer *tokenizer = NULL;
+    const struct chat_template *found = NULL;
+    struct err_text et = {0};
+    assert_int_equal(open_made(&folder, "", "", &tokenizer, &et), ERR_OK);
+    assert_int_equal(chat_template_resolve(tokenizer, NULL, &found, &et), ERR_NOT_FOUND);
+    assert_int_equal(chat_template_resolve(tokenizer, "chatml", &found, &et), ERR_OK);
+    assert_string_equal(chat_template_name(found), "chatml");
+    assert_int_equal(chat_template_resolve(tokenizer, "zephyr", &found, &et), ERR_UNSUPPORTED);
+    assert_non_null(strstr(et.text, "the tokenizer names no eos_token"));
+    assert_int_equal(chat_template_resolve(tokenizer, "chatlm", &found, &et), ERR_RECIPE);
+    assert_non_null(strstr(et.text, "expected one of chatml, "));
+    tokenizer_close(&tokenizer);
+    put_file(&folder, "chat_template.jinja", "{{ something.new }}");
+    assert_int_equal(tokenizer_open(folder.path, &tokenizer, &et), ERR_OK);
+    assert_int_equal(chat_template_resolve(tokenizer, "tokenizer_default", &found, &et),
+                     ERR_UNSUPPORTED);
+    assert_string_equal(chat_template_name(found), "chatml"); /* errors change nothing */
+    tokenizer_close(&tokenizer);
+    folder_remove(&folder);
+}
+
 static void test_tokenizer__special_spellings_can_be_taken_as_text(void **state)
 {
     (void)state;
@@ -386,6 +412,7 @@ int main(void)
         cmocka_unit_test(test_tokenizer__components_do_what_the_file_says),
         cmocka_unit_test(test_tokenizer__unknown_components_are_named),
         cmocka_unit_test(test_tokenizer__special_tokens_come_from_the_files_beside_it),
+        cmocka_unit_test(test_chat_template__resolves_by_name_model_or_says_why_not),
         cmocka_unit_test(test_tokenizer__special_spellings_can_be_taken_as_text),
         cmocka_unit_test(test_tokenizer__stream_gives_whole_characters_and_the_same_text),
         cmocka_unit_test(test_tokenizer__scratch_never_changes_a_result),
