@@ -20,7 +20,7 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
     case REC_JOB_STATE:
         return job_apply_state(s, &r->job_state);
     case REC_WORKER_QUARANTINED:
-        return fleet_quarantine(&s->fleet, r->worker_quarantined.worker);
+        return roster_quarantine(&s->roster, r->worker_quarantined.worker);
     }
     return ERR_STATE;
 }

@@ -3,8 +3,8 @@
 #define COORDINATOR_SCHED_CORE_H
 
 #include "coordinator/sched/effect.h"
-#include "coordinator/sched/fleet.h"
 #include "coordinator/sched/job.h"
+#include "coordinator/sched/roster.h"
 
 enum { CORE_TRIALS = 16 };
 
@@ -25,7 +25,7 @@ struct sched {
     uint64_t unix_ms;
     struct effect effect;
     struct arena *view_arena; /* owned: texts of views */
-    struct fleet fleet;
+    struct roster roster;
     struct job **jobs; /* owned, by submission */
     size_t job_count, job_capacity;
     struct map jobs_by_id, jobs_by_request;

@@ -42,7 +42,7 @@ static enum err grant_task(struct sched *s, struct worker *worker, struct stage 
 static struct worker *first_of(const struct list *list)
 {
     struct list_node *node = list_first(list);
-    return node == NULL ? NULL : CONTAINER_OF(node, struct fleet_seat, node)->worker;
+    return node == NULL ? NULL : CONTAINER_OF(node, struct roster_seat, node)->worker;
 }
 
 static enum err grant_pool(struct sched *s, struct pool *pool)
@@ -104,8 +104,8 @@ void grant_all(struct sched *s)
     if (s->is_disk_low)
         return;
     enum err err = grant_trials(s);
-    for (size_t i = 0; err == ERR_OK && i < s->fleet.pool_count; i++)
-        err = grant_pool(s, s->fleet.pools[i]);
+    for (size_t i = 0; err == ERR_OK && i < s->roster.pool_count; i++)
+        err = grant_pool(s, s->roster.pools[i]);
     if (err == ERR_OK)
         err = grant_slow(s);
     ASSERT(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
@@ -118,8 +118,8 @@ struct instant grant_wake(const struct sched *s)
     const struct heap_node *node = heap_first(&s->patience);
     if (node == NULL || s->is_disk_low)
         return (struct instant){UINT64_MAX};
-    for (size_t i = 0; i < s->fleet.pool_count; i++) {
-        if (!list_is_empty(&s->fleet.pools[i]->idle))
+    for (size_t i = 0; i < s->roster.pool_count; i++) {
+        if (!list_is_empty(&s->roster.pools[i]->idle))
             return (struct instant){node->key};
     }
     return (struct instant){UINT64_MAX};

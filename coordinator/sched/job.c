@@ -69,7 +69,7 @@ static enum err create_parts(struct sched *s, struct job *job,
     TRY(plan_settings(record->recipe, &job->settings, et));
     job->recipe = (struct artifact_ref){.name = TEXT("recipe"), .size_bytes = record->recipe.size};
     TRY(digest_of_artifact(record->recipe, &job->recipe.digest));
-    TRY(fleet_pool(&s->fleet, text_of(job->settings.profile), &job->pool));
+    TRY(roster_pool(&s->roster, text_of(job->settings.profile), &job->pool));
     job->stages = arena_alloc(&job->arena, record->stages_count, sizeof *job->stages);
     if (job->stages == NULL)
         return ERR_OUT_OF_MEMORY;

@@ -18,7 +18,7 @@ struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job
     struct lease *lease = worker->slots;
     while (lease->fence != 0)
         lease++;
-    ASSERT(lease < worker->slots + FLEET_SLOTS);
+    ASSERT(lease < worker->slots + ROSTER_SLOTS);
     struct task *task = &stage->tasks.items[index];
     *lease = (struct lease){
         .fence = (uint64_t)s->incarnation << 32 | ++s->fence_count,
@@ -37,7 +37,7 @@ struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job
     lease_renew(s, lease);
     lease_set_patience(s, lease, instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS)));
     core_refresh(stage);
-    fleet_place(&s->fleet, worker, s->now);
+    roster_place(&s->roster, worker, s->now);
     return lease;
 }
 
@@ -58,12 +58,12 @@ void lease_release(struct sched *s, struct lease *lease)
     lease->fence = 0;
     lease->worker->lease_count--;
     core_refresh(stage);
-    fleet_place(&s->fleet, lease->worker, s->now);
+    roster_place(&s->roster, lease->worker, s->now);
 }
 
 struct lease *lease_find(struct worker *worker, uint64_t fence)
 {
-    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+    for (size_t i = 0; i < ROSTER_SLOTS; i++) {
         if (fence != 0 && worker->slots[i].fence == fence)
             return &worker->slots[i];
     }
@@ -79,7 +79,7 @@ void lease_renew(struct sched *s, struct lease *lease)
 void lease_cancel(struct sched *s, struct lease *lease)
 {
     struct worker *worker = lease->worker;
-    worker->ghosts[worker->ghost_count++ % FLEET_GHOSTS] = (struct fleet_ghost){
+    worker->ghosts[worker->ghost_count++ % ROSTER_GHOSTS] = (struct roster_ghost){
         .fence = lease->fence,
         .job = lease->job->submitted.job,
         .round = lease->stage->run != NULL ? lease->stage->run->rounds : 0,

@@ -28,8 +28,8 @@ static enum err take_late(struct sched *s, struct worker *worker,
                           const struct msg_lease_result *message)
 {
     TRY(effect_reserve(&s->effect, 1, 1, 0));
-    for (size_t i = 0; i < FLEET_GHOSTS; i++) {
-        struct fleet_ghost *ghost = &worker->ghosts[i];
+    for (size_t i = 0; i < ROSTER_GHOSTS; i++) {
+        struct roster_ghost *ghost = &worker->ghosts[i];
         if (ghost->fence != message->fence || message->fence == 0)
             continue;
         struct job *job = job_of_id(s, ghost->job);
@@ -117,7 +117,7 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
         TRY(core_decide(s, &record, NULL));
     }
     lease_release(s, lease);
-    fleet_rest(&s->fleet, worker, s->now);
+    roster_rest(&s->roster, worker, s->now);
     acknowledge(s, worker, fence, ERR_OK);
     bool is_final = error_retry(error) == ERR_PERMANENT ||
                     stage->tasks.items[index].attempts >= LIMIT_TASK_ATTEMPTS;

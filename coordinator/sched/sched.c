@@ -25,7 +25,7 @@ enum err sched_create(uint32_t incarnation, struct sched **out)
     s->incarnation = incarnation;
     arena_init(s->view_arena, VIEW_BYTES_MAX);
     effect_init(&s->effect);
-    fleet_init(&s->fleet);
+    roster_init(&s->roster);
     map_init(&s->jobs_by_id);
     map_init(&s->jobs_by_request);
     list_init(&s->dirty);
@@ -44,7 +44,7 @@ void sched_destroy(struct sched **sched)
     for (size_t i = 0; i < s->job_count; i++)
         job_destroy(s->jobs[i]);
     mem_free(s->jobs);
-    fleet_fini(&s->fleet);
+    roster_fini(&s->roster);
     effect_fini(&s->effect);
     arena_fini(s->view_arena);
     mem_free(s->view_arena);
@@ -74,14 +74,14 @@ static void start(struct sched *s)
 
 static enum err dispatch_worker(struct sched *s, const struct sched_event *event)
 {
-    struct worker *worker = fleet_of_peer(&s->fleet, event->peer);
+    struct worker *worker = roster_of_peer(&s->roster, event->peer);
     if (worker == NULL)
         return event->kind == SCHED_LEAVE ? ERR_OK : session_stranger(s, event->peer);
     if (event->kind == SCHED_HEARTBEAT)
         return session_heartbeat(s, worker, event->heartbeat);
     if (event->kind == SCHED_RESULT) {
         TRY(result_take(s, worker, event->result));
-        fleet_hear(&s->fleet, worker, s->now);
+        roster_hear(&s->roster, worker, s->now);
         return ERR_OK;
     }
     if (event->kind == SCHED_LEAVE) {
@@ -89,7 +89,7 @@ static enum err dispatch_worker(struct sched *s, const struct sched_event *event
         return ERR_OK;
     }
     struct lease *lease = lease_find(worker, event->accept->fence);
-    fleet_hear(&s->fleet, worker, s->now);
+    roster_hear(&s->roster, worker, s->now);
     if (lease != NULL) {
         lease->is_accepted = true;
         lease_renew(s, lease);
@@ -141,7 +141,7 @@ static uint64_t first_key(const struct heap *heap)
 
 static struct instant next_wake(const struct sched *s)
 {
-    uint64_t wake = MIN(first_key(&s->fleet.deadlines), first_key(&s->expiries));
+    uint64_t wake = MIN(first_key(&s->roster.deadlines), first_key(&s->expiries));
     wake = MIN(wake, first_key(&s->retries));
     wake = MIN(wake, grant_wake(s).ns);
     if (s->is_postponed)

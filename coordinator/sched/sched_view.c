@@ -54,8 +54,8 @@ static const char *why_no_worker(const struct sched *s, const struct pool *pool)
 {
     uint32_t living = 0;
     uint32_t offering = 0;
-    for (size_t i = 0; i < s->fleet.count; i++) {
-        const struct worker *worker = s->fleet.workers[i];
+    for (size_t i = 0; i < s->roster.count; i++) {
+        const struct worker *worker = s->roster.workers[i];
         if (!worker->is_connected || worker->state == WORKER_LOST)
             continue;
         living++;
@@ -267,7 +267,7 @@ const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index
 static struct text task_of(const struct sched *s, const struct worker *worker)
 {
     const struct lease *lease = NULL;
-    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+    for (size_t i = 0; i < ROSTER_SLOTS; i++) {
         const struct lease *slot = &worker->slots[i];
         if (slot->fence != 0 && (lease == NULL || slot->fence < lease->fence))
             lease = slot;
@@ -299,7 +299,7 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
     if (!worker->is_connected)
         return TEXT("its connection is gone");
     for (uint32_t i = 0; i < worker->seat_count; i++) {
-        const struct fleet_seat *seat = &worker->seats[i];
+        const struct roster_seat *seat = &worker->seats[i];
         if (!seat->is_agreed)
             return text_or_empty(arena_print(
                 s->view_arena, "refused for %s: its known answer differs from the fleet's",
@@ -345,9 +345,9 @@ static int compare_rows(const void *a, const void *b)
 size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,
                          size_t capacity)
 {
-    size_t count = MIN(s->fleet.count, capacity);
+    size_t count = MIN(s->roster.count, capacity);
     for (size_t i = 0; i < count; i++)
-        fill_worker(s, s->fleet.workers[i], now, &rows[i]);
+        fill_worker(s, s->roster.workers[i], now, &rows[i]);
     qsort(rows, count, sizeof *rows, compare_rows);
     return count;
 }
@@ -418,6 +418,6 @@ void sched_write_durable(const struct sched *s, struct bytes *out)
 {
     for (size_t i = 0; i < s->job_count; i++)
         write_job(s->jobs[i], out);
-    for (size_t i = 0; i < s->fleet.quarantined_count; i++)
-        bytes_print(out, "quarantined %s\n", s->fleet.quarantined[i]);
+    for (size_t i = 0; i < s->roster.quarantined_count; i++)
+        bytes_print(out, "quarantined %s\n", s->roster.quarantined[i]);
 }

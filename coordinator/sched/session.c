@@ -31,7 +31,7 @@ static bool is_listed(const struct lease_status *rows, uint32_t count, uint64_t 
 static void take_back(struct sched *s, struct worker *worker, const struct lease_status *rows,
                       uint32_t count)
 {
-    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+    for (size_t i = 0; i < ROSTER_SLOTS; i++) {
         struct lease *lease = &worker->slots[i];
         if (lease->fence != 0 && !is_listed(rows, count, lease->fence))
             result_lose(s, lease, false);
@@ -54,20 +54,20 @@ enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_he
         welcome(s, peer, NULL, ERR_VERSION, detail == NULL ? TEXT("") : text_of(detail));
         return ERR_OK;
     }
-    struct worker *worker = fleet_of_session(&s->fleet, hello->session);
+    struct worker *worker = roster_of_session(&s->roster, hello->session);
     if (worker == NULL) {
-        size_t leases = (s->fleet.count + 1) * FLEET_SLOTS;
+        size_t leases = (s->roster.count + 1) * ROSTER_SLOTS;
         TRY(heap_reserve(&s->expiries, leases));
         TRY(heap_reserve(&s->patience, leases));
-        enum err err = fleet_join(&s->fleet, hello, peer, s->now, &worker);
+        enum err err = roster_join(&s->roster, hello, peer, s->now, &worker);
         if (err == ERR_BUSY) {
             welcome(s, peer, NULL, ERR_BUSY, TEXT("as many workers as are allowed are connected"));
             return ERR_OK;
         }
         TRY(err);
     }
-    fleet_connect(&s->fleet, worker, peer);
-    fleet_hear(&s->fleet, worker, s->now);
+    roster_connect(&s->roster, worker, peer);
+    roster_hear(&s->roster, worker, s->now);
     take_back(s, worker, hello->leases, hello->leases_count);
     welcome(s, peer, worker, ERR_OK, TEXT(""));
     return ERR_OK;
@@ -83,7 +83,7 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
     uint32_t stale_count = 0;
     worker->rss_bytes = heartbeat->rss_bytes;
     worker->is_draining = worker->is_draining || heartbeat->draining;
-    fleet_hear(&s->fleet, worker, s->now);
+    roster_hear(&s->roster, worker, s->now);
     for (uint32_t i = 0; i < heartbeat->leases_count; i++) {
         const struct lease_status *status = &heartbeat->leases[i];
         struct lease *lease = lease_find(worker, status->fence);
@@ -108,13 +108,13 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
 
 enum err session_drain(struct sched *s, struct peer_id client, const struct msg_worker_drain *drain)
 {
-    TRY(effect_reserve(&s->effect, 0, s->fleet.count + 1, 0));
+    TRY(effect_reserve(&s->effect, 0, s->roster.count + 1, 0));
     char *reason = arena_copy_text(&s->effect.arena, drain->reason);
     if (reason == NULL)
         return ERR_OUT_OF_MEMORY;
     size_t count = 0;
-    for (size_t i = 0; i < s->fleet.count; i++) {
-        struct worker *worker = s->fleet.workers[i];
+    for (size_t i = 0; i < s->roster.count; i++) {
+        struct worker *worker = s->roster.workers[i];
         bool is_meant = text_is(drain->name, "all") || text_is(drain->name, worker->name);
         if (!is_meant || !worker->is_connected)
             continue;
@@ -122,7 +122,7 @@ enum err session_drain(struct sched *s, struct peer_id client, const struct msg_
         worker->is_draining = true;
         if (worker->state == WORKER_READY)
             worker->state = WORKER_DRAINING;
-        fleet_place(&s->fleet, worker, s->now);
+        roster_place(&s->roster, worker, s->now);
         effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = text_of(reason);
     }
     struct msg_status *status = &effect_send(&s->effect, client, MSG_STATUS)->status;
@@ -136,7 +136,7 @@ enum err session_drain(struct sched *s, struct peer_id client, const struct msg_
 
 static void take_all(struct sched *s, struct worker *worker, bool blame)
 {
-    for (size_t i = 0; i < FLEET_SLOTS; i++) {
+    for (size_t i = 0; i < ROSTER_SLOTS; i++) {
         if (worker->slots[i].fence != 0)
             result_lose(s, &worker->slots[i], blame);
     }
@@ -144,28 +144,28 @@ static void take_all(struct sched *s, struct worker *worker, bool blame)
 
 void session_gone(struct sched *s, struct peer_id peer)
 {
-    struct worker *worker = fleet_of_peer(&s->fleet, peer);
+    struct worker *worker = roster_of_peer(&s->roster, peer);
     if (worker == NULL)
         return;
-    fleet_disconnect(&s->fleet, worker);
-    fleet_place(&s->fleet, worker, s->now);
+    roster_disconnect(&s->roster, worker);
+    roster_place(&s->roster, worker, s->now);
 }
 
 void session_leave(struct sched *s, struct worker *worker)
 {
     take_all(s, worker, false);
-    fleet_depart(&s->fleet, worker, WORKER_LEFT);
+    roster_depart(&s->roster, worker, WORKER_LEFT);
 }
 
 void session_deadlines(struct sched *s)
 {
     struct heap_node *node;
-    while ((node = heap_first(&s->fleet.deadlines)) != NULL && node->key <= s->now.ns) {
+    while ((node = heap_first(&s->roster.deadlines)) != NULL && node->key <= s->now.ns) {
         struct worker *worker = CONTAINER_OF(node, struct worker, by_deadline);
-        if (!fleet_is_lost(&s->fleet, worker, s->now))
+        if (!roster_is_lost(&s->roster, worker, s->now))
             continue;
         take_all(s, worker, true);
-        fleet_depart(&s->fleet, worker, WORKER_LOST);
+        roster_depart(&s->roster, worker, WORKER_LOST);
     }
     while ((node = heap_first(&s->expiries)) != NULL && node->key <= s->now.ns) {
         struct lease *lease = CONTAINER_OF(node, struct lease, by_expiry);

@@ -104,7 +104,7 @@ struct worker *trial_judge(struct sched *s, size_t i)
     if (task->leases != NULL)
         return NULL;
     for (struct list_node *node = list_first(idle); node != NULL; node = list_next(idle, node)) {
-        struct worker *worker = CONTAINER_OF(node, struct fleet_seat, node)->worker;
+        struct worker *worker = CONTAINER_OF(node, struct roster_seat, node)->worker;
         if (!is_named(task->worker, worker) && !is_named(text_of(trial->suspect), worker))
             return worker;
     }

@@ -1,5 +1,5 @@
-/* fleet.c - workers come, speak, fall silent and go. */
-#include "coordinator/sched/fleet.h"
+/* roster.c - workers come, speak, fall silent and go. */
+#include "coordinator/sched/roster.h"
 
 #include <string.h>
 
@@ -8,13 +8,13 @@
 
 enum { REST_DOUBLINGS_MAX = 5 };
 
-void fleet_init(struct fleet *fleet)
+void roster_init(struct roster *roster)
 {
-    *fleet = (struct fleet){0};
-    map_init(&fleet->by_session);
-    map_init(&fleet->by_peer);
-    list_init(&fleet->departed);
-    heap_init(&fleet->deadlines);
+    *roster = (struct roster){0};
+    map_init(&roster->by_session);
+    map_init(&roster->by_peer);
+    list_init(&roster->departed);
+    heap_init(&roster->deadlines);
 }
 
 static void worker_destroy(struct worker *worker)
@@ -37,36 +37,36 @@ static void pool_destroy(struct pool *pool)
     mem_free(pool);
 }
 
-void fleet_fini(struct fleet *fleet)
+void roster_fini(struct roster *roster)
 {
-    for (size_t i = 0; i < fleet->count; i++)
-        worker_destroy(fleet->workers[i]);
-    for (size_t i = 0; i < fleet->pool_count; i++)
-        pool_destroy(fleet->pools[i]);
-    for (size_t i = 0; i < fleet->quarantined_count; i++)
-        mem_free(fleet->quarantined[i]);
-    mem_free(fleet->workers);
-    mem_free(fleet->pools);
-    mem_free(fleet->quarantined);
-    map_fini(&fleet->by_session);
-    map_fini(&fleet->by_peer);
-    heap_fini(&fleet->deadlines);
-    *fleet = (struct fleet){0};
+    for (size_t i = 0; i < roster->count; i++)
+        worker_destroy(roster->workers[i]);
+    for (size_t i = 0; i < roster->pool_count; i++)
+        pool_destroy(roster->pools[i]);
+    for (size_t i = 0; i < roster->quarantined_count; i++)
+        mem_free(roster->quarantined[i]);
+    mem_free(roster->workers);
+    mem_free(roster->pools);
+    mem_free(roster->quarantined);
+    map_fini(&roster->by_session);
+    map_fini(&roster->by_peer);
+    heap_fini(&roster->deadlines);
+    *roster = (struct roster){0};
 }
 
-enum err fleet_pool(struct fleet *fleet, struct text profile, struct pool **out)
+enum err roster_pool(struct roster *roster, struct text profile, struct pool **out)
 {
-    for (size_t i = 0; i < fleet->pool_count; i++) {
-        if (text_is(profile, fleet->pools[i]->name)) {
-            *out = fleet->pools[i];
+    for (size_t i = 0; i < roster->pool_count; i++) {
+        if (text_is(profile, roster->pools[i]->name)) {
+            *out = roster->pools[i];
             return ERR_OK;
         }
     }
-    if (fleet->pool_count == LIMIT_POOLS)
+    if (roster->pool_count == LIMIT_POOLS)
         return ERR_LIMIT;
-    if (fleet->pools == NULL) {
-        fleet->pools = mem_alloc(LIMIT_POOLS, sizeof *fleet->pools);
-        if (fleet->pools == NULL)
+    if (roster->pools == NULL) {
+        roster->pools = mem_alloc(LIMIT_POOLS, sizeof *roster->pools);
+        if (roster->pools == NULL)
             return ERR_OUT_OF_MEMORY;
     }
     struct pool *pool = mem_alloc(1, sizeof *pool);
@@ -80,17 +80,17 @@ enum err fleet_pool(struct fleet *fleet, struct text profile, struct pool **out)
     heap_init(&pool->jobs);
     list_init(&pool->idle);
     list_init(&pool->busy);
-    fleet->pools[fleet->pool_count++] = pool;
+    roster->pools[roster->pool_count++] = pool;
     *out = pool;
     return ERR_OK;
 }
 
-/* A seat in the pool of each profile it offers; those beyond FLEET_PROFILES or LIMIT_POOLS are not
+/* A seat in the pool of each profile it offers; those beyond ROSTER_PROFILES or LIMIT_POOLS are not
  * offered. */
-static enum err take_seats(struct fleet *fleet, struct worker *worker)
+static enum err take_seats(struct roster *roster, struct worker *worker)
 {
     struct text rest = text_of(worker->profiles);
-    while (rest.size > 0 && worker->seat_count < FLEET_PROFILES) {
+    while (rest.size > 0 && worker->seat_count < ROSTER_PROFILES) {
         size_t size = 0;
         while (size < rest.size && rest.data[size] != ',')
             size++;
@@ -100,19 +100,19 @@ static enum err take_seats(struct fleet *fleet, struct worker *worker)
         if (profile.size == 0)
             continue;
         struct pool *pool;
-        enum err err = fleet_pool(fleet, profile, &pool);
+        enum err err = roster_pool(roster, profile, &pool);
         if (err == ERR_OUT_OF_MEMORY)
             return err;
         if (err != ERR_OK)
             break;
-        struct fleet_seat *seat = &worker->seats[worker->seat_count++];
-        *seat = (struct fleet_seat){.worker = worker, .pool = pool};
+        struct roster_seat *seat = &worker->seats[worker->seat_count++];
+        *seat = (struct roster_seat){.worker = worker, .pool = pool};
         list_node_init(&seat->node);
     }
     return ERR_OK;
 }
 
-static enum err worker_create(struct fleet *fleet, const struct msg_hello *hello,
+static enum err worker_create(struct roster *roster, const struct msg_hello *hello,
                               struct worker **out)
 {
     struct worker *worker = mem_alloc(1, sizeof *worker);
@@ -131,7 +131,7 @@ static enum err worker_create(struct fleet *fleet, const struct msg_hello *hello
     worker->answer = digest_link(hello->known_answer, span_of_text(hello->versions));
     worker->memory_bytes = hello->memory_bytes;
     worker->threads = hello->threads;
-    TRY_OUT(take_seats(fleet, worker));
+    TRY_OUT(take_seats(roster, worker));
     *out = worker;
     return ERR_OK;
 out:
@@ -139,97 +139,97 @@ out:
     return err;
 }
 
-static enum err reserve_worker(struct fleet *fleet)
+static enum err reserve_worker(struct roster *roster)
 {
-    size_t count = fleet->count + 1;
-    if (count > fleet->capacity) {
-        size_t capacity = MAX(count, fleet->capacity * 2);
-        struct worker **workers = mem_resize(fleet->workers, capacity, sizeof(struct worker *));
+    size_t count = roster->count + 1;
+    if (count > roster->capacity) {
+        size_t capacity = MAX(count, roster->capacity * 2);
+        struct worker **workers = mem_resize(roster->workers, capacity, sizeof(struct worker *));
         if (workers == NULL)
             return ERR_OUT_OF_MEMORY;
-        fleet->workers = workers;
-        fleet->capacity = capacity;
+        roster->workers = workers;
+        roster->capacity = capacity;
     }
-    TRY(map_reserve(&fleet->by_session, count));
-    TRY(map_reserve(&fleet->by_peer, count));
-    return heap_reserve(&fleet->deadlines, count);
+    TRY(map_reserve(&roster->by_session, count));
+    TRY(map_reserve(&roster->by_peer, count));
+    return heap_reserve(&roster->deadlines, count);
 }
 
 /* Forgets the worker that went first, to make room. */
-static bool forget_departed(struct fleet *fleet)
+static bool forget_departed(struct roster *roster)
 {
-    struct list_node *node = list_first(&fleet->departed);
+    struct list_node *node = list_first(&roster->departed);
     if (node == NULL)
         return false;
     struct worker *worker = CONTAINER_OF(node, struct worker, departed);
     list_remove(node);
-    fleet_disconnect(fleet, worker);
-    map_remove(&fleet->by_session, &worker->by_session);
-    fleet->workers[worker->place] = fleet->workers[--fleet->count];
-    fleet->workers[worker->place]->place = worker->place;
+    roster_disconnect(roster, worker);
+    map_remove(&roster->by_session, &worker->by_session);
+    roster->workers[worker->place] = roster->workers[--roster->count];
+    roster->workers[worker->place]->place = worker->place;
     worker_destroy(worker);
     return true;
 }
 
-enum err fleet_join(struct fleet *fleet, const struct msg_hello *hello, struct peer_id peer,
-                    struct instant now, struct worker **out)
+enum err roster_join(struct roster *roster, const struct msg_hello *hello, struct peer_id peer,
+                     struct instant now, struct worker **out)
 {
-    if (fleet->count >= LIMIT_WORKERS && list_is_empty(&fleet->departed))
+    if (roster->count >= LIMIT_WORKERS && list_is_empty(&roster->departed))
         return ERR_BUSY;
     struct worker *worker;
-    TRY(reserve_worker(fleet));
-    TRY(worker_create(fleet, hello, &worker));
-    if (fleet->count >= LIMIT_WORKERS)
-        (void)forget_departed(fleet);
-    for (size_t i = 0; i < fleet->count; i++) {
-        if (text_is(hello->name, fleet->workers[i]->name)) {
-            fleet->workers[i]->is_replaced = true;
-            fleet_place(fleet, fleet->workers[i], now);
+    TRY(reserve_worker(roster));
+    TRY(worker_create(roster, hello, &worker));
+    if (roster->count >= LIMIT_WORKERS)
+        (void)forget_departed(roster);
+    for (size_t i = 0; i < roster->count; i++) {
+        if (text_is(hello->name, roster->workers[i]->name)) {
+            roster->workers[i]->is_replaced = true;
+            roster_place(roster, roster->workers[i], now);
         }
     }
-    worker->id = ++fleet->last_id;
-    worker->place = fleet->count;
-    worker->is_quarantined = fleet_is_quarantined(fleet, hello->name);
+    worker->id = ++roster->last_id;
+    worker->place = roster->count;
+    worker->is_quarantined = roster_is_quarantined(roster, hello->name);
     worker->heard = now;
     worker->state = WORKER_READY;
-    fleet->workers[fleet->count++] = worker;
-    map_add(&fleet->by_session, &worker->by_session, worker->session);
-    fleet_connect(fleet, worker, peer);
-    fleet_place(fleet, worker, now);
+    roster->workers[roster->count++] = worker;
+    map_add(&roster->by_session, &worker->by_session, worker->session);
+    roster_connect(roster, worker, peer);
+    roster_place(roster, worker, now);
     *out = worker;
     return ERR_OK;
 }
 
-struct worker *fleet_of_session(const struct fleet *fleet, uint64_t session)
+struct worker *roster_of_session(const struct roster *roster, uint64_t session)
 {
-    struct map_node *node = map_find(&fleet->by_session, session);
+    struct map_node *node = map_find(&roster->by_session, session);
     return node == NULL ? NULL : CONTAINER_OF(node, struct worker, by_session);
 }
 
-struct worker *fleet_of_peer(const struct fleet *fleet, struct peer_id peer)
+struct worker *roster_of_peer(const struct roster *roster, struct peer_id peer)
 {
-    struct map_node *node = map_find(&fleet->by_peer, peer.v);
+    struct map_node *node = map_find(&roster->by_peer, peer.v);
     return node == NULL ? NULL : CONTAINER_OF(node, struct worker, by_peer);
 }
 
-void fleet_connect(struct fleet *fleet, struct worker *worker, struct peer_id peer)
+void roster_connect(struct roster *roster, struct worker *worker, struct peer_id peer)
 {
     if (worker->is_connected && worker->peer.v == peer.v)
         return;
-    struct worker *other = fleet_of_peer(fleet, peer);
+    struct worker *other = roster_of_peer(roster, peer);
     if (other != NULL)
-        fleet_disconnect(fleet, other);
-    fleet_disconnect(fleet, worker);
+        roster_disconnect(roster, other);
+    roster_disconnect(roster, worker);
     worker->peer = peer;
     worker->is_connected = true;
-    map_add(&fleet->by_peer, &worker->by_peer, peer.v);
+    map_add(&roster->by_peer, &worker->by_peer, peer.v);
 }
 
-void fleet_disconnect(struct fleet *fleet, struct worker *worker)
+void roster_disconnect(struct roster *roster, struct worker *worker)
 {
     if (!worker->is_connected)
         return;
-    map_remove(&fleet->by_peer, &worker->by_peer);
+    map_remove(&roster->by_peer, &worker->by_peer);
     worker->is_connected = false;
 }
 
@@ -238,32 +238,32 @@ static bool is_living(const struct worker *worker)
     return worker->state != WORKER_LOST && worker->state != WORKER_LEFT;
 }
 
-void fleet_hear(struct fleet *fleet, struct worker *worker, struct instant now)
+void roster_hear(struct roster *roster, struct worker *worker, struct instant now)
 {
     worker->heard = now;
     list_remove(&worker->departed);
     worker->state = worker->is_draining ? WORKER_DRAINING : WORKER_READY;
-    fleet_place(fleet, worker, now);
+    roster_place(roster, worker, now);
 }
 
-void fleet_rest(struct fleet *fleet, struct worker *worker, struct instant now)
+void roster_rest(struct roster *roster, struct worker *worker, struct instant now)
 {
     uint64_t ms = (uint64_t)LIMIT_WORKER_REST_MS
                   << MIN(worker->faults, (uint32_t)REST_DOUBLINGS_MAX);
     worker->faults++;
     worker->rest_until = instant_after(now, duration_ms(ms));
-    fleet_place(fleet, worker, now);
+    roster_place(roster, worker, now);
 }
 
-void fleet_depart(struct fleet *fleet, struct worker *worker, enum worker_state state)
+void roster_depart(struct roster *roster, struct worker *worker, enum worker_state state)
 {
     ASSERT(worker->lease_count == 0);
     worker->state = state;
     if (state == WORKER_LEFT)
-        fleet_disconnect(fleet, worker);
+        roster_disconnect(roster, worker);
     if (!list_holds(&worker->departed))
-        list_append(&fleet->departed, &worker->departed);
-    fleet_place(fleet, worker, worker->heard);
+        list_append(&roster->departed, &worker->departed);
+    roster_place(roster, worker, worker->heard);
 }
 
 /* Equal bits are promised between workers only by profiles with a version. */
@@ -272,7 +272,7 @@ static bool is_versioned(const struct pool *pool)
     return strchr(pool->name, '/') != NULL;
 }
 
-static void agree(struct fleet_seat *seat)
+static void agree(struct roster_seat *seat)
 {
     struct pool *pool = seat->pool;
     bool agrees = is_living(seat->worker) && !seat->worker->is_quarantined &&
@@ -286,10 +286,10 @@ static void agree(struct fleet_seat *seat)
     seat->is_agreed = agrees;
 }
 
-bool fleet_may_take(const struct worker *worker, const struct pool *pool, struct instant now)
+bool roster_may_take(const struct worker *worker, const struct pool *pool, struct instant now)
 {
     if (worker->state != WORKER_READY || !worker->is_connected || worker->is_draining ||
-        worker->rest_until.ns > now.ns || worker->lease_count == FLEET_SLOTS)
+        worker->rest_until.ns > now.ns || worker->lease_count == ROSTER_SLOTS)
         return false;
     for (uint32_t i = 0; i < worker->seat_count; i++) {
         if (worker->seats[i].pool == pool)
@@ -298,7 +298,7 @@ bool fleet_may_take(const struct worker *worker, const struct pool *pool, struct
     return false;
 }
 
-static void place_seat(struct fleet_seat *seat, struct instant now)
+static void place_seat(struct roster_seat *seat, struct instant now)
 {
     struct worker *worker = seat->worker;
     struct pool *pool = seat->pool;
@@ -308,7 +308,7 @@ static void place_seat(struct fleet_seat *seat, struct instant now)
         pool->member_count += is_member ? 1 : UINT32_MAX;
     seat->is_member = is_member;
     struct list *list = NULL;
-    if (fleet_may_take(worker, pool, now))
+    if (roster_may_take(worker, pool, now))
         list = worker->lease_count == 0 ? &pool->idle : &pool->busy;
     if (list == seat->list)
         return;
@@ -323,12 +323,12 @@ static uint64_t lost_after_ms(const struct worker *worker)
     return worker->is_replaced ? 2 * (uint64_t)LIMIT_HEARTBEAT_MS : LIMIT_WORKER_LOST_MS;
 }
 
-void fleet_place(struct fleet *fleet, struct worker *worker, struct instant now)
+void roster_place(struct roster *roster, struct worker *worker, struct instant now)
 {
     for (uint32_t i = 0; i < worker->seat_count; i++)
         place_seat(&worker->seats[i], now);
     if (!is_living(worker)) {
-        heap_remove(&fleet->deadlines, &worker->by_deadline);
+        heap_remove(&roster->deadlines, &worker->by_deadline);
         return;
     }
     uint64_t ms = lost_after_ms(worker);
@@ -337,48 +337,48 @@ void fleet_place(struct fleet *fleet, struct worker *worker, struct instant now)
     uint64_t deadline = instant_after(worker->heard, duration_ms(ms)).ns;
     if (worker->rest_until.ns > now.ns)
         deadline = MIN(deadline, worker->rest_until.ns);
-    heap_put(&fleet->deadlines, &worker->by_deadline, deadline, worker->id);
+    heap_put(&roster->deadlines, &worker->by_deadline, deadline, worker->id);
 }
 
-bool fleet_is_lost(struct fleet *fleet, struct worker *worker, struct instant now)
+bool roster_is_lost(struct roster *roster, struct worker *worker, struct instant now)
 {
     uint64_t silence_ns = now.ns - MIN(worker->heard.ns, now.ns);
     if (silence_ns >= lost_after_ms(worker) * NS_PER_MS)
         return true;
     if (silence_ns >= LIMIT_WORKER_QUIET_MS * NS_PER_MS)
         worker->state = WORKER_QUIET;
-    fleet_place(fleet, worker, now);
+    roster_place(roster, worker, now);
     return false;
 }
 
-bool fleet_is_quarantined(const struct fleet *fleet, struct text name)
+bool roster_is_quarantined(const struct roster *roster, struct text name)
 {
-    for (size_t i = 0; i < fleet->quarantined_count; i++) {
-        if (text_is(name, fleet->quarantined[i]))
+    for (size_t i = 0; i < roster->quarantined_count; i++) {
+        if (text_is(name, roster->quarantined[i]))
             return true;
     }
     return false;
 }
 
-enum err fleet_quarantine(struct fleet *fleet, struct text name)
+enum err roster_quarantine(struct roster *roster, struct text name)
 {
-    if (fleet_is_quarantined(fleet, name))
+    if (roster_is_quarantined(roster, name))
         return ERR_OK;
     char *copy = mem_copy_text(name);
     char **names =
-        mem_resize(fleet->quarantined, fleet->quarantined_count + 1, sizeof *fleet->quarantined);
+        mem_resize(roster->quarantined, roster->quarantined_count + 1, sizeof *roster->quarantined);
     if (names != NULL)
-        fleet->quarantined = names;
+        roster->quarantined = names;
     if (copy == NULL || names == NULL) {
         mem_free(copy);
         return ERR_OUT_OF_MEMORY;
     }
-    names[fleet->quarantined_count++] = copy;
-    for (size_t i = 0; i < fleet->count; i++) {
-        struct worker *worker = fleet->workers[i];
+    names[roster->quarantined_count++] = copy;
+    for (size_t i = 0; i < roster->count; i++) {
+        struct worker *worker = roster->workers[i];
         if (text_is(name, worker->name)) {
             worker->is_quarantined = true;
-            fleet_place(fleet, worker, worker->heard);
+            roster_place(roster, worker, worker->heard);
         }
     }
     return ERR_OK;

@@ -1,11 +1,11 @@
-/* fleet.h - the workers as the scheduler heard of them, and the pools they offer themselves to.
+/* roster.h - the workers as the scheduler heard of them, and the pools they offer themselves to.
  *
  * Owns: who is connected, quiet, lost, draining, resting or quarantined, and which workers could
  * take a task of a profile right now. A worker is one process start (its session); two processes of
  * one name are two workers. Refuses to know: what tasks are.
  */
-#ifndef COORDINATOR_SCHED_FLEET_H
-#define COORDINATOR_SCHED_FLEET_H
+#ifndef COORDINATOR_SCHED_ROSTER_H
+#define COORDINATOR_SCHED_ROSTER_H
 
 #include "common/ds/heap.h"
 #include "common/ds/list.h"
@@ -13,7 +13,7 @@
 #include "coordinator/sched/lease.h"
 #include "coordinator/sched/sched.h"
 
-enum { FLEET_SLOTS = 2, FLEET_PROFILES = 4, FLEET_GHOSTS = 4 };
+enum { ROSTER_SLOTS = 2, ROSTER_PROFILES = 4, ROSTER_GHOSTS = 4 };
 
 /* A numeric profile: the jobs that want it and the workers that offer it. */
 struct pool {
@@ -27,7 +27,7 @@ struct pool {
 };
 
 /* A worker's place in one pool. */
-struct fleet_seat {
+struct roster_seat {
     struct list_node node; /* in *list */
     struct list *list;     /* the pool's idle or busy, or NULL */
     struct worker *worker;
@@ -38,7 +38,7 @@ struct fleet_seat {
 
 /* An attempt that was cancelled because another one won: its result may still be on the way, and is
  * then compared. */
-struct fleet_ghost {
+struct roster_ghost {
     uint64_t fence, job, round;
     uint32_t stage, index;
 };
@@ -48,9 +48,9 @@ struct worker {
     uint64_t session;
     struct peer_id peer;
     struct map_node by_session, by_peer;
-    struct list_node departed; /* in fleet.departed while LOST or LEFT */
+    struct list_node departed; /* in roster.departed while LOST or LEFT */
     struct heap_node by_deadline;
-    size_t place;                           /* in fleet.workers */
+    size_t place;                           /* in roster.workers */
     char *name, *isa, *profiles, *versions; /* owned */
     struct digest answer;                   /* known answer linked with the versions */
     uint64_t memory_bytes, rss_bytes, tasks_done;
@@ -61,14 +61,14 @@ struct worker {
     struct instant heard, rest_until;
     uint32_t faults; /* in a row */
     uint32_t lease_count;
-    struct lease slots[FLEET_SLOTS];
-    struct fleet_seat seats[FLEET_PROFILES];
+    struct lease slots[ROSTER_SLOTS];
+    struct roster_seat seats[ROSTER_PROFILES];
     uint32_t seat_count;
-    struct fleet_ghost ghosts[FLEET_GHOSTS];
+    struct roster_ghost ghosts[ROSTER_GHOSTS];
     uint32_t ghost_count;
 };
 
-struct fleet {
+struct roster {
     struct worker **workers; /* owned, in no order */
     size_t count, capacity;
     uint64_t last_id;
@@ -81,45 +81,45 @@ struct fleet {
     size_t quarantined_count;
 };
 
-void fleet_init(struct fleet *fleet);
-void fleet_fini(struct fleet *fleet);
+void roster_init(struct roster *roster);
+void roster_fini(struct roster *roster);
 
 /* The pool of a profile, made when it is new. ERR_LIMIT beyond LIMIT_POOLS. */
-MUST_CHECK enum err fleet_pool(struct fleet *fleet, struct text profile, struct pool **out);
+MUST_CHECK enum err roster_pool(struct roster *roster, struct text profile, struct pool **out);
 
 /* A new worker of this hello, in state READY. ERR_BUSY beyond LIMIT_WORKERS. */
-MUST_CHECK enum err fleet_join(struct fleet *fleet, const struct msg_hello *hello,
-                               struct peer_id peer, struct instant now, struct worker **out);
+MUST_CHECK enum err roster_join(struct roster *roster, const struct msg_hello *hello,
+                                struct peer_id peer, struct instant now, struct worker **out);
 
 /* NULL when nobody of that name or peer is known. */
-struct worker *fleet_of_session(const struct fleet *fleet, uint64_t session);
-struct worker *fleet_of_peer(const struct fleet *fleet, struct peer_id peer);
+struct worker *roster_of_session(const struct roster *roster, uint64_t session);
+struct worker *roster_of_peer(const struct roster *roster, struct peer_id peer);
 
 /* The worker speaks through `peer` from now on. */
-void fleet_connect(struct fleet *fleet, struct worker *worker, struct peer_id peer);
-void fleet_disconnect(struct fleet *fleet, struct worker *worker);
+void roster_connect(struct roster *roster, struct worker *worker, struct peer_id peer);
+void roster_disconnect(struct roster *roster, struct worker *worker);
 
 /* It was heard: READY again when it was quiet or lost. */
-void fleet_hear(struct fleet *fleet, struct worker *worker, struct instant now);
+void roster_hear(struct roster *roster, struct worker *worker, struct instant now);
 
 /* No new tasks for a while, twice as long with each fault in a row. */
-void fleet_rest(struct fleet *fleet, struct worker *worker, struct instant now);
+void roster_rest(struct roster *roster, struct worker *worker, struct instant now);
 
 /* LOST or LEFT; its leases must be gone. */
-void fleet_depart(struct fleet *fleet, struct worker *worker, enum worker_state state);
+void roster_depart(struct roster *roster, struct worker *worker, enum worker_state state);
 
 /* Puts the worker where it belongs after any change: seats, counts, next deadline. */
-void fleet_place(struct fleet *fleet, struct worker *worker, struct instant now);
+void roster_place(struct roster *roster, struct worker *worker, struct instant now);
 
 /* Brings a worker whose deadline came up to date. True when it is lost: the caller takes its leases
- * away and calls fleet_depart. */
-bool fleet_is_lost(struct fleet *fleet, struct worker *worker, struct instant now);
+ * away and calls roster_depart. */
+bool roster_is_lost(struct roster *roster, struct worker *worker, struct instant now);
 
 /* Could take a task of the pool at once. */
-bool fleet_may_take(const struct worker *worker, const struct pool *pool, struct instant now);
+bool roster_may_take(const struct worker *worker, const struct pool *pool, struct instant now);
 
 /* Names of quarantined workers, from records. */
-MUST_CHECK enum err fleet_quarantine(struct fleet *fleet, struct text name);
-bool fleet_is_quarantined(const struct fleet *fleet, struct text name);
+MUST_CHECK enum err roster_quarantine(struct roster *roster, struct text name);
+bool roster_is_quarantined(const struct roster *roster, struct text name);
 
 #endif
