@@ -43,9 +43,14 @@ INLINE __m256 load(const void *from, enum dtype dtype, size_t offset, size_t cou
         memcpy(part, f, count * sizeof(part[0]));
         return _mm256_loadu_ps(part);
     }
+    const uint16_t *h = (const uint16_t *)from + offset;
     uint16_t part[LANE] = {0};
-    memcpy(part, (const uint16_t *)from + offset, count * sizeof(part[0]));
-    __m128i half = _mm_loadu_si128((const __m128i *)part);
+    if (count != LANE) {
+        memcpy(part, h, count * sizeof(part[0]));
+        h = part;
+    }
+    __m128i half;
+    memcpy(&half, h, sizeof(half));
     if (dtype == DTYPE_F16)
         return _mm256_cvtph_ps(half);
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
