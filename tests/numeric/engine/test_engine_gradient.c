@@ -117,14 +117,14 @@ static void test_gradient__every_parameter_of_an_untied_model(void **state)
 {
     (void)state;
     struct train_config config = {.method = TRAIN_METHOD_FULL};
-    check_gradients(&config, (struct setup){.tokens = 12});
+    check_gradients(&config, (struct setup){.tokens = 8});
 }
 
 static void test_gradient__every_parameter_of_a_tied_model(void **state)
 {
     (void)state;
     struct train_config config = {.method = TRAIN_METHOD_FULL};
-    check_gradients(&config, (struct setup){.tied = true, .checkpointing = true, .tokens = 12});
+    check_gradients(&config, (struct setup){.tied = true, .checkpointing = true, .tokens = 8});
 }
 
 static void test_gradient__lora_on_all_modules_with_a_window(void **state)
