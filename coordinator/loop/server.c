@@ -127,6 +127,7 @@ static void watch_disk(struct server *server)
 static void on_watch(uv_timer_t *timer)
 {
     struct server *server = timer->data;
+    server_turn_step(server, &(struct sched_event){.kind = SCHED_TICK});
     watch_disk(server);
     (void)server_peer_flush(server);
     server_bulk_watch(server);

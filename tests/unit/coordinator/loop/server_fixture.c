@@ -18,8 +18,7 @@ void server_fixture_start(struct server_fixture *f)
     if (f->pid == 0) {
         (void)dup2(fds[1], 1);
         (void)close(fds[0]);
-        (void)execl(COORDINATOR_PATH, COORDINATOR_PATH, "--data", f->folder, "--embedded",
-                    "--map-size", "1", "--disk-floor", "1", (char *)NULL);
+        (void)execv(COORDINATOR_PATH, f->arguments);
         _exit(127);
     }
     (void)close(fds[1]);
@@ -154,17 +153,27 @@ static void make_recipe(struct server_fixture *f)
     assert_int_equal(bytes_status(&f->recipe), ERR_OK);
 }
 
-int server_fixture_set_up(void **state)
+struct server_fixture *server_fixture_create(void)
 {
+    static char program[] = COORDINATOR_PATH;
+    static char words[][16] = {"--data", "--map-size", "1", "--disk-floor", "1", "--embedded"};
     struct server_fixture *f = test_calloc(1, sizeof *f);
     (void)snprintf(f->folder, sizeof f->folder, "/tmp/qfleet-server-XXXXXX");
-    if (mkdtemp(f->folder) == NULL)
-        return -1;
+    assert_non_null(mkdtemp(f->folder));
+    char *arguments[] = {program,  words[0], f->folder, words[1],
+                         words[2], words[3], words[4],  words[5]};
+    memcpy(f->arguments, arguments, sizeof arguments);
     arena_init(&f->arena, WIRE_ARENA_BYTES);
     bytes_init(&f->frame, LIMIT_FRAME_BYTES);
     bytes_init(&f->recipe, LIMIT_RECIPE_BYTES);
     make_inputs(f);
     make_recipe(f);
+    return f;
+}
+
+int server_fixture_set_up(void **state)
+{
+    struct server_fixture *f = server_fixture_create();
     server_fixture_start(f);
     server_fixture_join(f);
     *state = f;

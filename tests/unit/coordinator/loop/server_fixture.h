@@ -26,6 +26,7 @@ enum { FIXTURE_WAIT_MS = 10000, FIXTURE_INPUTS = 4 };
 
 struct server_fixture {
     char folder[64];
+    char *arguments[16]; /* of the coordinator, after the program's name; NULL-ended */
     pid_t pid;
     int out; /* the coordinator's stdout */
     char control[256], bulk[256];
@@ -36,6 +37,9 @@ struct server_fixture {
     struct artifact_ref inputs[FIXTURE_INPUTS];
     char contents[FIXTURE_INPUTS][32];
 };
+
+/* A folder, inputs and a recipe; arguments for an embedded coordinator, which is not started. */
+struct server_fixture *server_fixture_create(void);
 
 /* cmocka's: starts a coordinator and connects; ends both and removes the folder. */
 int server_fixture_set_up(void **state);
