@@ -102,6 +102,20 @@ static void add_adapter(struct reference64 *r, size_t param, size_t t, const dou
     }
 }
 
+/* Four partial sums: one would wait for itself at every step. */
+static double dot(const double *a, const double *b, size_t count)
+{
+    double sum[4] = {0};
+    size_t i = 0;
+    for (; i + 4 <= count; i += 4) {
+        for (size_t l = 0; l < 4; l++)
+            sum[l] += a[i + l] * b[i + l];
+    }
+    for (; i < count; i++)
+        sum[0] += a[i] * b[i];
+    return (sum[0] + sum[1]) + (sum[2] + sum[3]);
+}
+
 /* y (T, out) = [y +] x (T, in) W^T + adapter */
 static void linear(struct reference64 *r, enum model_role role, size_t layer, const double *x,
                    double *y, int add)
@@ -112,10 +126,8 @@ static void linear(struct reference64 *r, enum model_role role, size_t layer, co
     for (size_t t = 0; t < r->row->token_count; t++) {
         const double *xt = x + t * p->columns;
         for (size_t o = 0; o < p->rows; o++) {
-            double sum = add ? y[t * p->rows + o] : 0;
-            for (size_t i = 0; i < p->columns; i++)
-                sum += xt[i] * w[o * p->columns + i];
-            y[t * p->rows + o] = sum;
+            double sum = dot(xt, w + o * p->columns, p->columns);
+            y[t * p->rows + o] = add ? y[t * p->rows + o] + sum : sum;
         }
         add_adapter(r, param, t, xt, y + t * p->rows);
     }
@@ -170,18 +182,19 @@ static void attend(struct reference64 *r, size_t t, size_t head)
     if (s->window != 0 && t + 1 > first + s->window)
         first = t + 1 - s->window;
     for (size_t j = first; j <= t; j++) {
-        double dot = 0;
-        for (size_t d = 0; d < D; d++)
-            dot += r->q[(t * s->heads + head) * D + d] * r->k[(j * s->kv_heads + kv) * D + d];
-        r->scores[j] = dot / sqrt((double)D);
+        double product =
+            dot(r->q + (t * s->heads + head) * D, r->k + (j * s->kv_heads + kv) * D, D);
+        r->scores[j] = product / sqrt((double)D);
         max = fmax(max, r->scores[j]);
     }
-    for (size_t j = first; j <= t; j++)
-        sum += exp(r->scores[j] - max);
+    for (size_t j = first; j <= t; j++) {
+        r->scores[j] = exp(r->scores[j] - max);
+        sum += r->scores[j];
+    }
     memset(out, 0, D * sizeof *out);
     for (size_t j = first; j <= t; j++) {
         for (size_t d = 0; d < D; d++)
-            out[d] += exp(r->scores[j] - max) / sum * r->v[(j * s->kv_heads + kv) * D + d];
+            out[d] += r->scores[j] / sum * r->v[(j * s->kv_heads + kv) * D + d];
     }
 }
 
@@ -213,11 +226,8 @@ static double token_loss(struct reference64 *r, size_t t)
     const double *w = weight_of(r, param_of(r, MODEL_HEAD, 0));
     double max = -INFINITY, sum = 0;
     for (size_t v = 0; v < s->vocabulary; v++) {
-        double dot = 0;
-        for (size_t i = 0; i < s->width; i++)
-            dot += r->normed[t * s->width + i] * w[v * s->width + i];
-        r->scores[v] = dot;
-        max = fmax(max, dot);
+        r->scores[v] = dot(r->normed + t * s->width, w + v * s->width, s->width);
+        max = fmax(max, r->scores[v]);
     }
     for (size_t v = 0; v < s->vocabulary; v++)
         sum += exp(r->scores[v] - max);
