@@ -74,25 +74,27 @@ static const double *weight_of(const struct reference64 *r, size_t param)
     return offset != BINDING_NONE ? r->values + offset : r->weights[param];
 }
 
-/* The adapter's input at (token, channel). */
-static double kept_input(const struct reference64 *r, size_t param, size_t t, size_t c, double x)
+/* r->kept = the adapter's input at a token. */
+static void keep_input(struct reference64 *r, size_t param, size_t t, const double *x)
 {
     const struct model_param *p = model_param(r->model, param);
     double drop = (double)r->binding->slots[param].adapter.dropout;
-    if (drop <= 0)
-        return x;
-    uint64_t key =
-        random_key(r->seed, RANDOM_DROPOUT, random_name(text_of(p->name)), p->layer, r->round);
-    uint32_t number = random_dropout(key, r->row->index << 32 | t, (uint32_t)c);
-    return (double)number < drop * 4294967296.0 ? 0 : x / (1 - drop);
+    uint64_t name = random_name(text_of(p->name));
+    uint64_t key = random_key(r->seed, RANDOM_DROPOUT, name, p->layer, r->round);
+    for (size_t c = 0; c < p->columns; c++) {
+        r->kept[c] = x[c] / (1 - drop);
+        if (drop > 0 &&
+            (double)random_dropout(key, r->row->index << 32 | t, (uint32_t)c) < drop * 4294967296.0)
+            r->kept[c] = 0;
+    }
 }
 
 static void add_adapter(struct reference64 *r, size_t param, size_t t, const double *x, double *y)
 {
     const struct model_param *p = model_param(r->model, param);
     const struct binding_adapter *a = &r->binding->slots[param].adapter;
-    for (size_t i = 0; a->rank != 0 && i < p->columns; i++)
-        r->kept[i] = kept_input(r, param, t, i, x[i]);
+    if (a->rank != 0)
+        keep_input(r, param, t, x);
     for (size_t k = 0; k < a->rank; k++) {
         double mid = 0;
         for (size_t i = 0; i < p->columns; i++)
