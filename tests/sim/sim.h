@@ -136,7 +136,7 @@ struct sim_job {
 
 struct sim_statistics {
     uint64_t events, steps, records, messages, dropped, doubled, delayed;
-    uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, doubled_attempts;
+    uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
 };
 
 struct sim {

@@ -11,12 +11,19 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
-enum { SEEDS_DEFAULT = 40 };
+enum { SEEDS_DEFAULT = 120 };
 
 struct options {
     const struct sim_scenario *scenario; /* NULL: all */
     uint64_t first, count;
 };
+
+static void add(struct sim_statistics *total, const struct sim_statistics *s)
+{
+    uint64_t *sums = (uint64_t *)total;
+    for (size_t i = 0; i < sizeof *s / sizeof(uint64_t); i++)
+        sums[i] += ((const uint64_t *)s)[i];
+}
 
 /* A run and its undisturbed twin. */
 static bool run_seed(const struct sim_scenario *scenario, uint64_t seed, const char *program,
@@ -29,10 +36,8 @@ static bool run_seed(const struct sim_scenario *scenario, uint64_t seed, const c
     bool holds = sim_run(sim, scenario, seed, 0);
     if (holds)
         sim_signature(sim, signatures, SIM_SIGNATURE_BYTES);
-    const struct sim_statistics *s = &sim->statistics;
-    uint64_t *sums = (uint64_t *)total;
-    for (size_t i = 0; i < sizeof *s / sizeof(uint64_t); i++)
-        sums[i] += ((const uint64_t *)s)[i];
+    sim->statistics.virtual_ms = sim->now_ns / NS_PER_MS;
+    add(total, &sim->statistics);
     if (holds) {
         sim_fini(sim);
         holds = sim_run(sim, scenario, seed, 1);
@@ -55,8 +60,23 @@ static bool run_seed(const struct sim_scenario *scenario, uint64_t seed, const c
     return holds;
 }
 
-static bool run_scenario(const struct sim_scenario *scenario, const struct options *options,
-                         const char *program)
+static void report(const char *name, uint64_t seeds, const struct sim_statistics *t,
+                   uint64_t failed)
+{
+    printf("%-12s %5llu seeds %6.2f h %9llu events %8llu steps %7llu tasks %6llu folds; %llu "
+           "dropped, %llu doubled, %llu delayed, %llu worker and %llu coordinator crashes; "
+           "%llu failed\n",
+           name, (unsigned long long)seeds, (double)t->virtual_ms / 3.6e6,
+           (unsigned long long)t->events, (unsigned long long)t->steps,
+           (unsigned long long)t->tasks, (unsigned long long)t->folds,
+           (unsigned long long)t->dropped, (unsigned long long)t->doubled,
+           (unsigned long long)t->delayed, (unsigned long long)t->worker_crashes,
+           (unsigned long long)t->coordinator_crashes, (unsigned long long)failed);
+    fflush(stdout);
+}
+
+static uint64_t run_scenario(const struct sim_scenario *scenario, const struct options *options,
+                             const char *program, uint64_t *seeds, struct sim_statistics *total)
 {
     struct sim_statistics t = {0};
     /* The large fleet is one seed of its own cost. */
@@ -64,14 +84,10 @@ static bool run_scenario(const struct sim_scenario *scenario, const struct optio
     uint64_t failed = 0;
     for (uint64_t i = 0; i < count; i++)
         failed += !run_seed(scenario, options->first + i, program, &t);
-    printf("%-12s %5llu seeds %9llu events %8llu steps %7llu tasks %6llu folds %7llu dropped "
-           "%5llu+%llu crashes %llu failed\n",
-           scenario->name, (unsigned long long)count, (unsigned long long)t.events,
-           (unsigned long long)t.steps, (unsigned long long)t.tasks, (unsigned long long)t.folds,
-           (unsigned long long)t.dropped, (unsigned long long)t.worker_crashes,
-           (unsigned long long)t.coordinator_crashes, (unsigned long long)failed);
-    fflush(stdout);
-    return failed == 0;
+    report(scenario->name, count, &t, failed);
+    add(total, &t);
+    *seeds += count;
+    return failed;
 }
 
 static bool parse(int argc, char **argv, struct options *options)
@@ -110,10 +126,13 @@ int main(int argc, char **argv)
         fprintf(stderr, "\n");
         return 2;
     }
-    bool holds = true;
+    struct sim_statistics total = {0};
+    uint64_t seeds = 0;
+    uint64_t failed = 0;
     for (size_t i = 0; i < sim_scenario_count; i++) {
         if (options.scenario == NULL || options.scenario == &sim_scenarios[i])
-            holds = run_scenario(&sim_scenarios[i], &options, argv[0]) && holds;
+            failed += run_scenario(&sim_scenarios[i], &options, argv[0], &seeds, &total);
     }
-    return holds ? 0 : 1;
+    report("all", seeds, &total, failed);
+    return failed == 0 ? 0 : 1;
 }
