@@ -102,7 +102,8 @@ void progress_update(struct progress *progress, const struct progress_view *view
     progress->shown_ms = MAX(now_ms, (uint64_t)1);
     progress->shown_tenth = tenth;
     if (progress->style.terminal) {
-        (void)fprintf(progress->out, "\r%s\x1b[K", line);
+        size_t shown = style_bytes(line, progress->style.width - 1);
+        (void)fprintf(progress->out, "\r%.*s\x1b[K", (int)shown, line);
         progress->live_line = true;
     } else {
         (void)fprintf(progress->out, "%s\n", line);

@@ -47,3 +47,26 @@ const char *style_off(const struct style *style, enum style_color color)
 {
     return style->color && color != STYLE_PLAIN ? "\x1b[0m" : "";
 }
+
+static bool starts_character(char c)
+{
+    return ((unsigned char)c & 0xc0) != 0x80;
+}
+
+size_t style_width(const char *text)
+{
+    size_t width = 0;
+    for (; *text != '\0'; text++)
+        width += starts_character(*text);
+    return width;
+}
+
+size_t style_bytes(const char *text, size_t width)
+{
+    size_t i = 0;
+    for (size_t n = 0; text[i] != '\0'; i++) {
+        if (starts_character(text[i]) && n++ == width)
+            break;
+    }
+    return i;
+}

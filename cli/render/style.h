@@ -26,4 +26,9 @@ struct style style_of(FILE *stream, enum style_when when, const char *no_color, 
 const char *style_on(const struct style *style, enum style_color color);
 const char *style_off(const struct style *style, enum style_color color);
 
+/* Characters of UTF-8 text (continuation bytes take no room, wide characters count as one), and the
+ * bytes of its first `width` characters. */
+size_t style_width(const char *text);
+size_t style_bytes(const char *text, size_t width);
+
 #endif

@@ -64,15 +64,6 @@ void table_cell(struct table *table, size_t column, enum style_color color, cons
     table->cells[at] = (struct table_cell){copy, color};
 }
 
-/* Characters, not bytes: continuation bytes of UTF-8 take no room. Wide characters count as one. */
-static size_t width_of(const char *text)
-{
-    size_t width = 0;
-    for (; *text != '\0'; text++)
-        width += ((unsigned char)*text & 0xc0) != 0x80;
-    return width;
-}
-
 static const struct table_cell *cell_at(const struct table *table, size_t row, size_t column)
 {
     return &table->cells[row * table->column_count + column];
@@ -92,13 +83,14 @@ static size_t measure(const struct table *table, bool with_header, size_t widths
         for (size_t r = 0; r < table->row_count; r++) {
             const struct table_cell *cell = cell_at(table, r, c);
             if (!is_empty(cell))
-                width = MAX(width, width_of(cell->text));
+                width = MAX(width, style_width(cell->text));
         }
         if (width == 0 && table->row_count > 0) {
             widths[c] = 0;
             continue;
         }
-        widths[c] = MAX(MAX(width, (size_t)1), with_header ? width_of(table->columns[c].title) : 0);
+        widths[c] =
+            MAX(MAX(width, (size_t)1), with_header ? style_width(table->columns[c].title) : 0);
         last = c;
     }
     return last;
@@ -108,18 +100,6 @@ static void pad(FILE *out, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         (void)fputc(' ', out);
-}
-
-/* Bytes of the first `width` characters. */
-static size_t bytes_of(const char *text, size_t width)
-{
-    size_t i = 0;
-    for (size_t n = 0; text[i] != '\0'; i++) {
-        bool starts = ((unsigned char)text[i] & 0xc0) != 0x80;
-        if (starts && n++ == width)
-            break;
-    }
-    return i;
 }
 
 static void print_line(const struct table *table, const struct style *style, size_t row,
@@ -133,14 +113,14 @@ static void print_line(const struct table *table, const struct style *style, siz
         if (!is_header)
             cell = *cell_at(table, row, c);
         const char *text = !is_header && is_empty(&cell) ? "-" : cell.text;
-        size_t width = width_of(text);
+        size_t width = style_width(text);
         size_t room = MAX(style->width, used + LAST_COLUMN_MIN) - used;
         bool cut = c == last && style->terminal && width > room;
         size_t shown = cut ? room - 1 : width;
         bool right = table->columns[c].align == TABLE_RIGHT;
         size_t padding = widths[c] > width ? widths[c] - width : 0;
         pad(out, right ? padding : 0);
-        (void)fprintf(out, "%s%.*s%s%s", style_on(style, cell.color), (int)bytes_of(text, shown),
+        (void)fprintf(out, "%s%.*s%s%s", style_on(style, cell.color), (int)style_bytes(text, shown),
                       text, cut ? "+" : "", style_off(style, cell.color));
         if (c < last)
             pad(out, (right ? 0 : padding) + GAP);
