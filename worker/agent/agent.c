@@ -215,9 +215,10 @@ static void leave_when_empty(struct agent *a)
 
 static void on_welcome(struct agent *a, const struct msg_welcome *welcome)
 {
-    if (a->session == SESSION_JOINED && welcome->error == ERR_NOT_FOUND) {
-        send_hello(a); /* a coordinator that forgot us */
-        return;
+    if (welcome->error == ERR_NOT_FOUND) { /* a coordinator that forgot us */
+        if (a->session == SESSION_JOINED)
+            send_hello(a);
+        return; /* one hello answers however many messages it did not know what to do with */
     }
     if (welcome->error != ERR_OK) {
         leave(a, (enum err)welcome->error, welcome->detail);

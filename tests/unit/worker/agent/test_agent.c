@@ -247,6 +247,12 @@ static void test_agent__a_coordinator_that_forgot_us_hears_hello_again(void **st
     assert_non_null(sent(&s, MSG_HELLO, 0));
     assert_null(told(&s, AGENT_RECONNECT));
     assert_null(told(&s, AGENT_EXIT));
+    /* It was told about each message that crossed the restart; one hello answers them all. */
+    hear(&s, MSG_WELCOME, (union message_any){.welcome = {.error = ERR_NOT_FOUND}});
+    assert_null(sent(&s, MSG_HELLO, 0));
+    assert_null(told(&s, AGENT_EXIT));
+    welcome(&s);
+    assert_non_null(sent(&s, MSG_HEARTBEAT, 0));
     end(&s);
 }
 
