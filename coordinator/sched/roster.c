@@ -54,14 +54,20 @@ void roster_fini(struct roster *roster)
     *roster = (struct roster){0};
 }
 
-enum err roster_pool(struct roster *roster, struct text profile, struct pool **out)
+static struct pool *find_pool(const struct roster *roster, struct text profile)
 {
     for (size_t i = 0; i < roster->pool_count; i++) {
-        if (text_is(profile, roster->pools[i]->name)) {
-            *out = roster->pools[i];
-            return ERR_OK;
-        }
+        if (text_is(profile, roster->pools[i]->name))
+            return roster->pools[i];
     }
+    return NULL;
+}
+
+enum err roster_pool(struct roster *roster, struct text profile, struct pool **out)
+{
+    *out = find_pool(roster, profile);
+    if (*out != NULL)
+        return ERR_OK;
     if (roster->pool_count == LIMIT_POOLS)
         return ERR_LIMIT;
     if (roster->pools == NULL) {
@@ -85,8 +91,8 @@ enum err roster_pool(struct roster *roster, struct text profile, struct pool **o
     return ERR_OK;
 }
 
-/* A seat in the pool of each profile it offers; those beyond ROSTER_PROFILES or LIMIT_POOLS are not
- * offered. */
+/* A seat in the pool of each profile it offers, up to ROSTER_PROFILES. Half of the pools are kept
+ * for profiles that jobs name, whatever workers claim to offer. */
 static enum err take_seats(struct roster *roster, struct worker *worker)
 {
     struct text rest = text_of(worker->profiles);
@@ -99,12 +105,10 @@ static enum err take_seats(struct roster *roster, struct worker *worker)
         rest = (struct text){rest.data + step, rest.size - step};
         if (profile.size == 0)
             continue;
-        struct pool *pool;
-        enum err err = roster_pool(roster, profile, &pool);
-        if (err == ERR_OUT_OF_MEMORY)
-            return err;
-        if (err != ERR_OK)
-            break;
+        struct pool *pool = find_pool(roster, profile);
+        if (pool == NULL && roster->pool_count >= LIMIT_POOLS / 2)
+            continue;
+        TRY(roster_pool(roster, profile, &pool));
         struct roster_seat *seat = &worker->seats[worker->seat_count++];
         *seat = (struct roster_seat){.worker = worker, .pool = pool};
         list_node_init(&seat->node);

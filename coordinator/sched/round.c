@@ -9,6 +9,9 @@
 #include "coordinator/sched/lease.h"
 #include "coordinator/sched/spec.h"
 
+/* More rows than this are a worker's mistake, not data. */
+#define ROWS_MAX ((uint64_t)1 << 40)
+
 static bool is_training(const struct stage *stage)
 {
     return stage->plan->kind == STAGE_KIND_TRAIN;
@@ -41,7 +44,9 @@ static enum err plan_run(struct sched *s, struct stage *stage)
     run->test_rows = job_fact(pack, "test_rows");
     struct err_text et = {.text = ""};
     enum err err = ERR_OK;
-    if (is_training(stage))
+    if (run->train_rows > ROWS_MAX || run->test_rows > ROWS_MAX)
+        err = error_set(&et, ERR_DATA, "pack counted more rows than can be");
+    else if (is_training(stage))
         err = plan_rounds(job->submitted.recipe, run->train_rows, &run->plan, &et);
     else if (run->test_rows == 0)
         err = error_set(&et, ERR_DATA, "the held-out data gave no rows to evaluate");

@@ -54,6 +54,10 @@ enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_he
         welcome(s, peer, NULL, ERR_VERSION, detail == NULL ? TEXT("") : text_of(detail));
         return ERR_OK;
     }
+    if (hello->name.size == 0) {
+        welcome(s, peer, NULL, ERR_PROTOCOL, TEXT("a worker has a name"));
+        return ERR_OK;
+    }
     struct worker *worker = roster_of_session(&s->roster, hello->session);
     if (worker == NULL) {
         size_t leases = (s->roster.count + 1) * ROSTER_SLOTS;

@@ -84,6 +84,8 @@ static void obey(struct sim *sim, struct sim_worker *worker, const struct agent_
         connect_anew(sim, worker);
         break;
     case AGENT_EXIT:
+        if (command->error != ERR_OK)
+            sim_fail(sim, "worker %u gives up: %.*s", worker->index, TEXT_ARGS(command->detail));
         *ends = true;
         break;
     }
