@@ -38,6 +38,7 @@ struct sim_scenario {
     uint32_t crash_coordinator;
     uint32_t terminate; /* a worker is told to go, at each message it handles */
     uint32_t cut;       /* a worker is cut off for a while, at each message it sends */
+    uint32_t freeze;    /* a worker stands still for a while, at each message it handles */
     uint32_t slow;      /* an attempt takes fifty times as long */
     uint32_t task_fault, work_fault;
     uint32_t control; /* pause, resume, cancel, retry: at each second */
@@ -119,6 +120,7 @@ struct sim_worker {
     uint64_t epoch, timer_epoch;
     uint64_t peer;
     uint64_t cut_until_ms;
+    uint64_t frozen_until_ns;          /* what happens to it meanwhile, happens then */
     uint64_t last_up_ns, last_down_ns; /* connections keep order unless the scenario reorders */
     uint64_t computing;                /* fence, 0 when idle */
     const struct task_spec *spec;

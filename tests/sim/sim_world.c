@@ -15,6 +15,7 @@ enum {
     LATENCY_MS = 8,
     LONG_DELAY_MS = 9000,
     CUT_MS_MAX = 45000,
+    FREEZE_MS_MAX = 60000, /* longer than any lease lives */
     FRAME_BYTES_MAX = 8 << 20,
 };
 
@@ -171,6 +172,9 @@ static void arrive(struct sim *sim, const struct sim_event *event)
             sim_worker_crash(sim, worker);
         else
             sim_worker_event(sim, worker, told);
+        if (sim_chance(sim, sim->scenario->freeze))
+            worker->frozen_until_ns =
+                sim->now_ns + sim_random_below(&sim->random, FREEZE_MS_MAX) * NS_PER_MS;
         if (sim_chance(sim, sim->scenario->terminate))
             sim_worker_event(sim, worker, (struct agent_event){.kind = AGENT_TERMINATE});
     }
@@ -289,6 +293,14 @@ static void begin(struct sim *sim, uint32_t workers)
     sim_schedule(sim, SIM_CLIENT_TIMER, 10);
 }
 
+/* A stopped process sees all that happened to it when it goes on. */
+static bool is_frozen(const struct sim *sim, const struct sim_event *event)
+{
+    bool is_of_worker = event->kind == SIM_TO_WORKER || event->kind == SIM_WORKER_TIMER ||
+                        event->kind == SIM_COMPUTED;
+    return is_of_worker && sim->workers[event->worker].frozen_until_ns > sim->now_ns;
+}
+
 static void run(struct sim *sim)
 {
     uint64_t bound_ns = (sim->scenario->heal_ms + BOUND_MS) * NS_PER_MS;
@@ -296,6 +308,11 @@ static void run(struct sim *sim)
         struct sim_event *event = CONTAINER_OF(heap_first(&sim->queue), struct sim_event, node);
         heap_remove(&sim->queue, &event->node);
         sim->now_ns = event->node.key;
+        if (is_frozen(sim, event)) {
+            heap_put(&sim->queue, &event->node, sim->workers[event->worker].frozen_until_ns,
+                     event->node.tie);
+            continue;
+        }
         bool is_client = event->kind == SIM_CLIENT_TIMER;
         happen(sim, event);
         event_destroy(event);
