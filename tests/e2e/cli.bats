@@ -1,0 +1,204 @@
+#!/usr/bin/env bats
+# cli.bats - qctl as a person meets it: words, exit codes, files, processes. Needs no data but what
+# example-corpus writes. QFLEET_BIN names the folder of the programs.
+
+setup_file() {
+    export PATH="${QFLEET_BIN:?}:$PATH"
+    export WORK="$BATS_FILE_TMPDIR"
+    export TMPDIR="$WORK"
+    example-corpus "$WORK/data"
+    head -n 60 "$WORK/data/stories.jsonl" > "$WORK/data/few.jsonl"
+    cat > "$WORK/tiny.yml" <<'YAML'
+base_model: data/model
+random_init: true
+datasets: [{path: data/few.jsonl, type: completion}]
+sequence_len: 96
+micro_batch_size: 4
+learning_rate: 1e-3
+max_steps: 6
+save_steps: 2
+output_dir: out
+YAML
+}
+
+children() {
+    pgrep -f "qfleet-(coordinator|worker).*$WORK" || true
+}
+
+# Waits until no child of a run is left, at most so many seconds.
+no_children_within() {
+    for _ in $(seq $((10 * $1))); do
+        [ -z "$(children)" ] && return 0
+        sleep 0.1
+    done
+    return 1
+}
+
+@test "help lists the verbs, and help of a verb begins with examples" {
+    run qctl
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"ckpt verify"* ]]
+    run qctl help run
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "  qctl run recipe.yml" ]]
+    run qctl help exit-codes
+    [[ "$output" == *"   7  the coordinator cannot be reached"* ]]
+}
+
+@test "a wrong command line is exit code 2 and names the nearest word" {
+    run qctl sumbit x
+    [ "$status" -eq 2 ]
+    [ "$output" = "qctl: sumbit: unknown verb; did you mean qctl submit?" ]
+    run qctl jobs
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"--coordinator"* ]]
+}
+
+@test "a wrong recipe is exit code 3 with line and column, and nothing is made" {
+    sed 's/learning_rate/learnin_rate/' "$WORK/tiny.yml" > "$WORK/bad.yml"
+    run qctl run "$WORK/bad.yml" --data "$WORK/bad-data"
+    [ "$status" -eq 3 ]
+    [ "$output" = "qctl: $WORK/bad.yml:6:1: learnin_rate: unknown key; did you mean learning_rate?" ]
+    [ ! -e "$WORK/bad-data" ]
+    run qctl run "$WORK/tiny.yml" --set datasets=[nowhere.jsonl]
+    [ "$status" -eq 4 ]
+    [[ "$output" == *"datasets: expected a file or folder at $WORK/nowhere.jsonl, found nothing"* ]]
+    [ ! -e "$WORK/out" ]
+}
+
+@test "nobody at the endpoint is exit code 7" {
+    run qctl jobs --coordinator "ipc://$WORK/nobody.sock" --timeout 500ms
+    [ "$status" -eq 7 ]
+    run qctl jobs --coordinator "ipc://$WORK/nobody.sock" --timeout 500ms -o json
+    [ "$status" -eq 7 ]
+    [[ "$output" == *'"code": "UNREACHABLE"'* ]]
+}
+
+@test "data check names every bad row by line" {
+    { head -n 3 "$WORK/data/stories.jsonl"; echo '{"txt": "x"}'; echo '{"text": 7}'; } \
+        > "$WORK/bad.jsonl"
+    run qctl data check "$WORK/bad.jsonl"
+    [ "$status" -eq 3 ]
+    [[ "$output" == *"bad.jsonl:4: "* ]]
+    [[ "$output" == *"bad.jsonl:5: "* ]]
+    run qctl data check "$WORK/tiny.yml"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"60 rows"* ]]
+}
+
+@test "a dry run shows each value with its origin" {
+    run qctl submit "$WORK/tiny.yml" --dry-run --set seed=7
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"seed: 7  # --set"* ]]
+    [[ "$output" == *"max_steps: 6  # $WORK/tiny.yml:7"* ]]
+    [[ "$output" == *"weight_decay: 0.0  # default"* ]]
+}
+
+@test "run trains, writes its files, leaves nothing running" {
+    run qctl run "$WORK/tiny.yml" --threads 1
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"train_loss "*" after step 6"* ]]
+    for file in model.safetensors config.json tokenizer.json trainer_state.json trainer_log.jsonl; do
+        [ -s "$WORK/out/$file" ]
+    done
+    [ -z "$(children)" ]
+    [ -z "$(find "$WORK" -maxdepth 1 -name 'qfleet-*')" ]
+    sha256sum < "$WORK/out/model.safetensors" > "$WORK/whole.sha"
+}
+
+@test "run -o json is one JSON value on stdout" {
+    qctl run "$WORK/tiny.yml" --threads 1 -o json 2> /dev/null > "$WORK/job.json"
+    python3 - "$WORK/job.json" <<'PY'
+import json, sys
+job = json.load(open(sys.argv[1]))
+assert job["row"]["state"] == "ok", job["row"]
+assert [p["step"] for p in job["points"]] == [1, 2, 3, 4, 5, 6]
+PY
+}
+
+@test "Ctrl-C ends a run with 130; the same command goes on to the same bits" {
+    rm -rf "$WORK/out"
+    set -- "$WORK/tiny.yml" --threads 1 --data "$WORK/kept"
+    qctl run "$@" 2> "$WORK/run.log" &
+    pid=$!
+    for _ in $(seq 100); do
+        grep -q '^train' "$WORK/run.log" && break
+        sleep 0.05
+    done
+    kill -INT "$pid"
+    code=0
+    wait "$pid" || code=$?
+    [ "$code" -eq 130 ] || [ "$code" -eq 0 ]
+    no_children_within 1
+    run qctl run "$@"
+    [ "$status" -eq 0 ]
+    sha256sum < "$WORK/out/model.safetensors" | cmp - "$WORK/whole.sha"
+}
+
+@test "children go when qctl is killed" {
+    qctl run "$WORK/tiny.yml" --threads 1 --set max_steps=100000 2> /dev/null &
+    pid=$!
+    for _ in $(seq 100); do
+        [ -n "$(children)" ] && break
+        sleep 0.05
+    done
+    kill -KILL "$pid"
+    wait "$pid" || true
+    no_children_within 10
+}
+
+@test "a loss that is not finite fails the job with its place" {
+    run qctl run "$WORK/tiny.yml" --threads 1 --set learning_rate=1000 --set max_grad_norm=0 \
+        --set weight_decay=1 --set max_steps=60
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"NOT_FINITE"* ]]
+    [[ "$output" == *"is not finite"* ]]
+}
+
+@test "a fleet: submit, look, pull, stop" {
+    mkdir -m 700 "$WORK/fleet"
+    export QFLEET_COORDINATOR="ipc://$WORK/fleet/control.sock"
+    qfleet-coordinator --data "$WORK/fleet" > /dev/null 2>&1 3>&- &
+    coordinator=$!
+    qfleet-worker --coordinator "$QFLEET_COORDINATOR" --name w1 --threads 1 > /dev/null 2>&1 3>&- &
+    run qctl submit "$WORK/tiny.yml" --wait --timeout 30s
+    [ "$status" -eq 0 ]
+    run qctl jobs
+    [[ "$output" == *"tiny"*" ok "* ]]
+    run qctl workers
+    [[ "$output" == *"w1"*"ready"* ]]
+    run qctl graph last
+    [[ "$output" == *"ok "*"train"*"6/6"* ]]
+    run qctl show last --recipe
+    [[ "$output" == *"max_steps: 6"* ]]
+    run qctl ckpt log last
+    [[ "${lines[1]}" == *" 6 "*"latest"* ]]
+    run qctl ckpt verify last
+    [ "$status" -eq 0 ]
+    run qctl logs last
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -gt 3 ]
+    run qctl show nothing-like-this
+    [ "$status" -eq 4 ]
+    run qctl pull last "$WORK/pulled"
+    [ "$status" -eq 0 ]
+    sha256sum < "$WORK/pulled/model.safetensors" | cmp - "$WORK/whole.sha"
+    run qctl wait last
+    [ "$status" -eq 0 ]
+    kill -TERM "$coordinator"
+    wait "$coordinator" || true
+    kill %2 || true
+}
+
+@test "a model of ours speaks, and model create makes one" {
+    run qctl generate "$WORK/out" --prompt "Mira is at the river" --max-new-tokens 5 --echo
+    [ "$status" -eq 0 ]
+    [[ "$output" == "Mira is at the river"* ]]
+    run qctl model create "$WORK/new" --config "$WORK/data/model/config.json" \
+        --tokenizer "$WORK/data/model"
+    [ "$status" -eq 0 ]
+    run qctl generate "$WORK/new" --prompt "Mira" --max-new-tokens 3
+    [ "$status" -eq 0 ]
+    run qctl model create "$WORK/new" --config "$WORK/data/model/config.json"
+    [ "$status" -eq 1 ]
+}
