@@ -2,9 +2,9 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "cli/command/cmd.h"
+#include "cli/command/data_set.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
@@ -41,8 +41,7 @@ static void print_report(FILE *out, const struct subject *subject,
         out, "%" PRIu64 " least, %" PRIu64 " median, %" PRIu64 " at 99%%, %" PRIu64 " most\n",
         report->length_min, report->length_median, report->length_p99, report->length_max);
     for (size_t i = 0; i < report->problem_count; i++)
-        (void)fprintf(out, "  %s:%" PRIu64 ": %s\n", subject->path, report->problems[i].line,
-                      report->problems[i].text);
+        (void)fprintf(out, "  %s\n", report->problems[i].text);
     if (report->bad_rows > report->problem_count)
         (void)fprintf(out, "  and %" PRIu64 " more\n", report->bad_rows - report->problem_count);
 }
@@ -95,29 +94,6 @@ static enum err check(struct invocation *invocation, const struct subject *subje
     return ERR_OK;
 }
 
-/* One entry of a recipe's list as what dataset_check takes. */
-static enum err subject_of(struct submission *submission, const struct recipe_dataset *row,
-                           struct subject *out, struct err_text *et)
-{
-    const struct recipe *recipe = &submission->recipe;
-    *out = (struct subject){.path = recipe_path(recipe, row->path, &submission->arena)};
-    if (out->path == NULL)
-        return ERR_OUT_OF_MEMORY;
-    out->options = (struct dataset_options){
-        .file_name = out->path,
-        .format = row->ds_type == RECIPE_DATASET_FORMAT_TEXT ? DATASET_FORMAT_TEXT
-                                                             : DATASET_FORMAT_DETECT,
-        .field = row->field,
-        .field_messages = row->field_messages,
-        .chat_template = row->chat_template != NULL ? row->chat_template : recipe->chat_template,
-        .sequence_len = (uint32_t)recipe->sequence_len,
-        .train_on_inputs = recipe->train_on_inputs,
-    };
-    if (row->type == RECIPE_DATASET_TYPE_AUTO)
-        return ERR_OK;
-    return dataset_type_parse(text_of(recipe_dataset_type_word(row->type)), &out->options.type, et);
-}
-
 static enum err check_list(struct invocation *invocation, struct submission *submission,
                            const struct recipe_dataset *rows, size_t count,
                            const struct tokenizer *tokenizer, struct json_write *w,
@@ -125,7 +101,8 @@ static enum err check_list(struct invocation *invocation, struct submission *sub
 {
     for (size_t i = 0; i < count; i++) {
         struct subject subject;
-        TRY(subject_of(submission, &rows[i], &subject, et));
+        TRY(data_set_options(&submission->recipe, &rows[i], &submission->arena, &subject.path,
+                             &subject.options, et));
         TRY(check(invocation, &subject, tokenizer, w, bad_rows, et));
     }
     return ERR_OK;

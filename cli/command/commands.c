@@ -72,6 +72,11 @@ static const struct command_option create_options[] = {
     {"seed", "N", "of the random start (42)"},
 };
 
+static const struct command_option keys_options[] = {
+    {"role", "ROLE", "admin, submit, worker or view (worker)"},
+    {"name", "NAME", "who holds it (the name of the file)"},
+};
+
 #define OPTIONS(list) list, COUNT_OF(list)
 
 static const struct command commands[] = {
@@ -139,6 +144,10 @@ static const struct command commands[] = {
     {"model create", "FOLDER --config FILE [--tokenizer FOLDER]", "an untrained model of any shape",
      "  qctl model create models/mine --config config.json --tokenizer models/tiny\n",
      OPTIONS(create_options), 1, 1, cmd_model_create},
+    {"keys create", "FILE [--role ROLE]", "a key pair for TCP, and its line of the key list",
+     "  qctl keys create coordinator.key\n"
+     "  qctl keys create node07.key --role worker >> keys.list\n",
+     OPTIONS(keys_options), 1, 1, cmd_keys_create},
     {"stop", "", "end the fleet: workers retire, the coordinator exits", "  qctl stop\n",
      OPTIONS(reason_options), 0, 0, cmd_control_stop},
     {"help", "[VERB|recipe|exit-codes]", "this, or more about one of them",

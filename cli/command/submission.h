@@ -18,7 +18,8 @@ struct submission {
 };
 
 /* Reads the recipe of the invocation's first argument with its --set options, prints its notices,
- * finds and hashes its files. Release with submission_fini. ERR_RECIPE, ERR_NOT_FOUND, ERR_DATA,
+ * finds and hashes its files and reads every row of data once. Release with submission_fini.
+ * ERR_RECIPE, ERR_NOT_FOUND, ERR_DATA,
  * ... with file, line and key. */
 MUST_CHECK enum err submission_init(struct submission *submission, struct invocation *invocation,
                                     struct err_text *et);
