@@ -14,12 +14,13 @@ static const char usage[] =
     "  --data DIR        records, artifacts and sockets; made when missing\n"
     "  --control EP      control endpoint: ipc://PATH or tcp://HOST:PORT (default: ipc in DIR)\n"
     "  --bulk EP         endpoint of artifacts (default: ipc in DIR)\n"
+    "  --advertise EP    endpoint of artifacts as peers reach it (default: as bound)\n"
     "  --keys FILE       TCP: who may connect: role, name and public key a line\n"
     "  --secret FILE     TCP: own key file\n"
     "  --embedded        serves one `qctl run` on this machine\n"
     "  --parent-fd N     ends when descriptor N reads end of file\n"
     "  --map-size GIB    address space of the record store (default 64)\n"
-    "  --traffic MIB     memory for round traffic (default 8192)\n"
+    "  --traffic MIB     memory for round traffic (default: a quarter of all)\n"
     "  --disk-floor MIB  free space under which nothing new starts (default 256)\n"
     "\n"
     "Prints `ready control=EP bulk=EP` when it listens. SIGTERM ends it, SIGHUP reads --keys "
@@ -49,11 +50,9 @@ static enum err read_flag(struct flags *f, const char *name, const char *value, 
     const struct {
         const char *name;
         const char **out;
-    } texts[] = {{"--data", &f->options.data_folder},
-                 {"--control", &f->options.control_endpoint},
-                 {"--bulk", &f->options.bulk_endpoint},
-                 {"--keys", &f->options.key_list_path},
-                 {"--secret", &f->options.secret_path}};
+    } texts[] = {{"--data", &f->options.data_folder},   {"--control", &f->options.control_endpoint},
+                 {"--bulk", &f->options.bulk_endpoint}, {"--advertise", &f->options.advertise},
+                 {"--keys", &f->options.key_list_path}, {"--secret", &f->options.secret_path}};
     const struct {
         const char *name;
         uint64_t *out;
@@ -107,6 +106,8 @@ int main(int argc, char **argv)
         return 0;
     }
     (void)umask(077);
+    /* Hashing a large input must not hold up folds and chunks: libuv starts 4 threads otherwise. */
+    (void)setenv("UV_THREADPOOL_SIZE", "12", 0);
     enum err err = read_flags(argc, argv, &flags, &et);
     if (err == ERR_OK)
         err = server_run(&flags.options, &exit_code, &et);

@@ -8,9 +8,11 @@
 #include "coordinator/loop/server.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -130,6 +132,7 @@ static void on_watch(uv_timer_t *timer)
     server_turn_step(server, &(struct sched_event){.kind = SCHED_TICK});
     watch_disk(server);
     (void)server_peer_flush(server);
+    server_peer_forget(server);
     server_bulk_watch(server);
     server_collect_watch(server);
     bool is_late = server_now().ns - server->retire_ns > RETIRE_MS * NS_PER_MS;
@@ -213,22 +216,34 @@ static enum err begin_life(struct server *server, struct err_text *et)
     return server->exit_code == 0 ? ERR_OK : error_set(et, ERR_STORE, "the store takes no records");
 }
 
+static enum err make_folder(struct server *server, struct err_text *et)
+{
+    const char *name = server->options->data_folder;
+    char path[PATH_MAX];
+    if (mkdir(name, 0700) != 0 && errno != EEXIST)
+        TRY(folder_create(name, et));
+    if (realpath(name, path) == NULL)
+        return error_set(et, error_from_errno(errno), "%s: %s", name, strerror(errno));
+    if (strlen(path) + 32 > sizeof server->data_folder)
+        return error_set(et, ERR_LIMIT, "%s: the path is too long", path);
+    memcpy(server->data_folder, path, strlen(path) + 1);
+    return ERR_OK;
+}
+
 static enum err open_data(struct server *server, struct err_text *et)
 {
     const struct server_options *o = server->options;
     char path[PATH_BYTES];
-    if (strlen(o->data_folder) + 32 > sizeof path)
-        return error_set(et, ERR_LIMIT, "%s: the path is too long", o->data_folder);
-    if (mkdir(o->data_folder, 0700) != 0 && errno != EEXIST)
-        TRY(folder_create(o->data_folder, et));
-    (void)snprintf(path, sizeof path, "%s/store", o->data_folder);
+    TRY(make_folder(server, et));
+    (void)snprintf(path, sizeof path, "%s/store", server->data_folder);
     struct store_lmdb_options store = {.folder = path, .map_size_bytes = o->map_size_bytes};
     TRY(store_lmdb_open(&store, &server->store, et));
-    (void)snprintf(path, sizeof path, "%s/artifacts", o->data_folder);
+    (void)snprintf(path, sizeof path, "%s/artifacts", server->data_folder);
     struct artifact_options artifacts = {.folder = path,
                                          .ephemeral_bytes_max = o->ephemeral_bytes_max};
     if (artifacts.ephemeral_bytes_max == 0)
-        artifacts.ephemeral_bytes_max = (uint64_t)LIMIT_EPHEMERAL_MIB << 20;
+        artifacts.ephemeral_bytes_max =
+            MIN((uint64_t)LIMIT_EPHEMERAL_MIB << 20, uv_get_total_memory() / 4);
     return artifact_store_open(&artifacts, &server->artifacts, et);
 }
 
@@ -238,7 +253,7 @@ static enum err listen_on(struct server *server, const char *endpoint, const cha
 {
     char path[PATH_BYTES];
     if (endpoint == NULL) {
-        (void)snprintf(path, sizeof path, "ipc://%s/%s.sock", server->options->data_folder, name);
+        (void)snprintf(path, sizeof path, "ipc://%s/%s.sock", server->data_folder, name);
         endpoint = path;
     }
     return transport_listen(endpoint, options, out, et);
@@ -265,7 +280,14 @@ static enum err open_sockets(struct server *server, struct err_text *et)
     }
     TRY(listen_on(server, o->control_endpoint, "control", &options, &server->control, et));
     options.frame_bytes_max = LIMIT_BULK_FRAME_BYTES;
-    return listen_on(server, o->bulk_endpoint, "bulk", &options, &server->bulk, et);
+    TRY(listen_on(server, o->bulk_endpoint, "bulk", &options, &server->bulk, et));
+    const char *bound = transport_endpoint(server->bulk);
+    if (o->advertise == NULL && strncmp(bound, "tcp://0.0.0.0:", 14) == 0)
+        return error_set(et, ERR_USAGE,
+                         "%s: listens on every address; say with --advertise tcp://HOST:PORT where "
+                         "peers find it",
+                         bound);
+    return ERR_OK;
 }
 
 static void open_signals(struct server *server)

@@ -15,12 +15,14 @@ struct server_options {
     const char *data_folder;      /* made when missing, mode 0700 */
     const char *control_endpoint; /* NULL: ipc in the data folder */
     const char *bulk_endpoint;    /* NULL: ipc in the data folder */
+    const char *advertise;        /* the bulk endpoint as peers reach it; NULL: as it is bound */
     const char *key_list_path;    /* TCP: who may connect; read again on SIGHUP */
     const char *secret_path;      /* TCP: own key file */
     bool is_embedded;             /* serves one `qctl run`: STOP is allowed, ends with its parent */
     int parent_fd;                /* ends when this descriptor reads end of file; -1: none */
     uint64_t map_size_bytes;      /* of the store; 0: its default */
-    uint64_t ephemeral_bytes_max; /* round traffic; 0: LIMIT_EPHEMERAL_MIB */
+    uint64_t ephemeral_bytes_max; /* round traffic; 0: a quarter of this machine's
+                                     memory, LIMIT_EPHEMERAL_MIB at most */
     uint64_t free_bytes_min;      /* floor of the disk under which nothing new starts */
 };
 

@@ -154,3 +154,12 @@ bool server_peer_flush(struct server *server)
     }
     return is_waiting;
 }
+
+void server_peer_forget(struct server *server)
+{
+    uint64_t now_ns = server_now().ns;
+    for (struct list_node *n = list_first(&server->peers); n != NULL;
+         n = list_next(&server->peers, n))
+        if (now_ns - of_node(n)->heard_ns > SERVER_SILENT_S * NS_PER_S)
+            of_node(n)->is_gone = true;
+}

@@ -18,6 +18,9 @@ void server_peer_remove_all(struct server *server);
 /* Sends a frame, or keeps it until it can leave. A peer that is gone or whose outbox overflows is
  * marked is_gone. */
 void server_peer_send(struct server *server, struct server_peer *peer, struct span frame);
+/* Marks peers that were silent for long as gone: a connection that broke makes no sound. */
+void server_peer_forget(struct server *server);
+
 /* Tries again what is kept for all peers; true while something is. */
 bool server_peer_flush(struct server *server);
 

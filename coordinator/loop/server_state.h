@@ -3,8 +3,6 @@
 #define COORDINATOR_LOOP_SERVER_STATE_H
 
 #include <uv.h>
-#undef MIN /* of <sys/param.h>, which uv.h brings; ours is in check.h */
-#undef MAX
 
 #include "common/ds/list.h"
 #include "common/ds/map.h"
@@ -22,6 +20,7 @@ enum {
     SERVER_BULK_BUDGET = 64,
     SERVER_PATH_BYTES = 4096,
     SERVER_ARENA_BYTES = 256 << 20,
+    SERVER_SILENT_S = 600, /* peers that said nothing for so long are forgotten */
 };
 
 /* Who speaks on the control socket: made by its first HELLO. */
@@ -50,6 +49,7 @@ struct server_turn {
 
 struct server {
     const struct server_options *options; /* borrowed */
+    char data_folder[SERVER_PATH_BYTES];  /* absolute: its paths are told to workers */
     uv_loop_t loop;
     uv_poll_t control_poll, bulk_poll;
     uv_check_t check;

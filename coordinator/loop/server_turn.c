@@ -95,12 +95,26 @@ static enum err add_paths(struct server *server, struct msg_lease_grant *grant)
 static enum err complete(struct server *server, uint32_t number, union message_any *message)
 {
     if (number == MSG_WELCOME) {
-        message->welcome.bulk_endpoint = text_of(transport_endpoint(server->bulk));
+        const char *advertise = server->options->advertise;
+        message->welcome.bulk_endpoint =
+            text_of(advertise != NULL ? advertise : transport_endpoint(server->bulk));
         message->welcome.incarnation = server->incarnation;
     }
     if (number == MSG_LEASE_GRANT)
         return add_paths(server, &message->lease_grant);
     return ERR_OK;
+}
+
+/* Whoever waits for a reply is told that there is none. */
+static void refuse_large(struct server *server, uint64_t peer, const struct message_type *type,
+                         const void *message)
+{
+    uint64_t ticket;
+    server_log("%s does not fit a frame", type->name);
+    if (strcmp(type->fields[0].name, "ticket") != 0 || type->number == MSG_STATUS)
+        return;
+    memcpy(&ticket, message, sizeof ticket);
+    server_turn_status(server, peer, ticket, ERR_LIMIT, "the reply is larger than a frame may be");
 }
 
 void server_turn_send(struct server *server, uint64_t peer, uint32_t number, const void *message)
@@ -118,7 +132,7 @@ void server_turn_send(struct server *server, uint64_t peer, uint32_t number, con
     else if (err == ERR_OUT_OF_MEMORY)
         server_fail(server, err, type->name);
     else
-        server_log("%s does not fit a frame: %s", type->name, error_text(err));
+        refuse_large(server, peer, type, message);
 }
 
 void server_turn_status(struct server *server, uint64_t peer, uint64_t ticket, enum err err,
