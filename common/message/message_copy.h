@@ -1,8 +1,6 @@
-/* message_copy.h - deep copies and equality of any structure, by its descriptor. */
+/* message_copy.h - deep copies of any structure, by its descriptor. */
 #ifndef COMMON_MESSAGE_MESSAGE_COPY_H
 #define COMMON_MESSAGE_MESSAGE_COPY_H
-
-#include <stdbool.h>
 
 #include "common/base/error.h"
 #include "common/mem/arena.h"
@@ -13,8 +11,5 @@
  * `out` must not be the same object. */
 MUST_CHECK enum err message_copy(const struct message_type *type, const void *value,
                                  struct arena *arena, void *out);
-
-/* Whether two structures say the same: F64 by their bits, TEXT, BLOB and LIST by content. */
-bool message_equal(const struct message_type *type, const void *a, const void *b);
 
 #endif

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/message/message_copy.h"
+#include "common/message/message_equal.h"
 #include "coordinator/sched/advance.h"
 
 bool trial_is_same(const struct task_result *a, const struct task_result *b)

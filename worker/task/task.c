@@ -6,15 +6,16 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "common/message/state.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
 
 typedef enum err (*task_kind_f)(struct task_run *run, struct err_text *et);
 
 static const task_kind_f task_kinds[STAGE_KIND_COUNT] = {
-    [STAGE_KIND_PREPARE] = task_prepare_run,   [STAGE_KIND_PACK] = task_pack_run,
-    [STAGE_KIND_INIT] = task_init_run,         [STAGE_KIND_TRAIN] = task_train_run,
-    [STAGE_KIND_EVALUATE] = task_evaluate_run, [STAGE_KIND_EXPORT] = task_export_run,
+    [STAGE_KIND_PREPARE] = task_kind_prepare,   [STAGE_KIND_PACK] = task_kind_pack,
+    [STAGE_KIND_INIT] = task_kind_init,         [STAGE_KIND_TRAIN] = task_kind_train,
+    [STAGE_KIND_EVALUATE] = task_kind_evaluate, [STAGE_KIND_EXPORT] = task_kind_export,
 };
 
 enum err task_env_create(const struct task_options *options, struct task_env **out)

@@ -1,6 +1,7 @@
 /* task_evaluate.c - the loss of a range of held-out rows, in their order, folded along the tree. */
 #include "common/base/check.h"
 #include "common/numeric/fold.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
 
@@ -43,7 +44,7 @@ static enum err evaluate(struct task_run *run, struct task_session *session, str
     return task_run_progress(run, total, total);
 }
 
-enum err task_evaluate_run(struct task_run *run, struct err_text *et)
+enum err task_kind_evaluate(struct task_run *run, struct err_text *et)
 {
     const struct task_spec *spec = run->spec;
     struct task_session *session;

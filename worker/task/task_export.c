@@ -10,6 +10,7 @@
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/peft/peft_write.h"
 #include "common/mem/mem.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
@@ -287,7 +288,7 @@ static enum err export_all(struct export *x, struct err_text *et)
     return export_log(x, et);
 }
 
-enum err task_export_run(struct task_run *run, struct err_text *et)
+enum err task_kind_export(struct task_run *run, struct err_text *et)
 {
     struct export x = {.run = run};
     arena_init(&x.arena, ARENA_BYTES);

@@ -1,6 +1,7 @@
 /* task_init.c - the first trainable weights: fresh from the seed, or those of a given adapter. */
 #include "common/formats/peft/peft_adapter.h"
 #include "common/mem/mem.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
@@ -63,7 +64,7 @@ static enum err load_adapter(struct task_run *run, const struct train_layout *la
     return err;
 }
 
-enum err task_init_run(struct task_run *run, struct err_text *et)
+enum err task_kind_init(struct task_run *run, struct err_text *et)
 {
     const struct model *model;
     struct train_config config;

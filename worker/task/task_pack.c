@@ -1,6 +1,7 @@
 /* task_pack.c - the samples of all shards become the rows of training and of held-out data. */
 #include "common/formats/dataset/dataset_pack.h"
 #include "common/mem/mem.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
 
@@ -97,7 +98,7 @@ static enum err report(struct task_run *run, const struct packed *packed, struct
     return ERR_OK;
 }
 
-enum err task_pack_run(struct task_run *run, struct err_text *et)
+enum err task_kind_pack(struct task_run *run, struct err_text *et)
 {
     struct shards train = {.count = 0}, test = {.count = 0};
     struct packed packed = {.stats = {0}};

@@ -1,5 +1,6 @@
 /* task_prepare.c - one shard of one file: text to samples. */
 #include "common/formats/dataset/dataset_prepare.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
 
@@ -32,7 +33,7 @@ static enum err prepare(struct task_run *run, struct span file, const char *name
     return ERR_OK;
 }
 
-enum err task_prepare_run(struct task_run *run, struct err_text *et)
+enum err task_kind_prepare(struct task_run *run, struct err_text *et)
 {
     const struct artifact_ref *input = find_file(run);
     if (input == NULL)

@@ -55,12 +55,4 @@ MUST_CHECK enum err task_run_progress(struct task_run *run, uint64_t done, uint6
 /* The kernel of the spec's profile. ERR_PROFILE: unknown. Borrowed from the env. */
 MUST_CHECK enum err task_run_kernel(struct task_run *run, struct kernel **out, struct err_text *et);
 
-/* One function a kind, in task_<kind>.c. */
-MUST_CHECK enum err task_prepare_run(struct task_run *run, struct err_text *et);
-MUST_CHECK enum err task_pack_run(struct task_run *run, struct err_text *et);
-MUST_CHECK enum err task_init_run(struct task_run *run, struct err_text *et);
-MUST_CHECK enum err task_train_run(struct task_run *run, struct err_text *et);
-MUST_CHECK enum err task_evaluate_run(struct task_run *run, struct err_text *et);
-MUST_CHECK enum err task_export_run(struct task_run *run, struct err_text *et);
-
 #endif

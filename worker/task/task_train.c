@@ -4,6 +4,7 @@
  */
 #include "common/mem/mem.h"
 #include "common/numeric/fold.h"
+#include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
 
@@ -83,7 +84,7 @@ static enum err check_range(const struct task_run *run, const struct rows *rows,
     return ERR_OK;
 }
 
-enum err task_train_run(struct task_run *run, struct err_text *et)
+enum err task_kind_train(struct task_run *run, struct err_text *et)
 {
     struct task_session *session;
     TRY(task_session_open(run, true, &session, et));

@@ -15,6 +15,7 @@
 #include "common/base/limits.h"
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
+#include "common/message/message_equal.h"
 #include "common/wire/wire.h"
 #include "tests/lib/random_message.h"
 
