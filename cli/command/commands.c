@@ -259,9 +259,12 @@ static void print_exit_codes(FILE *out)
 
 static void print_recipe_keys(FILE *out)
 {
-    for (unsigned i = 0; i < RECIPE_KEY_COUNT; i++)
-        (void)fprintf(out, "%-28s %s\n", recipe_key_name((enum recipe_key)i),
-                      recipe_key_help((enum recipe_key)i));
+    (void)fprintf(out, "%-28s %-8s %s\n", "KEY", "DEFAULT", "MEANING");
+    for (unsigned i = 0; i < RECIPE_KEY_COUNT; i++) {
+        const char *preset = recipe_key_default((enum recipe_key)i);
+        (void)fprintf(out, "%-28s %-8s %s\n", recipe_key_name((enum recipe_key)i),
+                      preset[0] != '\0' ? preset : "-", recipe_key_help((enum recipe_key)i));
+    }
 }
 
 enum err commands_help(struct invocation *invocation, struct err_text *et)

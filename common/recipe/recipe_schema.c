@@ -129,6 +129,12 @@ const char *recipe_key_name(enum recipe_key key)
     return root_fields[key].name;
 }
 
+const char *recipe_key_default(enum recipe_key key)
+{
+    ASSERT((size_t)key < RECIPE_KEY_COUNT);
+    return root_fields[key].fallback;
+}
+
 const char *recipe_key_help(enum recipe_key key)
 {
     ASSERT((size_t)key < RECIPE_KEY_COUNT);
