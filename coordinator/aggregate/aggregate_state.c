@@ -10,7 +10,12 @@
 #include "common/formats/safetensors/safetensors_write.h"
 #include "common/mem/mem.h"
 
-enum { ARENA_BYTES_MAX = 256 << 20, LEDGER_BYTES_MAX = 256 << 20, STEP_DIGITS = 24 };
+enum {
+    ARENA_BYTES_MAX = 256 << 20,
+    LEDGER_BYTES_MAX = 256 << 20,
+    STEP_DIGITS = 24,
+    NAME_BYTES_MAX = 1024
+};
 
 static const struct text prefix_weight = {"weight.", 7};
 static const struct text prefix_exp_avg = {"exp_avg.", 8};
@@ -48,6 +53,9 @@ static enum err list_parameters(struct aggregate *a, const struct safetensors *s
         if (tensor->dtype != SAFETENSORS_F32)
             return error_set(et, ERR_FORMAT, "state: %.*s is %s, expected F32",
                              TEXT_ARGS(tensor->name), safetensors_dtype_name(tensor->dtype));
+        if (tensor->name.size > NAME_BYTES_MAX)
+            return error_set(et, ERR_FORMAT, "state: a name of %zu bytes, at most %d are allowed",
+                             tensor->name.size, NAME_BYTES_MAX);
         if (!has_prefix(tensor->name, prefix_weight))
             continue;
         struct aggregate_parameter *p = &a->parameters[a->parameter_count++];
@@ -70,11 +78,10 @@ static enum err list_parameters(struct aggregate *a, const struct safetensors *s
 static const struct safetensor *find(const struct safetensors *st, struct text prefix,
                                      const struct aggregate_parameter *p)
 {
-    char name[4096];
-    int size = snprintf(name, sizeof name, "%.*s%.*s", TEXT_ARGS(prefix), TEXT_ARGS(p->name));
-    if (size < 0 || (size_t)size >= sizeof name)
-        return NULL;
-    return safetensors_find(st, (struct text){name, (size_t)size});
+    char name[2 * NAME_BYTES_MAX];
+    memcpy(name, prefix.data, prefix.size);
+    memcpy(name + prefix.size, p->name.data, p->name.size);
+    return safetensors_find(st, (struct text){name, prefix.size + p->name.size});
 }
 
 static enum err copy_tensor(const struct safetensor *tensor, const struct aggregate_parameter *p,

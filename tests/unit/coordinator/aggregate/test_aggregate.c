@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include "common/formats/safetensors/safetensors_write.h"
+#include "common/mem/mem.h"
 #include "common/numeric/fold.h"
 #include "common/numeric/random.h"
 #include "coordinator/aggregate/aggregate.h"
@@ -315,6 +316,50 @@ static void test_aggregate__the_log_holds_no_times(void **state)
     bytes_fini(&out);
 }
 
+/* Every allocation of reading a state, of a step and of writing fails once: each time the call says
+ * so and the state stays what it was. */
+static void test_aggregate__no_memory_is_an_error_and_changes_nothing(void **state)
+{
+    (void)state;
+    struct bytes file;
+    struct aggregate *a = NULL;
+    enum err err = ERR_OUT_OF_MEMORY;
+    write_first_state(&file, "qfleet-state/1", "0");
+    for (size_t n = 1; err != ERR_OK; n++) {
+        (void)mem_fault_after(n);
+        err = aggregate_create(&settings, bytes_span(&file), &a, NULL);
+        (void)mem_fault_after(0);
+        assert_true(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+        assert_true(n < 1000);
+    }
+    struct fold fold;
+    struct aggregate_part part;
+    struct aggregate_sums sums;
+    struct bytes out;
+    struct digest before = state_digest(a, &file);
+    fill_part(0, (struct fold_node){0, ROWS}, &fold, &part);
+    err = ERR_OUT_OF_MEMORY;
+    for (size_t n = 1; err != ERR_OK; n++) {
+        (void)mem_fault_after(n);
+        err = aggregate_step(a, &part, 1, ROWS, &sums, NULL);
+        (void)mem_fault_after(0);
+        assert_true(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+        assert_true((err == ERR_OK) != digest_equal(before, state_digest(a, &file)));
+    }
+    err = ERR_OUT_OF_MEMORY;
+    for (size_t n = 1; err != ERR_OK; n++) {
+        bytes_init(&out, FILE_BYTES_MAX);
+        (void)mem_fault_after(n);
+        err = aggregate_write_state(a, &out);
+        (void)mem_fault_after(0);
+        assert_true(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+        bytes_fini(&out);
+    }
+    fold_fini(&fold);
+    aggregate_destroy(&a);
+    bytes_fini(&file);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -326,6 +371,7 @@ int main(void)
         cmocka_unit_test(test_aggregate__states_that_are_none_are_refused),
         cmocka_unit_test(test_aggregate__the_ledger_names_who_folded_what_since_the_checkpoint),
         cmocka_unit_test(test_aggregate__the_log_holds_no_times),
+        cmocka_unit_test(test_aggregate__no_memory_is_an_error_and_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
