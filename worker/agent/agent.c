@@ -6,7 +6,6 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/mem/mem.h"
-#include "common/message/message_copy.h"
 #include "worker/agent/attempt.h"
 
 enum {
