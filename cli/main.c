@@ -1,5 +1,7 @@
 /* main.c - qctl: reads the environment, finds the verb, runs it, exits with its code. */
+#include <pwd.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "cli/command/command.h"
 #include "cli/command/commands.h"
@@ -16,6 +18,13 @@ static const char *locale_of(void)
     return NULL;
 }
 
+static const char *user_of(void)
+{
+    const char *user = getenv("USER");
+    const struct passwd *entry = user == NULL ? getpwuid(geteuid()) : NULL;
+    return entry != NULL ? entry->pw_name : user;
+}
+
 static struct environment read_environment(void)
 {
     return (struct environment){
@@ -25,7 +34,7 @@ static struct environment read_environment(void)
         .term = getenv("TERM"),
         .locale = locale_of(),
         .temporary = getenv("TMPDIR"),
-        .user = getenv("USER"),
+        .user = user_of(),
     };
 }
 

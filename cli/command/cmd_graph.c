@@ -1,10 +1,11 @@
 /* cmd_graph.c - `qctl graph`: the stages of a job in lanes, as a history is drawn.
  *
- *     STATE  STAGE            WHERE  TIME  DETAIL
- *     ok     ● prepare        w1      2s   4/4
- *     ok     │ ● init         w1      1s
- *     run    ├─● train        2 wk  3m10s  51/200
- *     wait   └─● export       -       -    needs train
+ *     STATE  STAGE         WHERE   TIME    DONE  DETAIL
+ *     ok     ● prepare     w1      2.0s     4/4  -
+ *     ok     └─● pack      w1      0.3s     1/1  -
+ *     ok     │ ● init      w1      0.1s     1/1  -
+ *     run    └─┴─● train   2 wk   3m10s  51/200  -
+ *     wait   └─● export    -          -     0/1  needs train
  */
 #include <inttypes.h>
 #include <stdio.h>
@@ -20,13 +21,16 @@
 
 enum { LANES_MAX = 16, LANE_BYTES = 8 * LANES_MAX };
 
-/* Glyphs: vertical, branch to the node, last branch, node; blank. */
+/* A lane that goes by, one that feeds the node and goes on or ends; the same right of a lane that
+ * feeds the node; the node. */
 struct glyphs {
-    const char *pipe, *tee, *corner, *node, *blank, *dash;
+    const char *pass, *feed, *end;
+    const char *pass_over, *feed_over, *end_over;
+    const char *node;
 };
 
-static const struct glyphs unicode_glyphs = {"│ ", "├─", "└─", "● ", "  ", "──"};
-static const struct glyphs ascii_glyphs = {"| ", "|-", "`-", "* ", "  ", "--"};
+static const struct glyphs unicode_glyphs = {"│ ", "├─", "└─", "│─", "┼─", "┴─", "● "};
+static const struct glyphs ascii_glyphs = {"| ", "|-", "`-", "|-", "+-", "`-", "* "};
 
 /* A lane is a stage that later stages still wait for. */
 struct lanes {
@@ -66,9 +70,11 @@ static void draw(const struct stage_row *rows, uint32_t count, uint32_t i, struc
     for (size_t l = 0; l < lanes->count; l++) {
         bool goes_on = needed_later(rows, count, i + 1, lanes->stage[l]);
         bool feeds = needs(&rows[i], lanes->stage[l]);
-        const char *glyph = joined ? glyphs->dash : glyphs->pipe;
-        if (feeds)
-            glyph = goes_on ? glyphs->tee : glyphs->corner;
+        const char *glyph = joined ? glyphs->pass_over : glyphs->pass;
+        if (feeds && goes_on)
+            glyph = joined ? glyphs->feed_over : glyphs->feed;
+        else if (feeds)
+            glyph = joined ? glyphs->end_over : glyphs->end;
         joined = joined || feeds;
         append(out, LANE_BYTES, glyph);
         if (goes_on)
