@@ -214,8 +214,10 @@ static enum err export_tokenizer(struct export *x, struct err_text *et)
         const char *name = arena_print(&x->arena, "model/%s", file);
         if (name == NULL)
             return ERR_OUT_OF_MEMORY;
-        if (strcmp(file, "config.json") == 0 || task_run_input(x->run, name) == NULL)
-            continue;
+        bool is_config =
+            strcmp(file, "config.json") == 0 || strcmp(file, "generation_config.json") == 0;
+        if (is_config || task_run_input(x->run, name) == NULL)
+            continue; /* those of a model are written anew, an adapter has none */
         const struct cache_item *item = NULL;
         TRY(task_run_open(x->run, name, &item, et));
         enum err err = task_run_output(x->run, file, item->bytes, false, et);
