@@ -159,7 +159,7 @@ RECIPE_ENUM_ROWS(RECIPE_WORD)
  * `arena`, NULL when memory is out. */
 const char *recipe_path(const struct recipe *recipe, const char *path, struct arena *arena);
 
-/* Name, default as YAML ("" for none) and help of a key, in the order of enum recipe_key. Static. */
+/* Name, default as YAML ("" for none) and help of a key. Static. */
 const char *recipe_key_name(enum recipe_key key);
 const char *recipe_key_default(enum recipe_key key);
 const char *recipe_key_help(enum recipe_key key);
