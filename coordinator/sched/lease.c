@@ -8,8 +8,9 @@
  * fellows took, or a while when none is done yet. */
 static uint64_t patience_ms(const struct tasks *tasks)
 {
-    uint64_t median = tasks_median_ms(tasks);
-    return MAX(median > 0 ? 2 * median : 5 * LIMIT_STRAGGLER_MS, (uint64_t)LIMIT_STRAGGLER_MS);
+    if (tasks->time_count == 0)
+        return 5 * (uint64_t)LIMIT_STRAGGLER_MS;
+    return MAX(2 * tasks_median_ms(tasks), (uint64_t)LIMIT_STRAGGLER_MS);
 }
 
 struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job,

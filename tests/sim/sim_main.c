@@ -11,7 +11,7 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
-enum { SEEDS_DEFAULT = 120 };
+enum { SEEDS_DEFAULT = 100 };
 
 struct options {
     const struct sim_scenario *scenario; /* NULL: all */

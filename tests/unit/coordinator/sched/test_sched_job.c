@@ -268,6 +268,44 @@ static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
     assert_int_equal(w->closes, 1);
 }
 
+static void test_job__sums_that_differ_send_the_round_back(void **state)
+{
+    struct world *w = world(state);
+    world_hello(w, 1, "a", "f32/1");
+    world_hello(w, 2, "b", "f32/1");
+    world_submit(w, 1, world_recipe(w, two_steps), 1, false);
+    while (w->opens == 0 || w->work_count > 0 || w->grant_count == 0) {
+        if (w->work_count > 0) {
+            struct sched_work work = world_next_work(w);
+            world_work(w, &work);
+        } else {
+            struct world_grant grant = world_next_grant(w);
+            world_answer(w, grant.peer, &grant.grant);
+        }
+    }
+    struct world_grant slow = world_next_grant(w);
+    struct world_grant other = world_next_grant(w);
+    world_answer(w, other.peer, &other.grant);
+    for (int i = 0; i < 3; i++) {
+        w->now_ms += 1000;
+        world_beat(w, slow.peer.v, &slow.grant.fence, 1);
+        world_beat(w, other.peer.v, NULL, 0);
+    }
+    struct world_grant second = world_next_grant(w);
+    assert_int_equal(second.grant.spec.first, slow.grant.spec.first);
+    world_answer(w, second.peer, &second.grant);
+    struct sched_work fold = world_next_work(w);
+    assert_int_equal(fold.kind, SCHED_WORK_FOLD);
+    world_answer_wrongly(w, slow.peer, &slow.grant);
+    assert_int_equal(w->fx.records[0].number, REC_WORKER_QUARANTINED);
+    world_work(w, &fold);
+    assert_int_equal(w->closes, 1);
+    assert_int_equal(w->opens, 2);
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_int_equal(w->folds, 21);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -288,6 +326,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_job__loss_that_is_not_finite_fails_with_its_place,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, setup,
+                                        teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
