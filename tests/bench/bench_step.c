@@ -1,4 +1,4 @@
-/* bench_step.c - a LoRA training step of a Llama slice against the f32 product rate.
+/* bench_step.c - products against OpenBLAS, and a LoRA training step against the product rate.
  *
  * usage: bench_step [threads [pairs [layers]]]
  *
@@ -6,8 +6,8 @@
  * 32000), 4 layers unless said otherwise, random f32 weights; one row of 512 tokens, r = 8 on q and
  * v, no recomputation. A step is forward and backward; effective operations are 4 x (parameters of
  * the linear layers and the head) x tokens. The product rate is that of the forward products of one
- * layer on the same threads, measured before and after each step. Shown are medians; the ratio is
- * the median of the paired ratios.
+ * layer on the same threads, by our kernels and by OpenBLAS in turns, before and after each step.
+ * Shown are medians; a ratio is the median of the paired ratios.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -96,12 +96,29 @@ static enum err drop_leaf(void *context, size_t row, const struct train_result *
     return ERR_OK;
 }
 
-static enum err measure(struct kernel *kernel, const struct model *model,
+struct rates { /* of each pair, in GFLOP/s */
+    double step[PAIRS_MAX], products[PAIRS_MAX], openblas[PAIRS_MAX];
+    double step_to_products[PAIRS_MAX], products_to_openblas[PAIRS_MAX];
+};
+
+static void print_rates(const struct kernel *kernel, struct rates *rates, size_t pairs)
+{
+    (void)printf("%s, %u threads, median of %zu pairs\n", kernel_name(kernel),
+                 kernel_threads(kernel), pairs);
+    (void)printf("products      %7.1f GFLOP/s   OpenBLAS %7.1f   ratio %.3f\n",
+                 median(rates->products, pairs), median(rates->openblas, pairs),
+                 median(rates->products_to_openblas, pairs));
+    (void)printf("LoRA step     %7.1f GFLOP/s   products %7.1f   ratio %.3f\n",
+                 median(rates->step, pairs), median(rates->products, pairs),
+                 median(rates->step_to_products, pairs));
+}
+
+static enum err measure(struct kernel *kernel, struct kernel *blas, const struct model *model,
                         const struct train_layout *layout, size_t pairs, struct err_text *et)
 {
     static uint32_t ids[TOKENS], start;
     static uint8_t loss[TOKENS];
-    static double step_rate[PAIRS_MAX], gemm_rate[PAIRS_MAX], ratio[PAIRS_MAX];
+    static struct rates rates;
     struct train_options options = {.rows_at_once = 1};
     struct train *train = NULL;
     struct train_result result;
@@ -125,20 +142,22 @@ static enum err measure(struct kernel *kernel, const struct model *model,
                             .segment_count = 1};
     TRY(train_create(model, kernel, layout, &options, &train));
     for (size_t i = 0; i <= pairs; i++) { /* the first warms up */
-        double forward = seconds_forward(kernel, model, buffers), before = now_s();
+        double theirs = seconds_forward(blas, model, buffers);
+        double ours = seconds_forward(kernel, model, buffers), before = now_s();
         TRY(train_rows(train, values, 1, i, &row, 1, &result, drop_leaf, &sum, et));
         double step = now_s() - before;
-        forward += seconds_forward(kernel, model, buffers);
+        ours += seconds_forward(kernel, model, buffers);
+        theirs += seconds_forward(blas, model, buffers);
         size_t at = i == 0 ? 0 : i - 1;
-        step_rate[at] = 4 * linear * TOKENS / step * 1e-9;
-        gemm_rate[at] = 2 * FORWARDS * 2 * layer * TOKENS / forward * 1e-9;
-        ratio[at] = step_rate[at] / gemm_rate[at];
+        double operations = 2 * FORWARDS * 2 * layer * TOKENS * 1e-9;
+        rates.step[at] = 4 * linear * TOKENS / step * 1e-9;
+        rates.products[at] = operations / ours;
+        rates.openblas[at] = operations / theirs;
+        rates.step_to_products[at] = rates.step[at] / rates.products[at];
+        rates.products_to_openblas[at] = theirs / ours;
     }
-    (void)printf("%s, %u threads, %zu layers: step %.1f GFLOP/s (%.3f s), products %.1f GFLOP/s, "
-                 "ratio %.3f, peak %.0f MiB\n",
-                 kernel_name(kernel), kernel_threads(kernel), model_shape(model)->layers,
-                 median(step_rate, pairs), 4 * linear * TOKENS / median(step_rate, pairs) * 1e-9,
-                 median(gemm_rate, pairs), median(ratio, pairs),
+    print_rates(kernel, &rates, pairs);
+    (void)printf("peak memory   %7.0f MiB of a step beyond the weights\n",
                  (double)train_peak_bytes(train) / 1048576);
     train_destroy(&train);
     mem_free(values);
@@ -169,7 +188,7 @@ int main(int argc, char **argv)
     static const char *const targets[] = {"q_proj", "v_proj"};
     static const struct train_config lora = {
         .method = TRAIN_METHOD_LORA, .rank = 8, .alpha = 16, .targets = targets, .target_count = 2};
-    struct kernel *kernel = NULL;
+    struct kernel *kernel = NULL, *blas = NULL;
     struct model *model = NULL;
     struct train_layout *layout = NULL;
     struct err_text et = {0};
@@ -177,15 +196,18 @@ int main(int argc, char **argv)
     if (err == ERR_OK)
         err = kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, threads, &kernel);
     if (err == ERR_OK)
+        err = kernel_create(KERNEL_PROFILE_BLAS, KERNEL_ISA_BEST, threads, &blas);
+    if (err == ERR_OK)
         err = model_create_random(&config, 1, &model, &et);
     if (err == ERR_OK)
         err = train_layout_create(model, &lora, &layout, &et);
     if (err == ERR_OK)
-        err = measure(kernel, model, layout, pairs, &et);
+        err = measure(kernel, blas, model, layout, pairs, &et);
     if (err != ERR_OK)
         (void)fprintf(stderr, "%s: %s\n", error_text(err), et.text);
     train_layout_destroy(&layout);
     model_destroy(&model);
+    kernel_destroy(&blas);
     kernel_destroy(&kernel);
     return err != ERR_OK;
 }
