@@ -132,23 +132,29 @@ void advance_all(struct sched *s)
     }
 }
 
-/* The loop could not do it: later again from the last checkpoint, or never. */
+/* The loop could not do it: later again, or never. A checkpoint that could not be written leaves
+ * the open state as it was; after anything else the stage goes on from the last checkpoint. A full
+ * disk is waited for. */
 static enum err work_failed(struct sched *s, struct stage *stage,
                             const struct sched_work_done *done)
 {
     struct job *job = stage->job;
-    TRY(effect_reserve(&s->effect, 0, 0, 1));
     enum err_retry class = error_retry(done->error);
+    bool is_full = done->error == ERR_DISK_FULL;
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
     stage->work_is_out = false;
-    stage->work_faults++;
-    if (stage->run != NULL)
+    stage->work_faults += !is_full;
+    stage->work_error = done->error;
+    if (stage->run != NULL && stage->run->phase == RUN_SAVING)
+        stage->run->phase = RUN_READY;
+    else if (stage->run != NULL)
         round_close(s, stage);
     if (class == ERR_PERMANENT || class == ERR_BUG || stage->work_faults >= LIMIT_TASK_ATTEMPTS) {
         advance_doom(s, job, done->error, "%s: %.*s", stage->plan->name.data,
                      TEXT_ARGS(done->detail));
         return ERR_OK;
     }
-    uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << stage->work_faults;
+    uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << (is_full ? 3 : stage->work_faults);
     stage->retry_at = instant_after(s->now, duration_ms(rest_ms));
     heap_put(&s->retries, &job->by_retry, stage->retry_at.ns, job->seq);
     return ERR_OK;

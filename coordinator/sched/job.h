@@ -56,9 +56,10 @@ struct stage {
     const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
     struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
     bool work_is_out;
-    bool is_disputed;   /* two results of the round at hand differ */
-    bool close_is_owed; /* the job stopped while a work was out */
-    uint8_t work_faults;
+    bool is_disputed;        /* two results of the round at hand differ */
+    bool close_is_owed;      /* the job stopped while a work was out */
+    uint8_t work_faults;     /* failed works in a row */
+    enum err work_error;     /* of the last one */
     struct instant retry_at; /* after a failed work */
     struct instant started;  /* live time only, 0 before */
     struct instant ended;

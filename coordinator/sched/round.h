@@ -1,6 +1,6 @@
 /* round.h - a ROUNDS stage: open, rounds of ranges, fold, evaluate, save, and on.
  *
- *            ┌──────────────── a failed work: CLOSE, rest ────────────────┐
+ *            ┌────────────── a failed OPEN or FOLD: CLOSE, rest ──────────┐
  *            ▼                                                            │
  *  CLOSED ─OPEN─▶ OPENING ─▶ READY ─▶ ROUND ─all ranges in─▶ FOLDING ─▶ READY ─▶ ...
  *                              │                                          ▲

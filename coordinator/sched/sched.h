@@ -25,8 +25,9 @@
  * between rounds are rounds without a gradient. An EVALUATE stage opens the state of the training
  * before it; where there is none (the base model alone) it has no OPEN and no weights, only a FOLD.
  *
- * A failed work is tried again by kind: CLOSE, then OPEN from the last checkpoint; permanent errors
- * fail the job with `detail`.
+ * A failed work is tried again after a rest: a CHECKPOINT as it is, for a failed one leaves the
+ * open state as it was; any other by CLOSE and OPEN from the last checkpoint. A full disk is waited
+ * for; permanent errors fail the job with `detail`.
  */
 #ifndef COORDINATOR_SCHED_SCHED_H
 #define COORDINATOR_SCHED_SCHED_H

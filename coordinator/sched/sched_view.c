@@ -42,6 +42,9 @@ static void count_stage(const struct stage *stage, uint64_t *done, uint64_t *tot
     const struct run *run = stage->run;
     *done = stage->tasks.done;
     *total = stage->tasks.count;
+    if (stage->plan->kind == STAGE_KIND_EVALUATE && stage->result != NULL &&
+        stage->result->facts_count > 0)
+        *done = *total = stage->result->facts[0].value; /* rows */
     if (run == NULL || stage->plan->kind != STAGE_KIND_TRAIN)
         return;
     const struct checkpoint_row *last = job_checkpoint(stage->job, stage);
@@ -85,7 +88,8 @@ static const char *why_needs(const struct sched *s, const struct stage *stage)
 static const char *why_running(const struct sched *s, const struct stage *stage)
 {
     if (stage->retry_at.ns > s->now.ns)
-        return "rests after a failed try";
+        return arena_print(s->view_arena, "%s; tries again in %.0f s",
+                           error_text(stage->work_error), seconds_between(s->now, stage->retry_at));
     if (stage->run != NULL) {
         switch (stage->run->phase) {
         case RUN_CLOSED:

@@ -242,6 +242,40 @@ static void test_job__failed_work_is_tried_again_from_the_checkpoint(void **stat
     assert_int_equal(w->folds, 7 + 15);
 }
 
+static void test_job__full_disk_is_waited_for_at_a_checkpoint(void **state)
+{
+    struct world *w = world(state);
+    world_hello(w, 1, "a", "f32/1");
+    world_submit(w, 1, world_recipe(w, two_steps), 1, false);
+    while (w->checkpoints == 0) {
+        if (w->work_count > 0) {
+            struct sched_work work = world_next_work(w);
+            world_work(w, &work);
+        } else {
+            struct world_grant grant = world_next_grant(w);
+            world_answer(w, grant.peer, &grant.grant);
+        }
+    }
+    for (int i = 0; i < 10; i++) {
+        struct sched_work save = world_next_work(w);
+        assert_int_equal(save.kind, SCHED_WORK_CHECKPOINT);
+        struct sched_event event = {.kind = SCHED_CHECKPOINTED};
+        event.done = (struct sched_work_done){
+            .job = save.job, .stage = save.stage, .error = ERR_DISK_FULL, .detail = TEXT("full")};
+        world_step(w, event);
+        assert_int_equal(w->work_count, 0);
+        assert_true(text_is(world_detail(w, 0), "the disk is full; tries again in 8 s"));
+        world_tick(w, 8000);
+    }
+    assert_int_equal(w->opens, 1); /* the state stayed open */
+    world_beat(w, 1, NULL, 0);
+    struct sched_work save = world_next_work(w);
+    world_work(w, &save);
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_int_equal(w->folds, 20);
+}
+
 static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
 {
     struct world *w = world(state);
@@ -324,6 +358,8 @@ int main(void)
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_job__failed_work_is_tried_again_from_the_checkpoint,
                                         setup, teardown),
+        cmocka_unit_test_setup_teardown(test_job__full_disk_is_waited_for_at_a_checkpoint, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_job__loss_that_is_not_finite_fails_with_its_place,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, setup,
