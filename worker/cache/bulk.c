@@ -1,4 +1,5 @@
-/* bulk.c - one request, one reply; asked again until it is answered. */
+/* bulk.c - one request, one reply; asked again until it is answered. Chunks are asked for several
+ * at a time. */
 #include "worker/cache/bulk.h"
 
 #include <string.h>
@@ -12,6 +13,7 @@
 enum {
     SLICE_MS = 50,        /* between two looks at `cancelled` */
     RECONNECT_MS = 3000,  /* without an answer: a fresh connection, the same request */
+    WINDOW = 4,           /* chunks under way at once: a network's round trip is hidden */
     PUT_RESTARTS_MAX = 8, /* a coordinator that restarted knows nothing of a put in progress */
 };
 
@@ -158,18 +160,121 @@ out:
     return err;
 }
 
-enum err bulk_chunk(struct bulk *bulk, struct digest digest, uint64_t index, struct digest leaf,
-                    struct span *chunk)
+/* A request for a chunk that is under way. */
+struct slot {
+    uint64_t ticket; /* 0: free */
+    uint64_t index;
+    bool sent;
+};
+
+/* The chunks of one artifact on their way. */
+struct window {
+    struct digest digest;
+    struct span leaves;
+    const struct bulk_sink *sink;
+    uint64_t next, count; /* chunks asked for so far, of all */
+    struct slot slots[WINDOW];
+    size_t under_way;
+};
+
+/* Gives free slots the next wanted chunks. */
+static void fill_window(struct bulk *bulk, struct window *w)
 {
-    union message_any reply;
-    const struct msg_chunk_get request = {
-        .ticket = ++bulk->ticket, .digest = digest, .index = index};
-    TRY(call(bulk, &message_type_msg_chunk_get, &request, MSG_CHUNK, &reply));
-    if (reply.chunk.error != ERR_OK)
-        return (enum err)reply.chunk.error;
-    if (!digest_equal(digest_leaf(reply.chunk.data), leaf))
+    for (size_t i = 0; i < WINDOW; i++) {
+        while (w->slots[i].ticket == 0 && w->next < w->count) {
+            uint64_t index = w->next++;
+            if (w->sink->has != NULL && w->sink->has(w->sink->context, index))
+                continue;
+            w->slots[i] = (struct slot){.ticket = ++bulk->ticket, .index = index};
+            w->under_way++;
+        }
+    }
+}
+
+static enum err send_window(struct bulk *bulk, struct window *w)
+{
+    for (size_t i = 0; i < WINDOW; i++) {
+        struct slot *slot = &w->slots[i];
+        if (slot->ticket == 0 || slot->sent)
+            continue;
+        const struct msg_chunk_get request = {
+            .ticket = slot->ticket, .digest = w->digest, .index = slot->index};
+        bytes_clear(&bulk->frame);
+        TRY(wire_encode(&message_type_msg_chunk_get, &request, &bulk->frame));
+        enum err err = transport_send(bulk->socket, NULL, bytes_span(&bulk->frame));
+        if (err == ERR_BUSY)
+            return ERR_OK; /* not connected yet: at the next turn */
+        TRY(err);
+        slot->sent = true;
+    }
+    return ERR_OK;
+}
+
+/* A reply ends the request with its ticket; any other is late. *progress: something was taken. */
+static enum err take_chunk(struct window *w, const struct msg_chunk *reply, bool *progress)
+{
+    struct slot *slot = NULL;
+    for (size_t i = 0; i < WINDOW; i++)
+        if (w->slots[i].ticket == reply->ticket && reply->ticket != 0)
+            slot = &w->slots[i];
+    if (slot == NULL)
+        return ERR_OK;
+    if (reply->error != ERR_OK)
+        return (enum err)reply->error;
+    struct digest leaf;
+    memcpy(leaf.v, w->leaves.data + slot->index * DIGEST_BYTES, DIGEST_BYTES);
+    if (!digest_equal(digest_leaf(reply->data), leaf))
         return ERR_DIGEST;
-    *chunk = reply.chunk.data;
+    TRY(w->sink->take(w->sink->context, slot->index, reply->data));
+    *slot = (struct slot){.ticket = 0};
+    w->under_way--;
+    *progress = true;
+    return ERR_OK;
+}
+
+static enum err listen_window(struct bulk *bulk, struct window *w, bool *progress)
+{
+    struct transport_frame frame;
+    const struct message_type *type;
+    union message_any reply;
+    enum err err = transport_receive(bulk->socket, SLICE_MS, &frame);
+    if (err == ERR_TIMEOUT)
+        return ERR_OK;
+    TRY(err);
+    arena_reset(&bulk->arena);
+    TRY(wire_decode(frame.body, &bulk->arena, &type, &reply));
+    return type->number == MSG_CHUNK ? take_chunk(w, &reply.chunk, progress) : ERR_OK;
+}
+
+static enum err reconnect_window(struct bulk *bulk, struct window *w)
+{
+    TRY(reconnect(bulk));
+    for (size_t i = 0; i < WINDOW; i++)
+        w->slots[i].sent = false;
+    return ERR_OK;
+}
+
+enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct span leaves,
+                     const struct bulk_sink *sink)
+{
+    struct window w = {
+        .digest = digest, .leaves = leaves, .sink = sink, .count = leaves.size / DIGEST_BYTES};
+    uint32_t waited = 0, silent = 0;
+    for (fill_window(bulk, &w); w.under_way > 0; fill_window(bulk, &w)) {
+        bool progress = false;
+        if (atomic_load(bulk->options.cancelled))
+            return ERR_CANCELLED;
+        if (waited >= bulk->options.patience_ms)
+            return ERR_TIMEOUT;
+        if (bulk->socket == NULL || silent >= RECONNECT_MS) {
+            TRY(reconnect_window(bulk, &w));
+            silent = 0;
+        }
+        TRY(send_window(bulk, &w));
+        TRY(listen_window(bulk, &w, &progress));
+        waited = progress ? 0 : waited + SLICE_MS;
+        silent = progress ? 0 : silent + SLICE_MS;
+    }
     return ERR_OK;
 }
 

@@ -39,9 +39,18 @@ MUST_CHECK enum err bulk_aim(struct bulk *bulk, struct text endpoint);
 MUST_CHECK enum err bulk_leaves(struct bulk *bulk, struct digest digest, struct bytes *leaves,
                                 uint64_t *size_bytes);
 
-/* Chunk `index` of an artifact, verified against `leaf`. *chunk is borrowed until the next call. */
-MUST_CHECK enum err bulk_chunk(struct bulk *bulk, struct digest digest, uint64_t index,
-                               struct digest leaf, struct span *chunk);
+/* Where chunks go. `has` tells whether a chunk need not come (NULL: all come); `take` gets each
+ * verified chunk once, in any order, borrowed for the call. */
+struct bulk_sink {
+    bool (*has)(void *context, uint64_t index);
+    enum err (*take)(void *context, uint64_t index, struct span chunk);
+    void *context;
+};
+
+/* Fetches the chunks of an artifact, several under way at once. `leaves` as bulk_leaves gave them.
+ * Errors as above and those of `take`; ERR_DIGEST: a chunk is not what its leaf says. */
+MUST_CHECK enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct span leaves,
+                                const struct bulk_sink *sink);
 
 /* Gives the coordinator an artifact; returns when it has all of it (durably, unless `ephemeral`).
  */

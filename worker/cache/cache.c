@@ -180,10 +180,21 @@ static enum err open_in_folder(struct cache *cache, const struct artifact_ref *r
     return ERR_OK;
 }
 
+static enum err take_to_memory(void *context, uint64_t index, struct span chunk)
+{
+    struct entry *entry = context;
+    size_t at = (size_t)index * DIGEST_CHUNK_BYTES;
+    if (chunk.size != MIN(entry->item.bytes.size - at, (size_t)DIGEST_CHUNK_BYTES))
+        return ERR_DIGEST;
+    memcpy(entry->memory + at, chunk.data, chunk.size);
+    return ERR_OK;
+}
+
 /* Round traffic: into memory, gone when it is released. */
 static enum err fetch_to_memory(struct cache *cache, const struct artifact_ref *ref,
                                 struct entry *entry)
 {
+    const struct bulk_sink sink = {.take = take_to_memory, .context = entry};
     struct bytes leaves;
     bytes_init(&leaves, SIZE_MAX);
     uint64_t size = 0;
@@ -198,19 +209,8 @@ static enum err fetch_to_memory(struct cache *cache, const struct artifact_ref *
         err = ERR_OUT_OF_MEMORY;
         goto out;
     }
-    for (uint64_t i = 0; i < leaves.size / DIGEST_BYTES; i++) {
-        size_t at = (size_t)i * DIGEST_CHUNK_BYTES;
-        struct digest leaf;
-        struct span chunk;
-        memcpy(leaf.v, leaves.data + i * DIGEST_BYTES, DIGEST_BYTES);
-        TRY_OUT(bulk_chunk(cache->bulk, ref->digest, i, leaf, &chunk));
-        if (chunk.size != MIN((size_t)size - at, (size_t)DIGEST_CHUNK_BYTES)) {
-            err = ERR_DIGEST;
-            goto out;
-        }
-        memcpy(entry->memory + at, chunk.data, chunk.size);
-    }
     entry->item.bytes = (struct span){entry->memory, (size_t)size};
+    TRY_OUT(bulk_chunks(cache->bulk, ref->digest, bytes_span(&leaves), &sink));
 out:
     bytes_fini(&leaves);
     return err;

@@ -234,45 +234,63 @@ static enum err write_at(int fd, const char *path, struct span data, uint64_t of
     return ERR_OK;
 }
 
-/* True when the part file holds this chunk already. */
-static bool has_chunk(int fd, uint64_t offset, size_t size, struct digest leaf, uint8_t *scratch)
+/* A part file that grows. */
+struct part {
+    int fd;
+    const char *path;
+    uint64_t size_bytes;
+    struct span leaves;
+    uint8_t *scratch; /* owned: one chunk */
+    struct err_text *et;
+};
+
+static size_t chunk_size(const struct part *part, uint64_t index)
 {
-    size_t got = 0;
+    uint64_t left = part->size_bytes - index * DIGEST_CHUNK_BYTES;
+    return (size_t)MIN(left, (uint64_t)DIGEST_CHUNK_BYTES);
+}
+
+/* True when the part file holds this chunk already. */
+static bool has_chunk(void *context, uint64_t index)
+{
+    struct part *part = context;
+    size_t size = chunk_size(part, index), got = 0;
+    struct digest leaf;
     while (got < size) {
-        ssize_t n = pread(fd, scratch + got, size - got, (off_t)(offset + got));
+        ssize_t n = pread(part->fd, part->scratch + got, size - got,
+                          (off_t)(index * DIGEST_CHUNK_BYTES + got));
         if (n <= 0)
             return false;
         got += (size_t)n;
     }
-    return digest_equal(digest_leaf((struct span){scratch, size}), leaf);
+    memcpy(leaf.v, part->leaves.data + index * DIGEST_BYTES, DIGEST_BYTES);
+    return digest_equal(digest_leaf((struct span){part->scratch, size}), leaf);
+}
+
+static enum err take_chunk(void *context, uint64_t index, struct span chunk)
+{
+    struct part *part = context;
+    if (chunk.size != chunk_size(part, index))
+        return ERR_DIGEST;
+    return write_at(part->fd, part->path, chunk, index * DIGEST_CHUNK_BYTES, part->et);
 }
 
 static enum err fetch_chunks(int fd, const char *path, struct bulk *bulk, struct digest digest,
                              uint64_t size_bytes, const struct bytes *leaves, struct err_text *et)
 {
-    enum err err = ERR_OK;
-    uint8_t *scratch = mem_alloc(DIGEST_CHUNK_BYTES, 1);
-    if (scratch == NULL)
+    struct part part = {.fd = fd,
+                        .path = path,
+                        .size_bytes = size_bytes,
+                        .leaves = bytes_span(leaves),
+                        .scratch = mem_alloc(DIGEST_CHUNK_BYTES, 1),
+                        .et = et};
+    const struct bulk_sink sink = {.has = has_chunk, .take = take_chunk, .context = &part};
+    if (part.scratch == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (uint64_t i = 0; i < leaves->size / DIGEST_BYTES; i++) {
-        uint64_t offset = i * DIGEST_CHUNK_BYTES;
-        size_t size = (size_t)MIN(size_bytes - offset, (uint64_t)DIGEST_CHUNK_BYTES);
-        struct digest leaf;
-        struct span chunk;
-        memcpy(leaf.v, leaves->data + i * DIGEST_BYTES, DIGEST_BYTES);
-        if (has_chunk(fd, offset, size, leaf, scratch))
-            continue;
-        TRY_OUT(bulk_chunk(bulk, digest, i, leaf, &chunk));
-        if (chunk.size != size) {
-            err = ERR_DIGEST;
-            goto out;
-        }
-        TRY_OUT(write_at(fd, path, chunk, offset, et));
-    }
-    if (ftruncate(fd, (off_t)size_bytes) != 0 || fsync(fd) != 0)
+    enum err err = bulk_chunks(bulk, digest, part.leaves, &sink);
+    if (err == ERR_OK && (ftruncate(fd, (off_t)size_bytes) != 0 || fsync(fd) != 0))
         err = write_error(path, et);
-out:
-    mem_free(scratch);
+    mem_free(part.scratch);
     return err;
 }
 

@@ -76,8 +76,7 @@ enum err task_execute(struct task_env *env, const struct task_call *call, struct
         err = task_kinds[kind](&run, et);
         task_run_fini(&run);
     }
-    if (err != ERR_OK)
-        return error_prefix(et, err, "%s", state_kind_word((enum stage_kind)kind));
-    *result = made;
-    return ERR_OK;
+    if (err == ERR_OK)
+        *result = made;
+    return err;
 }

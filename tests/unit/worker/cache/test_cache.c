@@ -124,7 +124,7 @@ static void test_cache__a_path_that_both_can_read_is_used_only_if_it_is_the_arti
     cache_release(p->cache, &item);
 }
 
-static void test_cache__a_corrupt_chunk_is_refused_and_the_rest_need_not_come_again(void **state)
+static void test_cache__a_corrupt_chunk_is_refused_and_asked_for_next_time(void **state)
 {
     struct place *p = *state;
     struct artifact_ref ref = at_server(p, 1, false);
@@ -137,6 +137,22 @@ static void test_cache__a_corrupt_chunk_is_refused_and_the_rest_need_not_come_ag
     bulk_server_corrupt(p->server, false);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
     assert_memory_equal(item->bytes.data, p->content, BIG);
+    cache_release(p->cache, &item);
+}
+
+static void test_cache__a_fetch_goes_on_where_it_was(void **state)
+{
+    struct place *p = *state;
+    struct artifact_ref ref = at_server(p, 1, false);
+    const struct cache_item *item = NULL;
+    char path[320], hex[DIGEST_HEX_BYTES];
+    digest_hex(ref.digest, hex);
+    (void)snprintf(path, sizeof path, "%s/part/%s", p->path, hex);
+    struct span first = {p->content, DIGEST_CHUNK_BYTES};
+    assert_int_equal(file_write_atomic(path, first, NULL), ERR_OK);
+    assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
+    assert_memory_equal(item->bytes.data, p->content, BIG);
+    assert_int_equal(bulk_server_chunks(p->server), 1);
     cache_release(p->cache, &item);
 }
 
@@ -271,7 +287,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_cache__what_is_fetched_is_kept_and_found_in_the_next_life),
         TEST(test_cache__a_path_that_both_can_read_is_used_only_if_it_is_the_artifact),
-        TEST(test_cache__a_corrupt_chunk_is_refused_and_the_rest_need_not_come_again),
+        TEST(test_cache__a_corrupt_chunk_is_refused_and_asked_for_next_time),
+        TEST(test_cache__a_fetch_goes_on_where_it_was),
         TEST(test_cache__a_damaged_file_is_fetched_again),
         TEST(test_cache__stays_within_its_bytes_and_never_drops_what_is_open),
         TEST(test_cache__round_traffic_lies_in_memory_only),

@@ -361,7 +361,7 @@ static void test_task__bad_specs_are_errors_with_a_place(void **state)
         {99, "f32/1", 0, 1, 1, ERR_UNSUPPORTED, "kind 99"},
         {STAGE_KIND_PREPARE, "f32/1", 0, 1 << 30, 1, ERR_PROTOCOL,
          "data/0/train.jsonl: bytes 0 to"},
-        {STAGE_KIND_EXPORT, "f32/1", 0, 1, 1, ERR_NOT_FOUND, "export: the task was given no input"},
+        {STAGE_KIND_EXPORT, "f32/1", 0, 1, 1, ERR_NOT_FOUND, "the task was given no input"},
         {STAGE_KIND_TRAIN, "f64/9", 0, 1, 4, ERR_PROFILE, "f64/9"},
         {STAGE_KIND_TRAIN, "f32/1", 1, 3, 4, ERR_PROTOCOL, "rows 1 to 3 of 4"},
         {STAGE_KIND_TRAIN, "f32/1", 0, 8, 4, ERR_PROTOCOL, "rows 0 to 8 of 4"},
