@@ -70,7 +70,7 @@ enum sched_event_kind {
     SCHED_ACCEPT,
     SCHED_RESULT,
     SCHED_LEAVE,
-    SCHED_SUBMIT,  /* a planned job: the record is complete but for nothing */
+    SCHED_SUBMIT,  /* a job as planned, its record complete */
     SCHED_CONTROL, /* cancel, pause, resume, retry */
     SCHED_DRAIN,   /* of a worker or all */
     SCHED_OPENED,  /* work outcomes */
