@@ -156,8 +156,13 @@ static enum err write_results(struct run *run, struct err_text *et)
     char size[HUMAN_BYTES], time[HUMAN_BYTES];
     uint32_t count = 0;
     uint64_t bytes = 0;
-    if (recipe->output_dir == NULL || !recipe_trains(recipe))
+    if (!recipe_trains(recipe))
         return ERR_OK;
+    if (recipe->output_dir == NULL) {
+        (void)fprintf(invocation->messages, "%s: without output_dir nothing is written\n",
+                      run->follow.name);
+        return ERR_OK;
+    }
     const char *folder = recipe_path(recipe, recipe->output_dir, &run->submission.arena);
     if (folder == NULL)
         return ERR_OUT_OF_MEMORY;

@@ -186,7 +186,7 @@ static enum err check_datasets(struct recipe_load *load, enum recipe_key key,
 static enum err check_lora(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
-    if (r->adapter != RECIPE_ADAPTER_LORA || r->lora_model_dir != NULL)
+    if (r->adapter != RECIPE_ADAPTER_LORA)
         return ERR_OK;
     if (!given(r, RECIPE_KEY_lora_r))
         return fail(load, RECIPE_KEY_lora_r, "is required with adapter: lora (8 and 16 are usual)");

@@ -15,7 +15,7 @@
 #include "examples/corpus/corpus_story.h"
 
 enum {
-    STORIES = 8000,
+    STORIES = 12000,
     STORIES_TEST = 200,
     QUESTIONS = 3000,
     QUESTIONS_TEST = 200,
@@ -31,15 +31,15 @@ static const char config[] = "{\n"
                              "  \"bos_token_id\": 0,\n"
                              "  \"eos_token_id\": 1,\n"
                              "  \"hidden_act\": \"silu\",\n"
-                             "  \"hidden_size\": 128,\n"
-                             "  \"initializer_range\": 0.02,\n"
-                             "  \"intermediate_size\": 352,\n"
+                             "  \"hidden_size\": 192,\n"
+                             "  \"initializer_range\": 0.05,\n"
+                             "  \"intermediate_size\": 512,\n"
                              "  \"max_position_embeddings\": 256,\n"
                              "  \"mlp_bias\": false,\n"
                              "  \"model_type\": \"llama\",\n"
-                             "  \"num_attention_heads\": 4,\n"
-                             "  \"num_hidden_layers\": 4,\n"
-                             "  \"num_key_value_heads\": 4,\n"
+                             "  \"num_attention_heads\": 6,\n"
+                             "  \"num_hidden_layers\": 2,\n"
+                             "  \"num_key_value_heads\": 6,\n"
                              "  \"rms_norm_eps\": 1e-05,\n"
                              "  \"rope_scaling\": null,\n"
                              "  \"rope_theta\": 10000.0,\n"
