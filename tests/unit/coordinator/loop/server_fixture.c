@@ -1,6 +1,7 @@
 /* server_fixture.c - see server_fixture.h. */
 #include "tests/unit/coordinator/loop/server_fixture.h"
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -8,21 +9,39 @@
 #include "common/recipe/recipe.h"
 #include "common/wire/wire.h"
 
+/* In the child: becomes the coordinator, which watches the other end of `alive`. */
+static void become(struct server_fixture *f, int out, int alive)
+{
+    char number[16];
+    char flag[] = "--parent-fd";
+    size_t count = 0;
+    while (f->arguments[count] != NULL)
+        count++;
+    (void)snprintf(number, sizeof number, "%d", alive);
+    f->arguments[count] = flag;
+    f->arguments[count + 1] = number;
+    (void)dup2(out, 1);
+    (void)execv(COORDINATOR_PATH, f->arguments);
+    _exit(127);
+}
+
 void server_fixture_start(struct server_fixture *f)
 {
-    int fds[2];
+    int out[2];
+    int alive[2];
     char line[600] = "";
-    assert_int_equal(pipe(fds), 0);
+    assert_int_equal(pipe(out), 0);
+    assert_int_equal(pipe(alive), 0);
+    assert_int_equal(fcntl(out[0], F_SETFD, FD_CLOEXEC), 0);
+    assert_int_equal(fcntl(alive[1], F_SETFD, FD_CLOEXEC), 0);
     f->pid = fork();
     assert_true(f->pid >= 0);
-    if (f->pid == 0) {
-        (void)dup2(fds[1], 1);
-        (void)close(fds[0]);
-        (void)execv(COORDINATOR_PATH, f->arguments);
-        _exit(127);
-    }
-    (void)close(fds[1]);
-    f->out = fds[0];
+    if (f->pid == 0)
+        become(f, out[1], alive[0]);
+    (void)close(out[1]);
+    (void)close(alive[0]);
+    f->out = out[0];
+    f->alive = alive[1];
     for (size_t at = 0; at + 1 < sizeof line && strchr(line, '\n') == NULL; at++)
         if (read(f->out, line + at, 1) != 1)
             fail_msg("the coordinator did not start: %s", line);
@@ -37,6 +56,7 @@ int server_fixture_stop(struct server_fixture *f, int signal_number)
         assert_int_equal(kill(f->pid, signal_number), 0);
     assert_int_equal(waitpid(f->pid, &status, 0), f->pid);
     (void)close(f->out);
+    (void)close(f->alive);
     f->pid = 0;
     return status;
 }

@@ -26,9 +26,10 @@ enum { FIXTURE_WAIT_MS = 10000, FIXTURE_INPUTS = 4 };
 
 struct server_fixture {
     char folder[64];
-    char *arguments[16]; /* of the coordinator, after the program's name; NULL-ended */
+    char *arguments[20]; /* of the coordinator, after the program's name; NULL-ended */
     pid_t pid;
-    int out; /* the coordinator's stdout */
+    int out;   /* the coordinator's stdout */
+    int alive; /* end of a pipe: the coordinator ends with this process, however that ends */
     char control[256], bulk[256];
     struct transport *client_socket, *worker_socket, *bulk_socket;
     struct arena arena; /* of the last reply */
