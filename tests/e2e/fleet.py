@@ -151,6 +151,10 @@ class Fleet:
     def json(self, *arguments):
         return json.loads(self.qctl(*arguments, "-o", "json").stdout)
 
+    def json_lines(self, *arguments):
+        """Of `watch` and `logs`: one value a line."""
+        return [json.loads(line) for line in self.qctl(*arguments, "-o", "json").stdout.splitlines()]
+
     def submit(self, recipe):
         return self.qctl("submit", recipe).stdout.strip()
 

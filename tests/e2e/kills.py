@@ -66,7 +66,7 @@ def verify(fleet, folder, jobs):
         check(shown["row"]["state"] == "ok", "job %s ended as %s" % (job, shown["row"]["state"]))
         steps = [p["step"] for p in shown["points"] if not p["is_eval"]]
         check(steps == sorted(set(steps)), "a step was counted twice: %s" % steps)
-        done = [e["text"].split(" by ")[0] for e in fleet.json("logs", job) if " done by " in e["text"]]
+        done = [e["text"].split(" by ")[0] for e in fleet.json_lines("logs", job) if " done by " in e["text"]]
         check(done and len(done) == len(set(done)), "a task's result was counted twice: %s" % sorted(done))
         check(steps and steps[-1] == 20, "job %s made %s steps" % (job, steps[-1:]))
         fleet.qctl("pull", job, folder("pull", job))
