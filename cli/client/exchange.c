@@ -104,8 +104,11 @@ static enum err await(struct exchange *exchange, const struct message_type *repl
 
 static enum err fail_unreachable(const struct exchange *exchange, struct err_text *et)
 {
-    return error_set(et, ERR_UNREACHABLE, "%s: no answer for %u seconds; is the coordinator up?",
-                     transport_endpoint(exchange->socket), exchange->wait_ms / 1000);
+    const char *endpoint = transport_endpoint(exchange->socket);
+    bool has_keys = strncmp(endpoint, "tcp://", 6) == 0;
+    return error_set(et, ERR_UNREACHABLE, "%s: no answer for %g seconds; is the coordinator up%s?",
+                     endpoint, (double)exchange->wait_ms / 1000,
+                     has_keys ? ", and does it know this key" : "");
 }
 
 enum err exchange_greet(struct exchange *exchange, const struct message_type *reply_type,

@@ -56,7 +56,7 @@ enum err cmd_generate(struct invocation *invocation, struct err_text *et)
     TRY_OUT(encode_prompt(session.tokenizer, bytes_span(&text), &prompt, et));
     if (command_flag(invocation, "echo"))
         (void)fprintf(invocation->out, "%.*s", (int)text.size, (const char *)text.data);
-    TRY_OUT(model_session_speak(&session, invocation, &prompt, NULL, et));
+    TRY_OUT(model_session_speak(&session, invocation, &prompt, NULL, NULL, et));
     (void)fputc('\n', invocation->out);
 out:
     token_list_fini(&prompt);
@@ -130,13 +130,12 @@ static enum err answer(struct talk *talk, const struct invocation *invocation, s
     enum err err;
     TRY_OUT(render(talk, &all, et));
     TRY_OUT(unseen(talk, &all, &fresh));
-    TRY_OUT(model_session_speak(&talk->session, invocation, &fresh, &said, et));
+    TRY_OUT(model_session_speak(&talk->session, invocation, &fresh, &said, &text, et));
     TRY_OUT(token_list_append(&talk->fed, fresh.ids, fresh.count));
     /* The last token that was drawn has not been fed, so the next turn feeds it. */
     size_t fed = generate_position(talk->session.generate);
     TRY_OUT(token_list_append(&talk->fed, said.ids, MIN(said.count, fed - talk->fed.count)));
-    TRY_OUT(tokenizer_decode(talk->session.tokenizer, said.ids, said.count, TOKENIZER_SKIP_SPECIAL,
-                             &text));
+    TRY_OUT(bytes_status(&text));
     err = add_turn(talk, CHAT_ASSISTANT, (struct text){(const char *)text.data, text.size}, et);
 out:
     bytes_fini(&text);

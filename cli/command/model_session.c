@@ -179,11 +179,14 @@ struct speech {
     struct bytes piece;
     FILE *out;
     struct token_list *said;
+    struct bytes *text;
     enum err err;
 };
 
 static bool print_piece(struct speech *speech)
 {
+    if (speech->text != NULL)
+        bytes_append(speech->text, speech->piece.data, speech->piece.size);
     (void)fwrite(speech->piece.data, 1, speech->piece.size, speech->out);
     bytes_clear(&speech->piece);
     return fflush(speech->out) == 0;
@@ -192,7 +195,9 @@ static bool print_piece(struct speech *speech)
 static bool take_token(void *context, uint32_t token)
 {
     struct speech *speech = context;
-    speech->err = tokenizer_stream_push(&speech->stream, token, &speech->piece);
+    /* Models may have more rows than their tokenizer has tokens; such a row says nothing. */
+    if (token < tokenizer_vocabulary_size(speech->stream.tokenizer))
+        speech->err = tokenizer_stream_push(&speech->stream, token, &speech->piece);
     if (speech->err == ERR_OK && speech->said != NULL)
         speech->err = token_list_append(speech->said, &token, 1);
     return speech->err == ERR_OK && print_piece(speech);
@@ -200,9 +205,9 @@ static bool take_token(void *context, uint32_t token)
 
 enum err model_session_speak(struct model_session *session, const struct invocation *invocation,
                              const struct token_list *prompt, struct token_list *said,
-                             struct err_text *et)
+                             struct bytes *text, struct err_text *et)
 {
-    struct speech speech = {.out = invocation->out, .said = said};
+    struct speech speech = {.out = invocation->out, .said = said, .text = text};
     bytes_init(&speech.piece, PIECE_BYTES_MAX);
     tokenizer_stream_init(&speech.stream, session->tokenizer, TOKENIZER_SKIP_SPECIAL);
     enum err err = generate_run(session->generate, prompt->ids, prompt->count, &session->options,

@@ -29,10 +29,10 @@ MUST_CHECK enum err model_session_init(struct model_session *session,
 void model_session_fini(struct model_session *session);
 
 /* Feeds `prompt` and prints what the model says, character by character, on the invocation's out.
- * *said receives the new tokens (may be NULL). */
+ * *said receives the new tokens, *text what was printed (both may be NULL). */
 MUST_CHECK enum err model_session_speak(struct model_session *session,
                                         const struct invocation *invocation,
                                         const struct token_list *prompt, struct token_list *said,
-                                        struct err_text *et);
+                                        struct bytes *text, struct err_text *et);
 
 #endif

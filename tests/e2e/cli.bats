@@ -190,6 +190,38 @@ PY
     kill %2 || true
 }
 
+@test "over TCP a known key is let in by its role, an unknown one is not" {
+    mkdir -m 700 "$WORK/keys"
+    cd "$WORK/keys"
+    umask 077
+    qctl keys create coordinator.key --role admin > /dev/null
+    qctl keys create me.key --role admin --name me > keys.list
+    qctl keys create viewer.key --role view >> keys.list
+    qctl keys create stranger.key --role admin > /dev/null
+    run qctl keys create me.key
+    [ "$status" -eq 1 ]
+    qfleet-coordinator --data data --control "tcp://127.0.0.1:*" --bulk "tcp://127.0.0.1:*" \
+        --keys keys.list --secret coordinator.key > ready 2> /dev/null 3>&- &
+    coordinator=$!
+    for _ in $(seq 100); do
+        [ -s ready ] && break
+        sleep 0.05
+    done
+    QFLEET_COORDINATOR=$(sed 's/^ready control=\([^ ]*\).*/\1/' ready)
+    export QFLEET_COORDINATOR
+    run qctl jobs --server-key coordinator.key.pub --secret me.key
+    [ "$status" -eq 0 ]
+    run qctl submit "$WORK/tiny.yml" --server-key coordinator.key.pub --secret viewer.key
+    [ "$status" -eq 1 ]
+    run qctl jobs --server-key coordinator.key.pub --secret stranger.key --timeout 1s
+    [ "$status" -eq 7 ]
+    chmod 644 me.key
+    run qctl jobs --server-key coordinator.key.pub --secret me.key
+    [ "$status" -eq 1 ]
+    kill -TERM "$coordinator"
+    wait "$coordinator" || true
+}
+
 @test "a model of ours speaks, and model create makes one" {
     run qctl generate "$WORK/out" --prompt "Mira is at the river" --max-new-tokens 5 --echo
     [ "$status" -eq 0 ]
