@@ -205,6 +205,9 @@ enum err recipe_check_settled(struct recipe_load *load)
     TRY(check_company(load));
     if (r->base_model == NULL || r->base_model[0] == '\0')
         return fail(load, RECIPE_KEY_base_model, "is required: the folder of the model");
+    if (r->base_model_name != NULL && strchr("/.~", r->base_model_name[0]) != NULL)
+        return fail(load, RECIPE_KEY_base_model_name,
+                    "is a name that means the same elsewhere (owner/name of a hub), not a path");
     TRY(check_datasets(load, RECIPE_KEY_datasets, r->datasets, r->datasets_count));
     TRY(check_datasets(load, RECIPE_KEY_test_datasets, r->test_datasets, r->test_datasets_count));
     if (!recipe_trains(r)) {

@@ -114,6 +114,8 @@ struct dataset_pack_options task_settings_pack(const struct recipe *recipe)
 
 struct text task_settings_base_model(const struct recipe *recipe)
 {
+    if (recipe->base_model_name != NULL)
+        return text_of(recipe->base_model_name);
     struct text name = text_of(recipe->base_model != NULL ? recipe->base_model : "");
     while (name.size > 1 && name.data[name.size - 1] == '/')
         name.size--;

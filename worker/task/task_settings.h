@@ -25,8 +25,8 @@ MUST_CHECK enum err task_settings_dataset(const struct recipe *recipe, const cha
 
 struct dataset_pack_options task_settings_pack(const struct recipe *recipe);
 
-/* Name of the base model as the result names it: a hub's "owner/name" as it is, a path by its last
- * component. Borrowed from the recipe. */
+/* Name of the base model as the result names it: base_model_name, or else of base_model a hub's
+ * "owner/name" as it is and a path by its last component. Borrowed from the recipe. */
 struct text task_settings_base_model(const struct recipe *recipe);
 
 #endif

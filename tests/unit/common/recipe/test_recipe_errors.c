@@ -138,6 +138,9 @@ static const struct bad_recipe bad_recipes[] = {
      "all)"},
     {LORA "lora_r: 1\nlora_alpha: 1\nlora_target_linear: yes\nlora_target_modules: [q_proj]\n",
      ERR_RECIPE, "r.yml:7:1: lora_target_linear: excludes lora_target_modules; give one of them"},
+    {LORA "base_model_name: ../models/m\n", ERR_RECIPE,
+     "r.yml:5:1: base_model_name: is a name that means the same elsewhere (owner/name of a hub), "
+     "not a path"},
     {LORA "random_init: true\n", ERR_RECIPE,
      "r.yml:5:1: random_init: excludes adapter: lora; a random model has nothing to adapt"},
     {"datasets: [d]\nlearning_rate: 1\n", ERR_RECIPE,
