@@ -5,6 +5,7 @@
 
 #include "cli/command/command.h"
 #include "cli/command/commands.h"
+#include "common/numeric/float_rules.h"
 #include "common/transport/transport.h"
 
 static const char *locale_of(void)
@@ -43,6 +44,7 @@ int main(int argc, char **argv)
     const struct environment environment = read_environment();
     struct invocation invocation;
     struct err_text et = {{0}};
+    float_rules_set(); /* `generate` computes here */
     enum err err = transport_startup();
     if (err == ERR_OK)
         err = command_parse(argc, argv, &environment, &invocation, &et);

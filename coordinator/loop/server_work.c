@@ -10,6 +10,7 @@
 #include "common/ds/container.h"
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
+#include "common/numeric/float_rules.h"
 #include "common/recipe/recipe.h"
 #include "coordinator/aggregate/aggregate.h"
 #include "coordinator/loop/server_turn.h"
@@ -48,6 +49,7 @@ struct lent {
 static void *lent_run(void *argument)
 {
     struct lent *lent = argument;
+    float_rules_set();
     for (size_t i = atomic_fetch_add(&lent->next, 1); i < lent->count;
          i = atomic_fetch_add(&lent->next, 1))
         lent->run(lent->context, i);
@@ -320,6 +322,7 @@ out:
 static void on_work(uv_work_t *request)
 {
     struct server_work *w = request->data;
+    float_rules_set();
     switch (w->work.kind) {
     case SCHED_WORK_OPEN:
         w->done.error = run_open(w);

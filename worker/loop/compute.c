@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/limits.h"
 #include "common/mem/mem.h"
+#include "common/numeric/float_rules.h"
 
 enum { RESULT_BYTES = 64 << 20 };
 
@@ -75,7 +76,7 @@ static void run_task(struct compute *compute)
 static void run_thread(void *context)
 {
     struct compute *compute = context;
-    kernel_set_float_rules();
+    float_rules_set();
     for (;;) {
         uv_mutex_lock(&compute->lock);
         while (compute->phase != PHASE_GIVEN && !compute->quit)

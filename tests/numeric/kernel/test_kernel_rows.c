@@ -14,6 +14,7 @@
 #include "common/base/check.h"
 #include "common/digest/digest.h"
 #include "common/mem/mem.h"
+#include "common/numeric/float_rules.h"
 #include "common/numeric/optimizer.h"
 #include "common/numeric/random.h"
 #include "common/numeric/scalar.h"
@@ -129,7 +130,7 @@ static void use_lookup(struct bench *b, struct kernel *k, float *out)
 static void use_lanes(struct bench *b, struct kernel *k, float *out)
 {
     const struct lanes *lanes = kernel_lanes(k);
-    kernel_set_float_rules();
+    float_rules_set();
     for (size_t count = 0; count < 70; count++) {
         float *o = out + 8 * count;
         o[0] = lanes->max(count, b->buffer[0]);

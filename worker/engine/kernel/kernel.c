@@ -124,11 +124,6 @@ const struct lanes *kernel_lanes(const struct kernel *kernel)
     return &kernel->isa->rows->lanes;
 }
 
-void kernel_set_float_rules(void)
-{
-    pool_set_float_rules();
-}
-
 void kernel_parallel(struct kernel *kernel, size_t count, kernel_task_f task, void *context)
 {
     pool_run(kernel->pool, count, task, context);

@@ -63,11 +63,6 @@ unsigned kernel_threads(const struct kernel *kernel);
 /* The serial functions of this backend's instruction set. Borrowed: static. */
 const struct lanes *kernel_lanes(const struct kernel *kernel);
 
-/* Sets rounding to nearest-even with denormals kept on the calling thread. The pool's threads and
- * every kernel call have it set already; a thread that computes bytes of the contract by itself
- * calls this. */
-void kernel_set_float_rules(void);
-
 /* Runs task(context, index, thread) for every index below `count`, split over the pool; `thread` is
  * below kernel_threads() and no two tasks run with the same one at once (for scratch memory).
  * Returns when all are done. Tasks must not depend on each other or on who runs them; inside a task

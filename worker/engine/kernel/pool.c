@@ -10,7 +10,6 @@
  */
 #include "worker/engine/kernel/pool.h"
 
-#include <fenv.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
@@ -19,9 +18,10 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "common/numeric/float_rules.h"
 
 #if defined(__x86_64__)
-#include <xmmintrin.h>
+#include <xmmintrin.h> /* _mm_pause */
 #endif
 
 enum { SPINS_BEFORE_SLEEP = 1000, SPINS_BEFORE_YIELD = 200 };
@@ -50,15 +50,6 @@ struct pool {
     unsigned started;
     struct pool_thread *members; /* owned: threads - 1 */
 };
-
-void pool_set_float_rules(void)
-{
-#if defined(__x86_64__)
-    _mm_setcsr(0x1f80); /* all exceptions masked, nearest-even, no flush, denormals are numbers */
-#else
-    fesetenv(FE_DFL_ENV);
-#endif
-}
 
 static void relax(void)
 {
@@ -112,7 +103,7 @@ static void *thread_main(void *argument)
 {
     struct pool_thread *self = argument;
     struct pool *pool = self->pool;
-    pool_set_float_rules();
+    float_rules_set();
     uint64_t seen = 0;
     for (;;) {
         uint64_t state = wait_for_call(pool, seen);
@@ -206,21 +197,10 @@ static void run_together(struct pool *pool, size_t count, pool_task_f task, void
 
 void pool_run(struct pool *pool, size_t count, pool_task_f task, void *context)
 {
-#if defined(__x86_64__)
-    unsigned before = _mm_getcsr();
-    pool_set_float_rules();
-#else
-    fenv_t before;
-    fegetenv(&before);
-    pool_set_float_rules();
-#endif
+    struct float_rules before = float_rules_enter();
     if (pool->threads == 1 || count <= 1)
         run_alone(count, task, context);
     else
         run_together(pool, count, task, context);
-#if defined(__x86_64__)
-    _mm_setcsr(before);
-#else
-    fesetenv(&before);
-#endif
+    float_rules_leave(before);
 }

@@ -24,7 +24,4 @@ unsigned pool_threads(const struct pool *pool);
 /* Runs every index below `count` once; returns when all are done. Not reentrant. */
 void pool_run(struct pool *pool, size_t count, pool_task_f task, void *context);
 
-/* Rounding to nearest-even, denormals kept, no traps, on the calling thread. */
-void pool_set_float_rules(void);
-
 #endif
