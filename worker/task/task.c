@@ -6,6 +6,8 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "common/message/state.h"
+#include "common/numeric/float_rules.h"
+#include "worker/engine/train/train_known_answer.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
@@ -53,12 +55,17 @@ const char *task_env_isa(const struct task_env *env)
 
 enum err task_env_known_answer(struct task_env *env, struct digest *out)
 {
-    uint8_t *answer = mem_alloc(KERNEL_KNOWN_ANSWER_BYTES, 1);
+    enum { SIZE = KERNEL_KNOWN_ANSWER_BYTES + TRAIN_KNOWN_ANSWER_BYTES };
+    uint8_t *answer = mem_alloc(SIZE, 1);
     if (answer == NULL)
         return ERR_OUT_OF_MEMORY;
+    struct float_rules before = float_rules_enter();
     enum err err = kernel_known_answer(env->f32, answer);
     if (err == ERR_OK)
-        *out = digest_of((struct span){answer, KERNEL_KNOWN_ANSWER_BYTES});
+        err = train_known_answer(env->f32, answer + KERNEL_KNOWN_ANSWER_BYTES);
+    float_rules_leave(before);
+    if (err == ERR_OK)
+        *out = digest_of((struct span){answer, SIZE});
     mem_free(answer);
     return err;
 }

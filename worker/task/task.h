@@ -46,7 +46,8 @@ void task_env_destroy(struct task_env **env);
 /* "avx512", "avx2" or "portable". Borrowed until destroy. */
 const char *task_env_isa(const struct task_env *env);
 
-/* Digest of the known-answer test of f32/1: workers whose digests differ never share a stage. */
+/* Digest of the known-answer tests of f32/1, each kernel alone and a whole training step: workers
+ * whose digests differ never share a stage. */
 MUST_CHECK enum err task_env_known_answer(struct task_env *env, struct digest *out);
 
 /* Runs one task. *result lives in `arena`. Any error of what it uses, with the place in `et`:

@@ -327,6 +327,25 @@ static bool stop_at_once(void *context, uint64_t done, uint64_t total)
     return false;
 }
 
+static void test_task__the_known_answer_tells_whole_steps_apart_and_not_threads(void **state)
+{
+    struct place *p = place_open();
+    uint8_t kernels[KERNEL_KNOWN_ANSWER_BYTES];
+    struct digest one, two;
+    (void)state;
+    place_start(p, 1);
+    assert_int_equal(task_env_known_answer(p->env, &one), ERR_OK);
+    place_start(p, 2);
+    assert_int_equal(task_env_known_answer(p->env, &two), ERR_OK);
+    assert_true(digest_equal(one, two));
+    struct kernel *kernel = NULL;
+    assert_int_equal(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, 1, &kernel), ERR_OK);
+    assert_int_equal(kernel_known_answer(kernel, kernels), ERR_OK);
+    kernel_destroy(&kernel);
+    assert_false(digest_equal(one, digest_of((struct span){kernels, sizeof kernels})));
+    place_close(p);
+}
+
 static void test_task__a_stopped_task_ends_with_cancelled(void **state)
 {
     (void)state;
@@ -391,6 +410,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_task__a_job_runs_from_text_to_an_adapter_folder),
         cmocka_unit_test(test_task__ranges_add_up_to_the_same_bits),
+        cmocka_unit_test(test_task__the_known_answer_tells_whole_steps_apart_and_not_threads),
         cmocka_unit_test(test_task__a_stopped_task_ends_with_cancelled),
         cmocka_unit_test(test_task__bad_specs_are_errors_with_a_place),
     };
