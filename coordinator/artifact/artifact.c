@@ -185,6 +185,10 @@ enum err artifact_store_open(const struct artifact_options *options, struct arti
         return error_set(et, ERR_LIMIT, "%s: the path is too long", options->folder);
     TRY(folder_create(options->folder, et));
     TRY(clear_staging(options->folder, et));
+    char staging[ARTIFACT_PATH_BYTES]; /* and folders of hashes that a killed process made */
+    (void)snprintf(staging, sizeof staging, "%s/staging", options->folder);
+    TRY(folder_sync_parent(staging, et));
+    TRY(folder_sync_parent(options->folder, et));
     struct artifact_store *store = mem_alloc(1, sizeof *store);
     if (store == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
@@ -273,11 +277,13 @@ void artifact_release(struct artifact_store *store, struct artifact *artifact)
     unlock(store);
 }
 
-bool artifact_is_present(struct artifact_store *store, struct digest digest, uint64_t size_bytes)
+bool artifact_is_present(struct artifact_store *store, struct digest digest, uint64_t size_bytes,
+                         bool ephemeral)
 {
     lock(store);
     struct artifact_entry *entry = artifact_entry_find(store, digest);
-    bool is_present = entry != NULL && entry->size_bytes == size_bytes;
+    bool is_present = entry != NULL && entry->size_bytes == size_bytes &&
+                      (entry->home != ARTIFACT_MEMORY || ephemeral);
     struct stat st;
     if (is_present && entry->home == ARTIFACT_PATH && entry->references == 0 &&
         (stat(entry->path, &st) != 0 ||

@@ -47,8 +47,10 @@ MUST_CHECK enum err artifact_acquire(struct artifact_store *store, struct digest
 /* A zeroed or released artifact is allowed. */
 void artifact_release(struct artifact_store *store, struct artifact *artifact);
 
-/* Whether the content is there and of this size, without opening it. */
-bool artifact_is_present(struct artifact_store *store, struct digest digest, uint64_t size_bytes);
+/* Whether the content is there and of this size, without opening it. What lies in memory counts
+ * only when `ephemeral`: a record names nothing that the next start does not find. */
+bool artifact_is_present(struct artifact_store *store, struct digest digest, uint64_t size_bytes,
+                         bool ephemeral);
 
 /* Leaf hashes of an artifact in hand, DIGEST_BYTES each; computed on the first call (reads the
  * content). Valid as long as the artifact is held. */

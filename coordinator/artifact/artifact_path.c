@@ -39,7 +39,7 @@ static enum err hash_file(const char *path, uint64_t size_bytes, struct digest_t
 enum err artifact_register_path(struct artifact_store *store, const char *path,
                                 struct digest digest, uint64_t size_bytes, struct err_text *et)
 {
-    if (artifact_is_present(store, digest, size_bytes))
+    if (artifact_is_present(store, digest, size_bytes, false))
         return ERR_OK;
     struct digest_tree tree;
     struct digest root;

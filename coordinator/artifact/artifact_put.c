@@ -179,7 +179,10 @@ static enum err make_durable(struct artifact_put *put, struct err_text *et)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     mem_free(put->temp);
     put->temp = NULL;
-    return folder_sync_parent(path, et);
+    enum err err = folder_sync_parent(path, et);
+    if (err != ERR_OK)
+        (void)unlink(path); /* what may not last is not there */
+    return err;
 }
 
 enum err artifact_put_end(struct artifact_put **out, struct err_text *et)

@@ -50,7 +50,8 @@ static void on_result(struct server *server, struct server_peer *peer,
     struct msg_lease_result result = message->lease_result;
     for (uint32_t i = 0; i < result.result.outputs_count && result.error == 0; i++) {
         const struct artifact_ref *output = &result.result.outputs[i];
-        if (artifact_is_present(server->artifacts, output->digest, output->size_bytes))
+        if (artifact_is_present(server->artifacts, output->digest, output->size_bytes,
+                                output->ephemeral))
             continue;
         const char *text = arena_print(&server->arena, "output %.*s is not at the coordinator",
                                        TEXT_ARGS(output->name));
@@ -177,7 +178,7 @@ static void refuse_hello(struct server *server, const struct transport_frame *fr
 static void on_hello(struct server *server, const struct transport_frame *frame,
                      const struct msg_hello *hello)
 {
-    struct server_peer *peer = server_peer_of(server, &frame->id);
+    struct server_peer *peer = server_peer_of(server, frame);
     unsigned allowed = hello->role == PEER_WORKER ? MAY_WORK : MAY_LOOK;
     if (hello->protocol != MESSAGE_PROTOCOL) {
         refuse_hello(server, frame, ERR_VERSION, "the coordinator speaks protocol 1");
@@ -190,7 +191,7 @@ static void on_hello(struct server *server, const struct transport_frame *frame,
     }
     enum err err = peer == NULL ? server_peer_add(server, frame, hello, &peer) : ERR_OK;
     if (err != ERR_OK) {
-        refuse_hello(server, frame, err, "no room for one more");
+        refuse_hello(server, frame, err, error_text(err));
         return;
     }
     peer->heard_ns = server_now().ns;
@@ -207,7 +208,7 @@ static void dispatch(struct server *server, const struct transport_frame *frame,
                      const union message_any *message)
 {
     const struct route *route = number < COUNT_OF(routes) ? &routes[number] : NULL;
-    struct server_peer *peer = server_peer_of(server, &frame->id);
+    struct server_peer *peer = server_peer_of(server, frame);
     struct msg_status status = {.error = ERR_DENIED, .detail = TEXT("not allowed for this role")};
     if (route == NULL || route->handle == NULL)
         return; /* nothing that is said to a coordinator */

@@ -21,13 +21,15 @@ static struct server_peer *of_node(struct list_node *node)
     return CONTAINER_OF(node, struct server_peer, node);
 }
 
-struct server_peer *server_peer_of(struct server *server, const struct transport_id *address)
+struct server_peer *server_peer_of(struct server *server, const struct transport_frame *frame)
 {
-    struct map_node *node = map_find(&server->peers_by_address, key_of(address));
+    struct map_node *node = map_find(&server->peers_by_address, key_of(&frame->id));
     if (node == NULL)
         return NULL;
     struct server_peer *peer = CONTAINER_OF(node, struct server_peer, by_address);
-    return memcmp(&peer->address, address, sizeof *address) == 0 ? peer : NULL;
+    bool is_same = memcmp(&peer->address, &frame->id, sizeof frame->id) == 0 &&
+                   peer->role == frame->role && strcmp(peer->user, frame->user) == 0;
+    return is_same ? peer : NULL;
 }
 
 struct server_peer *server_peer_by_id(struct server *server, uint64_t id)
@@ -60,6 +62,8 @@ enum err server_peer_add(struct server *server, const struct transport_frame *fr
                          const struct msg_hello *hello, struct server_peer **out)
 {
     bool is_worker = hello->role == PEER_WORKER;
+    if (map_find(&server->peers_by_address, key_of(&frame->id)) != NULL)
+        return ERR_DENIED;
     if (is_worker && server->worker_count >= LIMIT_WORKERS)
         return ERR_LIMIT;
     if (!is_worker && server->client_count >= LIMIT_CLIENTS)

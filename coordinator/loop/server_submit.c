@@ -66,7 +66,7 @@ static bool is_at_hand(struct server *server, const struct artifact_ref *input)
 {
     struct err_text et;
     artifact_touch(server->artifacts, input->digest);
-    if (artifact_is_present(server->artifacts, input->digest, input->size_bytes))
+    if (artifact_is_present(server->artifacts, input->digest, input->size_bytes, false))
         return true;
     return input->path.size > 0 && input->path.data[0] == '/' &&
            artifact_register_path(server->artifacts, input->path.data, input->digest,

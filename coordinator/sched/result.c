@@ -138,8 +138,11 @@ static const char *flaw_of(const struct lease *lease, const struct task_result *
     if (run != NULL && !(result->weight >= 0 && isfinite(result->weight)))
         return "the weight is not a count";
     bool is_there = output == NULL;
-    for (uint32_t i = 0; !is_there && i < result->outputs_count; i++)
-        is_there = text_is(result->outputs[i].name, output);
+    for (uint32_t i = 0; i < result->outputs_count; i++) {
+        is_there |= output != NULL && text_is(result->outputs[i].name, output);
+        if (run == NULL && result->outputs[i].ephemeral)
+            return "an output would not last";
+    }
     return is_there ? NULL : "the result lacks its output";
 }
 

@@ -81,8 +81,8 @@ static void test_artifact__durable_content_survives_a_reopen_with_its_leaves(voi
     struct digest d = store_big(f, false);
     artifact_store_close(&f->store);
     open_store(f);
-    assert_true(artifact_is_present(f->store, d, BIG));
-    assert_false(artifact_is_present(f->store, d, BIG + 1));
+    assert_true(artifact_is_present(f->store, d, BIG, false));
+    assert_false(artifact_is_present(f->store, d, BIG + 1, false));
     assert_true(has(f, d));
     assert_int_equal(artifact_acquire(f->store, d, &a, NULL), ERR_OK);
     assert_int_equal(artifact_leaves(f->store, &a, &leaves), ERR_OK);
@@ -99,6 +99,16 @@ static void test_artifact__round_traffic_is_gone_after_a_reopen(void **state)
     artifact_store_close(&f->store);
     open_store(f);
     assert_false(has(f, d));
+}
+
+static void test_artifact__round_traffic_is_not_there_for_who_needs_it_to_last(void **state)
+{
+    struct fixture *f = *state;
+    struct digest d = store_big(f, true);
+    assert_true(artifact_is_present(f->store, d, BIG, true));
+    assert_false(artifact_is_present(f->store, d, BIG, false));
+    assert_true(digest_equal(store_big(f, false), d));
+    assert_true(artifact_is_present(f->store, d, BIG, false));
 }
 
 static void test_artifact__empty_content_is_an_artifact(void **state)
@@ -125,7 +135,7 @@ static void test_artifact__wrong_content_never_gets_the_name(void **state)
         assert_int_equal(artifact_put_chunk(put, 0, span_of_text(TEXT("abcd")), NULL), ERR_OK);
         assert_int_equal(artifact_put_end(&put, NULL), ERR_DIGEST);
         assert_null(put);
-        assert_false(artifact_is_present(f->store, d, 4));
+        assert_false(artifact_is_present(f->store, d, 4, true));
     }
 }
 
@@ -168,8 +178,8 @@ static void test_artifact__old_round_traffic_makes_room_unless_pinned_or_held(vo
     artifact_pin(f->store, d[0]);
     f->big[0] = 2;
     d[2] = store_big(f, true);
-    assert_true(artifact_is_present(f->store, d[0], BIG));
-    assert_false(artifact_is_present(f->store, d[1], BIG));
+    assert_true(artifact_is_present(f->store, d[0], BIG, true));
+    assert_false(artifact_is_present(f->store, d[1], BIG, true));
     assert_int_equal(artifact_acquire(f->store, d[2], &held, NULL), ERR_OK);
     f->big[0] = 3;
     assert_int_equal(artifact_store_bytes(f->store, (struct span){f->big, BIG}, true, &d[3], NULL),
@@ -180,8 +190,8 @@ static void test_artifact__old_round_traffic_makes_room_unless_pinned_or_held(vo
     d[3] = store_big(f, true);
     artifact_unpin(f->store, d[0]);
     artifact_drop_unpinned(f->store);
-    assert_false(artifact_is_present(f->store, d[0], BIG));
-    assert_false(artifact_is_present(f->store, d[3], BIG));
+    assert_false(artifact_is_present(f->store, d[0], BIG, true));
+    assert_false(artifact_is_present(f->store, d[3], BIG, true));
 }
 
 static void test_artifact__a_path_is_checked_again_when_the_file_changed(void **state)
@@ -209,7 +219,7 @@ static void test_artifact__a_path_is_checked_again_when_the_file_changed(void **
     struct artifact a;
     assert_int_equal(artifact_acquire(f->store, d, &a, &et), ERR_DIGEST);
     assert_true(strstr(et.text, "input.bin") != NULL);
-    assert_false(artifact_is_present(f->store, d, BIG));
+    assert_false(artifact_is_present(f->store, d, BIG, false));
 }
 
 static void test_artifact__verify_finds_a_damaged_file(void **state)
@@ -247,9 +257,9 @@ static void test_artifact__collection_keeps_roots_young_and_held_files(void **st
     assert_int_equal(artifact_collect(f->store, is_kept, &d[0], INT64_MAX, &removed, NULL), ERR_OK);
     assert_int_equal(removed, 1);
     artifact_release(f->store, &held);
-    assert_true(artifact_is_present(f->store, d[0], BIG));
-    assert_true(artifact_is_present(f->store, d[1], BIG));
-    assert_false(artifact_is_present(f->store, d[2], BIG));
+    assert_true(artifact_is_present(f->store, d[0], BIG, false));
+    assert_true(artifact_is_present(f->store, d[1], BIG, false));
+    assert_false(artifact_is_present(f->store, d[2], BIG, false));
 }
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
@@ -259,6 +269,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         TEST(test_artifact__durable_content_survives_a_reopen_with_its_leaves),
         TEST(test_artifact__round_traffic_is_gone_after_a_reopen),
+        TEST(test_artifact__round_traffic_is_not_there_for_who_needs_it_to_last),
         TEST(test_artifact__empty_content_is_an_artifact),
         TEST(test_artifact__wrong_content_never_gets_the_name),
         TEST(test_artifact__chunks_out_of_order_or_size_are_refused),

@@ -405,6 +405,19 @@ static void test_lease__result_without_its_output_is_a_fault(void **state)
     assert_int_equal(w->fx.records[0].number, REC_TASK_FAILED);
 }
 
+static void test_lease__result_that_would_not_last_is_a_fault(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    world_hello(w, 1, "a", "f32/1");
+    struct world_grant grant = world_next_grant(w);
+    struct msg_lease_result result = world_result(w, &grant.grant, 0);
+    result.result.outputs[0].ephemeral = true;
+    world_step(w, (struct sched_event){.kind = SCHED_RESULT, .peer = {1}, .result = &result});
+    assert_int_equal(w->tasks_counted, 0);
+    assert_int_equal(w->fx.records[0].number, REC_TASK_FAILED);
+}
+
 #define LEASE_TEST(name) cmocka_unit_test_setup_teardown(test_lease__##name, setup, teardown)
 
 int main(void)
@@ -432,6 +445,7 @@ int main(void)
         LEASE_TEST(third_worker_decides_who_is_quarantined),
         LEASE_TEST(wrong_result_that_counts_fails_the_job),
         LEASE_TEST(result_without_its_output_is_a_fault),
+        LEASE_TEST(result_that_would_not_last_is_a_fault),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
