@@ -42,8 +42,11 @@ static struct server_bulk_peer *find(struct server *server, const struct transpo
     return NULL;
 }
 
+/* NULL: the limit is reached, or no memory. What is silent is forgotten by the watch. */
 static struct server_bulk_peer *add(struct server *server, const struct transport_frame *frame)
 {
+    if (server->bulk_peer_count >= LIMIT_BULK_PEERS)
+        return NULL;
     struct server_bulk_peer *peer = mem_alloc(1, sizeof *peer);
     if (peer == NULL)
         return NULL;
@@ -58,6 +61,7 @@ static struct server_bulk_peer *add(struct server *server, const struct transpor
     bytes_init(&peer->replies, SIZE_MAX);
     list_node_init(&peer->node);
     list_append(&server->bulk_peers, &peer->node);
+    server->bulk_peer_count++;
     return peer;
 }
 
@@ -65,6 +69,7 @@ static void forget(struct server_bulk_peer *peer)
 {
     ASSERT(!peer->is_busy);
     list_remove(&peer->node);
+    peer->server->bulk_peer_count--;
     server_bulk_reply_end(&peer->session);
     bytes_fini(&peer->queue);
     bytes_fini(&peer->batch);
@@ -84,11 +89,16 @@ static bool next_frame(const struct bytes *frames, size_t *at, struct span *fram
     return true;
 }
 
+/* Whole or, without memory for it, not at all. */
 static void append_frame(struct bytes *frames, struct span frame)
 {
     uint32_t size = (uint32_t)frame.size;
-    bytes_append(frames, &size, sizeof size);
-    bytes_append(frames, frame.data, frame.size);
+    uint8_t *at = bytes_extend(frames, sizeof size + frame.size);
+    if (at == NULL)
+        return;
+    memcpy(at, &size, sizeof size);
+    if (size > 0)
+        memcpy(at + sizeof size, frame.data, size);
 }
 
 /* On a thread of the pool. */
@@ -170,8 +180,14 @@ bool server_bulk_drain(struct server *server)
         struct server_bulk_peer *peer = find(server, &frame.id);
         if (peer == NULL)
             peer = add(server, &frame);
-        if (peer == NULL)
+        if (peer == NULL) {
+            server_log("bulk: no room for one more connection, of %s", frame.user);
             continue;
+        }
+        if (peer->session.role != frame.role) {
+            server_log("bulk: %s uses another key's address; a frame was dropped", frame.user);
+            continue;
+        }
         peer->heard_ns = server_now().ns;
         if (frame.body.size + peer->queue.size + sizeof(uint32_t) > QUEUE_BYTES_MAX) {
             server_log("bulk: %s sends faster than it is served; a frame was dropped", frame.user);

@@ -85,7 +85,8 @@ struct server {
     struct bytes scratch;   /* owned: an encoding */
     struct list stages;     /* struct server_stage: open training states */
     struct list bulk_peers; /* struct server_bulk_peer */
-    size_t works_out;       /* on the pool, of every kind */
+    size_t bulk_peer_count;
+    size_t works_out; /* on the pool, of every kind */
     bool is_collecting;
     uint64_t collected_ns; /* when the last collection began */
 };
