@@ -26,6 +26,7 @@ enum {
 struct transport {
     zsock_t *socket; /* owned */
     bool is_router;
+    bool is_local; /* who can open the socket owns all that is behind it */
     size_t frame_bytes_max;
     zmq_msg_t body; /* the frame last received */
     char endpoint[ENDPOINT_BYTES];
@@ -180,12 +181,13 @@ static enum err open_socket(const char *endpoint, const struct transport_options
         return ERR_OUT_OF_MEMORY;
     enum err err = ERR_OK;
     t->is_router = is_router;
+    t->is_local = !starts_with(endpoint, "tcp://");
     t->frame_bytes_max = options->frame_bytes_max;
     zmq_msg_init(&t->body);
     t->socket = zsock_new(is_router ? ZMQ_ROUTER : ZMQ_DEALER);
     bool set = t->socket != NULL && set_common(t, options) &&
                (is_router ? set_router(t) : set_dealer(t)) &&
-               (!starts_with(endpoint, "tcp://") || set_curve(t, options));
+               (t->is_local || set_curve(t, options));
     if (!set) {
         err = error_set(et, ERR_IO, "%s: no socket: %s", endpoint, zmq_strerror(zmq_errno()));
         goto out;
@@ -252,16 +254,15 @@ static void drop_rest(void *handle)
     }
 }
 
-/* Who sent the frame: the ZAP handler's "ROLE NAME" on TCP, the folder's owner on a local socket.
- */
-static void read_peer(zmq_msg_t *body, struct transport_frame *frame)
+/* Who sent the frame: the folder's owner on a local socket, the ZAP handler's "ROLE NAME" on TCP,
+ * where nobody is more than a viewer without its word. */
+static void read_peer(struct transport *t, struct transport_frame *frame)
 {
-    const char *user = zmq_msg_gets(body, "User-Id");
-    frame->role = TRANSPORT_ADMIN;
-    snprintf(frame->user, sizeof frame->user, "local");
+    frame->role = t->is_local ? TRANSPORT_ADMIN : TRANSPORT_VIEW;
+    snprintf(frame->user, sizeof frame->user, t->is_local ? "local" : "unknown");
+    const char *user = t->is_local ? NULL : zmq_msg_gets(&t->body, "User-Id");
     if (user == NULL || user[0] == '\0')
         return;
-    frame->role = TRANSPORT_VIEW;
     const char *space = strchr(user, ' ');
     snprintf(frame->user, sizeof frame->user, "%s", space != NULL ? space + 1 : user);
     for (int role = 0; space != NULL && role < TRANSPORT_ROLE_COUNT; role++) {
@@ -325,7 +326,7 @@ enum err transport_receive(struct transport *t, int wait_ms, struct transport_fr
         .id = id,
     };
     if (t->is_router)
-        read_peer(&t->body, frame);
+        read_peer(t, frame);
     return ERR_OK;
 }
 
