@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 #include "coordinator/store/envelope.h"
 
@@ -297,6 +298,15 @@ static enum err check_head(struct store_lmdb *s, struct err_text *et)
     return ERR_OK;
 }
 
+/* LMDB syncs what it writes, not the folder that names it. */
+static enum err sync_folder(const char *folder, struct err_text *et)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
+    TRY(folder_sync_parent(path, et));
+    return folder_sync_parent(folder, et);
+}
+
 static enum err open_env(struct store_lmdb *s, const struct store_lmdb_options *options,
                          struct err_text *et)
 {
@@ -331,6 +341,7 @@ enum err store_lmdb_open(const struct store_lmdb_options *options, struct store 
     TRY_OUT(prepare_folder(s, options->folder, et));
     TRY_OUT(open_env(s, options, et));
     TRY_OUT(open_tables(s, et));
+    TRY_OUT(sync_folder(options->folder, et));
     TRY_OUT(read_chain(s, 0, &s->link, &s->last, NULL, NULL, et));
     TRY_OUT(check_head(s, et));
     *out = &s->base;
