@@ -106,24 +106,28 @@ void cache_resume(struct cache *cache)
     atomic_store(&cache->cancelled, false);
 }
 
-/* Whether the mapped file is the artifact; hashes it unless its identity is known. */
-static enum err verify(struct cache *cache, const char *path, const struct artifact_ref *ref,
-                       struct span content)
+/* Whether the mapped file is the artifact; hashes it unless its identity is known. `before` is what
+ * the path was before it was mapped: only if it is the same after, the mapping is that file. */
+static enum err verify(struct cache *cache, const char *path, const struct stat *before,
+                       const struct artifact_ref *ref, struct span content)
 {
-    struct stat st;
-    if (stat(path, &st) != 0)
-        return error_from_errno(errno);
-    if ((uint64_t)st.st_size != ref->size_bytes || content.size != ref->size_bytes)
-        return ERR_DIGEST;
-    struct cache_identity identity = cache_known_identity(&st);
+    struct cache_identity identity = cache_known_identity(before);
     const struct digest *known = cache_known_find(&cache->known, &identity);
     struct digest digest;
-    if (known != NULL) {
+    struct stat after;
+    if (content.size != ref->size_bytes)
+        return ERR_DIGEST;
+    if (known != NULL)
         digest = *known;
-    } else {
+    else
         TRY(digest_of_artifact(content, &digest));
+    if (stat(path, &after) != 0)
+        return error_from_errno(errno);
+    struct cache_identity still = cache_known_identity(&after);
+    if (!cache_known_is_same(&identity, &still))
+        return ERR_DIGEST;
+    if (known == NULL)
         cache_known_add(&cache->known, &identity, digest);
-    }
     return digest_equal(digest, ref->digest) ? ERR_OK : ERR_DIGEST;
 }
 
@@ -135,7 +139,7 @@ static enum err open_file(struct cache *cache, const struct artifact_ref *ref, c
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != ref->size_bytes)
         return ERR_NOT_FOUND;
     TRY(source_open(&entry->source, path, NULL));
-    enum err err = verify(cache, path, ref, entry->source.bytes);
+    enum err err = verify(cache, path, &st, ref, entry->source.bytes);
     if (err == ERR_OK) {
         entry->path = mem_copy_text(text_of(path));
         err = entry->path != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;

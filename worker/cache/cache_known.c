@@ -20,7 +20,7 @@ void cache_known_fini(struct cache_known *known)
     *known = (struct cache_known){.rows = NULL};
 }
 
-static bool same(const struct cache_identity *a, const struct cache_identity *b)
+bool cache_known_is_same(const struct cache_identity *a, const struct cache_identity *b)
 {
     return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
            a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns;
@@ -30,7 +30,7 @@ const struct digest *cache_known_find(const struct cache_known *known,
                                       const struct cache_identity *identity)
 {
     for (size_t i = 0; i < known->count; i++)
-        if (same(&known->rows[i].identity, identity))
+        if (cache_known_is_same(&known->rows[i].identity, identity))
             return &known->rows[i].digest;
     return NULL;
 }

@@ -27,6 +27,7 @@ struct cache_known {
 };
 
 struct cache_identity cache_known_identity(const struct stat *st);
+bool cache_known_is_same(const struct cache_identity *a, const struct cache_identity *b);
 void cache_known_fini(struct cache_known *known);
 
 /* The digest of a known file, NULL when it is not known. */
