@@ -135,12 +135,14 @@ enum err freeze_inputs(const struct recipe *recipe, struct arena *arena, struct 
     return ERR_OK;
 }
 
-struct digest freeze_spec(struct span recipe_text, const struct artifact_ref *refs, uint32_t count)
+uint64_t freeze_request(struct span recipe_text, const struct artifact_ref *refs, uint32_t count)
 {
-    struct digest spec = digest_of(recipe_text);
+    struct digest link = digest_of(recipe_text);
+    uint64_t request;
     for (uint32_t i = 0; i < count; i++) {
-        spec = digest_link(spec, span_of_text(refs[i].name));
-        spec = digest_link(spec, (struct span){refs[i].digest.v, DIGEST_BYTES});
+        link = digest_link(link, span_of_text(refs[i].name));
+        link = digest_link(link, (struct span){refs[i].digest.v, DIGEST_BYTES});
     }
-    return spec;
+    memcpy(&request, link.v, sizeof request);
+    return request;
 }

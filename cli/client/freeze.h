@@ -17,7 +17,7 @@
 MUST_CHECK enum err freeze_inputs(const struct recipe *recipe, struct arena *arena,
                                   struct artifact_ref **refs, uint32_t *count, struct err_text *et);
 
-/* Hash of the canonical text and the names, digests and sizes of the inputs. */
-struct digest freeze_spec(struct span recipe_text, const struct artifact_ref *refs, uint32_t count);
+/* A request number that is the same for the same canonical text and the same files. */
+uint64_t freeze_request(struct span recipe_text, const struct artifact_ref *refs, uint32_t count);
 
 #endif

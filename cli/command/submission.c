@@ -76,9 +76,8 @@ enum err submission_init(struct submission *submission, struct invocation *invoc
         submission_fini(submission);
         return err;
     }
-    struct digest spec =
-        freeze_spec(bytes_span(&submission->text), submission->refs, submission->ref_count);
-    memcpy(&submission->request, spec.v, sizeof submission->request);
+    submission->request =
+        freeze_request(bytes_span(&submission->text), submission->refs, submission->ref_count);
     return ERR_OK;
 }
 
