@@ -1,8 +1,7 @@
-/* corpus_story.h - a small world as text: people, things with colours, places.
+/* corpus_story.h - a small world as text: people pass a thing on, paint it, carry it about.
  *
- *   Mira has a red kite. Tom has a blue cup. Mira goes to the river. Mira gives the kite to Tom.
- *   Now Mira is at the river and has nothing. Now Tom is at the farm and has the blue cup and the
- *   red kite.
+ *   Mira has a red kite at the river. Mira gives the kite to Tom. Tom paints the kite blue. Tom
+ * takes the kite to the farm. Now Tom has the blue kite at the farm.
  *
  * Who reads it to the end must have kept track; that is what a model can learn here. Story `number`
  * is always the same text.

@@ -15,7 +15,7 @@
 #include "examples/corpus/corpus_story.h"
 
 enum {
-    STORIES = 12000,
+    STORIES = 20000,
     STORIES_TEST = 200,
     QUESTIONS = 3000,
     QUESTIONS_TEST = 200,
