@@ -234,3 +234,19 @@ PY
     run qctl model create "$WORK/new" --config "$WORK/data/model/config.json"
     [ "$status" -eq 1 ]
 }
+
+@test "the recipes of the examples run, the second on what the first makes" {
+    mkdir "$WORK/examples"
+    cp -R "$BATS_TEST_DIRNAME"/../../examples/0* "$WORK/examples"
+    rm -rf "$WORK"/examples/*/out
+    ln -s "$WORK/data" "$WORK/examples/data"
+    run qctl run "$WORK/examples/01-train-tiny/recipe.yml" --threads 1 --set max_steps=3
+    [ "$status" -eq 0 ]
+    [ -s "$WORK/examples/01-train-tiny/out/model.safetensors" ]
+    run qctl run "$WORK/examples/02-adapt-lora/recipe.yml" --threads 1 --set max_steps=3
+    [ "$status" -eq 0 ]
+    [ -s "$WORK/examples/02-adapt-lora/out/adapter_model.safetensors" ]
+    run qctl generate "$WORK/examples/01-train-tiny/out" --prompt "Mira has" --max-new-tokens 3 \
+        --adapter "$WORK/examples/02-adapt-lora/out"
+    [ "$status" -eq 0 ]
+}
