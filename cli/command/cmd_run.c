@@ -1,8 +1,10 @@
 /* cmd_run.c - `qctl run`: a fleet on this machine for one job, from recipe to results, with nothing
  * left running. */
 #include <inttypes.h>
+#include <limits.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -17,6 +19,7 @@
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "common/base/check.h"
+#include "common/formats/source/folder.h"
 
 enum {
     POLL_MS = 300,
@@ -63,6 +66,29 @@ static enum err read_options(const struct invocation *invocation, const struct r
         .restarts_max = (unsigned)restarts,
         .keep = command_flag(invocation, "keep"),
     };
+    return ERR_OK;
+}
+
+/* Where results go is looked at before hours are spent on them. */
+static enum err check_output(struct run *run, struct err_text *et)
+{
+    const struct recipe *recipe = &run->submission.recipe;
+    char output[PATH_MAX], model[PATH_MAX];
+    if (recipe->output_dir == NULL || !recipe_trains(recipe))
+        return ERR_OK;
+    const char *folder = recipe_path(recipe, recipe->output_dir, &run->submission.arena);
+    const char *base = recipe_path(recipe, recipe->base_model, &run->submission.arena);
+    if (folder == NULL || base == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = folder_check_writable(folder, et);
+    if (err != ERR_OK)
+        return error_prefix(et, err, "%s: output_dir", recipe->file_name);
+    if (realpath(folder, output) != NULL && realpath(base, model) != NULL &&
+        strcmp(output, model) == 0)
+        return error_set(et, ERR_RECIPE,
+                         "%s: output_dir: expected another folder than base_model's, whose files "
+                         "would be overwritten",
+                         recipe->file_name);
     return ERR_OK;
 }
 
@@ -219,7 +245,9 @@ static void stop(struct run *run)
     progress_end(&run->follow.progress);
     local_fleet_close(run->fleet, GRACE_MS);
     if (run->fleet->options.keep && run->fleet->options.data == NULL)
-        (void)fprintf(run->invocation->messages, "kept: %s\n", run->fleet->data);
+        (void)fprintf(run->invocation->messages,
+                      "kept: %s; the same command with --data %s goes on there\n", run->fleet->data,
+                      run->fleet->data);
 }
 
 static enum err run_job(struct run *run, struct err_text *et)
@@ -230,7 +258,9 @@ static enum err run_job(struct run *run, struct err_text *et)
     TRY(follow(run, et));
     progress_end(&run->follow.progress);
     TRY(follow_result(&run->follow, et));
-    TRY(write_results(run, et));
+    enum err err = write_results(run, et);
+    run->fleet->options.keep |= err != ERR_OK; /* what was computed is not thrown away */
+    TRY(err);
     return print_summary(run, et);
 }
 
@@ -242,9 +272,11 @@ enum err cmd_run(struct invocation *invocation, struct err_text *et)
     run.fleet = arena_alloc(&run.submission.arena, 1, sizeof *run.fleet);
     follow_init(&run.follow, NULL, 0, invocation);
     follow_block_signals();
+    follow_ignore_pipe(); /* who reads the progress may leave; the job goes on */
     enum err err;
     TRY_OUT(run.fleet != NULL ? ERR_OK : ERR_OUT_OF_MEMORY);
     TRY_OUT(read_options(invocation, &run.submission.recipe, &options, et));
+    TRY_OUT(check_output(&run, et));
     TRY_OUT(local_fleet_open(run.fleet, &options, et));
     err = run_job(&run, et);
     stop(&run);

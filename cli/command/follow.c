@@ -1,12 +1,15 @@
 /* follow.c - MSG_JOB_GET, again and again. */
 #include "cli/command/follow.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "cli/client/exchange.h"
 #include "common/base/check.h"
@@ -139,19 +142,43 @@ enum err follow_result(const struct follow *follow, struct err_text *et)
     return error_set(et, ERR_STATE, "job %s is not done", follow->name);
 }
 
+/* What the caller set to be ignored (nohup, a job in the background) stays so. */
 static void watched_signals(sigset_t *set)
 {
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    struct sigaction now;
     (void)sigemptyset(set);
-    (void)sigaddset(set, SIGINT);
-    (void)sigaddset(set, SIGTERM);
-    (void)sigaddset(set, SIGHUP);
+    for (size_t i = 0; i < COUNT_OF(numbers); i++) {
+        if (sigaction(numbers[i], NULL, &now) == 0 && now.sa_handler != SIG_IGN)
+            (void)sigaddset(set, numbers[i]);
+    }
+}
+
+/* Libraries start threads before main, whose mask is out of reach. One that meets a signal hands it
+ * to the main thread, where it waits for follow_pause. */
+static void hand_over(int number)
+{
+    int before = errno;
+    (void)syscall(SYS_tgkill, getpid(), getpid(), number);
+    errno = before;
 }
 
 void follow_block_signals(void)
 {
     sigset_t set;
+    struct sigaction action = {.sa_handler = hand_over, .sa_flags = SA_RESTART};
     watched_signals(&set);
+    (void)sigemptyset(&action.sa_mask);
     (void)sigprocmask(SIG_BLOCK, &set, NULL);
+    for (int number = 1; number < NSIG; number++) {
+        if (sigismember(&set, number) == 1)
+            (void)sigaction(number, &action, NULL);
+    }
+}
+
+void follow_ignore_pipe(void)
+{
+    (void)signal(SIGPIPE, SIG_IGN);
 }
 
 int follow_pause(uint32_t ms)

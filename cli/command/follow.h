@@ -46,4 +46,7 @@ int follow_pause(uint32_t ms);
 /* Blocks SIGINT, SIGTERM and SIGHUP, so that follow_pause is the one place that meets them. */
 void follow_block_signals(void);
 
+/* A reader of stdout or stderr that leaves no longer ends this process. */
+void follow_ignore_pipe(void);
+
 #endif

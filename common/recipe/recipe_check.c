@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/limits.h"
 #include "common/recipe/recipe_schema.h"
 
 static bool given(const struct recipe *recipe, enum recipe_key key)
@@ -199,10 +200,28 @@ static enum err check_lora(struct recipe_load *load)
     return ERR_OK;
 }
 
+/* A name stands in tables, in messages and on command lines. */
+static enum err check_name(struct recipe_load *load)
+{
+    const char *name = load->recipe->name;
+    if (name == NULL)
+        return ERR_OK;
+    if (name[0] == '\0' || strlen(name) > LIMIT_NAME_BYTES)
+        return fail(load, RECIPE_KEY_name, "expected 1 to 256 bytes");
+    for (const char *at = name; *at != '\0'; at++) {
+        if ((unsigned char)*at < ' ' || *at == 0x7f)
+            return fail(load, RECIPE_KEY_name, "expected one line without control characters");
+    }
+    return ERR_OK;
+}
+
 enum err recipe_check_settled(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
     TRY(check_company(load));
+    TRY(check_name(load));
+    if (r->output_dir != NULL && r->output_dir[0] == '\0')
+        return fail(load, RECIPE_KEY_output_dir, "expected a folder, found an empty text");
     if (r->base_model == NULL || r->base_model[0] == '\0')
         return fail(load, RECIPE_KEY_base_model, "is required: the folder of the model");
     if (r->base_model_name != NULL && strchr("/.~", r->base_model_name[0]) != NULL)

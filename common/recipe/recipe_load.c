@@ -61,9 +61,14 @@ static enum err check_range(const struct recipe_load *load, const struct recipe_
     if (any || (value >= field->min && value <= field->max))
         return ERR_OK;
     char expected[2 * JSON_FLOAT_BYTES + 64], min[JSON_FLOAT_BYTES], max[JSON_FLOAT_BYTES];
-    (void)json_float_print_f64(field->min, min);
-    (void)json_float_print_f64(field->max, max);
     bool whole = field->kind != RECIPE_KIND_F64;
+    if (whole) {
+        (void)snprintf(min, sizeof min, "%.0f", field->min);
+        (void)snprintf(max, sizeof max, "%.0f", field->max);
+    } else {
+        (void)json_float_print_f64(field->min, min);
+        (void)json_float_print_f64(field->max, max);
+    }
     (void)snprintf(expected, sizeof expected, "a %s from %s to %s",
                    whole ? "whole number" : "number", min, max);
     return fail_value(load, node, field->name, expected);

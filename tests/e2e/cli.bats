@@ -119,7 +119,7 @@ PY
 @test "Ctrl-C ends a run with 130; the same command goes on to the same bits" {
     rm -rf "$WORK/out"
     set -- "$WORK/tiny.yml" --threads 1 --data "$WORK/kept"
-    qctl run "$@" 2> "$WORK/run.log" &
+    env --default-signal=INT qctl run "$@" 2> "$WORK/run.log" & # shells ignore it in background
     pid=$!
     for _ in $(seq 100); do
         grep -q '^train' "$WORK/run.log" && break
@@ -133,6 +133,47 @@ PY
     run qctl run "$@"
     [ "$status" -eq 0 ]
     sha256sum < "$WORK/out/model.safetensors" | cmp - "$WORK/whole.sha"
+}
+
+@test "a signal at any moment leaves nothing" {
+    mkdir "$WORK/interrupted"
+    for delay in 0.02 0.05 0.08 0.11 0.15 0.2 0.3; do
+        TMPDIR="$WORK/interrupted" env --default-signal=INT qctl run "$WORK/tiny.yml" --threads 1 \
+            --set max_steps=100000 2> /dev/null &
+        pid=$!
+        sleep "$delay"
+        kill -INT "$pid"
+        wait "$pid" || true
+        no_children_within 1
+        [ -z "$(ls "$WORK/interrupted")" ]
+    done
+}
+
+@test "nohup holds" {
+    nohup qctl run "$WORK/tiny.yml" --threads 1 2> "$WORK/nohup.log" > /dev/null &
+    pid=$!
+    for _ in $(seq 100); do
+        [ -n "$(children)" ] && break
+        sleep 0.05
+    done
+    kill -HUP "$pid"
+    wait "$pid"
+}
+
+@test "a reader that leaves does not end the run" {
+    rm -rf "$WORK/out"
+    qctl run "$WORK/tiny.yml" --threads 1 2>&1 | head -n 1
+    [ "${PIPESTATUS[0]}" -eq 0 ]
+    [ -s "$WORK/out/model.safetensors" ]
+}
+
+@test "a place where results cannot go is met before training" {
+    run qctl run "$WORK/tiny.yml" --set "output_dir=$WORK/tiny.yml/out"
+    [ "$status" -eq 1 ]
+    [ "$output" = "qctl: $WORK/tiny.yml: output_dir: $WORK/tiny.yml: expected a folder, found a file" ]
+    run qctl run "$WORK/tiny.yml" --set "output_dir=$WORK/data/model"
+    [ "$status" -eq 3 ]
+    [[ "$output" == *"would be overwritten"* ]]
 }
 
 @test "children go when qctl is killed" {

@@ -4,6 +4,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -103,6 +104,33 @@ enum err folder_create(const char *path, struct err_text *et)
         err = create_one(path, et);
     mem_free(prefix);
     return err;
+}
+
+enum err folder_check_writable(const char *path, struct err_text *et)
+{
+    char part[PATH_MAX];
+    struct stat info;
+    size_t size = strlen(path);
+    if (size == 0 || size >= sizeof part)
+        return error_set(et, ERR_LIMIT, "expected a path of 1 to %d bytes, found %zu", PATH_MAX - 1,
+                         size);
+    memcpy(part, path, size + 1);
+    while (stat(part, &info) != 0) {
+        bool is_missing = errno == ENOENT || errno == ENOTDIR;
+        if (!is_missing || strcmp(part, "/") == 0 || strcmp(part, ".") == 0)
+            return error_set(et, error_from_errno(errno), "%s: %s", part, strerror(errno));
+        char *slash = strrchr(part, '/');
+        if (slash == NULL)
+            memcpy(part, ".", 2);
+        else
+            slash[slash == part] = '\0'; /* "/x" ends in "/" */
+    }
+    if (!S_ISDIR(info.st_mode))
+        return error_set(et, ERR_EXISTS, "%s: expected a folder, found a file", part);
+    if (access(part, W_OK | X_OK) != 0)
+        return error_set(et, error_from_errno(errno), "%s: cannot be written: %s", part,
+                         strerror(errno));
+    return ERR_OK;
 }
 
 bool folder_exists(const char *path)

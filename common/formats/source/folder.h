@@ -31,6 +31,11 @@ MUST_CHECK enum err folder_list(const char *path, struct arena *arena,
 /* Makes `path` and what is missing above it. A folder that exists is fine. */
 MUST_CHECK enum err folder_create(const char *path, struct err_text *et);
 
+/* Whether folder_create would do and files could be made in `path`, as far as can be told without
+ * making anything: what exists of it is a folder and can be written. ERR_EXISTS: a file is in the
+ * way; ERR_DENIED. */
+MUST_CHECK enum err folder_check_writable(const char *path, struct err_text *et);
+
 /* True when `path` is a folder that exists. */
 bool folder_exists(const char *path);
 

@@ -233,10 +233,11 @@ static void assert_round_trip(const struct recipe *r)
 static void test_recipe__the_canonical_text_has_these_bytes(void **state)
 {
     (void)state;
-    struct recipe r = read_text("learning_rate: 0.0001\nname: \"a \\\"b\\\" \\u2028 \\x7f é\"\n"
-                                "datasets: [{type: alpaca, path: d}, e]\nbase_model: m\n"
-                                "adapter: lora\nlora_r: 8\nlora_alpha: 16\n"
-                                "lora_target_modules: q_proj, v_proj\nresources: {workers: 2}\n");
+    struct recipe r =
+        read_text("learning_rate: 0.0001\nmodel_revision: \"a \\\"b\\\" \\u2028 \\x7f é\"\n"
+                  "datasets: [{type: alpaca, path: d}, e]\nbase_model: m\n"
+                  "adapter: lora\nlora_r: 8\nlora_alpha: 16\n"
+                  "lora_target_modules: q_proj, v_proj\nresources: {workers: 2}\n");
     static const char expected[] =
         "adam_beta1: 0.9\nadam_beta2: 0.999\nadam_epsilon: 1e-08\nadapter: lora\n"
         "base_model: \"m\"\n"
@@ -246,7 +247,7 @@ static void test_recipe__the_canonical_text_has_these_bytes(void **state)
         "gradient_checkpointing: false\nlearning_rate: 0.0001\nlogging_steps: 1\n"
         "lora_alpha: 16.0\nlora_dropout: 0.0\nlora_r: 8\nlora_target_linear: false\n"
         "lora_target_modules: [\"q_proj\", \"v_proj\"]\nlr_scheduler: cosine\nmax_grad_norm: 1.0\n"
-        "micro_batch_size: 1\nname: \"a \\\"b\\\" \\u2028 \\x7F é\"\nnum_epochs: 1.0\n"
+        "micro_batch_size: 1\nmodel_revision: \"a \\\"b\\\" \\u2028 \\x7F é\"\nnum_epochs: 1.0\n"
         "optimizer: adamw\npeft_use_rslora: false\npriority: 0\nprofile: f32\n"
         "random_init: false\nresources:\n  workers: 2\nsample_packing: false\nseed: 42\n"
         "sequence_len: 512\ntrain_on_inputs: false\nval_set_size: 0.0\nweight_decay: 0.0\n";
@@ -284,7 +285,7 @@ static void print_random(uint64_t seed, char *out, size_t out_bytes)
         {"adam_epsilon: 3.", "e-9\n"},
         {"max_grad_norm: 1", "e-7\n"},
         {"priority: -", "\n"},
-        {"name: \"n\\n", "\\t'\"\n"},
+        {"model_revision: \"n\\n", "\\t'\"\n"},
         {"model_revision: \"", " # x\"\n"},
         {"eval_on_start: on # ", "\n"},
     };
