@@ -285,7 +285,8 @@ static void print_random(uint64_t seed, char *out, size_t out_bytes)
         {"adam_epsilon: 3.", "e-9\n"},
         {"max_grad_norm: 1", "e-7\n"},
         {"priority: -", "\n"},
-        {"model_revision: \"n\\n", "\\t'\"\n"},
+        {"name: \"n\\u00e9", " '\"\n"},
+        {"chat_template: \"n\\n", "\\t'\"\n"},
         {"model_revision: \"", " # x\"\n"},
         {"eval_on_start: on # ", "\n"},
     };
