@@ -118,8 +118,9 @@ enum err cmd_jobs(struct invocation *invocation, struct err_text *et)
     return err;
 }
 
-static void print_line(FILE *out, const char *name, const char *value)
+static void print_line(FILE *out, const char *name, char *value)
 {
+    (void)style_clean(value);
     if (value[0] != '\0' && !(value[0] == '-' && value[1] == '\0'))
         (void)fprintf(out, "%-10s %s\n", name, value);
 }
@@ -141,6 +142,7 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
     char text[HUMAN_BYTES], line[LIMIT_NAME_BYTES + 48], hex[DIGEST_HEX_BYTES];
+    char detail[LIMIT_TEXT_BYTES + 32];
     FILE *out = invocation->out;
     enum job_state state = (enum job_state)row->state;
     (void)snprintf(line, sizeof line, "%016" PRIx64, row->job);
@@ -151,18 +153,22 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     print_line(out, "owner", line);
     (void)fprintf(out, "%-10s %s%s%s\n", "state", style_on(&invocation->style, color_of(state)),
                   state_job_word(state), style_off(&invocation->style, color_of(state)));
-    if (row->error != 0)
-        (void)fprintf(out, "%-10s %s: %.*s\n", "error", error_name((enum err)row->error),
-                      TEXT_ARGS(row->detail));
-    else if (row->detail.size > 0)
-        (void)fprintf(out, "%-10s %.*s\n", "detail", TEXT_ARGS(row->detail));
+    (void)snprintf(detail, sizeof detail, "%s%s%.*s",
+                   row->error != 0 ? error_name((enum err)row->error) : "",
+                   row->error != 0 ? ": " : "", TEXT_ARGS(row->detail));
+    print_line(out, row->error != 0 ? "error" : "detail", detail);
     print_progress(row, line, sizeof line);
     print_line(out, "stage", line);
-    print_line(out, "created", human_time(row->created_unix_ms, text));
-    print_line(out, "started", human_time(row->started_unix_ms, text));
-    print_line(out, "ended", human_time(row->ended_unix_ms, text));
-    print_line(out, "loss", human_number(row->loss, text));
-    print_line(out, "eval_loss", human_number(row->eval_loss, text));
+    (void)human_time(row->created_unix_ms, text);
+    print_line(out, "created", text);
+    (void)human_time(row->started_unix_ms, text);
+    print_line(out, "started", text);
+    (void)human_time(row->ended_unix_ms, text);
+    print_line(out, "ended", text);
+    (void)human_number(row->loss, text);
+    print_line(out, "loss", text);
+    (void)human_number(row->eval_loss, text);
+    print_line(out, "eval_loss", text);
     digest_hex(row->spec, hex);
     (void)fprintf(out, "%-10s %.16s\n", "spec", hex);
     print_artifacts(out, "inputs", job->inputs, job->inputs_count);

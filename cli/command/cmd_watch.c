@@ -122,8 +122,10 @@ static void print_event(struct invocation *invocation, const struct event_row *r
         (void)!command_print_json(invocation, &w);
         return;
     }
-    (void)fprintf(invocation->out, "%s  %s  %.*s\n", human_time(row->unix_ms, time),
-                  row->job != 0 ? human_id(row->job, id) : "-------", TEXT_ARGS(row->text));
+    char text[LIMIT_TEXT_BYTES + 1];
+    (void)snprintf(text, sizeof text, "%.*s", TEXT_ARGS(row->text));
+    (void)fprintf(invocation->out, "%s  %s  %s\n", human_time(row->unix_ms, time),
+                  row->job != 0 ? human_id(row->job, id) : "-------", style_clean(text));
     (void)fflush(invocation->out);
 }
 

@@ -266,7 +266,16 @@ enum err command_print_json(struct invocation *invocation, struct json_write *w)
 void command_print_error(const struct invocation *invocation, enum err code,
                          const struct err_text *et)
 {
-    const char *text = et->text[0] != '\0' ? et->text : error_text(code);
+    char text[sizeof et->text];
+    (void)snprintf(text, sizeof text, "%s", et->text[0] != '\0' ? et->text : error_text(code));
+    for (char *line = text; *line != '\0';) { /* logs of children have lines */
+        char *end = line + strcspn(line, "\n");
+        char last = *end;
+        *end = '\0';
+        (void)style_clean(line);
+        *end = last;
+        line = last == '\0' ? end : end + 1;
+    }
     const struct style *style = &invocation->message_style;
     (void)fflush(invocation->out);
     (void)fprintf(invocation->messages, "%sqctl:%s %s\n", style_on(style, STYLE_BAD),

@@ -78,6 +78,7 @@ static double last_loss(const struct follow *follow, bool is_eval)
 static void copy_text(struct text text, char *out, size_t out_bytes)
 {
     (void)snprintf(out, out_bytes, "%.*s", TEXT_ARGS(text));
+    (void)style_clean(out);
 }
 
 static void show(struct follow *follow, const struct job_row *row)

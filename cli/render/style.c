@@ -70,3 +70,14 @@ size_t style_bytes(const char *text, size_t width)
     }
     return i;
 }
+
+char *style_clean(char *text)
+{
+    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
+        if (*at < 0x20 || *at == 0x7f)
+            *at = '?';
+        else if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
+            at[0] = at[1] = '?';
+    }
+    return text;
+}

@@ -31,4 +31,8 @@ const char *style_off(const struct style *style, enum style_color color);
 size_t style_width(const char *text);
 size_t style_bytes(const char *text, size_t width);
 
+/* Turns control characters into "?", in place: names and messages come from others and must not
+ * steer the terminal. Returns `text`. */
+char *style_clean(char *text);
+
 #endif

@@ -55,7 +55,7 @@ void table_cell(struct table *table, size_t column, enum style_color color, cons
     va_start(args, format);
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
-    const char *copy = arena_copy_text(&table->arena, text_of(text));
+    const char *copy = arena_copy_text(&table->arena, text_of(style_clean(text)));
     if (copy == NULL) {
         table->err = ERR_OUT_OF_MEMORY;
         return;

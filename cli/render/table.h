@@ -45,7 +45,7 @@ void table_fini(struct table *table);
 /* Starts a row of empty cells. */
 void table_row(struct table *table);
 
-/* Sets a cell of the last row. */
+/* Sets a cell of the last row; control characters become "?". */
 void table_cell(struct table *table, size_t column, enum style_color color, const char *format, ...)
     PRINTF(4, 5);
 

@@ -154,6 +154,14 @@ static void test_style__colour_obeys_no_color_and_the_flag(void **state)
     (void)fclose(file);
 }
 
+static void test_style__texts_of_others_do_not_steer_the_terminal(void **state)
+{
+    (void)state;
+    char text[] = "a\x1b[2J\nb\x7f \xc2\x9b"
+                  "1m \xc3\xa9";
+    assert_string_equal(style_clean(text), "a?[2J?b? ??1m \xc3\xa9");
+}
+
 static void test_progress__a_log_stays_quiet(void **state)
 {
     (void)state;
@@ -236,6 +244,7 @@ int main(void)
         cmocka_unit_test(test_table__without_rows_only_the_header_is_printed),
         cmocka_unit_test(test_table__a_long_last_column_is_cut_on_a_terminal_alone),
         cmocka_unit_test(test_style__colour_obeys_no_color_and_the_flag),
+        cmocka_unit_test(test_style__texts_of_others_do_not_steer_the_terminal),
         cmocka_unit_test(test_progress__a_log_stays_quiet),
         cmocka_unit_test(test_progress__a_slow_stage_says_a_line_in_half_a_minute),
         cmocka_unit_test(test_json_view__words_ids_and_absent_numbers),
