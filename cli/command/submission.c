@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "cli/client/freeze.h"
+#include "cli/command/base_model.h"
 #include "cli/command/data_set.h"
 #include "common/base/check.h"
 #include "common/base/limits.h"
@@ -70,6 +71,8 @@ enum err submission_init(struct submission *submission, struct invocation *invoc
     TRY(submission_read(submission, invocation, et));
     enum err err = freeze_inputs(&submission->recipe, &submission->arena, &submission->refs,
                                  &submission->ref_count, et);
+    if (err == ERR_OK)
+        err = base_model_check(&submission->recipe, &submission->arena, et);
     if (err == ERR_OK)
         err = data_set_check(&submission->recipe, &submission->arena, et);
     if (err != ERR_OK) {

@@ -263,6 +263,16 @@ PY
     wait "$coordinator" || true
 }
 
+@test "a damaged model is named by its own path, at once" {
+    cp -r "$WORK/out" "$WORK/damaged"
+    truncate -s -1 "$WORK/damaged/model.safetensors"
+    run qctl run "$WORK/tiny.yml" --set "base_model=$WORK/damaged" --set random_init=false \
+        --data "$WORK/damaged-data"
+    [ "$status" -eq 3 ]
+    [[ "$output" == "qctl: $WORK/damaged/model.safetensors: "* ]]
+    [ ! -e "$WORK/damaged-data" ]
+}
+
 @test "a model of ours speaks, and model create makes one" {
     run qctl generate "$WORK/out" --prompt "Mira is at the river" --max-new-tokens 5 --echo
     [ "$status" -eq 0 ]

@@ -1,0 +1,13 @@
+/* base_model.h - the model a recipe names, opened once before anything is sent or started. */
+#ifndef CLI_COMMAND_BASE_MODEL_H
+#define CLI_COMMAND_BASE_MODEL_H
+
+#include "common/mem/arena.h"
+#include "common/recipe/recipe.h"
+
+/* Reads config, the headers of the weights (unless the start is random) and the tokenizer, as a
+ * worker will. Errors of their readers, which name the user's own file, tensor or key. */
+MUST_CHECK enum err base_model_check(const struct recipe *recipe, struct arena *arena,
+                                     struct err_text *et);
+
+#endif
