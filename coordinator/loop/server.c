@@ -170,8 +170,10 @@ static void on_parent(uv_poll_t *poll, int status, int events)
     struct server *server = poll->data;
     char byte;
     (void)events;
-    if (status < 0 || read(server->options->parent_fd, &byte, 1) == 0)
+    if (status < 0 || read(server->options->parent_fd, &byte, 1) == 0) {
+        (void)uv_poll_stop(poll); /* it would read end of file in every turn */
         server_control_retire(server, "the process that started it is gone");
+    }
 }
 
 static enum err read_incarnation(void *context, uint64_t seq, const struct store_record *record)

@@ -111,6 +111,8 @@ static void on_worker_drain(struct server *server, struct server_peer *peer,
 void server_control_retire(struct server *server, const char *reason)
 {
     struct msg_retire retire = {.reason = text_of(reason)};
+    if (server->is_retiring)
+        return; /* the moment it waits for workers has begun */
     for (struct list_node *n = list_first(&server->peers); n != NULL;
          n = list_next(&server->peers, n)) {
         struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);

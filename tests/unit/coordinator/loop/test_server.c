@@ -173,6 +173,29 @@ static void test_server__stop_and_sigterm_end_it_with_0(void **state)
     assert_int_equal(server_fixture_stop(f, SIGTERM), 0);
 }
 
+/* Its RETIRE is not obeyed: the moment it waits begins once and ends. */
+static void test_server__without_its_parent_it_ends_though_a_worker_stays(void **state)
+{
+    struct server_fixture *f = *state;
+    int status = -1;
+    pid_t ended = 0;
+    (void)server_fixture_hello(f, PEER_WORKER);
+    assert_int_equal(close(f->alive), 0);
+    f->alive = -1;
+    (void)server_fixture_hear(f, f->worker_socket, MSG_RETIRE);
+    uint32_t number;
+    assert_null(server_fixture_hear_any(f, f->worker_socket, 500, &number)); /* it is said once */
+    for (int i = 0; i < 800 && ended == 0; i++) {
+        ended = waitpid(f->pid, &status, WNOHANG);
+        (void)usleep(10000);
+    }
+    if (ended == 0)
+        (void)server_fixture_stop(f, SIGKILL);
+    f->pid = 0;
+    assert_true(ended > 0);
+    assert_int_equal(status, 0);
+}
+
 #define TEST(test)                                                                                 \
     cmocka_unit_test_setup_teardown(test, server_fixture_set_up, server_fixture_tear_down)
 
@@ -188,6 +211,7 @@ int main(void)
         TEST(test_server__a_bad_recipe_and_an_unknown_job_are_answered_in_words),
         TEST(test_server__two_processes_never_share_a_folder),
         TEST(test_server__stop_and_sigterm_end_it_with_0),
+        TEST(test_server__without_its_parent_it_ends_though_a_worker_stays),
     };
     if (transport_startup() != ERR_OK)
         return 1;
