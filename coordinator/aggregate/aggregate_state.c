@@ -9,6 +9,7 @@
 #include "common/base/check.h"
 #include "common/formats/safetensors/safetensors_write.h"
 #include "common/mem/mem.h"
+#include "schemas/state_file.def"
 
 enum {
     ARENA_BYTES_MAX = 256 << 20,
@@ -17,9 +18,10 @@ enum {
     NAME_BYTES_MAX = 1024
 };
 
-static const struct text prefix_weight = {"weight.", 7};
-static const struct text prefix_exp_avg = {"exp_avg.", 8};
-static const struct text prefix_exp_avg_sq = {"exp_avg_sq.", 11};
+static const struct text prefix_weight = {STATE_FILE_WEIGHT, sizeof STATE_FILE_WEIGHT - 1};
+static const struct text prefix_exp_avg = {STATE_FILE_EXP_AVG, sizeof STATE_FILE_EXP_AVG - 1};
+static const struct text prefix_exp_avg_sq = {STATE_FILE_EXP_AVG_SQ,
+                                              sizeof STATE_FILE_EXP_AVG_SQ - 1};
 
 static bool has_prefix(struct text text, struct text prefix)
 {
@@ -120,9 +122,9 @@ static enum err copy_tensors(struct aggregate *a, const struct safetensors *st, 
 
 static enum err read_state(struct aggregate *a, const struct safetensors *st, struct err_text *et)
 {
-    if (!text_is(safetensors_note_of(st, "format"), "qfleet-state/1"))
-        return error_set(et, ERR_FORMAT, "state: the note format is not qfleet-state/1");
-    if (parse_step(safetensors_note_of(st, "step"), &a->step) != ERR_OK)
+    if (!text_is(safetensors_note_of(st, "format"), STATE_FILE_FORMAT))
+        return error_set(et, ERR_FORMAT, "state: the note format is not " STATE_FILE_FORMAT);
+    if (parse_step(safetensors_note_of(st, STATE_FILE_STEP), &a->step) != ERR_OK)
         return error_set(et, ERR_FORMAT, "state: the note step is not a number of steps");
     TRY(list_parameters(a, st, et));
     bool has_moments = st->count > a->parameter_count;
@@ -221,8 +223,8 @@ static enum err write_file(const struct aggregate *a, bool with_moments, struct 
                               &a->parameters[i], flats[kind]);
     if (err == ERR_OK) {
         (void)snprintf(step, sizeof step, "%" PRIu64, a->step);
-        const struct safetensors_note notes[] = {{TEXT("format"), TEXT("qfleet-state/1")},
-                                                 {TEXT("step"), text_of(step)}};
+        const struct safetensors_note notes[] = {{TEXT("format"), TEXT(STATE_FILE_FORMAT)},
+                                                 {TEXT(STATE_FILE_STEP), text_of(step)}};
         struct safetensors_content content = {tensors, kinds * a->parameter_count, notes,
                                               COUNT_OF(notes)};
         err = safetensors_write(&content, file_sink_bytes, out);

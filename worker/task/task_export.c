@@ -10,6 +10,7 @@
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/peft/peft_write.h"
 #include "common/mem/mem.h"
+#include "schemas/state_file.def"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
 #include "worker/task/task_run.h"
@@ -18,8 +19,7 @@
 
 enum { ARENA_BYTES = 256 << 20, FACTS_MAX = 8, PATH_BYTES = 4096 };
 
-struct export
-{
+struct exporter {
     struct task_run *run;
     const struct model *model;
     struct train_layout *layout; /* owned */
@@ -28,8 +28,8 @@ struct export
     struct arena arena;
 };
 
-static enum err put_bytes(struct export *x, const char *name, enum err printed, struct bytes *text,
-                          struct err_text *et)
+static enum err put_bytes(struct exporter *x, const char *name, enum err printed,
+                          struct bytes *text, struct err_text *et)
 {
     enum err err = printed;
     if (err == ERR_OK)
@@ -41,7 +41,7 @@ static enum err put_bytes(struct export *x, const char *name, enum err printed, 
 }
 
 /* The vector as tensors named as in the layout. */
-static struct safetensor *list_tensors(struct export *x, size_t *count)
+static struct safetensor *list_tensors(struct exporter *x, size_t *count)
 {
     *count = train_layout_entry_count(x->layout);
     struct safetensor *tensors = arena_alloc(&x->arena, *count, sizeof *tensors);
@@ -66,7 +66,7 @@ static void add_fact(struct peft_card_fact *facts, size_t *count, struct arena *
         facts[(*count)++] = (struct peft_card_fact){text_of(name), text_of(copy)};
 }
 
-static void add_loss(struct export *x, struct peft_card_fact *facts, size_t *count,
+static void add_loss(struct exporter *x, struct peft_card_fact *facts, size_t *count,
                      const char *name, bool is_eval)
 {
     const struct trainer_log_point *point = task_log_last(&x->log, is_eval);
@@ -74,7 +74,7 @@ static void add_loss(struct export *x, struct peft_card_fact *facts, size_t *cou
         add_fact(facts, count, &x->arena, name, arena_print(&x->arena, "%.4f", point->loss));
 }
 
-static size_t list_facts(struct export *x, struct peft_card_fact facts[FACTS_MAX])
+static size_t list_facts(struct exporter *x, struct peft_card_fact facts[FACTS_MAX])
 {
     const struct recipe *recipe = &x->run->recipe;
     size_t count = 0;
@@ -99,7 +99,7 @@ static const char *file_name_of(const char *path)
 }
 
 /* File names of the data sets, for the card. */
-static struct text *list_datasets(struct export *x, size_t *count)
+static struct text *list_datasets(struct exporter *x, size_t *count)
 {
     const struct recipe *recipe = &x->run->recipe;
     *count = recipe->datasets_count;
@@ -109,7 +109,7 @@ static struct text *list_datasets(struct export *x, size_t *count)
     return names;
 }
 
-static enum err fill_peft_config(struct export *x, struct peft_config *config)
+static enum err fill_peft_config(struct exporter *x, struct peft_config *config)
 {
     const struct recipe *recipe = &x->run->recipe;
     size_t count = train_layout_target_count(x->layout);
@@ -132,7 +132,7 @@ static enum err fill_peft_config(struct export *x, struct peft_config *config)
     return ERR_OK;
 }
 
-static enum err export_adapter(struct export *x, struct err_text *et)
+static enum err export_adapter(struct exporter *x, struct err_text *et)
 {
     struct peft_config config;
     struct peft_card_fact facts[FACTS_MAX];
@@ -179,7 +179,7 @@ static enum err read_generation(const struct hf_config *config, const char *fold
     return ERR_OK;
 }
 
-static enum err export_model(struct export *x, struct err_text *et)
+static enum err export_model(struct exporter *x, struct err_text *et)
 {
     const char *folder;
     struct hf_generation generation;
@@ -207,7 +207,7 @@ out:
     return err;
 }
 
-static enum err export_tokenizer(struct export *x, struct err_text *et)
+static enum err export_tokenizer(struct exporter *x, struct err_text *et)
 {
     const char *file;
     for (size_t i = 0; (file = tokenizer_file_name(i)) != NULL; i++) {
@@ -227,7 +227,7 @@ static enum err export_tokenizer(struct export *x, struct err_text *et)
     return ERR_OK;
 }
 
-static enum err export_log(struct export *x, struct err_text *et)
+static enum err export_log(struct exporter *x, struct err_text *et)
 {
     struct bytes text;
     bytes_init(&text, SIZE_MAX);
@@ -237,7 +237,7 @@ static enum err export_log(struct export *x, struct err_text *et)
     return err;
 }
 
-static enum err read_log(struct export *x, struct err_text *et)
+static enum err read_log(struct exporter *x, struct err_text *et)
 {
     const struct recipe *recipe = &x->run->recipe;
     const struct cache_item *item = NULL;
@@ -255,7 +255,7 @@ static enum err read_log(struct export *x, struct err_text *et)
 }
 
 /* The trained vector and the number of steps behind it. */
-static enum err read_state(struct export *x, struct err_text *et)
+static enum err read_state(struct exporter *x, struct err_text *et)
 {
     const struct cache_item *item = NULL;
     struct safetensors file;
@@ -264,7 +264,7 @@ static enum err read_state(struct export *x, struct err_text *et)
     if (err == ERR_OK)
         err = safetensors_parse(&file, item->bytes, "state", et);
     if (err == ERR_OK) {
-        struct text step = safetensors_note_of(&file, "step");
+        struct text step = safetensors_note_of(&file, STATE_FILE_STEP);
         for (size_t i = 0; i < step.size && step.data[i] >= '0' && step.data[i] <= '9'; i++)
             x->log.steps_done = x->log.steps_done * 10 + (uint64_t)(step.data[i] - '0');
         x->log.steps_total = x->log.steps_done;
@@ -274,7 +274,7 @@ static enum err read_state(struct export *x, struct err_text *et)
     return err;
 }
 
-static enum err export_all(struct export *x, struct err_text *et)
+static enum err export_all(struct exporter *x, struct err_text *et)
 {
     struct train_config config;
     TRY(task_model_open(x->run, &x->model, et));
@@ -292,7 +292,7 @@ static enum err export_all(struct export *x, struct err_text *et)
 
 enum err task_kind_export(struct task_run *run, struct err_text *et)
 {
-    struct export x = {.run = run};
+    struct exporter x = {.run = run};
     arena_init(&x.arena, ARENA_BYTES);
     enum err err = export_all(&x, et);
     train_layout_destroy(&x.layout);

@@ -6,8 +6,7 @@
 #include "common/formats/safetensors/safetensors.h"
 #include "common/formats/safetensors/safetensors_write.h"
 #include "common/mem/arena.h"
-
-#define STATE_FORMAT "qfleet-state/1"
+#include "schemas/state_file.def"
 
 enum { NAMES_BYTES = 256 << 20 };
 
@@ -31,7 +30,7 @@ enum err task_state_read(struct span content, const char *name, const struct tra
     enum err err = ERR_OK;
     for (size_t i = 0; i < train_layout_entry_count(layout); i++) {
         const struct train_entry *entry = train_layout_entry(layout, i);
-        const char *key = arena_print(&arena, "weight.%s", entry->name);
+        const char *key = arena_print(&arena, STATE_FILE_WEIGHT "%s", entry->name);
         if (key == NULL) {
             err = ERR_OUT_OF_MEMORY;
             goto out;
@@ -58,8 +57,8 @@ out:
 enum err task_state_write(const struct train_layout *layout, const float *values, struct bytes *out)
 {
     static const struct safetensors_note notes[] = {
-        {{"format", 6}, {STATE_FORMAT, sizeof STATE_FORMAT - 1}},
-        {{"step", 4}, {"0", 1}},
+        {{"format", 6}, {STATE_FILE_FORMAT, sizeof STATE_FILE_FORMAT - 1}},
+        {{STATE_FILE_STEP, sizeof STATE_FILE_STEP - 1}, {"0", 1}},
     };
     struct arena arena;
     arena_init(&arena, NAMES_BYTES);
@@ -72,7 +71,7 @@ enum err task_state_write(const struct train_layout *layout, const float *values
     }
     for (size_t i = 0; i < count; i++) {
         const struct train_entry *entry = train_layout_entry(layout, i);
-        const char *key = arena_print(&arena, "weight.%s", entry->name);
+        const char *key = arena_print(&arena, STATE_FILE_WEIGHT "%s", entry->name);
         if (key == NULL) {
             err = ERR_OUT_OF_MEMORY;
             goto out;
