@@ -19,7 +19,6 @@ struct client {
     struct transport_keys own;
     uint8_t server_public[TRANSPORT_KEY_BYTES];
     bool has_keys;
-    uint64_t incarnation;
     char bulk_endpoint[LIMIT_PATH_BYTES];
 };
 
@@ -71,7 +70,6 @@ static enum err greet(struct client *client, struct err_text *et)
         return error_set(et, ERR_PROTOCOL, "the coordinator's bulk endpoint is too long");
     memcpy(client->bulk_endpoint, welcome->bulk_endpoint.data, welcome->bulk_endpoint.size);
     client->bulk_endpoint[welcome->bulk_endpoint.size] = '\0';
-    client->incarnation = welcome->incarnation;
     return ERR_OK;
 }
 
@@ -110,11 +108,6 @@ enum err client_request(struct client *client, const struct message_type *type, 
     TRY(exchange_request(&client->control, type, request, reply_type, et));
     *reply = &client->control.reply;
     return ERR_OK;
-}
-
-uint64_t client_incarnation(const struct client *client)
-{
-    return client->incarnation;
 }
 
 void client_set_wait(struct client *client, uint32_t wait_ms)

@@ -36,9 +36,6 @@ MUST_CHECK enum err client_request(struct client *client, const struct message_t
                                    void *request, const struct message_type *reply_type,
                                    const union message_any **reply, struct err_text *et);
 
-/* Changes with each start of the coordinator. */
-uint64_t client_incarnation(const struct client *client);
-
 /* How long later requests may take. */
 void client_set_wait(struct client *client, uint32_t wait_ms);
 

@@ -7,18 +7,6 @@
 
 enum { CARD_BYTES_MAX = 16 << 20, PATHS_BYTES_MAX = 1 << 16 };
 
-char *peft_write_key_a(struct arena *arena, struct text module)
-{
-    return arena_print(arena, PEFT_ADAPTER_KEY_PREFIX "%.*s" PEFT_ADAPTER_A_SUFFIX,
-                       TEXT_ARGS(module));
-}
-
-char *peft_write_key_b(struct arena *arena, struct text module)
-{
-    return arena_print(arena, PEFT_ADAPTER_KEY_PREFIX "%.*s" PEFT_ADAPTER_B_SUFFIX,
-                       TEXT_ARGS(module));
-}
-
 static struct safetensors_content weights_of(const struct peft_content *content)
 {
     return (struct safetensors_content){content->tensors, content->tensor_count,

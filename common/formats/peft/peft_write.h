@@ -29,9 +29,4 @@ MUST_CHECK enum err peft_write_folder(const char *folder, const struct peft_cont
 MUST_CHECK enum err peft_write_weights(const struct peft_content *content, file_sink_f sink,
                                        void *context);
 
-/* Name of a module's half: "base_model.model." module (".lora_A.weight" | ".lora_B.weight"), in the
- * arena; NULL when it is full. */
-char *peft_write_key_a(struct arena *arena, struct text module);
-char *peft_write_key_b(struct arena *arena, struct text module);
-
 #endif

@@ -43,11 +43,6 @@ enum err source_open(struct source *source, const char *path, struct err_text *e
     return err;
 }
 
-struct source source_of_memory(struct span bytes)
-{
-    return (struct source){.bytes = bytes};
-}
-
 void source_will_stream(const struct source *source)
 {
     if (source->map != NULL)

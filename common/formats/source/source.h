@@ -1,4 +1,4 @@
-/* source.h - the bytes of a file or of memory, read-only, behind one type.
+/* source.h - the bytes of a file, read-only.
  *
  * Every parser of files takes a span; a source is what keeps that span alive. Files are mapped, so
  * that sixteen gigabytes of weights cost address space and page cache, not a copy.
@@ -15,15 +15,12 @@
 
 struct source {
     struct span bytes; /* the whole content; valid until source_close */
-    void *map;         /* owned: the mapping, NULL for memory and for an empty file */
+    void *map;         /* owned: the mapping, NULL for an empty file */
 };
 
 /* Maps the regular file `path`. ERR_NOT_FOUND, ERR_DENIED, ERR_IO with the path and the system's
  * reason in `et`; ERR_FORMAT when it is not a regular file. On failure *source is untouched. */
 MUST_CHECK enum err source_open(struct source *source, const char *path, struct err_text *et);
-
-/* A source over bytes that somebody else owns and keeps alive. */
-struct source source_of_memory(struct span bytes);
 
 /* Tells the kernel that the content will be read in order, once. A hint; never fails. */
 void source_will_stream(const struct source *source);

@@ -252,12 +252,6 @@ struct tokenizer_affix tokenizer_prefix(const struct tokenizer *tokenizer)
                                     tokenizer->post_processor.prefix_count};
 }
 
-struct tokenizer_affix tokenizer_suffix(const struct tokenizer *tokenizer)
-{
-    return (struct tokenizer_affix){tokenizer->post_processor.suffix,
-                                    tokenizer->post_processor.suffix_count};
-}
-
 struct text tokenizer_chat_template(const struct tokenizer *tokenizer)
 {
     return tokenizer->chat_template;

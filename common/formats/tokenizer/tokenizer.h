@@ -107,13 +107,12 @@ struct tokenizer_roles {
 };
 struct tokenizer_roles tokenizer_roles(const struct tokenizer *tokenizer);
 
-/* What TOKENIZER_ADD_SPECIAL puts before and after a text; borrowed until close. */
+/* What TOKENIZER_ADD_SPECIAL puts before a text; borrowed until close. */
 struct tokenizer_affix {
     const uint32_t *ids;
     size_t count;
 };
 struct tokenizer_affix tokenizer_prefix(const struct tokenizer *tokenizer);
-struct tokenizer_affix tokenizer_suffix(const struct tokenizer *tokenizer);
 
 /* The model's own chat template (Jinja), empty when its files have none. Borrowed until close. */
 struct text tokenizer_chat_template(const struct tokenizer *tokenizer);

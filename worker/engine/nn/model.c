@@ -371,11 +371,6 @@ const struct model_shape *model_shape(const struct model *model)
     return &model->shape;
 }
 
-const struct family *model_family(const struct model *model)
-{
-    return model->family;
-}
-
 const struct hf_config *model_config(const struct model *model)
 {
     return &model->config;

@@ -70,7 +70,6 @@ void model_destroy(struct model **model);
 
 /* All borrowed until model_destroy. */
 const struct model_shape *model_shape(const struct model *model);
-const struct family *model_family(const struct model *model);
 const struct hf_config *model_config(const struct model *model);
 
 /* Parameters in model order. A tied model has no HEAD. */
