@@ -214,13 +214,27 @@ static enum err publish_weights(struct server_work *w)
     return err;
 }
 
+/* A state that lay on disk is read again before weeks of work go on from it. */
+static enum err check_state(struct server_work *w, const struct artifact *state)
+{
+    struct digest found;
+    char hex[DIGEST_HEX_BYTES];
+    TRY(digest_of_artifact(state->bytes, &found));
+    if (digest_equal(found, w->work.state.digest))
+        return ERR_OK;
+    digest_hex(w->work.state.digest, hex);
+    return error_set(&w->et, ERR_DIGEST, "checkpoint %.12s: the file on disk is damaged", hex);
+}
+
 static enum err run_open(struct server_work *w)
 {
     struct aggregate_settings settings;
     struct artifact state;
     TRY(read_settings(&w->work, &settings, &w->et));
     TRY(artifact_acquire(w->server->artifacts, w->work.state.digest, &state, &w->et));
-    enum err err = aggregate_create(&settings, state.bytes, &w->stage->aggregate, &w->et);
+    enum err err = check_state(w, &state);
+    if (err == ERR_OK)
+        err = aggregate_create(&settings, state.bytes, &w->stage->aggregate, &w->et);
     artifact_release(w->server->artifacts, &state);
     TRY(err);
     w->done.step = aggregate_steps(w->stage->aggregate);

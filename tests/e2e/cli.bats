@@ -273,6 +273,35 @@ PY
     [ ! -e "$WORK/damaged-data" ]
 }
 
+@test "a damaged checkpoint is refused, not trained from" {
+    set -- "$WORK/tiny.yml" --threads 1 --set max_steps=100000 --set "output_dir=$WORK/from-damage" \
+        --data "$WORK/damaged-state"
+    qctl run "$@" 2> /dev/null &
+    pid=$!
+    for _ in $(seq 200); do
+        [ "$(grep -rl qfleet-state "$WORK/damaged-state/artifacts" 2> /dev/null | wc -l)" -gt 2 ] && break
+        sleep 0.05
+    done
+    kill -TERM "$pid"
+    wait "$pid" || true
+    python3 - "$WORK/damaged-state/artifacts" <<'PY'
+import os, sys
+for folder, _, names in os.walk(sys.argv[1]):
+    for name in names:
+        path = os.path.join(folder, name)
+        with open(path, "rb") as file:
+            content = bytearray(file.read())
+        if b"qfleet-state" in content[:65536]:
+            content[-1] ^= 1
+            os.chmod(path, 0o600)
+            with open(path, "wb") as file:
+                file.write(content)
+PY
+    run timeout 60 qctl run "$@"
+    [ "$status" -eq 8 ]
+    [[ "$output" == *"the file on disk is damaged"* ]]
+}
+
 @test "a model of ours speaks, and model create makes one" {
     run qctl generate "$WORK/out" --prompt "Mira is at the river" --max-new-tokens 5 --echo
     [ "$status" -eq 0 ]
