@@ -97,8 +97,8 @@ void corpus_story_ask(uint64_t number, struct bytes *question, struct bytes *ans
         bytes_print(answer, " at the %s.", world.place);
         return;
     default:
-        bytes_print(question, " Which colour has the %s?", world.thing);
-        bytes_print(answer, " %s.", world.colour);
+        bytes_print(question, " What does %s have?", world.holder);
+        bytes_print(answer, " the %s %s.", world.colour, world.thing);
         return;
     }
 }

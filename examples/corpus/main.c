@@ -17,7 +17,7 @@
 enum {
     STORIES = 20000,
     STORIES_TEST = 200,
-    QUESTIONS = 3000,
+    QUESTIONS = 12000,
     QUESTIONS_TEST = 200,
     QUESTIONS_FIRST = 1000000, /* stories of their own */
     FILE_BYTES_MAX = 64 << 20,
@@ -101,7 +101,7 @@ static enum err write_stories(const char *folder, const char *name, uint64_t fir
 }
 
 static enum err write_questions(const char *folder, const char *name, uint64_t first,
-                                uint64_t count, struct bytes *corpus, struct err_text *et)
+                                uint64_t count, struct err_text *et)
 {
     struct bytes file, question, answer;
     bytes_init(&file, FILE_BYTES_MAX);
@@ -112,8 +112,6 @@ static enum err write_questions(const char *folder, const char *name, uint64_t f
         bytes_clear(&answer);
         corpus_story_ask(i, &question, &answer);
         add_row(&file, "prompt", &question, "completion", &answer);
-        bytes_append(corpus, question.data, question.size);
-        bytes_append(corpus, answer.data, answer.size);
     }
     enum err err = bytes_status(&file);
     if (err == ERR_OK)
@@ -149,9 +147,9 @@ static enum err write_all(const char *folder, struct err_text *et)
     TRY_OUT(folder_create(folder, et));
     TRY_OUT(write_stories(folder, "stories.jsonl", 0, STORIES, &corpus, et));
     TRY_OUT(write_stories(folder, "stories-test.jsonl", STORIES, STORIES_TEST, &corpus, et));
-    TRY_OUT(write_questions(folder, "questions.jsonl", QUESTIONS_FIRST, QUESTIONS, &corpus, et));
+    TRY_OUT(write_questions(folder, "questions.jsonl", QUESTIONS_FIRST, QUESTIONS, et));
     TRY_OUT(write_questions(folder, "questions-test.jsonl", QUESTIONS_FIRST + QUESTIONS,
-                            QUESTIONS_TEST, &corpus, et));
+                            QUESTIONS_TEST, et));
     TRY_OUT(bytes_status(&corpus));
     err = write_model(folder, &corpus, et);
 out:
