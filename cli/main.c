@@ -1,6 +1,9 @@
 /* main.c - qctl: reads the environment, finds the verb, runs it, exits with its code. */
+#include <errno.h>
 #include <pwd.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "cli/command/command.h"
@@ -54,6 +57,9 @@ int main(int argc, char **argv)
         commands_print_help(invocation.command, invocation.out);
     else if (err == ERR_OK)
         err = invocation.command->run(&invocation, &et);
+    /* A reader that left has what it wanted; a full disk does not have all of it. */
+    if (err == ERR_OK && fflush(stdout) != 0 && errno != EPIPE)
+        err = error_set(&et, error_from_errno(errno), "stdout: %s", strerror(errno));
     if (err != ERR_OK)
         command_print_error(&invocation, err, &et);
     transport_shutdown();

@@ -54,6 +54,12 @@ no_children_within() {
     [[ "$output" == *"--coordinator"* ]]
 }
 
+@test "output that cannot be written is an error" {
+    run bash -c 'qctl help > /dev/full'
+    [ "$status" -eq 1 ]
+    [ "$output" = "qctl: stdout: No space left on device" ]
+}
+
 @test "a wrong recipe is exit code 3 with line and column, and nothing is made" {
     sed 's/learning_rate/learnin_rate/' "$WORK/tiny.yml" > "$WORK/bad.yml"
     run qctl run "$WORK/bad.yml" --data "$WORK/bad-data"
