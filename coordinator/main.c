@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/base/check.h"
+#include "common/mem/mem.h"
 #include "coordinator/loop/server.h"
 
 static const char usage[] =
@@ -106,6 +107,7 @@ int main(int argc, char **argv)
         return 0;
     }
     (void)umask(077);
+    mem_return_large_blocks();
     /* Hashing a large input must not hold up folds and chunks: libuv starts 4 threads otherwise. */
     (void)setenv("UV_THREADPOOL_SIZE", "12", 0);
     enum err err = read_flags(argc, argv, &flags, &et);

@@ -1,6 +1,7 @@
 /* mem.c - checked allocation with a per-thread fault counter for tests. */
 #include "common/mem/mem.h"
 
+#include <malloc.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,11 @@ size_t mem_fault_after(size_t n)
     asked = 0;
     fault_at = n;
     return before;
+}
+
+void mem_return_large_blocks(void)
+{
+    (void)mallopt(M_MMAP_THRESHOLD, 256 * 1024);
 }
 
 void *mem_alloc(size_t count, size_t size)
