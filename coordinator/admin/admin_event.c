@@ -47,15 +47,26 @@ static const char *describe_submitted(const struct rec_job_submitted *r, struct 
                        TEXT_ARGS(r->owner), r->inputs_count, r->stages_count);
 }
 
+/* `text`, then what the task counted: ": samples 300, truncated 2". */
+static const char *with_facts(const char *text, const struct task_result *result,
+                              struct arena *arena)
+{
+    for (uint32_t i = 0; i < result->facts_count && text != NULL; i++)
+        text = arena_print(arena, "%s%s %.*s %" PRIu64, text, i == 0 ? ":" : ",",
+                           TEXT_ARGS(result->facts[i].name), result->facts[i].value);
+    return text;
+}
+
 static const char *describe_done(const struct sched *sched, const struct rec_task_done *r,
                                  struct arena *arena)
 {
     char name[LIMIT_NAME_BYTES + 1];
     stage_name(sched, r->job, r->stage, name, sizeof name);
-    if (r->worker.size == 0)
-        return arena_print(arena, "%s done", name);
-    return arena_print(arena, "%s[%u] done by %.*s in %.2f s", name, r->index, TEXT_ARGS(r->worker),
-                       r->result.seconds);
+    const char *text = r->worker.size == 0
+                           ? arena_print(arena, "%s done", name)
+                           : arena_print(arena, "%s[%u] done by %.*s in %.2f s", name, r->index,
+                                         TEXT_ARGS(r->worker), r->result.seconds);
+    return with_facts(text, &r->result, arena);
 }
 
 static const char *describe_failed(const struct sched *sched, const struct rec_task_failed *r,

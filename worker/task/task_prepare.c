@@ -29,6 +29,7 @@ static enum err prepare(struct task_run *run, struct span file, const char *name
     TRY(task_run_fact(run, "samples", counts.samples));
     TRY(task_run_fact(run, "tokens", counts.tokens));
     TRY(task_run_fact(run, "truncated", counts.truncated_rows));
+    TRY(task_run_fact(run, "left_out", counts.empty_rows));
     run->result->tokens = counts.tokens;
     return ERR_OK;
 }

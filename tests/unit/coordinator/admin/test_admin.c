@@ -200,7 +200,13 @@ static void check_sentences(struct fixture *f, const struct sentence *cases, siz
 static void test_admin_event__tasks_are_named_by_their_stage(void **state)
 {
     const uint64_t job = 0xa100000000000000;
+    struct fact facts[] = {{TEXT("samples"), 300}, {TEXT("left_out"), 2}};
     const struct sentence cases[] = {
+        {REC_TASK_DONE,
+         {.task_done = {.job = job,
+                        .worker = TEXT("w"),
+                        .result = {.seconds = 1.5, .facts = facts, .facts_count = 2}}},
+         "prepare[0] done by w in 1.50 s: samples 300, left_out 2"},
         {REC_TASK_DONE,
          {.task_done = {.job = job, .stage = 1, .worker = TEXT("w"), .result = {.seconds = 1.5}}},
          "pack[0] done by w in 1.50 s"},
