@@ -187,7 +187,8 @@ static bool print_piece(struct speech *speech)
 {
     if (speech->text != NULL)
         bytes_append(speech->text, speech->piece.data, speech->piece.size);
-    (void)fwrite(speech->piece.data, 1, speech->piece.size, speech->out);
+    if (speech->piece.size > 0)
+        (void)fwrite(speech->piece.data, 1, speech->piece.size, speech->out);
     bytes_clear(&speech->piece);
     return fflush(speech->out) == 0;
 }
