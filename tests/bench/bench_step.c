@@ -45,9 +45,9 @@ static double median(double *values, size_t count)
 static void run_forward(struct kernel *kernel, const struct model *model, float *buffers)
 {
     for (unsigned role = MODEL_QUERY; role <= MODEL_DOWN; role++) {
-        if (family_role_kind((enum model_role)role) != MODEL_KIND_LINEAR)
-            continue;
         ptrdiff_t index = model_param_index(model, (enum model_role)role, 0);
+        if (index == MODEL_NO_PARAM || family_role_kind((enum model_role)role) != MODEL_KIND_LINEAR)
+            continue;
         const struct model_param *p = model_param(model, (size_t)index);
         struct kernel_gemm gemm = {.m = TOKENS,
                                    .n = p->rows,
@@ -80,9 +80,10 @@ static double layer_elements(const struct model *model)
     double count = 0;
     for (unsigned role = MODEL_QUERY; role <= MODEL_DOWN; role++) {
         ptrdiff_t index = model_param_index(model, (enum model_role)role, 0);
+        if (index == MODEL_NO_PARAM || family_role_kind((enum model_role)role) != MODEL_KIND_LINEAR)
+            continue;
         const struct model_param *p = model_param(model, (size_t)index);
-        if (family_role_kind((enum model_role)role) == MODEL_KIND_LINEAR)
-            count += (double)p->rows * (double)p->columns;
+        count += (double)p->rows * (double)p->columns;
     }
     return count;
 }

@@ -1,25 +1,27 @@
-/* family.c - model_family.def expanded into a table. */
+/* family.c - model_family.def expanded into tables. */
 #include "worker/engine/nn/family.h"
 
 #include "common/base/check.h"
+#include "common/formats/hf/hf_config.h"
 
 enum { FAMILY_PLACE_MODEL, FAMILY_PLACE_LAYER };
 
 struct role_row {
     bool in_layer;
     enum model_kind kind;
+    const char *gguf;
 };
 
 static const struct role_row roles[MODEL_ROLE_COUNT] = {
-#define FAMILY_ROLE(role, place, kind, rows, columns)                                              \
-    [MODEL_##role] = {FAMILY_PLACE_##place == FAMILY_PLACE_LAYER, MODEL_KIND_##kind},
+#define FAMILY_ROLE(role, place, kind, rows, columns, gguf)                                        \
+    [MODEL_##role] = {FAMILY_PLACE_##place == FAMILY_PLACE_LAYER, MODEL_KIND_##kind, gguf},
     MODEL_ROLE_ROWS(FAMILY_ROLE)
 #undef FAMILY_ROLE
 };
 
 #define FAMILY_NAME(role, name) [MODEL_##role] = name,
 static const struct family families[FAMILY_COUNT] = {
-#define FAMILY_ROW(id, type, n, p, a, m, r, b, e)                                                  \
+#define FAMILY_ROW(id, type, n, p, a, m, r, b, e, l, t)                                            \
     [FAMILY_##id] = {.model_type = type,                                                           \
                      .norm = NORM_##n,                                                             \
                      .position = POSITION_##p,                                                     \
@@ -28,16 +30,18 @@ static const struct family families[FAMILY_COUNT] = {
                      .residual = RESIDUAL_##r,                                                     \
                      .bias = BIAS_##b,                                                             \
                      .embedding = EMBEDDING_##e,                                                   \
+                     .linear = LINEAR_##l,                                                         \
+                     .targets = t,                                                                 \
                      .names = {MODEL_NAMES_##id(FAMILY_NAME)}},
     MODEL_FAMILY_ROWS(FAMILY_ROW)
 #undef FAMILY_ROW
 };
 #undef FAMILY_NAME
 
-const struct family *family_find(struct text model_type)
+const struct family *family_of(const struct hf_config *config)
 {
     for (unsigned i = 0; i < FAMILY_COUNT; i++) {
-        if (text_is(model_type, families[i].model_type))
+        if (text_is(text_of(config->model_type), families[i].model_type))
             return &families[i];
     }
     return NULL;
@@ -45,7 +49,7 @@ const struct family *family_find(struct text model_type)
 
 const char *family_list(void)
 {
-#define FAMILY_TYPE(id, type, n, p, a, m, r, b, e) ", " type
+#define FAMILY_TYPE(id, type, n, p, a, m, r, b, e, l, t) ", " type
     static const char list[] = "" MODEL_FAMILY_ROWS(FAMILY_TYPE);
 #undef FAMILY_TYPE
     return list + 2;
@@ -61,4 +65,10 @@ enum model_kind family_role_kind(enum model_role role)
 {
     ASSERT((unsigned)role < MODEL_ROLE_COUNT);
     return roles[role].kind;
+}
+
+const char *family_gguf_name(const struct family *family, enum model_role role)
+{
+    ASSERT((unsigned)role < MODEL_ROLE_COUNT && family->names[role] != NULL);
+    return roles[role].gguf;
 }

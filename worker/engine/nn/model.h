@@ -37,17 +37,33 @@ struct model_shape {
     bool tied; /* the head is the embedding */
 };
 
+enum { MODEL_NO_PARAM = -1 };
+
+/* Llama's GGUF files hold the rows of q and k with each head's rotated pairs side by side. */
+enum model_row_order { MODEL_ROWS_PLAIN, MODEL_ROWS_ROTARY_PAIRS };
+
+/* The rows of a fused module that one of its parts is: runs of `run` rows, `stride` rows from one
+ * to the next, the first at `first`. A part that is one run has run = rows. */
+struct model_part {
+    ptrdiff_t whole; /* parameter of the fused module, or MODEL_NO_PARAM: not a part */
+    size_t first, run, stride;
+};
+
 /* One parameter, row-major. */
 struct model_param {
     const char *name; /* as in the files of the family */
     enum model_role role;
+    enum model_kind kind; /* of the role, or BIAS: the bias of the role's linear module or norm */
     uint32_t layer;       /* 0 for parameters outside layers */
-    size_t rows, columns; /* a vector has columns 1 */
+    size_t rows, columns; /* (out, in) of a linear module; a vector has columns 1 */
     enum dtype dtype;
-    const void *data; /* rows * columns elements */
+    const void *data; /* rows * columns elements; NULL for a part */
+    bool turned;      /* the data is (columns, rows) */
+    enum model_row_order row_order;
+    float scale;    /* the values are data * scale; not 1 for ternary weights alone */
+    ptrdiff_t bias; /* parameter that is added, or MODEL_NO_PARAM */
+    struct model_part part;
 };
-
-enum { MODEL_NO_PARAM = -1 };
 
 /* Opens a Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
  * every parameter is there with the shape the config asks for. A tied model may store its one
@@ -72,15 +88,16 @@ void model_destroy(struct model **model);
 const struct model_shape *model_shape(const struct model *model);
 const struct hf_config *model_config(const struct model *model);
 
-/* Parameters in model order. A tied model has no HEAD. */
+/* Parameters in model order, a bias right after its weight. A tied model has no HEAD. A part of a
+ * fused module is listed as a place for an adapter: it has no data and is nothing to train. */
 size_t model_param_count(const struct model *model);
 const struct model_param *model_param(const struct model *model, size_t index);
 
-/* Index of the parameter of a role (`layer` is ignored outside layers), MODEL_NO_PARAM when the
- * model has none. The head of a tied model is its embedding. */
+/* Index of the parameter of a role, never of its bias (`layer` is ignored outside layers),
+ * MODEL_NO_PARAM when the model has none. The head of a tied model is its embedding. */
 ptrdiff_t model_param_index(const struct model *model, enum model_role role, size_t layer);
 
-/* Elements of all parameters; bytes they take in the files' types. */
+/* Elements of all parameters, parts aside; bytes they take in the files' types. */
 size_t model_element_count(const struct model *model);
 size_t model_size_bytes(const struct model *model);
 

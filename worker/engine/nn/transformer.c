@@ -267,8 +267,10 @@ static enum err check_losses(const struct transformer *t, struct err_text *et)
 static bool layer_trains(const struct pass *pass, size_t layer)
 {
     for (unsigned role = 0; role < MODEL_ROLE_COUNT; role++) {
-        if (family_role_in_layer((enum model_role)role) &&
-            pass_trains(pass, pass_param(pass, (enum model_role)role, layer)))
+        ptrdiff_t param = MODEL_NO_PARAM;
+        if (family_role_in_layer((enum model_role)role))
+            param = model_param_index(pass->model, (enum model_role)role, layer);
+        if (param != MODEL_NO_PARAM && pass_trains(pass, (size_t)param))
             return true;
     }
     return false;

@@ -33,7 +33,7 @@ struct train_layout {
 
 static bool is_module(const struct model_param *p)
 {
-    return family_role_kind(p->role) == MODEL_KIND_LINEAR && family_role_in_layer(p->role);
+    return p->kind == MODEL_KIND_LINEAR && family_role_in_layer(p->role);
 }
 
 /* The module of a parameter: its name without ".weight". */
@@ -151,7 +151,7 @@ static enum err add_entry(struct train_layout *layout, size_t param, enum part p
                            TEXT_ARGS(module_of(p)), part == PART_A ? 'A' : 'B');
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
-    bool vector = family_role_kind(p->role) == MODEL_KIND_GAIN;
+    bool vector = p->kind == MODEL_KIND_GAIN || p->kind == MODEL_KIND_BIAS;
     layout->entries[layout->entry_count++] = (struct entry){.public = {.name = name,
                                                                        .dimensions = vector ? 1 : 2,
                                                                        .shape = {rows, columns},
