@@ -400,15 +400,13 @@ static float of_bits_f32(uint32_t bits)
     return x;
 }
 
-/* Step by step what f32x16_exp (worker/engine/kernel/f32x16.h) does in each lane. */
-float scalar_exp_f32(float x)
+/* x = n ln 2 + r; returns e^r - 1 and n + 1.5 * 2^23. Step by step what f32x16_exp_fraction
+ * (worker/engine/kernel/f32x16.h) does in each lane, as exp, tanh and erf below. */
+static float exp_fraction_f32(float x, float *shifted)
 {
     const float magic = 0x1.8p23f;
-    if (x != x)
-        return x;
-    x = x > 89.0f ? 89.0f : x;
-    x = x < -105.0f ? -105.0f : x;
-    float shifted = __builtin_fmaf(x, 0x1.715476p+0f, magic), n = shifted - magic;
+    *shifted = __builtin_fmaf(x, 0x1.715476p+0f, magic);
+    float n = *shifted - magic;
     float r = __builtin_fmaf(n, -0x1.62e43p-1f, x);
     r = __builtin_fmaf(n, 0x1.05c61p-29f, r);
     float q = 1.0f / 5040.0f;
@@ -417,11 +415,56 @@ float scalar_exp_f32(float x)
     q = __builtin_fmaf(q, r, 1.0f / 24.0f);
     q = __builtin_fmaf(q, r, 1.0f / 6.0f);
     q = __builtin_fmaf(q, r, 0.5f);
-    float p = __builtin_fmaf(q, r * r, r) + 1.0f;
-    uint32_t exponent = bits_of_f32(shifted) - bits_of_f32(magic) + 512u;
+    return __builtin_fmaf(q, r * r, r);
+}
+
+float scalar_exp_f32(float x)
+{
+    float shifted;
+    if (x != x)
+        return x;
+    x = x > 89.0f ? 89.0f : x;
+    x = x < -105.0f ? -105.0f : x;
+    float p = exp_fraction_f32(x, &shifted) + 1.0f;
+    uint32_t exponent = bits_of_f32(shifted) - bits_of_f32(0x1.8p23f) + 512u;
     uint32_t half = exponent >> 1, rest = exponent - half;
     return p * of_bits_f32((half - (256u - 127u)) << 23) *
            of_bits_f32((rest - (256u - 127u)) << 23);
+}
+
+float scalar_tanh_f32(float x)
+{
+    float size = x < 0.0f ? -x : x, shifted;
+    if (x != x || x == 0.0f)
+        return x;
+    size = size > 10.0f ? 10.0f : size;
+    float p = exp_fraction_f32(size * -2.0f, &shifted);
+    float scale = of_bits_f32((bits_of_f32(shifted) - bits_of_f32(0x1.8p23f) + 127u) << 23);
+    float e = __builtin_fmaf(p, scale, scale - 1.0f), value = -e / (2.0f + e);
+    return x < 0.0f ? -value : value;
+}
+
+/* Below 1 the series of erf x / x - 1 in x^2, whose coefficients are 2 / sqrt(pi) (-1)^n / (n! (2n
+ * + 1)), less 1 for n = 0. Above, 1 - exp(-x^2) f with f = exp(x^2) erfc(x) by its Taylor series in
+ * (x - 2) / (x + 2) around 0. */
+float scalar_erf_f32(float x)
+{
+    static const float near[] = {1.48071928e-8f, -1.63658447e-7f, 1.64621144e-6f, -1.49256504e-5f,
+                                 1.20553330e-4f, -8.54832702e-4f, 5.22397762e-3f, -2.68661706e-2f,
+                                 1.12837917e-1f, -3.76126389e-1f, 1.28379167e-1f};
+    static const float far[] = {-9.81977030e-4f, -8.47143252e-4f, 6.99746174e-3f,  3.73289240e-3f,
+                                -7.89785810e-2f, 2.41658194e-1f,  -4.27185847e-1f, 2.55395676e-1f};
+    float size = x < 0.0f ? -x : x;
+    if (x != x || x == 0.0f)
+        return x;
+    size = size > 4.0f ? 4.0f : size;
+    float square = size * size, t = (size - 2.0f) / (size + 2.0f), p = near[0], q = far[0];
+    for (size_t i = 1; i < COUNT_OF(near); i++)
+        p = __builtin_fmaf(p, square, near[i]);
+    for (size_t i = 1; i < COUNT_OF(far); i++)
+        q = __builtin_fmaf(q, t, far[i]);
+    float value = size < 1.0f ? __builtin_fmaf(p, size, size) : 1.0f - scalar_exp_f32(-square) * q;
+    return x < 0.0f ? -value : value;
 }
 
 float scalar_log_f32(float x)
@@ -442,16 +485,6 @@ float scalar_sin_f32(float x)
 float scalar_cos_f32(float x)
 {
     return (float)scalar_cos((double)x);
-}
-
-float scalar_tanh_f32(float x)
-{
-    return (float)scalar_tanh((double)x);
-}
-
-float scalar_erf_f32(float x)
-{
-    return (float)scalar_erf((double)x);
 }
 
 float scalar_pow_f32(float x, float y)

@@ -163,15 +163,12 @@ F32X16_INLINE f32x16 f32x16_from_f16(const void *from)
 #endif
 }
 
-/* e^x, the steps of scalar_exp_f32 (common/numeric/scalar.c): x = n ln 2 + r, Taylor series in r to
- * the seventh power, scaled by 2^n in two factors so that subnormal results round once. */
-F32X16_INLINE f32x16 f32x16_exp(f32x16 x)
+/* x = n ln 2 + r; returns e^r - 1, a Taylor series to the seventh power, and n + 1.5 * 2^23. */
+F32X16_INLINE f32x16 f32x16_exp_fraction(f32x16 x, f32x16 *shifted)
 {
     const f32x16 magic = f32x16_all(0x1.8p23f);
-    x = f32x16_select(f32x16_less(f32x16_all(89.0f), x), f32x16_all(89.0f), x);
-    x = f32x16_select(f32x16_less(x, f32x16_all(-105.0f)), f32x16_all(-105.0f), x);
-    f32x16 shifted = f32x16_fma(x, f32x16_all(0x1.715476p+0f), magic);
-    f32x16 n = shifted - magic;
+    *shifted = f32x16_fma(x, f32x16_all(0x1.715476p+0f), magic);
+    f32x16 n = *shifted - magic;
     f32x16 r = f32x16_fma(n, f32x16_all(-0x1.62e43p-1f), x);
     r = f32x16_fma(n, f32x16_all(0x1.05c61p-29f), r);
     f32x16 q = f32x16_all(1.0f / 5040.0f);
@@ -180,12 +177,62 @@ F32X16_INLINE f32x16 f32x16_exp(f32x16 x)
     q = f32x16_fma(q, r, f32x16_all(1.0f / 24.0f));
     q = f32x16_fma(q, r, f32x16_all(1.0f / 6.0f));
     q = f32x16_fma(q, r, f32x16_all(0.5f));
-    f32x16 p = f32x16_fma(q, r * r, r) + f32x16_all(1.0f);
-    u32x16 exponent = f32x16_bits(shifted) - f32x16_bits(magic) + f32x16_words(512);
+    return f32x16_fma(q, r * r, r);
+}
+
+/* e^x, the steps of scalar_exp_f32 (common/numeric/scalar.c): scaled by 2^n in two factors so that
+ * subnormal results round once. */
+F32X16_INLINE f32x16 f32x16_exp(f32x16 x)
+{
+    f32x16 shifted;
+    x = f32x16_select(f32x16_less(f32x16_all(89.0f), x), f32x16_all(89.0f), x);
+    x = f32x16_select(f32x16_less(x, f32x16_all(-105.0f)), f32x16_all(-105.0f), x);
+    f32x16 p = f32x16_exp_fraction(x, &shifted) + f32x16_all(1.0f);
+    u32x16 exponent = f32x16_bits(shifted) - f32x16_bits(f32x16_all(0x1.8p23f));
+    exponent += f32x16_words(512);
     u32x16 half = exponent >> 1;
     u32x16 rest = exponent - half;
     p = p * f32x16_of_bits((half - f32x16_words(256 - 127)) << 23);
     return p * f32x16_of_bits((rest - f32x16_words(256 - 127)) << 23);
+}
+
+/* The steps of scalar_tanh_f32: -e / (2 + e) with e = exp(-2 |x|) - 1, and x's sign. */
+F32X16_INLINE f32x16 f32x16_tanh(f32x16 x)
+{
+    const f32x16 one = f32x16_all(1.0f), most = f32x16_all(10.0f);
+    u32x16 sign = f32x16_bits(x) & f32x16_words(0x80000000u);
+    f32x16 size = f32x16_of_bits(f32x16_bits(x) ^ sign), shifted;
+    size = f32x16_select(f32x16_less(most, size), most, size);
+    f32x16 p = f32x16_exp_fraction(size * f32x16_all(-2.0f), &shifted);
+    u32x16 n = f32x16_bits(shifted) - f32x16_bits(f32x16_all(0x1.8p23f));
+    f32x16 scale = f32x16_of_bits((n + f32x16_words(127)) << 23);
+    f32x16 e = f32x16_fma(p, scale, scale - one);
+    f32x16 value = e / (f32x16_all(2.0f) + e);
+    return f32x16_of_bits((f32x16_bits(value) & f32x16_words(0x7fffffffu)) | sign);
+}
+
+/* The steps of scalar_erf_f32: a Taylor series below 1; above, 1 - exp(-x^2) f(x) with f's series
+ * in (x - 2) / (x + 2). */
+F32X16_INLINE f32x16 f32x16_erf(f32x16 x)
+{
+    static const float near[] = {1.48071928e-8f, -1.63658447e-7f, 1.64621144e-6f, -1.49256504e-5f,
+                                 1.20553330e-4f, -8.54832702e-4f, 5.22397762e-3f, -2.68661706e-2f,
+                                 1.12837917e-1f, -3.76126389e-1f, 1.28379167e-1f};
+    static const float far[] = {-9.81977030e-4f, -8.47143252e-4f, 6.99746174e-3f,  3.73289240e-3f,
+                                -7.89785810e-2f, 2.41658194e-1f,  -4.27185847e-1f, 2.55395676e-1f};
+    const f32x16 one = f32x16_all(1.0f), two = f32x16_all(2.0f), most = f32x16_all(4.0f);
+    u32x16 sign = f32x16_bits(x) & f32x16_words(0x80000000u);
+    f32x16 size = f32x16_of_bits(f32x16_bits(x) ^ sign);
+    size = f32x16_select(f32x16_less(most, size), most, size);
+    f32x16 square = size * size, t = (size - two) / (size + two);
+    f32x16 p = f32x16_all(near[0]), q = f32x16_all(far[0]);
+    for (size_t i = 1; i < sizeof(near) / sizeof(near[0]); i++)
+        p = f32x16_fma(p, square, f32x16_all(near[i]));
+    for (size_t i = 1; i < sizeof(far) / sizeof(far[0]); i++)
+        q = f32x16_fma(q, t, f32x16_all(far[i]));
+    f32x16 below = f32x16_fma(p, size, size), above = one - f32x16_exp(-square) * q;
+    f32x16 value = f32x16_select(f32x16_less(size, one), below, above);
+    return f32x16_of_bits((f32x16_bits(value) & f32x16_words(0x7fffffffu)) | sign);
 }
 
 #endif

@@ -1,8 +1,8 @@
 /* kernel.c - the cpu backend: chooses the tables of an instruction set and splits rows over the
  * pool.
  *
- * A row kernel is a call record with the arguments and a part function that computes items
- * [begin, end); split() cuts the items into grains that are worth a thread.
+ * The row kernels of plain sums and lookups stand here, those of the transformer's shapes in
+ * kernel_rows.c.
  */
 #include "worker/engine/kernel/kernel.h"
 
@@ -14,10 +14,8 @@
 #include "common/numeric/optimizer.h"
 #include "worker/engine/kernel/gemm.h"
 #include "worker/engine/kernel/gemm_blas.h"
+#include "worker/engine/kernel/kernel_call.h"
 #include "worker/engine/kernel/pool.h"
-#include "worker/engine/kernel/rows_table.h"
-
-enum { GRAIN_FLOATS = 8192 }; /* least work, in elements, that is handed to a thread */
 
 struct kernel {
     enum kernel_profile profile;
@@ -179,147 +177,60 @@ void kernel_gemm_on(struct kernel *kernel, unsigned thread, const struct kernel_
 
 /* ---- splitting ---- */
 
-/* The arguments of one row kernel; each uses what it needs. */
-struct call {
-    const struct rows *rows;
-    size_t T, C;
-    size_t grain; /* items a part */
-    size_t count; /* items in all */
-    void (*part)(const struct call *call, size_t begin, size_t end);
-    const float *a, *b, *c, *d;
-    float *x, *y;
-    float scalar;
-    bool accumulate;
-    const void *table;
-    enum dtype dtype;
-    const uint32_t *ids;
-    const struct kernel_dropout *dropout;
-    double *sums;
-    size_t *places;
-};
-
 static void part_task(void *context, size_t index, unsigned thread)
 {
-    const struct call *call = context;
+    const struct kernel_call *call = context;
     (void)thread;
     call->part(call, index * call->grain, MIN((index + 1) * call->grain, call->count));
 }
 
-/* `count` items of `size` elements each. */
-static void split(struct kernel *kernel, size_t count, size_t size, struct call *call,
-                  void (*part)(const struct call *call, size_t begin, size_t end))
+void kernel_call_split(struct kernel *kernel, size_t count, size_t size, struct kernel_call *call,
+                       kernel_call_part_f part)
 {
     call->rows = kernel->isa->rows;
     call->count = count;
     call->part = part;
     if (call->grain == 0)
-        call->grain = MAX(GRAIN_FLOATS / MAX(size, 1u), 1u);
+        call->grain = MAX(KERNEL_GRAIN / MAX(size, 1u), 1u);
     pool_run(kernel->pool, (count + call->grain - 1) / call->grain, part_task, call);
 }
 
 /* ---- rows ---- */
 
-static void rms_norm_part(const struct call *c, size_t begin, size_t end)
-{
-    for (size_t t = begin; t < end; t++)
-        c->x[t] = c->rows->rms_norm(c->C, c->scalar, c->a + t * c->C, c->b, c->y + t * c->C);
-}
-
-void kernel_rms_norm(struct kernel *kernel, size_t T, size_t C, float eps, const float *x,
-                     const float *weight, float *y, float *inv_rms)
-{
-    struct call call = {.C = C, .scalar = eps, .a = x, .b = weight, .y = y, .x = inv_rms};
-    split(kernel, T, C, &call, rms_norm_part);
-}
-
-static void rms_norm_weight_part(const struct call *c, size_t begin, size_t end)
-{
-    c->rows->rms_norm_weight(c->T, c->C, end - begin, c->a + begin, c->c, c->d + begin,
-                             c->x + begin);
-}
-
-static void rms_norm_backward_part(const struct call *c, size_t begin, size_t end)
-{
-    for (size_t t = begin; t < end; t++)
-        c->rows->rms_norm_backward(c->C, c->a + t * c->C, c->b, c->c[t], c->d + t * c->C,
-                                   c->accumulate, c->y + t * c->C);
-}
-
-void kernel_rms_norm_backward(struct kernel *kernel, size_t T, size_t C, const float *x,
-                              const float *weight, const float *inv_rms, const float *dy, float *dx,
-                              bool accumulate, float *dweight)
-{
-    struct call call = {.T = T, .C = C, .a = x, .b = weight, .c = inv_rms, .d = dy};
-    if (dweight != NULL) { /* before dx, which may take dy's place */
-        call.x = dweight;
-        call.grain = MAX((GRAIN_FLOATS / MAX(T, 1u) + 15) / 16 * 16, 16u);
-        split(kernel, C, T, &call, rms_norm_weight_part);
-    }
-    call.grain = 0;
-    call.y = dx;
-    call.accumulate = accumulate;
-    split(kernel, T, C, &call, rms_norm_backward_part);
-}
-
-static void silu_mul_part(const struct call *c, size_t begin, size_t end)
-{
-    c->rows->silu_mul(end - begin, c->a + begin, c->b + begin, c->y + begin);
-}
-
-void kernel_silu_mul(struct kernel *kernel, size_t count, const float *gate, const float *up,
-                     float *y)
-{
-    struct call call = {.a = gate, .b = up, .y = y};
-    split(kernel, count, 1, &call, silu_mul_part);
-}
-
-static void silu_mul_backward_part(const struct call *c, size_t begin, size_t end)
-{
-    c->rows->silu_mul_backward(end - begin, c->a + begin, c->b + begin, c->c + begin, c->x + begin,
-                               c->y + begin);
-}
-
-void kernel_silu_mul_backward(struct kernel *kernel, size_t count, const float *gate,
-                              const float *up, const float *dy, float *dgate, float *dup)
-{
-    struct call call = {.a = gate, .b = up, .c = dy, .x = dgate, .y = dup};
-    split(kernel, count, 1, &call, silu_mul_backward_part);
-}
-
-static void add_part(const struct call *c, size_t begin, size_t end)
+static void add_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->lanes.add(end - begin, c->a + begin, c->y + begin);
 }
 
 void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y)
 {
-    struct call call = {.a = x, .y = y};
-    split(kernel, count, 1, &call, add_part);
+    struct kernel_call call = {.a = x, .y = y};
+    kernel_call_split(kernel, count, 1, &call, add_part);
 }
 
-static void add_scaled_part(const struct call *c, size_t begin, size_t end)
+static void add_scaled_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->lanes.add_scaled(end - begin, c->scalar, c->a + begin, c->y + begin);
 }
 
 void kernel_add_scaled(struct kernel *kernel, size_t count, float scale, const float *x, float *y)
 {
-    struct call call = {.a = x, .y = y, .scalar = scale};
-    split(kernel, count, 1, &call, add_scaled_part);
+    struct kernel_call call = {.a = x, .y = y, .scalar = scale};
+    kernel_call_split(kernel, count, 1, &call, add_scaled_part);
 }
 
-static void scale_part(const struct call *c, size_t begin, size_t end)
+static void scale_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->lanes.scale(end - begin, c->scalar, c->y + begin);
 }
 
 void kernel_scale(struct kernel *kernel, size_t count, float scale, float *y)
 {
-    struct call call = {.y = y, .scalar = scale};
-    split(kernel, count, 1, &call, scale_part);
+    struct kernel_call call = {.y = y, .scalar = scale};
+    kernel_call_split(kernel, count, 1, &call, scale_part);
 }
 
-static void gather_part(const struct call *c, size_t begin, size_t end)
+static void gather_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     for (size_t t = begin; t < end; t++)
         c->rows->decode(c->C, c->dtype,
@@ -330,12 +241,12 @@ static void gather_part(const struct call *c, size_t begin, size_t end)
 void kernel_gather(struct kernel *kernel, size_t T, size_t C, const uint32_t *ids,
                    const void *table, enum dtype dtype, float *y)
 {
-    struct call call = {.C = C, .ids = ids, .table = table, .dtype = dtype, .y = y};
-    split(kernel, T, C, &call, gather_part);
+    struct kernel_call call = {.C = C, .ids = ids, .table = table, .dtype = dtype, .y = y};
+    kernel_call_split(kernel, T, C, &call, gather_part);
 }
 
 /* Items are columns, so that each element's chain stays with one thread. */
-static void scatter_add_part(const struct call *c, size_t begin, size_t end)
+static void scatter_add_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     for (size_t t = 0; t < c->T; t++)
         c->rows->lanes.add(end - begin, c->a + t * c->C + begin, c->y + c->ids[t] * c->C + begin);
@@ -344,12 +255,12 @@ static void scatter_add_part(const struct call *c, size_t begin, size_t end)
 void kernel_scatter_add(struct kernel *kernel, size_t T, size_t C, const uint32_t *ids,
                         const float *dy, float *dtable)
 {
-    struct call call = {.T = T, .C = C, .ids = ids, .a = dy, .y = dtable};
-    call.grain = MAX((GRAIN_FLOATS / MAX(T, 1u) + 15) / 16 * 16, 64u);
-    split(kernel, C, T, &call, scatter_add_part);
+    struct kernel_call call = {.T = T, .C = C, .ids = ids, .a = dy, .y = dtable};
+    call.grain = MAX((KERNEL_GRAIN / MAX(T, 1u) + 15) / 16 * 16, 64u);
+    kernel_call_split(kernel, C, T, &call, scatter_add_part);
 }
 
-static void dropout_part(const struct call *c, size_t begin, size_t end)
+static void dropout_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     uint32_t threshold = (uint32_t)((double)c->dropout->p * 0x1p32);
     for (size_t t = begin; t < end; t++)
@@ -361,23 +272,24 @@ void kernel_dropout(struct kernel *kernel, size_t T, size_t C, const struct kern
                     const float *x, bool accumulate, float *y)
 {
     ASSERT(dropout->p >= 0.0f && dropout->p < 1.0f);
-    struct call call = {.C = C, .dropout = dropout, .a = x, .accumulate = accumulate, .y = y};
+    struct kernel_call call = {
+        .C = C, .dropout = dropout, .a = x, .accumulate = accumulate, .y = y};
     call.scalar = 1.0f / (1.0f - dropout->p);
-    split(kernel, T, C, &call, dropout_part);
+    kernel_call_split(kernel, T, C, &call, dropout_part);
 }
 
-static void exp_part(const struct call *c, size_t begin, size_t end)
+static void exp_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->exp(end - begin, c->a + begin, c->y + begin);
 }
 
 void kernel_exp(struct kernel *kernel, size_t count, const float *x, float *y)
 {
-    struct call call = {.a = x, .y = y};
-    split(kernel, count, 1, &call, exp_part);
+    struct kernel_call call = {.a = x, .y = y};
+    kernel_call_split(kernel, count, 1, &call, exp_part);
 }
 
-static void decode_part(const struct call *c, size_t begin, size_t end)
+static void decode_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->decode(end - begin, c->dtype,
                     (const char *)c->table + begin * dtype_size_bytes(c->dtype), c->y + begin);
@@ -386,8 +298,8 @@ static void decode_part(const struct call *c, size_t begin, size_t end)
 void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const void *from,
                    float *y)
 {
-    struct call call = {.table = from, .dtype = dtype, .y = y};
-    split(kernel, count, 1, &call, decode_part);
+    struct kernel_call call = {.table = from, .dtype = dtype, .y = y};
+    kernel_call_split(kernel, count, 1, &call, decode_part);
 }
 
 /* ---- reductions ---- */
@@ -396,7 +308,7 @@ enum {
     CHUNKS = 256
 }; /* chunks summed at once: a power of two, so that groups are nodes of the tree */
 
-static void squares_part(const struct call *c, size_t begin, size_t end)
+static void squares_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     for (size_t i = begin; i < end; i += OPTIMIZER_CHUNK)
         c->sums[i / OPTIMIZER_CHUNK] =
@@ -410,15 +322,15 @@ double kernel_sum_squares(struct kernel *kernel, size_t count, const float *x)
     fold_sum_init(&fold);
     for (size_t begin = 0; begin < count; begin += (size_t)CHUNKS * OPTIMIZER_CHUNK) {
         size_t span = MIN((size_t)CHUNKS * OPTIMIZER_CHUNK, count - begin);
-        struct call call = {.a = x + begin, .sums = sums, .grain = 2 * OPTIMIZER_CHUNK};
-        split(kernel, span, 1, &call, squares_part);
+        struct kernel_call call = {.a = x + begin, .sums = sums, .grain = 2 * OPTIMIZER_CHUNK};
+        kernel_call_split(kernel, span, 1, &call, squares_part);
         for (size_t i = 0; i * OPTIMIZER_CHUNK < span; i++)
             fold_sum_push(&fold, sums[i]);
     }
     return fold_sum_finish(&fold);
 }
 
-static void finite_part(const struct call *c, size_t begin, size_t end)
+static void finite_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     size_t *place = &c->places[begin / c->grain];
     *place = end;
@@ -435,12 +347,12 @@ static void finite_part(const struct call *c, size_t begin, size_t end)
 size_t kernel_first_not_finite(struct kernel *kernel, size_t count, const float *x)
 {
     size_t places[CHUNKS];
-    for (size_t begin = 0; begin < count; begin += (size_t)CHUNKS * GRAIN_FLOATS) {
-        size_t span = MIN((size_t)CHUNKS * GRAIN_FLOATS, count - begin);
-        struct call call = {.a = x + begin, .places = places, .grain = GRAIN_FLOATS};
-        split(kernel, span, 1, &call, finite_part);
-        for (size_t i = 0; i * GRAIN_FLOATS < span; i++)
-            if (places[i] < MIN((i + 1) * GRAIN_FLOATS, span))
+    for (size_t begin = 0; begin < count; begin += (size_t)CHUNKS * KERNEL_GRAIN) {
+        size_t span = MIN((size_t)CHUNKS * KERNEL_GRAIN, count - begin);
+        struct kernel_call call = {.a = x + begin, .places = places, .grain = KERNEL_GRAIN};
+        kernel_call_split(kernel, span, 1, &call, finite_part);
+        for (size_t i = 0; i * KERNEL_GRAIN < span; i++)
+            if (places[i] < MIN((i + 1) * KERNEL_GRAIN, span))
                 return begin + places[i];
     }
     return count;

@@ -92,25 +92,85 @@ void kernel_gemm_on(struct kernel *kernel, unsigned thread, const struct kernel_
 
 /* ---- rows; x, y, dx, dy are (T, C) unless said otherwise ---- */
 
-/* y = x / rms(x) * weight, rms over C with `eps` inside the root (Zhang & Sennrich 2019, eq. 4).
- * weight: (C), inv_rms: (T) receives 1/rms for the backward pass. y may be x. */
-void kernel_rms_norm(struct kernel *kernel, size_t T, size_t C, float eps, const float *x,
-                     const float *weight, float *y, float *inv_rms);
+/* y = x / rms(x) * (offset + weight), rms over C with `eps` inside the root (Zhang & Sennrich 2019,
+ * eq. 4). weight: (C); offset: 0, or 1 where a family stores gains minus one. inv_rms: (T) receives
+ * 1/rms for the backward pass. y may be x. A norm of each head is one of T * H rows of D. */
+void kernel_rms_norm(struct kernel *kernel, size_t T, size_t C, float eps, float offset,
+                     const float *x, const float *weight, float *y, float *inv_rms);
 
 /* dx = or += (`accumulate`) the gradient of kernel_rms_norm. dweight: (C) or NULL; each element
  * continues its chain over t ascending, so a caller who wants sums of one row passes a zeroed
  * vector and that row's tokens. dx may be dy when not accumulating. */
-void kernel_rms_norm_backward(struct kernel *kernel, size_t T, size_t C, const float *x,
-                              const float *weight, const float *inv_rms, const float *dy, float *dx,
-                              bool accumulate, float *dweight);
+void kernel_rms_norm_backward(struct kernel *kernel, size_t T, size_t C, float offset,
+                              const float *x, const float *weight, const float *inv_rms,
+                              const float *dy, float *dx, bool accumulate, float *dweight);
 
-/* y = gate * sigmoid(gate) * up (SwiGLU, Shazeer 2020), element by element. y may be gate or up. */
-void kernel_silu_mul(struct kernel *kernel, size_t count, const float *gate, const float *up,
+/* y = (x - mean) * r * weight + bias with r = 1 / sqrt(variance + eps), both over C (Ba et al.
+ * 2016). weight: (C); bias: (C) or NULL. stats: (T, 2) receives mean and r for the backward pass. y
+ * may be x. */
+void kernel_layer_norm(struct kernel *kernel, size_t T, size_t C, float eps, const float *x,
+                       const float *weight, const float *bias, float *y, float *stats);
+
+/* Gradients of kernel_layer_norm, with the rules of kernel_rms_norm_backward; dweight and dbias:
+ * (C), each may be NULL. */
+void kernel_layer_norm_backward(struct kernel *kernel, size_t T, size_t C, const float *x,
+                                const float *weight, const float *stats, const float *dy, float *dx,
+                                bool accumulate, float *dweight, float *dbias);
+
+/* SiLU: x * sigmoid(x). GELU (Hendrycks & Gimpel 2016): x * (1 + erf(x / sqrt 2)) / 2, or its tanh
+ * form x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Squared ReLU (So et al. 2021). */
+enum kernel_act {
+    KERNEL_ACT_SILU,
+    KERNEL_ACT_GELU_TANH,
+    KERNEL_ACT_GELU_ERF,
+    KERNEL_ACT_RELU_SQUARED,
+};
+
+/* y = act(gate) * up (gated units, Shazeer 2020), element by element. y may be gate or up. */
+void kernel_gated(struct kernel *kernel, enum kernel_act act, size_t count, const float *gate,
+                  const float *up, float *y);
+
+/* Gradients of kernel_gated. dgate may be gate, dup may be up, either may be dy. */
+void kernel_gated_backward(struct kernel *kernel, enum kernel_act act, size_t count,
+                           const float *gate, const float *up, const float *dy, float *dgate,
+                           float *dup);
+
+/* y = act(x) and, with the gradient dy of y, dx = dy * act'(x). y may be x; dx may be x or dy. */
+void kernel_activate(struct kernel *kernel, enum kernel_act act, size_t count, const float *x,
                      float *y);
+void kernel_activate_backward(struct kernel *kernel, enum kernel_act act, size_t count,
+                              const float *x, const float *dy, float *dx);
 
-/* Gradients of kernel_silu_mul. dgate may be gate, dup may be up, either may be dy. */
-void kernel_silu_mul_backward(struct kernel *kernel, size_t count, const float *gate,
-                              const float *up, const float *dy, float *dgate, float *dup);
+/* y (T, N) += bias (N) in every row, and its gradient: dbias (N) continues a chain of additions
+ * over the rows of dy (T, N), t ascending. */
+void kernel_add_bias(struct kernel *kernel, size_t T, size_t N, const float *bias, float *y);
+void kernel_bias_gradient(struct kernel *kernel, size_t T, size_t N, const float *dy, float *dbias);
+
+/* Moves a block of columns between matrices of different widths, or adds it: row t of `to` = or +=
+ * row t of `from`, `width` elements each, rows `from_stride` and `to_stride` apart. No overlap. */
+void kernel_copy_columns(struct kernel *kernel, size_t T, size_t width, const float *from,
+                         size_t from_stride, float *to, size_t to_stride);
+void kernel_add_columns(struct kernel *kernel, size_t T, size_t width, const float *from,
+                        size_t from_stride, float *to, size_t to_stride);
+
+/* y = cap * tanh(x / cap), cap > 0; from that y the gradient dx = dy * (1 - (y / cap)^2). y may be
+ * x; dx may be y or dy. */
+void kernel_soft_cap(struct kernel *kernel, size_t count, float cap, const float *x, float *y);
+void kernel_soft_cap_backward(struct kernel *kernel, size_t count, float cap, const float *y,
+                              const float *dy, float *dx);
+
+/* What a row x is after eight bits a token (BitNet b1.58, Ma et al. 2024): with s = 127 / max(|x|,
+ * 1e-5) over C, y = clamp(round(x * s), -128, 127) / s, halves to even. Its gradient is taken to be
+ * dy (straight through). y may be x. */
+void kernel_round_int8(struct kernel *kernel, size_t T, size_t C, const float *x, float *y);
+
+enum { KERNEL_HEAD_WIDTH_MAX = 256 };
+
+/* Within each head of x (T, heads * D), D even and at most KERNEL_HEAD_WIDTH_MAX: rotary pairs that
+ * lie side by side, (2i, 2i + 1), go to where rope_apply looks for them, (i, i + D/2); back with
+ * `inverse`. */
+void kernel_reorder_heads(struct kernel *kernel, size_t T, size_t heads, size_t D, bool inverse,
+                          float *x);
 
 /* y += x;  y = fma(scale, x, y);  y *= scale */
 void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y);
@@ -153,7 +213,7 @@ size_t kernel_first_not_finite(struct kernel *kernel, size_t count, const float 
 
 /* ---- known answers ---- */
 
-enum { KERNEL_KNOWN_ANSWER_BYTES = 64 * 1024 };
+enum { KERNEL_KNOWN_ANSWER_BYTES = 256 * 1024 };
 
 /* Runs a fixed small workload over all kernels of the profile and writes their results
  * (little-endian f32) to `out`. The same bytes everywhere for f32/1; whoever reports them hashes

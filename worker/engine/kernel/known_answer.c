@@ -94,16 +94,16 @@ static void rows(struct work *w)
     uint64_t places[T];
     for (uint64_t t = 0; t < T; t++)
         places[t] = t << 32 | (t * 7);
-    kernel_rms_norm(k, T, C, 1e-5f, w->x, w->weight, w->y, w->inv_rms);
+    kernel_rms_norm(k, T, C, 1e-5f, 0, w->x, w->weight, w->y, w->inv_rms);
     keep(w, SPAN, w->y);
     keep(w, T, w->inv_rms);
     kernel_zero(k, SPAN, w->dx);
-    kernel_rms_norm_backward(k, T, C, w->x, w->weight, w->inv_rms, w->z, w->y, false, w->dx);
+    kernel_rms_norm_backward(k, T, C, 0, w->x, w->weight, w->inv_rms, w->z, w->y, false, w->dx);
     keep(w, SPAN, w->y);
     keep(w, C, w->dx);
-    kernel_silu_mul(k, SPAN, w->x, w->z, w->y);
+    kernel_gated(k, KERNEL_ACT_SILU, SPAN, w->x, w->z, w->y);
     keep(w, SPAN, w->y);
-    kernel_silu_mul_backward(k, SPAN, w->x, w->z, w->y, w->dx, w->y);
+    kernel_gated_backward(k, KERNEL_ACT_SILU, SPAN, w->x, w->z, w->y, w->dx, w->y);
     keep(w, SPAN, w->dx);
     const struct kernel_dropout dropout = {.key = 42, .p = 0.1f, .places = places};
     kernel_dropout(k, T, C, &dropout, w->x, false, w->y);

@@ -40,6 +40,10 @@ struct lanes {
     void (*add)(size_t count, const float *x, float *y);
     /* y = x * (dy - shift): the backward pass of a softmax row x. y may be x or dy. */
     void (*mul_shifted)(size_t count, const float *x, const float *dy, float shift, float *y);
+    /* y = cap * tanh(x / cap), and from that y its gradient dx = dy * (1 - (y / cap)^2). y may be
+     * x; dx may be y or dy. */
+    void (*soft_cap)(size_t count, float cap, const float *x, float *y);
+    void (*soft_cap_backward)(size_t count, float cap, const float *y, const float *dy, float *dx);
     void (*product)(const struct lanes_product *product);
 };
 

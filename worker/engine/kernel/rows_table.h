@@ -10,21 +10,36 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
 #include "worker/engine/tensor/dtype.h"
 
 struct rows {
     struct lanes lanes;
     /* One row of C elements; returns 1 / rms. */
-    float (*rms_norm)(size_t C, float eps, const float *x, const float *weight, float *y);
-    void (*rms_norm_backward)(size_t C, const float *x, const float *weight, float inv_rms,
-                              const float *dy, bool accumulate, float *dx);
+    float (*rms_norm)(size_t C, float eps, float offset, const float *x, const float *weight,
+                      float *y);
+    void (*rms_norm_backward)(size_t C, float offset, const float *x, const float *weight,
+                              float inv_rms, const float *dy, bool accumulate, float *dx);
     /* dweight (count) continues over T rows that lie C apart. */
     void (*rms_norm_weight)(size_t T, size_t C, size_t count, const float *x, const float *inv_rms,
                             const float *dy, float *dweight);
-    void (*silu_mul)(size_t count, const float *gate, const float *up, float *y);
-    void (*silu_mul_backward)(size_t count, const float *gate, const float *up, const float *dy,
-                              float *dgate, float *dup);
+    /* One row of C elements; stats receives mean and 1 / deviation. */
+    void (*layer_norm)(size_t C, float eps, const float *x, const float *weight, const float *bias,
+                       float *y, float stats[2]);
+    void (*layer_norm_backward)(size_t C, const float *x, const float *weight, const float stats[2],
+                                const float *dy, bool accumulate, float *dx);
+    /* As rms_norm_weight; stats: (T, 2). */
+    void (*layer_norm_weight)(size_t T, size_t C, size_t count, const float *x, const float *stats,
+                              const float *dy, float *dweight);
+    void (*gated)(enum kernel_act act, size_t count, const float *gate, const float *up, float *y);
+    void (*gated_backward)(enum kernel_act act, size_t count, const float *gate, const float *up,
+                           const float *dy, float *dgate, float *dup);
+    void (*activate)(enum kernel_act act, size_t count, const float *x, float *y);
+    void (*activate_backward)(enum kernel_act act, size_t count, const float *x, const float *dy,
+                              float *dx);
+    /* One row of C elements. */
+    void (*round_int8)(size_t C, const float *x, float *y);
     /* One token: element c is kept when its random number is at least `threshold`. */
     void (*dropout)(size_t C, uint64_t key, uint64_t place, uint32_t threshold, float scale,
                     const float *x, bool accumulate, float *y);

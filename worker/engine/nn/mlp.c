@@ -12,7 +12,7 @@ void mlp_forward(const struct pass *pass, size_t layer, const struct block_saved
                    saved->gate, false);
     linear_forward(pass, pass_param(pass, MODEL_UP, layer), saved->mlp_normed, saved->mids.up,
                    saved->up, false);
-    kernel_silu_mul(pass->kernel, count, saved->gate, saved->up, work->act);
+    kernel_gated(pass->kernel, KERNEL_ACT_SILU, count, saved->gate, saved->up, work->act);
     linear_forward(pass, pass_param(pass, MODEL_DOWN, layer), work->act, saved->mids.down, x, true);
 }
 
@@ -23,10 +23,10 @@ void mlp_backward(const struct pass *pass, size_t layer, const struct block_save
     size_t gate = pass_param(pass, MODEL_GATE, layer), up = pass_param(pass, MODEL_UP, layer);
     size_t down = pass_param(pass, MODEL_DOWN, layer);
     if (pass_trains(pass, down))
-        kernel_silu_mul(pass->kernel, count, saved->gate, saved->up, work->act);
+        kernel_gated(pass->kernel, KERNEL_ACT_SILU, count, saved->gate, saved->up, work->act);
     linear_backward(pass, down, work->act, saved->mids.down, d, work->dact, false);
-    kernel_silu_mul_backward(pass->kernel, count, saved->gate, saved->up, work->dact, work->act,
-                             work->dact);
+    kernel_gated_backward(pass->kernel, KERNEL_ACT_SILU, count, saved->gate, saved->up, work->dact,
+                          work->act, work->dact);
     linear_backward(pass, gate, saved->mlp_normed, saved->mids.gate, work->act, work->dnormed,
                     false);
     linear_backward(pass, up, saved->mlp_normed, saved->mids.up, work->dact, work->dnormed, true);

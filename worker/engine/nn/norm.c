@@ -14,7 +14,7 @@ void norm_forward(const struct pass *pass, size_t param, size_t T, const float *
                   float *inv_rms)
 {
     kernel_rms_norm(pass->kernel, T, model_shape(pass->model)->width,
-                    model_shape(pass->model)->norm_epsilon, x, gain_of(pass, param), y, inv_rms);
+                    model_shape(pass->model)->norm_epsilon, 0, x, gain_of(pass, param), y, inv_rms);
 }
 
 void norm_backward(const struct pass *pass, size_t param, const struct norm_span *spans,
@@ -26,7 +26,7 @@ void norm_backward(const struct pass *pass, size_t param, const struct norm_span
     for (size_t r = 0; r < pass->batch->row_count; r++) {
         size_t at = spans[r].start * C;
         float *dgain = offset != BINDING_NONE ? pass->gradients[r] + offset : NULL;
-        kernel_rms_norm_backward(pass->kernel, spans[r].count, C, x + at, gain,
+        kernel_rms_norm_backward(pass->kernel, spans[r].count, C, 0, x + at, gain,
                                  inv_rms + spans[r].start, dy + at, dx + at, accumulate, dgain);
     }
 }
