@@ -132,6 +132,14 @@ static void product_add(const struct pass *p, size_t m, size_t k, const float *w
                                               .accumulate = true});
 }
 
+/* Products of one query and `count` keys become scores. */
+static void scale_scores(const struct pass *p, size_t count, float *score)
+{
+    p->lanes->scale(count, p->a->scale, score);
+    if (p->a->soft_cap > 0)
+        p->lanes->soft_cap(count, p->a->soft_cap, score, score);
+}
+
 /* Scores of one query become probabilities under the new maximum; o and stats follow. */
 static void soften_row(const struct pass *p, float *score, size_t keys, size_t low, size_t high,
                        float *o, float stats[2])
@@ -141,7 +149,7 @@ static void soften_row(const struct pass *p, float *score, size_t keys, size_t l
         memset(score, 0, keys * sizeof *score);
         return;
     }
-    p->lanes->scale(high, a->scale, score);
+    scale_scores(p, high, score);
     for (size_t j = 0; j < low; j++)
         score[j] = -INFINITY;
     float old_max = stats[0];
@@ -263,10 +271,14 @@ static void backward_rows(const struct pass *p, const struct attention_segment *
             continue;
         }
         const float *stats = p->saved_stats + (row * a->heads + head) * 2;
-        p->lanes->scale(high, a->scale, prob_row);
+        float capped[KEY_BLOCK];
+        scale_scores(p, high, prob_row);
+        memcpy(capped, prob_row, high * sizeof *capped);
         (void)p->lanes->exp_sum(high, prob_row, stats[0], prob_row);
         p->lanes->scale(high, stats[1], prob_row);
         p->lanes->mul_shifted(high, prob_row, ds_row, p->delta[row * a->heads + head], ds_row);
+        if (a->soft_cap > 0)
+            p->lanes->soft_cap_backward(high, a->soft_cap, capped, ds_row, ds_row);
         p->lanes->scale(high, a->scale, ds_row);
         memset(prob_row, 0, low * sizeof *prob_row);
         memset(ds_row, 0, low * sizeof *ds_row);

@@ -4,7 +4,8 @@
  * counted from the start of the segment, in ascending order (Milakov & Gimelshein 2018; Dao et al.
  * 2022, algorithm 1). Block size and order are part of the contract:
  *
- *   score(t, j) = (chain over D of q k) * scale, one rounding each; -inf for keys t does not see
+ *   score(t, j) = (chain over D of q k) * scale, one rounding each; with a soft cap then
+ *                 cap * tanh(score / cap) as kernel_soft_cap; -inf for keys t does not see
  *   m' = max(m, max of the block);  p(j) = exp(score - m')
  *   l  = fma(l, exp(m - m'), sum of p in 16 lanes counted from the block's start)
  *   o  = o * exp(m - m'), then one chain of fma over the block's keys, ascending
@@ -23,7 +24,7 @@
 
 #include "worker/engine/kernel/kernel.h"
 
-enum { ATTENTION_KEY_BLOCK = 64, ATTENTION_HEAD_WIDTH_MAX = 256 };
+enum { ATTENTION_KEY_BLOCK = 64, ATTENTION_HEAD_WIDTH_MAX = KERNEL_HEAD_WIDTH_MAX };
 
 /* Queries of one sample. Its key j lies in row key_row + j of k and v; query i in row query_row + i
  * of q stands at position past + i and sees the keys up to that position, at most `window` of them.
@@ -38,6 +39,7 @@ struct attention {
     size_t heads, kv_heads, head_width; /* H, G, D; H is a multiple of G, D at most the maximum */
     size_t window;                      /* 0: no limit */
     float scale;
+    float soft_cap; /* of scores; 0: none */
     const struct attention_segment *segments;
     size_t segment_count;
     const float *q; /* (T, H * D) */

@@ -28,8 +28,9 @@ static struct attention attention_of(const struct pass *pass, size_t layer,
 
 static void rotate(const struct pass *pass, size_t heads, bool inverse, float *x)
 {
-    rope_apply(pass->kernel, pass->batch->token_count, heads, model_shape(pass->model)->head_width,
-               pass->batch->positions, pass->rope, inverse, x);
+    size_t D = model_shape(pass->model)->head_width;
+    rope_apply(pass->kernel, pass->batch->token_count, heads, D, D, pass->batch->positions,
+               pass->rope, inverse, x);
 }
 
 void self_attention_forward(const struct pass *pass, size_t layer, const struct block_saved *saved,

@@ -187,7 +187,7 @@ enum err transformer_create(const struct model *model, struct kernel *kernel,
     (void)lay_out(t, plan, t->memory);
     t->block_work.spans = t->head_work.spans = t->spans;
     t->head_work.losses = t->losses;
-    rope_table(plan->positions, s->head_width / 2, model_rope_frequency(model), t->memory);
+    rope_table(plan->positions, s->head_width / 2, model_rope_frequency(model), 1, t->memory);
     *out = t;
     return ERR_OK;
 }
