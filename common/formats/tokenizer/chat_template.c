@@ -1,233 +1,43 @@
-/* chat_template.c - one row a template, one way to render them all.
- *
- * In the texts of a row \1 stands for the spelling of BOS and \2 for that of EOS.
- */
+/* chat_template.c - looks templates up and renders them all in one way. */
 #include "common/formats/tokenizer/chat_template.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/tokenizer/chat_template_row.h"
+#include "common/formats/tokenizer/jinja_form.h"
 #include "common/formats/tokenizer/unicode.h"
 #include "common/mem/mem.h"
 
-#define BOS "\1"
-#define EOS "\2"
+enum { JINJA_BYTES_MAX = 1 << 20, FORM_BYTES_MAX = 4 << 20 };
 
-enum system_place {
-    SYSTEM_TURN,    /* a turn like others */
-    SYSTEM_IN_USER, /* inside the first turn of the user */
-    SYSTEM_REFUSED, /* the template raises */
-};
-
-enum { MARKS_MAX = 8, JINJA_BYTES_MAX = 1 << 20 };
-
-struct chat_template {
-    const char *name;
-    const char *marks[MARKS_MAX];     /* all of them are in the model's Jinja; none: by name only */
-    const char *strangers[MARKS_MAX]; /* and none of these */
-    const char *start;
-    const char *system_open, *system_close;
-    const char *default_system; /* said where a conversation does not begin with one; may be NULL */
-    const char *user_open, *user_close;
-    const char *assistant_open;                   /* without loss */
-    const char *assistant_lead, *assistant_close; /* with loss */
-    const char *after_assistant;                  /* without loss */
-    const char *generation;                       /* opens the turn to be generated */
-    const char *tail;                             /* ends a conversation that stays closed */
-    enum system_place system;
-    bool trim;      /* blanks around contents go */
-    bool alternate; /* user and assistant take turns, the user first */
-};
-
-static const struct chat_template TEMPLATES[] = {
-    {
-        .name = "chatml",
-        .marks = {"<|im_start|>", "<|im_end|>", "add_generation_prompt"},
-        .strangers = {"You are", "tool", "trim", "strip()", "bos_token", "think", "raise_exception",
-                      "system_message"},
-        .start = "",
-        .system_open = "<|im_start|>system\n",
-        .system_close = "<|im_end|>\n",
-        .user_open = "<|im_start|>user\n",
-        .user_close = "<|im_end|>\n",
-        .assistant_open = "<|im_start|>assistant\n",
-        .assistant_lead = "",
-        .assistant_close = "<|im_end|>",
-        .after_assistant = "\n",
-        .generation = "<|im_start|>assistant\n",
-        .tail = "",
-    },
-    {
-        .name = "qwen-2.5",
-        .marks = {"<|im_start|>",
-                  "You are Qwen, created by Alibaba Cloud. You are a helpful "
-                  "assistant.",
-                  "<tool_call>"},
-        .strangers = {"think"},
-        .start = "",
-        .system_open = "<|im_start|>system\n",
-        .system_close = "<|im_end|>\n",
-        .default_system = "You are Qwen, created by Alibaba Cloud. You are a helpful assistant.",
-        .user_open = "<|im_start|>user\n",
-        .user_close = "<|im_end|>\n",
-        .assistant_open = "<|im_start|>assistant\n",
-        .assistant_lead = "",
-        .assistant_close = "<|im_end|>",
-        .after_assistant = "\n",
-        .generation = "<|im_start|>assistant\n",
-        .tail = "",
-    },
-    {
-        .name = "llama-2",
-        .marks = {"<<SYS>>\\n", "\\n<</SYS>>\\n\\n", "bos_token + '[INST] '", "' [/INST]'",
-                  ".strip()"},
-        .strangers = {"tool", "You are"},
-        .start = "",
-        .system_open = "<<SYS>>\n",
-        .system_close = "\n<</SYS>>\n\n",
-        .user_open = BOS "[INST] ",
-        .user_close = " [/INST]",
-        .assistant_open = "",
-        .assistant_lead = " ",
-        .assistant_close = " " EOS,
-        .after_assistant = "",
-        .generation = "",
-        .tail = "",
-        .system = SYSTEM_IN_USER,
-        .trim = true,
-        .alternate = true,
-    },
-    {
-        .name = "llama-3",
-        .marks = {"<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "bos_token", "trim"},
-        .strangers = {"Cutting Knowledge", "tool"},
-        .start = BOS,
-        .system_open = "<|start_header_id|>system<|end_header_id|>\n\n",
-        .system_close = "<|eot_id|>",
-        .user_open = "<|start_header_id|>user<|end_header_id|>\n\n",
-        .user_close = "<|eot_id|>",
-        .assistant_open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        .assistant_lead = "",
-        .assistant_close = "<|eot_id|>",
-        .after_assistant = "",
-        .generation = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        .tail = "",
-        .trim = true,
-    },
-    {
-        .name = "llama-3.1",
-        .marks = {"<|start_header_id|>", "<|eot_id|>", "Cutting Knowledge Date: December 2023",
-                  "26 Jul 2024"},
-        .strangers = {"strftime_now"},
-        .start = BOS,
-        .system_open = "<|start_header_id|>system<|end_header_id|>\n\n"
-                       "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
-        .system_close = "<|eot_id|>",
-        .default_system = "",
-        .user_open = "<|start_header_id|>user<|end_header_id|>\n\n",
-        .user_close = "<|eot_id|>",
-        .assistant_open = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        .assistant_lead = "",
-        .assistant_close = "<|eot_id|>",
-        .after_assistant = "",
-        .generation = "<|start_header_id|>assistant<|end_header_id|>\n\n",
-        .tail = "",
-        .trim = true,
-    },
-    {
-        .name = "zephyr",
-        .marks = {"'<|user|>\\n' + message['content'] + eos_token",
-                  "'<|system|>\\n' + message['content'] + eos_token", "<|assistant|>"},
-        .strangers = {"<|end|>", "tool", "bos_token", "trim"},
-        .start = "",
-        .system_open = "<|system|>\n",
-        .system_close = EOS "\n",
-        .user_open = "<|user|>\n",
-        .user_close = EOS "\n",
-        .assistant_open = "<|assistant|>\n",
-        .assistant_lead = "",
-        .assistant_close = EOS,
-        .after_assistant = "\n",
-        .generation = "<|assistant|>\n",
-        .tail = "",
-    },
-    {
-        .name = "phi-3",
-        .marks = {"<|user|>", "<|end|>", "<|assistant|>", "else %}{{ eos_token }}"},
-        .strangers = {"tool", "bos_token", "trim"},
-        .start = "",
-        .system_open = "<|system|>\n",
-        .system_close = "<|end|>\n",
-        .user_open = "<|user|>\n",
-        .user_close = "<|end|>\n",
-        .assistant_open = "<|assistant|>\n",
-        .assistant_lead = "",
-        .assistant_close = "<|end|>",
-        .after_assistant = "\n",
-        .generation = "<|assistant|>\n",
-        .tail = EOS,
-    },
-    {
-        .name = "gemma",
-        .marks = {"<start_of_turn>", "<end_of_turn>", "bos_token", "trim",
-                  "System role not supported"},
-        .strangers = {"tool"},
-        .start = BOS,
-        .system_open = "",
-        .system_close = "",
-        .user_open = "<start_of_turn>user\n",
-        .user_close = "<end_of_turn>\n",
-        .assistant_open = "<start_of_turn>model\n",
-        .assistant_lead = "",
-        .assistant_close = "<end_of_turn>",
-        .after_assistant = "\n",
-        .generation = "<start_of_turn>model\n",
-        .tail = "",
-        .system = SYSTEM_REFUSED,
-        .trim = true,
-        .alternate = true,
-    },
-    {
-        .name = "mistral",
-        .marks = {"bos_token", "'[INST] ' + message['content'] + ' [/INST]'",
-                  "message['content'] + eos_token"},
-        .strangers = {"<<SYS>>", "tool", "TOOL", "eos_token + ' '", "eos_token+ ' '",
-                      "system_message", "trim", "strip()"},
-        .start = BOS,
-        .system_open = "",
-        .system_close = "",
-        .user_open = "[INST] ",
-        .user_close = " [/INST]",
-        .assistant_open = "",
-        .assistant_lead = "",
-        .assistant_close = EOS,
-        .after_assistant = "",
-        .generation = "",
-        .tail = "",
-        .system = SYSTEM_REFUSED,
-        .alternate = true,
-    },
-    {
-        .name = "alpaca",
-        .start = BOS,
-        .system_open = "",
-        .system_close = "\n\n",
-        .user_open = "### Instruction:\n",
-        .user_close = "\n\n",
-        .assistant_open = "### Response:\n",
-        .assistant_lead = "",
-        .assistant_close = EOS,
-        .after_assistant = "\n\n",
-        .generation = "### Response:\n",
-        .tail = "",
-    },
-};
+/* Whether two names are the same but for "-", "_", "." and case: recipes of others write "llama3"
+ * and "phi_35". */
+static bool is_name(struct text name, const char *known)
+{
+    size_t at = 0;
+    for (;;) {
+        while (at < name.size && strchr("-_.", name.data[at]) != NULL)
+            at++;
+        while (*known == '-' || *known == '.')
+            known++;
+        if (at == name.size || *known == '\0')
+            return at == name.size && *known == '\0';
+        char c = name.data[at++];
+        if (c >= 'A' && c <= 'Z')
+            c = (char)(c - 'A' + 'a');
+        if (c != *known++)
+            return false;
+    }
+}
 
 const struct chat_template *chat_template_named(struct text name)
 {
-    for (size_t i = 0; i < COUNT_OF(TEMPLATES); i++)
-        if (text_is(name, TEMPLATES[i].name))
-            return &TEMPLATES[i];
+    const struct chat_template *row;
+    for (size_t i = 0; (row = chat_template_row_at(i)) != NULL; i++)
+        if (is_name(name, row->name) || (row->alias != NULL && is_name(name, row->alias)))
+            return row;
     return NULL;
 }
 
@@ -236,92 +46,104 @@ const char *chat_template_name(const struct chat_template *chat_template)
     return chat_template->name;
 }
 
-const char *chat_template_choices(void)
+const char *chat_template_choices(char *out, size_t out_bytes)
 {
-    return "chatml, qwen-2.5, llama-2, llama-3, llama-3.1, zephyr, phi-3, gemma, mistral, alpaca";
+    const struct chat_template *row;
+    size_t at = 0;
+    ASSERT(out_bytes > 0);
+    out[0] = '\0';
+    for (size_t i = 0; (row = chat_template_row_at(i)) != NULL && at < out_bytes; i++) {
+        int size = snprintf(out + at, out_bytes - at, "%s%s", i > 0 ? ", " : "", row->name);
+        at += size > 0 ? (size_t)size : 0;
+    }
+    return out;
 }
 
-static bool contains(struct text text, const char *part)
+/* Where `part` begins in `text` from `at` on; text.size when it does not. */
+static size_t find(struct text text, size_t at, struct text part)
 {
-    size_t size = strlen(part);
-    for (size_t at = 0; at + size <= text.size; at++)
-        if (text.data[at] == part[0] && memcmp(text.data + at, part, size) == 0)
-            return true;
-    return false;
+    for (; part.size <= text.size - at; at++)
+        if (part.size == 0 || memcmp(text.data + at, part.data, part.size) == 0)
+            return at;
+    return text.size;
 }
 
-static bool is_of(const struct chat_template *row, struct text jinja)
+/* Whether `text` is the pattern, in which "*" stands for anything. The first piece must begin the
+ * text and the last must end it; a piece between is taken where it first fits, which is never
+ * worse than a later place. */
+static bool fits(struct text text, const char *pattern)
 {
-    for (size_t i = 0; i < MARKS_MAX && row->marks[i] != NULL; i++)
-        if (!contains(jinja, row->marks[i]))
+    size_t at = 0;
+    for (bool first = true;; first = false) {
+        const char *star = strchr(pattern, '*');
+        struct text piece = {pattern, star != NULL ? (size_t)(star - pattern) : strlen(pattern)};
+        if (piece.size > text.size - at)
             return false;
-    for (size_t i = 0; i < MARKS_MAX && row->strangers[i] != NULL; i++)
-        if (contains(jinja, row->strangers[i]))
+        if (star == NULL) {
+            size_t place = text.size - piece.size;
+            return (!first || place == 0) && find(text, place, piece) == place;
+        }
+        size_t place = find(text, at, piece);
+        if (place + piece.size > text.size || (first && place != 0))
             return false;
-    return row->marks[0] != NULL;
+        at = place + piece.size;
+        pattern = star + 1;
+    }
 }
 
 const struct chat_template *chat_template_recognise(struct text jinja)
 {
+    /* Says what is so anyway. */
+    static const char preamble[] = "{%if not add_generation_prompt is defined%}{%set "
+                                   "add_generation_prompt=false%}{%endif%}";
     const struct chat_template *found = NULL;
-    char *copy = jinja.size > JINJA_BYTES_MAX ? NULL : mem_copy_text(jinja);
-    if (copy == NULL)
-        return NULL;
-    /* Jinja takes both quotes; the marks are written with one. Backslash-n and a line break inside
-     * quotes are the same to it too. */
-    struct bytes text;
-    bytes_init(&text, JINJA_BYTES_MAX * 2);
-    bool quoted = false;
-    for (size_t i = 0; i < jinja.size; i++) {
-        char c = copy[i] == '"' ? '\'' : copy[i];
-        quoted ^= c == '\'';
-        if (c == '\n' && quoted)
-            bytes_append(&text, "\\n", 2);
-        else
-            bytes_append(&text, &c, 1);
-    }
-    for (size_t i = 0; i < COUNT_OF(TEMPLATES) && bytes_status(&text) == ERR_OK; i++)
-        if (is_of(&TEMPLATES[i], (struct text){(const char *)text.data, text.size})) {
-            found = &TEMPLATES[i];
-            break;
-        }
-    bytes_fini(&text);
-    mem_free(copy);
+    const struct chat_template *row;
+    struct bytes form;
+    bytes_init(&form, FORM_BYTES_MAX);
+    if (jinja.size > 0 && jinja.size <= JINJA_BYTES_MAX)
+        jinja_form_write(jinja, &form);
+    struct text text = {(const char *)form.data, form.size};
+    bool written = bytes_status(&form) == ERR_OK && form.size > 0;
+    if (written && text.size > sizeof(preamble) &&
+        memcmp(text.data, preamble, sizeof(preamble) - 1) == 0)
+        text = (struct text){text.data + sizeof(preamble) - 1, text.size - sizeof(preamble) + 1};
+    for (size_t i = 0; written && found == NULL && (row = chat_template_row_at(i)) != NULL; i++)
+        for (size_t k = 0; k < CHAT_TEMPLATE_FORMS_MAX && row->forms[k] != NULL; k++)
+            if (fits(text, row->forms[k]))
+                found = row;
+    bytes_fini(&form);
     return found;
 }
 
-/* Whether a text of the row, other than its start, holds EOS. */
-static bool needs_eos(const struct chat_template *row)
+static bool has_eos(const char *text)
 {
-    const char *const texts[] = {row->system_close, row->user_close, row->assistant_close,
-                                 row->tail};
-    for (size_t i = 0; i < COUNT_OF(texts); i++)
-        if (strchr(texts[i], EOS[0]) != NULL)
-            return true;
-    return false;
+    return text != NULL && strchr(text, CHAT_TEMPLATE_EOS[0]) != NULL;
 }
 
 static enum err find_template(const struct tokenizer *tokenizer, const char *name,
                               const struct chat_template **out, struct err_text *et)
 {
+    char choices[CHAT_TEMPLATE_CHOICES_BYTES];
+    (void)chat_template_choices(choices, sizeof choices);
     if (name != NULL && strcmp(name, "tokenizer_default") != 0) {
         *out = chat_template_named(text_of(name));
         if (*out == NULL)
-            return error_set(et, ERR_RECIPE, "chat_template: expected one of %s, found '%s'",
-                             chat_template_choices(), name);
+            return error_set(et, ERR_RECIPE, "chat_template: expected one of %s; found '%s'",
+                             choices, name);
         return ERR_OK;
     }
     struct text jinja = tokenizer == NULL ? TEXT("") : tokenizer_chat_template(tokenizer);
     if (jinja.size == 0)
         return error_set(et, ERR_NOT_FOUND,
-                         "the model has no chat template; set chat_template to one of %s",
-                         chat_template_choices());
+                         "the model has no chat template; set chat_template to one of %s", choices);
     *out = chat_template_recognise(jinja);
     if (*out == NULL)
-        return error_set(et, ERR_UNSUPPORTED,
-                         "the model's chat template is none that qfleet knows; set chat_template "
-                         "to one of %s",
-                         chat_template_choices());
+        return error_set(
+            et, ERR_UNSUPPORTED, "the model's chat template %s; set chat_template to one of %s",
+            find(jinja, 0, TEXT("strftime_now")) < jinja.size
+                ? "prints the day it is rendered on, which would make every run another"
+                : "is none that qfleet knows",
+            choices);
     return ERR_OK;
 }
 
@@ -330,8 +152,10 @@ enum err chat_template_resolve(const struct tokenizer *tokenizer, const char *na
 {
     const struct chat_template *found;
     TRY(find_template(tokenizer, name, &found, et));
+    bool needs_eos = has_eos(found->system_close) || has_eos(found->user_close) ||
+                     has_eos(found->assistant_close) || has_eos(found->tail);
     /* Turns that never end would train a model that never stops. */
-    if (tokenizer != NULL && needs_eos(found) && tokenizer_roles(tokenizer).eos == TOKENIZER_NONE)
+    if (tokenizer != NULL && needs_eos && tokenizer_roles(tokenizer).eos == TOKENIZER_NONE)
         return error_set(et, ERR_UNSUPPORTED,
                          "chat template %s ends turns with EOS, but the tokenizer names no "
                          "eos_token",
@@ -365,107 +189,144 @@ struct chat_render_options chat_template_options(const struct tokenizer *tokeniz
                                         .eos = tokenizer_token(tokenizer, roles.eos)};
 }
 
-static void expand(const char *text, const struct chat_render_options *options, struct bytes *out)
+/* A rendering under way. */
+struct rendering {
+    const struct chat_template *row;
+    const struct chat_message *messages;
+    size_t count;
+    const struct chat_render_options *options;
+    struct bytes *out;
+    struct err_text *et;
+};
+
+/* A text of the row, with the spelling of BOS and EOS in place. */
+static void expand(const struct rendering *r, const char *text)
 {
-    for (; *text != '\0'; text++)
-        if (*text == BOS[0])
-            bytes_append_text(out, options->bos);
-        else if (*text == EOS[0])
-            bytes_append_text(out, options->eos);
+    for (; text != NULL && *text != '\0'; text++)
+        if (*text == CHAT_TEMPLATE_BOS[0])
+            bytes_append_text(r->out, r->options->bos);
+        else if (*text == CHAT_TEMPLATE_EOS[0])
+            bytes_append_text(r->out, r->options->eos);
         else
-            bytes_append(out, text, 1);
+            bytes_append(r->out, text, 1);
+}
+
+/* What Python's str.strip takes: White_Space and four separators. */
+static bool is_blank(uint32_t c)
+{
+    return unicode_is_space(c) || (c >= 0x1C && c <= 0x1F);
 }
 
 static struct text trimmed(struct text text)
 {
-    while (text.size > 0 && unicode_is_space(unicode_at(text.data))) {
+    while (text.size > 0 && is_blank(unicode_at(text.data))) {
         size_t size = unicode_size((uint8_t)text.data[0]);
         text = (struct text){text.data + size, text.size - size};
     }
     while (text.size > 0) {
         size_t last = unicode_before(text, text.size);
-        if (!unicode_is_space(unicode_at(text.data + last)))
+        if (!is_blank(unicode_at(text.data + last)))
             break;
         text.size = last;
     }
     return text;
 }
 
+static void append(const struct rendering *r, struct text content, enum chat_trim kind)
+{
+    bytes_append_text(r->out, (r->row->trim & (unsigned)kind) != 0 ? trimmed(content) : content);
+}
+
 static const char *const ROLE_NAMES[] = {
     [CHAT_SYSTEM] = "system", [CHAT_USER] = "user", [CHAT_ASSISTANT] = "assistant"};
 
-static enum err refuse(const struct chat_template *row, const struct chat_message *messages,
-                       size_t index, const char *why, struct err_text *et)
+static enum err refuse(const struct rendering *r, size_t index, const char *why)
 {
-    return error_set(et, ERR_DATA, "message %zu is of role %s, but template %s %s", index + 1,
-                     ROLE_NAMES[messages[index].role], row->name, why);
+    return error_set(r->et, ERR_DATA, "message %zu is of role %s, but template %s %s", index + 1,
+                     ROLE_NAMES[r->messages[index].role], r->row->name, why);
 }
 
 /* Whether the template takes this sequence of roles. */
-static enum err check_roles(const struct chat_template *row, const struct chat_message *messages,
-                            size_t count, struct err_text *et)
+static enum err check_roles(const struct rendering *r)
 {
-    bool led = count > 0 && messages[0].role == CHAT_SYSTEM;
-    if (led && row->system == SYSTEM_REFUSED)
-        return refuse(row, messages, 0, "has none", et);
-    if (led && row->system == SYSTEM_IN_USER && (count < 2 || messages[1].role != CHAT_USER))
-        return refuse(row, messages, 0, "needs the user's turn after it", et);
-    for (size_t i = led; i < count; i++) {
-        bool first_only = row->alternate || row->default_system != NULL;
-        if (messages[i].role == CHAT_SYSTEM && first_only)
-            return refuse(row, messages, i, "takes it first only", et);
+    bool led = r->count > 0 && r->messages[0].role == CHAT_SYSTEM;
+    if (led && r->row->system == CHAT_SYSTEM_REFUSED)
+        return refuse(r, 0, "has none");
+    for (size_t i = led; i < r->count; i++) {
+        enum chat_role role = r->messages[i].role;
         enum chat_role turn = (i - led) % 2 == 0 ? CHAT_USER : CHAT_ASSISTANT;
-        if (row->alternate && messages[i].role != turn)
-            return refuse(row, messages, i, "wants user and assistant to take turns", et);
+        if (role == CHAT_SYSTEM && (r->row->alternate || r->row->system != CHAT_SYSTEM_TURN))
+            return refuse(r, i, "takes it first only");
+        if (r->row->alternate && role != turn)
+            return refuse(r, i, "wants user and assistant to take turns");
     }
     return ERR_OK;
 }
 
+static void render_system(const struct rendering *r, struct text content, bool is_first)
+{
+    if (content.size == 0 && r->row->skip_empty_system)
+        return;
+    expand(r, r->row->system_open);
+    if (is_first)
+        expand(r, r->row->preface);
+    append(r, content, CHAT_TRIM_SYSTEM);
+    expand(r, r->row->system_close);
+}
+
 /* The user's content, behind the system's text where the template puts it there. */
-static enum err render_user(const struct chat_template *row, struct text system,
-                            struct text content, const struct chat_render_options *options,
-                            struct bytes *out)
+static enum err render_user(const struct rendering *r, const struct chat_message *system,
+                            struct text content)
 {
     struct bytes joined;
-    bytes_init(&joined, out->limit_bytes);
-    if (system.data != NULL) {
-        expand(row->system_open, options, &joined);
-        bytes_append_text(&joined, system);
-        expand(row->system_close, options, &joined);
+    struct rendering inner = *r;
+    bool apart = r->row->system == CHAT_SYSTEM_BEFORE_USER;
+    bytes_init(&joined, r->out->limit_bytes);
+    inner.out = apart ? r->out : &joined;
+    expand(r, r->row->user_open);
+    if (system != NULL) {
+        expand(&inner, r->row->system_open);
+        bytes_append_text(inner.out, system->content);
+        expand(&inner, r->row->system_close);
     }
     bytes_append_text(&joined, content);
     enum err err = bytes_status(&joined);
-    if (err == ERR_OK) {
-        struct text text = {joined.size == 0 ? "" : (const char *)joined.data, joined.size};
-        expand(row->user_open, options, out);
-        bytes_append_text(out, row->trim ? trimmed(text) : text);
-        expand(row->user_close, options, out);
-    }
+    if (err == ERR_OK && joined.size > 0)
+        append(r, (struct text){(const char *)joined.data, joined.size}, CHAT_TRIM_USER);
+    expand(r, r->row->user_close);
     bytes_fini(&joined);
     return err;
 }
 
-static void render_system(const struct chat_template *row, struct text content,
-                          const struct chat_render_options *options, struct bytes *out)
-{
-    expand(row->system_open, options, out);
-    bytes_append_text(out, row->trim ? trimmed(content) : content);
-    expand(row->system_close, options, out);
-}
-
-static struct chat_span render_assistant(const struct chat_template *row, struct text content,
-                                         const struct chat_render_options *options,
-                                         struct bytes *out)
+static struct chat_span render_assistant(const struct rendering *r, struct text content)
 {
     struct chat_span span;
-    expand(row->assistant_open, options, out);
-    span.begin = out->size;
-    expand(row->assistant_lead, options, out);
-    bytes_append_text(out, row->trim ? trimmed(content) : content);
-    expand(row->assistant_close, options, out);
-    span.end = out->size;
-    expand(row->after_assistant, options, out);
+    expand(r, r->row->assistant_open);
+    span.begin = r->out->size;
+    expand(r, r->row->assistant_lead);
+    append(r, content, CHAT_TRIM_ASSISTANT);
+    expand(r, r->row->assistant_close);
+    span.end = r->out->size;
+    expand(r, r->row->after_assistant);
     return span;
+}
+
+/* The message whose content takes in the system's; r->count when there is none. */
+static size_t host_of_system(const struct rendering *r)
+{
+    enum chat_system_place place = r->row->system;
+    if (r->count < 2 || r->messages[0].role != CHAT_SYSTEM)
+        return r->count;
+    if (place == CHAT_SYSTEM_IN_USER || place == CHAT_SYSTEM_BEFORE_USER)
+        return 1;
+    if (place == CHAT_SYSTEM_IN_LAST_USER && r->messages[r->count - 1].role == CHAT_USER)
+        return r->count - 1;
+    return r->count;
+}
+
+static bool is_a_turn(enum chat_system_place place)
+{
+    return place == CHAT_SYSTEM_TURN || place == CHAT_SYSTEM_FIRST;
 }
 
 enum err chat_template_render(const struct chat_template *row, const struct chat_message *messages,
@@ -473,28 +334,26 @@ enum err chat_template_render(const struct chat_template *row, const struct chat
                               struct bytes *out, struct chat_span *spans, size_t *span_count,
                               struct err_text *et)
 {
-    size_t found = 0;
-    size_t at = 0;
-    struct text system = {NULL, 0};
-    TRY(check_roles(row, messages, count, et));
-    expand(row->start, options, out);
+    const struct rendering r = {row, messages, count, options, out, et};
+    TRY(check_roles(&r));
     bool led = count > 0 && messages[0].role == CHAT_SYSTEM;
-    if (row->system == SYSTEM_IN_USER && led)
-        system = messages[at++].content;
-    else if (row->default_system != NULL && !led)
-        render_system(row, text_of(row->default_system), options, out);
-    for (; at < count; at++) {
-        struct text content = messages[at].content;
+    size_t host = host_of_system(&r);
+    size_t found = 0;
+    expand(&r, row->start);
+    if (row->default_system != NULL && !led)
+        render_system(&r, text_of(row->default_system), true);
+    for (size_t at = led && !is_a_turn(row->system); at < count; at++) {
+        if (at > 0)
+            expand(&r, row->separator);
         switch (messages[at].role) {
         case CHAT_SYSTEM:
-            render_system(row, content, options, out);
+            render_system(&r, messages[at].content, at == 0);
             break;
         case CHAT_USER:
-            TRY(render_user(row, system, content, options, out));
-            system = (struct text){NULL, 0};
+            TRY(render_user(&r, at == host ? &messages[0] : NULL, messages[at].content));
             break;
         case CHAT_ASSISTANT: {
-            struct chat_span span = render_assistant(row, content, options, out);
+            struct chat_span span = render_assistant(&r, messages[at].content);
             if (spans != NULL)
                 spans[found] = span;
             found++;
@@ -502,7 +361,7 @@ enum err chat_template_render(const struct chat_template *row, const struct chat
         }
         }
     }
-    expand(options->add_generation_prompt ? row->generation : row->tail, options, out);
+    expand(&r, options->add_generation_prompt ? row->generation : row->tail);
     if (span_count != NULL)
         *span_count = found;
     return bytes_status(out);

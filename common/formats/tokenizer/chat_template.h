@@ -1,8 +1,9 @@
 /* chat_template.h - conversations to text, for the templates that models are known to use.
  *
  * A model names its template by a Jinja text. There is no Jinja interpreter here: the text is
- * recognised by its marks and rendered from a row of a table, whose output the tests hold against
- * Jinja's. A template that is not recognised is an error naming the choices, never a guess.
+ * recognised by its form (jinja_form.h) and rendered from a row of a table (chat_template_row.h),
+ * whose output the tests hold against Jinja's. A template that is not recognised is an error naming
+ * the choices, never a guess.
  */
 #ifndef COMMON_FORMATS_TOKENIZER_CHAT_TEMPLATE_H
 #define COMMON_FORMATS_TOKENIZER_CHAT_TEMPLATE_H
@@ -38,12 +39,15 @@ struct chat_render_options {
     bool add_generation_prompt; /* end with the opening of an assistant's turn */
 };
 
-/* By name ("chatml", "llama-2", ...), NULL when there is none. */
+/* By name ("chatml", "llama-2", ...) or alias, whatever the signs between its parts ("llama3",
+ * "phi_35"); NULL when there is none. */
 const struct chat_template *chat_template_named(struct text name);
 const char *chat_template_name(const struct chat_template *chat_template);
 
-/* "chatml, llama-2, ...": for messages. Static. */
-const char *chat_template_choices(void);
+enum { CHAT_TEMPLATE_CHOICES_BYTES = 320 };
+
+/* Writes "chatml, qwen-2, ..." for messages and returns `out`. */
+const char *chat_template_choices(char *out, size_t out_bytes);
 
 /* Recognises a Jinja text; NULL when it is none of ours. */
 const struct chat_template *chat_template_recognise(struct text jinja);

@@ -9,12 +9,15 @@
 
 #include <cmocka.h>
 
+#include "common/base/check.h"
 #include "common/formats/dataset/dataset_check.h"
 #include "common/formats/dataset/dataset_pack.h"
 #include "common/formats/dataset/dataset_prepare.h"
 #include "common/formats/dataset/rows.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/source/source.h"
+#include "common/formats/tokenizer/chat_template.h"
+#include "common/formats/tokenizer/chat_template_row.h"
 #include "common/mem/bytes.h"
 
 enum { PATH_BYTES = 4096 };
@@ -292,12 +295,83 @@ static void test_dataset__masks_of_chats_decode_to_the_answers(void **state)
     }
 }
 
+/* What counts in the one row of `file`, by the tokens' own spelling, without blanks. */
+static struct bytes counted_text(struct span file, const struct dataset_options *as,
+                                 const struct tokenizer *tokenizer)
+{
+    struct dataset_options options = *as;
+    const struct dataset_pack_options pack = {.sequence_len = options.sequence_len};
+    struct dataset_pack_stats stats;
+    struct bytes train, test, out;
+    struct rows rows;
+    make_rows(file, &options, 1, &pack, tokenizer, &train, &test, &stats);
+    assert_int_equal(rows_open(bytes_span(&train), &rows, NULL), ERR_OK);
+    bytes_init(&out, 1 << 16);
+    for (uint64_t i = 0; i < rows.token_count; i++) {
+        struct text spelled = tokenizer_bytes(tokenizer, rows.tokens[i]);
+        for (size_t k = 0; rows.loss[i] && k < spelled.size; k++)
+            if (spelled.data[k] != ' ')
+                bytes_append(&out, spelled.data + k, 1);
+    }
+    assert_int_equal(bytes_status(&out), ERR_OK);
+    bytes_fini(&train);
+    bytes_fini(&test);
+    return out;
+}
+
+static void test_dataset__labels_of_every_template_are_the_answers_and_their_ends(void **state)
+{
+    (void)state;
+    static const struct chat_message talk[] = {{CHAT_USER, TEXT("Hi, \xC3\xBC!")},
+                                               {CHAT_ASSISTANT, TEXT("It is Paris.")},
+                                               {CHAT_USER, TEXT("Sure?")},
+                                               {CHAT_ASSISTANT, TEXT("Yes, \xE2\x82\xAC 5.")}};
+    static const char row[] =
+        "{\"messages\": [{\"role\": \"user\", \"content\": \"Hi, \xC3\xBC!\"}, {\"role\": "
+        "\"assistant\", \"content\": \"It is Paris.\"}, {\"role\": \"user\", \"content\": "
+        "\"Sure?\"}, {\"role\": \"assistant\", \"content\": \"Yes, \xE2\x82\xAC 5.\"}]}\n";
+    char path[PATH_BYTES];
+    if (!real(path, ""))
+        return;
+    struct tokenizer *tokenizer = opened("models/lm-6m");
+    const struct chat_render_options options = chat_template_options(tokenizer);
+    const struct chat_template *template;
+    for (size_t i = 0; (template = chat_template_row_at(i)) != NULL; i++) {
+        const char *name = chat_template_name(template);
+        struct chat_span spans[COUNT_OF(talk)];
+        struct bytes text, want;
+        size_t count = 0;
+        bytes_init(&text, 1 << 16);
+        bytes_init(&want, 1 << 16);
+        assert_int_equal(chat_template_render(template, talk, COUNT_OF(talk), &options, &text,
+                                              spans, &count, NULL),
+                         ERR_OK);
+        assert_int_equal(count, 2);
+        for (size_t s = 0; s < count; s++)
+            for (size_t k = spans[s].begin; k < spans[s].end; k++)
+                if (text.data[k] != ' ')
+                    bytes_append(&want, text.data + k, 1);
+        const struct dataset_options as = {
+            .file_name = "chat.jsonl", .sequence_len = 512, .chat_template = name};
+        struct bytes found =
+            counted_text((struct span){(const uint8_t *)row, sizeof(row) - 1}, &as, tokenizer);
+        if (!span_equal(bytes_span(&found), bytes_span(&want)))
+            fail_msg("%s: expected %.*s, found %.*s", name, (int)want.size, (char *)want.data,
+                     (int)found.size, (char *)found.data);
+        bytes_fini(&found);
+        bytes_fini(&want);
+        bytes_fini(&text);
+    }
+    tokenizer_close(&tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_dataset__e2e_has_the_supervised_tokens_of_the_reference),
         cmocka_unit_test(test_dataset__number_of_shards_never_changes_the_rows),
         cmocka_unit_test(test_dataset__masks_of_chats_decode_to_the_answers),
+        cmocka_unit_test(test_dataset__labels_of_every_template_are_the_answers_and_their_ends),
         cmocka_unit_test(test_dataset__real_files_are_detected_and_have_no_bad_rows),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
