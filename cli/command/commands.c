@@ -112,7 +112,7 @@ static const struct command commands[] = {
      1, COMMAND_ARGUMENTS_MAX, cmd_control_pause},
     {"resume", "JOB...", "let paused jobs go on", "  qctl resume 9c4\n", OPTIONS(reason_options), 1,
      COMMAND_ARGUMENTS_MAX, cmd_control_resume},
-    {"retry", "JOB...", "let failed or cancelled jobs go on from what is done",
+    {"retry", "JOB...", "let jobs that failed go on; make damaged results again",
      "  qctl retry last\n", OPTIONS(reason_options), 1, COMMAND_ARGUMENTS_MAX, cmd_control_retry},
     {"workers", "", "who computes, on what", "  qctl workers\n  qctl workers -o json\n", NULL, 0, 0,
      0, cmd_workers},

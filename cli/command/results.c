@@ -1,6 +1,7 @@
 /* results.c - outputs of a job to a folder. */
 #include "cli/command/results.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -44,6 +45,21 @@ static enum err fetch(struct client *client, const struct artifact_ref *ref, con
     return file_writer_commit(&writer, et);
 }
 
+/* A result that the coordinator lost can be made again. */
+static enum err fetch_or_advise(struct client *client, const struct job_row *row,
+                                const struct artifact_ref *ref, const char *folder,
+                                struct arena *arena, struct err_text *et)
+{
+    enum err err = fetch(client, ref, folder, arena, et);
+    if (err != ERR_DIGEST && err != ERR_NOT_FOUND)
+        return err;
+    struct err_text cause = *et;
+    return error_set(et, ERR_DIGEST,
+                     "%s; the coordinator's copy is damaged or gone: `qctl retry %016" PRIx64
+                     "` makes it again, to the same bytes",
+                     cause.text, row->job);
+}
+
 enum err results_pull(struct client *client, const char *job, const char *folder, uint32_t *count,
                       uint64_t *size_bytes, struct err_text *et)
 {
@@ -63,7 +79,7 @@ enum err results_pull(struct client *client, const char *job, const char *folder
     TRY_OUT(folder_create(folder, et));
     *size_bytes = 0;
     for (uint32_t i = 0; i < reply->outputs_count; i++) {
-        TRY_OUT(fetch(client, &reply->outputs[i], folder, &arena, et));
+        TRY_OUT(fetch_or_advise(client, &reply->row, &reply->outputs[i], folder, &arena, et));
         *size_bytes += reply->outputs[i].size_bytes;
     }
     *count = reply->outputs_count;

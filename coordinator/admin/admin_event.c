@@ -21,6 +21,8 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->job_state.job;
     case REC_WORKER_QUARANTINED:
         return record->worker_quarantined.job;
+    case REC_ARTIFACT_LOST:
+        return record->artifact_lost.job;
     default:
         return 0;
     }
@@ -134,6 +136,9 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_WORKER_QUARANTINED:
         text = describe_quarantined(sched, &record->worker_quarantined, arena);
+        break;
+    case REC_ARTIFACT_LOST:
+        text = arena_print(arena, "%.*s", TEXT_ARGS(record->artifact_lost.detail));
         break;
     default:
         text = arena_print(arena, "record of kind %u", number);

@@ -340,6 +340,38 @@ enum err artifact_verify(struct artifact_store *store, struct digest digest, str
     return error_set(et, ERR_DIGEST, "artifact %.12s: the content is not what its name says", hex);
 }
 
+/* Kept for whoever wants to know what happened to the disk; a later one of its name replaces it. */
+static enum err set_aside(struct artifact_store *store, struct digest digest, struct err_text *et)
+{
+    char hex[DIGEST_HEX_BYTES];
+    char from[ARTIFACT_PATH_BYTES];
+    char to[ARTIFACT_PATH_BYTES];
+    digest_hex(digest, hex);
+    artifact_entry_path(store, digest, from);
+    (void)snprintf(to, sizeof to, "%s/damaged", store->folder);
+    TRY(folder_create(to, et));
+    (void)snprintf(to, sizeof to, "%s/damaged/%s", store->folder, hex);
+    if (rename(from, to) != 0)
+        return error_set(et, error_from_errno(errno), "%s: %s", from, strerror(errno));
+    return folder_sync_parent(from, et);
+}
+
+enum err artifact_check(struct artifact_store *store, struct digest digest, struct err_text *et)
+{
+    enum err err = artifact_verify(store, digest, et);
+    if (err != ERR_DIGEST)
+        return err;
+    struct err_text failure = {""};
+    lock(store);
+    struct artifact_entry *entry = artifact_entry_find(store, digest);
+    if (entry != NULL && entry->home == ARTIFACT_FILE)
+        err = set_aside(store, digest, &failure);
+    if (entry != NULL && entry->home != ARTIFACT_MEMORY)
+        unlist(store, entry);
+    unlock(store);
+    return err == ERR_DIGEST || err == ERR_OK ? ERR_DIGEST : error_set(et, err, "%s", failure.text);
+}
+
 void artifact_path(struct artifact_store *store, struct digest digest, char *out, size_t capacity)
 {
     char path[ARTIFACT_PATH_BYTES] = "";

@@ -61,6 +61,11 @@ MUST_CHECK enum err artifact_leaves(struct artifact_store *store, const struct a
 MUST_CHECK enum err artifact_verify(struct artifact_store *store, struct digest digest,
                                     struct err_text *et);
 
+/* The same, and what is found damaged is no longer here: a durable file is moved to FOLDER/damaged,
+ * a path forgotten. So the same content can be stored again. */
+MUST_CHECK enum err artifact_check(struct artifact_store *store, struct digest digest,
+                                   struct err_text *et);
+
 /* Takes content that lies in memory: durably, or as round traffic. Returns its name. Present
  * already is success. ERR_BUSY: no room for round traffic; ERR_DISK_FULL, ERR_IO. */
 MUST_CHECK enum err artifact_store_bytes(struct artifact_store *store, struct span content,

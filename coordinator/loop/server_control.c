@@ -55,7 +55,7 @@ static void on_result(struct server *server, struct server_peer *peer,
             continue;
         const char *text = arena_print(&server->arena, "output %.*s is not at the coordinator",
                                        TEXT_ARGS(output->name));
-        result.error = ERR_DIGEST;
+        result.error = ERR_LOST;
         result.detail = text_of(text == NULL ? "" : text);
         result.result = (struct task_result){0};
     }

@@ -14,6 +14,7 @@
 #include "common/recipe/recipe.h"
 #include "coordinator/aggregate/aggregate.h"
 #include "coordinator/loop/server_turn.h"
+#include "coordinator/loop/server_verify.h"
 
 enum { WORK_ARENA_BYTES = 256 << 20, THREADS_MAX = 64, WEIGHTS_KEPT = 2 };
 
@@ -116,6 +117,21 @@ static enum err copy_parts(struct server_work *w)
     return ERR_OK;
 }
 
+static enum err copy_refs(struct server_work *w)
+{
+    struct artifact_ref *refs = arena_alloc(&w->arena, w->work.ref_count, sizeof *refs);
+    if (refs == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < w->work.ref_count; i++) {
+        TRY(message_copy(&message_type_artifact_ref, &w->work.refs[i], &w->arena, &refs[i]));
+        refs[i].path.data = arena_copy_text(&w->arena, refs[i].path); /* terminated: it is opened */
+        if (refs[i].path.data == NULL)
+            return ERR_OUT_OF_MEMORY;
+    }
+    w->work.refs = refs;
+    return ERR_OK;
+}
+
 static enum err copy_work(struct server_work *w, const struct sched_work *work)
 {
     w->work = *work;
@@ -129,6 +145,7 @@ static enum err copy_work(struct server_work *w, const struct sched_work *work)
         memcpy(points, work->points, work->point_count * sizeof *points);
     w->work.points = points;
     TRY(message_copy(&message_type_artifact_ref, &work->state, &w->arena, &w->work.state));
+    TRY(copy_refs(w));
     return copy_parts(w);
 }
 
@@ -214,27 +231,15 @@ static enum err publish_weights(struct server_work *w)
     return err;
 }
 
-/* A state that lay on disk is read again before weeks of work go on from it. */
-static enum err check_state(struct server_work *w, const struct artifact *state)
-{
-    struct digest found;
-    char hex[DIGEST_HEX_BYTES];
-    TRY(digest_of_artifact(state->bytes, &found));
-    if (digest_equal(found, w->work.state.digest))
-        return ERR_OK;
-    digest_hex(w->work.state.digest, hex);
-    return error_set(&w->et, ERR_DIGEST, "checkpoint %.12s: the file on disk is damaged", hex);
-}
-
 static enum err run_open(struct server_work *w)
 {
     struct aggregate_settings settings;
     struct artifact state;
     TRY(read_settings(&w->work, &settings, &w->et));
+    /* A state that lay on disk is read again before weeks of work go on from it. */
+    TRY(server_verify_state(w->server->artifacts, w->work.state.digest, &w->et));
     TRY(artifact_acquire(w->server->artifacts, w->work.state.digest, &state, &w->et));
-    enum err err = check_state(w, &state);
-    if (err == ERR_OK)
-        err = aggregate_create(&settings, state.bytes, &w->stage->aggregate, &w->et);
+    enum err err = aggregate_create(&settings, state.bytes, &w->stage->aggregate, &w->et);
     artifact_release(w->server->artifacts, &state);
     TRY(err);
     w->done.step = aggregate_steps(w->stage->aggregate);
@@ -350,6 +355,10 @@ static void on_work(uv_work_t *request)
     case SCHED_WORK_LOG:
         w->done.error = run_log(w);
         break;
+    case SCHED_WORK_VERIFY:
+        w->done.error =
+            server_verify_run(w->server->artifacts, &w->work, &w->arena, &w->done, &w->et);
+        break;
     case SCHED_WORK_CLOSE:
         break;
     }
@@ -362,7 +371,8 @@ static void on_done(uv_work_t *request, int status)
     static const enum sched_event_kind kinds[] = {[SCHED_WORK_OPEN] = SCHED_OPENED,
                                                   [SCHED_WORK_FOLD] = SCHED_FOLDED,
                                                   [SCHED_WORK_CHECKPOINT] = SCHED_CHECKPOINTED,
-                                                  [SCHED_WORK_LOG] = SCHED_LOGGED};
+                                                  [SCHED_WORK_LOG] = SCHED_LOGGED,
+                                                  [SCHED_WORK_VERIFY] = SCHED_VERIFIED};
     struct server_work *w = request->data;
     struct server *server = w->server;
     server->works_out--;

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "common/base/check.h"
+#include "coordinator/sched/remake.h"
 #include "coordinator/sched/round.h"
 
 void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
@@ -19,20 +20,18 @@ void advance_doom(struct sched *s, struct job *job, enum err error, const char *
     core_touch(s, job);
 }
 
-/* Works of a stopped job: what is open is closed, after the work that is out. */
-static void stop_stage(struct sched *s, struct stage *stage)
+/* What is open is closed, after the work that is out. */
+void advance_stop_stage(struct sched *s, struct stage *stage)
 {
     if (stage->state == STAGE_DONE)
         return;
     stage->state = STAGE_WAITING;
     stage->retry_at = (struct instant){0};
-    stage->is_disputed = false;
+    stage->is_disputed = stage->is_suspect = false;
     stage->log = (struct artifact_ref){0};
-    if (stage->run == NULL)
-        return;
     if (stage->work_is_out)
         stage->close_is_owed = true;
-    else
+    else if (stage->run != NULL)
         round_close(s, stage);
 }
 
@@ -53,7 +52,7 @@ enum err advance_end(struct sched *s, struct job *job, enum job_state state, enu
     for (struct list_node *node; (node = list_first(&job->leases)) != NULL;)
         lease_cancel(s, CONTAINER_OF(node, struct lease, of_job));
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
-        stop_stage(s, &job->stages[i]);
+        advance_stop_stage(s, &job->stages[i]);
     heap_remove(&s->retries, &job->by_retry);
     core_refresh_job(job);
     return ERR_OK;
@@ -91,6 +90,8 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
         stage->started = s->now;
         core_refresh(stage);
     }
+    if (stage->is_suspect)
+        return remake_verify(s, stage);
     if (stage->run != NULL)
         return round_advance(s, stage);
     if (stage->plan->kind == STAGE_KIND_EXPORT && digest_is_zero(stage->log.digest))
@@ -107,7 +108,7 @@ static enum err advance_job(struct sched *s, struct job *job)
     uint32_t count = job->submitted.stages_count;
     for (uint32_t i = 0; i < count && job->doom == ERR_OK; i++) {
         struct stage *stage = &job->stages[i];
-        if (stage->state != STAGE_DONE && (stage->plan->needs & ~job->done_mask) == 0)
+        if (stage->state != STAGE_DONE && (stage->needs & ~job->done_mask) == 0)
             TRY(advance_stage(s, stage));
     }
     if (job->doom != ERR_OK)
@@ -132,6 +133,21 @@ void advance_all(struct sched *s)
     }
 }
 
+/* The job is looked at when the first of its resting stages may try again. */
+static void await_retry(struct sched *s, struct job *job)
+{
+    uint64_t first = UINT64_MAX;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        const struct stage *stage = &job->stages[i];
+        if (stage->state == STAGE_RUNNING && stage->retry_at.ns > s->now.ns)
+            first = MIN(first, stage->retry_at.ns);
+    }
+    if (first == UINT64_MAX)
+        heap_remove(&s->retries, &job->by_retry);
+    else
+        heap_put(&s->retries, &job->by_retry, first, job->seq);
+}
+
 /* The loop could not do it: later again, or never. A checkpoint that could not be written leaves
  * the open state as it was; after anything else the stage goes on from the last checkpoint. A full
  * disk is waited for. */
@@ -141,6 +157,8 @@ static enum err work_failed(struct sched *s, struct stage *stage,
     struct job *job = stage->job;
     enum err_retry class = error_retry(done->error);
     bool is_full = done->error == ERR_DISK_FULL;
+    if (stage->run != NULL && stage->run->phase == RUN_OPENING && remake_is_input(done->error))
+        return remake_state(s, stage, done->detail);
     TRY(effect_reserve(&s->effect, 0, 0, 1));
     stage->work_is_out = false;
     stage->work_faults += !is_full;
@@ -156,7 +174,7 @@ static enum err work_failed(struct sched *s, struct stage *stage,
     }
     uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << (is_full ? 3 : stage->work_faults);
     stage->retry_at = instant_after(s->now, duration_ms(rest_ms));
-    heap_put(&s->retries, &job->by_retry, stage->retry_at.ns, job->seq);
+    await_retry(s, job);
     return ERR_OK;
 }
 
@@ -199,7 +217,10 @@ enum err advance_work_done(struct sched *s, enum sched_event_kind kind,
     if (stage->close_is_owed) {
         TRY(effect_reserve(&s->effect, 0, 0, 1));
         stage->work_is_out = stage->close_is_owed = false;
-        round_close(s, stage);
+        if (stage->run != NULL)
+            round_close(s, stage);
+    } else if (kind == SCHED_VERIFIED) {
+        TRY(remake_verified(s, stage, done));
     } else if (stage->state != STAGE_RUNNING) {
         stage->work_is_out = false; /* a log that nobody waits for any more */
     } else if (done->error != ERR_OK) {
@@ -216,7 +237,8 @@ void advance_retries(struct sched *s)
 {
     struct heap_node *node;
     while ((node = heap_first(&s->retries)) != NULL && node->key <= s->now.ns) {
-        heap_remove(&s->retries, node);
-        core_touch(s, CONTAINER_OF(node, struct job, by_retry));
+        struct job *job = CONTAINER_OF(node, struct job, by_retry);
+        await_retry(s, job);
+        core_touch(s, job);
     }
 }

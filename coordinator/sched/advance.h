@@ -20,6 +20,10 @@ void advance_doom(struct sched *s, struct job *job, enum err error, const char *
 MUST_CHECK enum err advance_end(struct sched *s, struct job *job, enum job_state state,
                                 enum err error, struct text detail);
 
+/* Takes everything of a stage that is not done back: its works and open state, not its leases. Room
+ * for one work is reserved. */
+void advance_stop_stage(struct sched *s, struct stage *stage);
+
 /* The outcome of a work. ERR_OUT_OF_MEMORY: nothing changed. */
 MUST_CHECK enum err advance_work_done(struct sched *s, enum sched_event_kind kind,
                                       const struct sched_work_done *done);

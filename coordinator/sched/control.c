@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "coordinator/sched/advance.h"
+#include "coordinator/sched/remake.h"
 
 static void answer(struct sched *s, struct peer_id client, uint64_t ticket, enum err error,
                    const char *detail)
@@ -64,6 +65,8 @@ static enum err act(struct sched *s, struct job *job, enum job_action action, st
     case JOB_ACTION_RETRY:
         if (job->error == ERR_PROFILE)
             return ERR_STATE; /* a wrong result counts in it */
+        if (job->state == JOB_DONE)
+            return remake_results(s, job);
         return job->state == JOB_FAILED || job->state == JOB_CANCELLED
                    ? enter(s, job, JOB_WAITING, TEXT(""))
                    : ERR_STATE;

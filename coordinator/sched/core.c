@@ -2,6 +2,7 @@
 #include "coordinator/sched/core.h"
 
 #include "common/message/message_copy.h"
+#include "coordinator/sched/remake.h"
 
 enum err core_apply(struct sched *s, const struct sched_record *record, struct err_text *et)
 {
@@ -24,6 +25,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return r->worker_quarantined.worker.size == 0
                    ? ERR_OK
                    : roster_quarantine(&s->roster, r->worker_quarantined.worker);
+    case REC_ARTIFACT_LOST:
+        return remake_apply_lost(s, &r->artifact_lost);
     }
     return ERR_STATE;
 }
@@ -47,7 +50,7 @@ void core_touch(struct sched *s, struct job *job)
 
 static bool has_tasks_to_grant(const struct stage *stage)
 {
-    if (!job_is_active(stage->job) || stage->state != STAGE_RUNNING ||
+    if (!job_is_active(stage->job) || stage->state != STAGE_RUNNING || stage->is_suspect ||
         stage->tasks.waiting.count == 0)
         return false;
     if (stage->run != NULL)

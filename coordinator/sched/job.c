@@ -52,6 +52,11 @@ static enum err create_stage(struct job *job, uint32_t index)
     stage->plan = &job->submitted.stages[index];
     stage->job = job;
     stage->index = index;
+    stage->needs = stage->plan->needs;
+    for (uint32_t i = 0; i < index; i++) {
+        if ((stage->plan->needs >> i & 1) != 0)
+            stage->needs |= job->stages[i].needs;
+    }
     if (state_kind_shape((enum stage_kind)stage->plan->kind) == STAGE_SHAPE_ARRAY)
         return tasks_start(&stage->tasks, stage->plan->task_count);
     stage->run = mem_alloc(1, sizeof *stage->run);
@@ -254,6 +259,7 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
 /* A fresh start for what failed: counts of attempts begin again. */
 static void forgive(struct job *job)
 {
+    job->losses = 0;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         struct stage *stage = &job->stages[i];
         stage->work_faults = 0;

@@ -50,13 +50,19 @@ struct stage {
     const struct stage_plan *plan;
     struct job *job;
     uint32_t index;
+    uint64_t needs; /* bit i: what it needs, and what those need */
     enum stage_state state;
     struct tasks tasks;               /* ROUNDS: ranges of the round at hand */
     struct run *run;                  /* owned; ROUNDS only */
     const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
     struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
     bool work_is_out;
-    bool is_disputed;        /* two results of the round at hand differ */
+    bool is_disputed;       /* two results of the round at hand differ */
+    bool is_suspect;        /* inputs of a task, or the job's results, are read again */
+    bool is_fatal;          /* if nothing is wrong with them, the job fails as the task did */
+    uint32_t suspect;       /* the task */
+    enum err suspect_error; /* how it failed, and in words, in the job's arena */
+    struct text suspect_detail;
     bool close_is_owed;      /* the job stopped while a work was out */
     uint8_t work_faults;     /* failed works in a row */
     enum err work_error;     /* of the last one */
@@ -89,6 +95,8 @@ struct job {
     size_t point_count, point_capacity, points_durable;
     struct checkpoint_row *checkpoints; /* owned */
     size_t checkpoint_count, checkpoint_capacity;
+    struct text loss_detail; /* the last time something was made again, in words; in arena */
+    uint32_t losses;         /* since the last fresh start */
 };
 
 /* ERR_DATA with text: a graph that does not hold together, or a recipe that plan refuses. */

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "coordinator/sched/advance.h"
+#include "coordinator/sched/remake.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/spec.h"
 #include "coordinator/sched/trial.h"
@@ -121,7 +122,9 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
     acknowledge(s, worker, fence, ERR_OK);
     bool is_final = error_retry(error) == ERR_PERMANENT ||
                     stage->tasks.items[index].attempts >= LIMIT_TASK_ATTEMPTS;
-    if (!is_refusal(error) && is_final)
+    if (remake_is_input(error))
+        remake_suspect(s, stage, index, error, detail, is_final);
+    else if (!is_refusal(error) && is_final)
         advance_doom(s, job, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
                      worker->name, TEXT_ARGS(detail));
     return ERR_OK;

@@ -123,6 +123,7 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
     case SCHED_FOLDED:
     case SCHED_CHECKPOINTED:
     case SCHED_LOGGED:
+    case SCHED_VERIFIED:
         return advance_work_done(s, event->kind, &event->done);
     case SCHED_DISK:
         s->is_disk_low = event->disk_low;

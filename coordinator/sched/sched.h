@@ -28,6 +28,10 @@
  * A failed work is tried again after a rest: a CHECKPOINT as it is, for a failed one leaves the
  * open state as it was; any other by CLOSE and OPEN from the last checkpoint. A full disk is waited
  * for; permanent errors fail the job with `detail`.
+ *
+ * What a job made and is found damaged or missing is made again, to the same bits (remake.h): a
+ * state that cannot be opened falls back to the checkpoint before it; a task whose inputs cannot be
+ * read has them read again at the coordinator (work VERIFY), and who made the bad ones runs anew.
  */
 #ifndef COORDINATOR_SCHED_SCHED_H
 #define COORDINATOR_SCHED_SCHED_H
@@ -48,6 +52,12 @@ struct peer_id {
     uint64_t v;
 };
 
+/* An artifact that is not here any more, or not what its name says. */
+struct sched_loss {
+    struct digest digest;
+    struct text why; /* "the file on disk is damaged" */
+};
+
 /* The outcome of a work, reported by the loop. `error` 0 means success. */
 struct sched_work_done {
     uint64_t job;
@@ -60,6 +70,9 @@ struct sched_work_done {
     double loss_sum, weight;          /* FOLD: of the whole round */
     double grad_norm, learning_rate;  /* training FOLD */
     struct checkpoint_row checkpoint; /* CHECKPOINT: digest, ledger, size; the rest is sched's */
+    const struct sched_loss *lost;    /* VERIFY: what of `refs` cannot be had */
+    uint32_t lost_count;
+    uint32_t restored_count; /* VERIFY: what was not at hand and is again */
 };
 
 enum sched_event_kind {
@@ -77,6 +90,7 @@ enum sched_event_kind {
     SCHED_FOLDED,
     SCHED_CHECKPOINTED,
     SCHED_LOGGED,
+    SCHED_VERIFIED,
     SCHED_DISK, /* free space fell under, or rose over, the floor */
     SCHED_TICK  /* wake_at came */
 };
@@ -116,6 +130,7 @@ enum sched_work_kind {
     SCHED_WORK_FOLD,       /* fold the parts; for training: clip, step, publish the new weights */
     SCHED_WORK_CHECKPOINT, /* write state and ledger durably */
     SCHED_WORK_LOG,        /* write the log points of the run as an artifact */
+    SCHED_WORK_VERIFY,     /* read artifacts again; what is damaged must count as absent after it */
     SCHED_WORK_CLOSE       /* forget the state: the stage ended or the job stopped */
 };
 
@@ -128,11 +143,13 @@ struct sched_work {
     uint64_t round_rows;       /* FOLD: leaves of the tree */
     uint64_t step_count;       /* OPEN: steps of the whole run, for the schedule */
     struct artifact_ref state; /* OPEN: the init task's state, or the checkpoint to resume from */
-    struct span recipe;        /* OPEN: canonical recipe */
+    struct span recipe;        /* OPEN, VERIFY: canonical recipe */
     const struct sched_part *parts; /* FOLD: in row order, covering [0, round_rows) */
     uint32_t part_count;
     const struct log_point *points; /* LOG */
     uint32_t point_count;
+    const struct artifact_ref *refs; /* VERIFY */
+    uint32_t ref_count;
 };
 
 struct sched_send {

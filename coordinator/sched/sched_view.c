@@ -79,7 +79,7 @@ static const char *why_needs(const struct sched *s, const struct stage *stage)
 {
     const struct job *job = stage->job;
     for (uint32_t i = 0; i < stage->index; i++) {
-        if ((stage->plan->needs >> i & 1) != 0 && job->stages[i].state != STAGE_DONE)
+        if ((stage->needs >> i & 1) != 0 && job->stages[i].state != STAGE_DONE)
             return arena_print(s->view_arena, "needs %.*s", TEXT_ARGS(job->stages[i].plan->name));
     }
     return NULL;
@@ -104,10 +104,12 @@ static const char *why_running(const struct sched *s, const struct stage *stage)
             break;
         }
     }
+    if (stage->is_suspect)
+        return "its inputs are read again";
     if (stage->work_is_out)
         return "writes the log";
     if (stage->tasks.leases > 0)
-        return NULL;
+        return stage->job->loss_detail.data;
     return s->is_disk_low ? "the disk is nearly full" : why_no_worker(s, stage->job->pool);
 }
 

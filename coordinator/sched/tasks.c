@@ -41,6 +41,17 @@ void tasks_finish(struct tasks *tasks, uint32_t index, const struct task_result 
     bitset_remove(&tasks->waiting, index);
 }
 
+void tasks_undo(struct tasks *tasks, uint32_t index)
+{
+    struct task *task = &tasks->items[index];
+    ASSERT(task->result != NULL);
+    task->result = NULL;
+    task->worker = (struct text){0};
+    tasks->done--;
+    if (task->leases == NULL)
+        bitset_add(&tasks->waiting, index);
+}
+
 void tasks_add_time(struct tasks *tasks, uint64_t ms)
 {
     tasks->times_ms[tasks->time_count++ % TASKS_TIMES] = (uint32_t)MIN(ms, UINT32_MAX);

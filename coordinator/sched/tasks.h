@@ -41,6 +41,9 @@ void tasks_fini(struct tasks *tasks);
 void tasks_finish(struct tasks *tasks, uint32_t index, const struct task_result *result,
                   struct text worker);
 
+/* Its result is gone: it waits again, unless it has a live lease. */
+void tasks_undo(struct tasks *tasks, uint32_t index);
+
 void tasks_add_time(struct tasks *tasks, uint64_t ms);
 
 /* Median of the run times kept, 0 when there is none. */

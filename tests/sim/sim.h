@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/ds/heap.h"
+#include "common/ds/list.h"
 #include "common/ds/map.h"
 #include "common/mem/arena.h"
 #include "common/message/message.h"
@@ -43,6 +44,7 @@ struct sim_scenario {
     uint32_t task_fault, work_fault;
     uint32_t control; /* pause, resume, cancel, retry: at each second */
     uint32_t disk;    /* the disk is low for a while: at each second */
+    uint32_t damage;  /* a durable artifact that a job made is damaged: at each second */
     uint64_t heal_ms; /* no faults from then on */
 };
 
@@ -139,6 +141,7 @@ struct sim_job {
 struct sim_statistics {
     uint64_t events, steps, records, messages, dropped, doubled, delayed;
     uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
+    uint64_t damages, remade;
 };
 
 struct sim {
@@ -156,6 +159,8 @@ struct sim {
     uint32_t job_count;
     struct map artifacts;
     struct map counted; /* task_done records committed */
+    struct list counted_list;
+    struct map damaged; /* artifacts that cannot be read until they are made again */
     struct arena arena; /* lives as long as the run */
     struct arena scratch;
     struct sim_statistics statistics;
@@ -211,8 +216,13 @@ void sim_worker_computed(struct sim *sim, struct sim_worker *worker, uint64_t fe
 struct digest sim_engine_keep(struct sim *sim, const float vector[SIM_WIDTH], uint64_t step,
                               bool is_durable);
 struct sim_artifact *sim_engine_find(const struct sim *sim, struct digest digest);
-/* The result of a task, in `arena`. */
-void sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
+/* Damages an artifact that some job made; whoever makes it again mends it. */
+void sim_engine_damage(struct sim *sim);
+bool sim_engine_is_damaged(const struct sim *sim, struct digest digest);
+void sim_engine_mend(struct sim *sim, struct digest digest);
+
+/* The result of a task, in `arena`. False: an input cannot be read. */
+bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
                         struct task_result *out);
 /* A work of the coordinator. */
 enum err sim_engine_work(struct sim *sim, const struct sched_work *work, struct sim_stage *stage,

@@ -5,16 +5,49 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
+/* A task_done record that counts. */
+struct counted {
+    struct map_node node;
+    struct list_node of_run; /* in sim.counted_list */
+    uint64_t job;
+    bool is_rounds;
+    struct digest outputs[2];
+};
+
 static void check_task_done(struct sim *sim, const struct rec_task_done *done)
 {
     uint64_t key = done->job ^ ((uint64_t)done->stage << 32 | done->index) * 0x9e3779b97f4a7c15u;
     if (map_find(&sim->counted, key) != NULL)
         sim_fail(sim, "task %u of stage %u of job %016llx is counted twice", done->index,
                  done->stage, (unsigned long long)done->job);
-    struct map_node *node = arena_alloc(&sim->arena, 1, sizeof *node);
-    ASSERT(node != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
-    map_add(&sim->counted, node, key);
+    struct counted *counted = arena_alloc(&sim->arena, 1, sizeof *counted);
+    ASSERT(counted != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
+    counted->job = done->job;
+    counted->is_rounds = done->worker.size == 0;
+    for (uint32_t i = 0; i < MIN(done->result.outputs_count, 2u); i++)
+        counted->outputs[i] = done->result.outputs[i].digest;
+    map_add(&sim->counted, &counted->node, key);
+    list_node_init(&counted->of_run);
+    list_append(&sim->counted_list, &counted->of_run);
     sim->statistics.tasks++;
+}
+
+/* What becomes undone may be done once more. */
+static void uncount(struct sim *sim, const struct rec_artifact_lost *record)
+{
+    struct list_node *next;
+    for (struct list_node *n = list_first(&sim->counted_list); n != NULL; n = next) {
+        struct counted *counted = CONTAINER_OF(n, struct counted, of_run);
+        bool is_undone = counted->is_rounds;
+        next = list_next(&sim->counted_list, n);
+        for (uint32_t i = 0; i < record->lost_count; i++)
+            is_undone |= digest_equal(counted->outputs[0], record->lost[i].digest) ||
+                         digest_equal(counted->outputs[1], record->lost[i].digest);
+        if (counted->job != record->job || !is_undone)
+            continue;
+        map_remove(&sim->counted, &counted->node);
+        list_remove(n);
+    }
 }
 
 void sim_check_records(struct sim *sim, const struct sched_record *records, size_t count)
@@ -23,6 +56,8 @@ void sim_check_records(struct sim *sim, const struct sched_record *records, size
         const union message_record *record = &records[i].record;
         if (records[i].number == REC_TASK_DONE)
             check_task_done(sim, &record->task_done);
+        if (records[i].number == REC_ARTIFACT_LOST)
+            uncount(sim, &record->artifact_lost);
         if (records[i].number == REC_CHECKPOINT) {
             const struct sim_artifact *state = sim_engine_find(sim, record->checkpoint.row.digest);
             if (state == NULL || !state->is_durable || state->step != record->checkpoint.row.step)

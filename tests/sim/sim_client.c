@@ -54,6 +54,8 @@ void sim_client_timer(struct sim *sim)
         else if (sim_chance(sim, sim->scenario->control))
             control(sim, job, (enum job_action)sim_random_below(&sim->random, 4));
     }
+    if (sim->c.s != NULL && sim_chance(sim, sim->scenario->damage))
+        sim_engine_damage(sim);
     if (sim->c.s != NULL && (sim->c.is_disk_low || sim_chance(sim, sim->scenario->disk))) {
         bool is_low = !sim->c.is_disk_low || sim_random_below(&sim->random, 3) != 0;
         struct sched_event event = {.kind = SCHED_DISK};

@@ -123,11 +123,19 @@ static void copy_work(const struct sched_work *from, struct sim_event *event)
     ASSERT(event->work != NULL && parts != NULL && points != NULL);
     if (from->part_count > 0)
         memcpy(parts, from->parts, from->part_count * sizeof *parts);
+    struct artifact_ref *refs =
+        arena_alloc(&event->arena, from->ref_count, sizeof(struct artifact_ref));
+    ASSERT(refs != NULL);
+    for (uint32_t i = 0; i < from->ref_count; i++) {
+        refs[i] = from->refs[i]; /* names are not looked at */
+        refs[i].name = refs[i].path = (struct text){0};
+    }
     if (from->point_count > 0)
         memcpy(points, from->points, from->point_count * sizeof *points);
     *event->work = *from;
     event->work->parts = parts;
     event->work->points = points;
+    event->work->refs = refs;
 }
 
 static void start_work(struct sim *sim, const struct sched_work *work)
@@ -157,7 +165,8 @@ void sim_coordinator_work_done(struct sim *sim, const struct sched_work *work)
     static const enum sched_event_kind kinds[] = {[SCHED_WORK_OPEN] = SCHED_OPENED,
                                                   [SCHED_WORK_FOLD] = SCHED_FOLDED,
                                                   [SCHED_WORK_CHECKPOINT] = SCHED_CHECKPOINTED,
-                                                  [SCHED_WORK_LOG] = SCHED_LOGGED};
+                                                  [SCHED_WORK_LOG] = SCHED_LOGGED,
+                                                  [SCHED_WORK_VERIFY] = SCHED_VERIFIED};
     struct sim_stage *stage = stage_of(sim, work);
     struct sched_event event = {.kind = kinds[work->kind]};
     event.done =

@@ -54,6 +54,58 @@ struct digest sim_engine_keep(struct sim *sim, const float vector[SIM_WIDTH], ui
     return digest;
 }
 
+struct damage {
+    struct map_node node;
+    struct digest digest;
+};
+
+bool sim_engine_is_damaged(const struct sim *sim, struct digest digest)
+{
+    return map_find(&sim->damaged, word_of(digest)) != NULL;
+}
+
+void sim_engine_mend(struct sim *sim, struct digest digest)
+{
+    struct map_node *node = map_find(&sim->damaged, word_of(digest));
+    if (node == NULL)
+        return;
+    map_remove(&sim->damaged, node);
+    sim->statistics.remade++;
+}
+
+struct pick {
+    struct sim *sim;
+    struct digest found;
+    uint64_t count;
+};
+
+static void pick(void *context, struct digest digest)
+{
+    struct pick *pick = context;
+    bool is_input = false; /* and the recipe: what a client gave is not made again */
+    for (uint32_t j = 0; j < pick->sim->job_count; j++) {
+        struct digest recipe;
+        ASSERT(digest_of_artifact(pick->sim->jobs[j].recipe, &recipe) == ERR_OK);
+        is_input |= digest_equal(recipe, digest);
+        for (uint32_t i = 0; i < pick->sim->jobs[j].input_count; i++)
+            is_input |= digest_equal(pick->sim->jobs[j].inputs[i].digest, digest);
+    }
+    if (!is_input && sim_random_below(&pick->sim->random, ++pick->count) == 0)
+        pick->found = digest;
+}
+
+void sim_engine_damage(struct sim *sim)
+{
+    struct pick choice = {.sim = sim};
+    sched_each_root(sim->c.s, pick, &choice);
+    if (choice.count == 0 || sim_engine_is_damaged(sim, choice.found))
+        return;
+    struct damage *damage = arena_alloc(&sim->arena, 1, sizeof *damage);
+    ASSERT(damage != NULL && map_reserve(&sim->damaged, sim->damaged.count + 1) == ERR_OK);
+    map_add(&sim->damaged, &damage->node, word_of(choice.found));
+    sim->statistics.damages++;
+}
+
 static const struct artifact_ref *input_of(const struct task_spec *spec, const char *name)
 {
     for (uint32_t i = 0; i < spec->inputs_count; i++) {
@@ -114,9 +166,13 @@ static uint64_t hash_inputs(const struct task_spec *spec)
     return hash;
 }
 
-void sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
+bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
                         struct task_result *out)
 {
+    for (uint32_t i = 0; i < spec->inputs_count; i++) {
+        if (!spec->inputs[i].ephemeral && sim_engine_is_damaged(sim, spec->inputs[i].digest))
+            return false;
+    }
     struct artifact_ref *outputs = arena_alloc(arena, 2, sizeof *outputs);
     struct fact *facts = arena_alloc(arena, 2, sizeof *facts);
     ASSERT(outputs != NULL && facts != NULL);
@@ -157,6 +213,9 @@ void sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct ar
     case STAGE_KIND_COUNT:
         break;
     }
+    for (uint32_t i = 0; i < out->outputs_count; i++)
+        sim_engine_mend(sim, outputs[i].digest);
+    return true;
 }
 
 static enum err fold_parts(struct sim *sim, const struct sched_work *work, struct sim_stage *stage,
@@ -194,6 +253,8 @@ static enum err open_state(struct sim *sim, const struct sched_work *work, struc
     const struct sim_artifact *state = sim_engine_find(sim, work->state.digest);
     if (state == NULL || !state->is_durable || state->step != work->step)
         return ERR_STATE;
+    if (sim_engine_is_damaged(sim, work->state.digest))
+        return ERR_DIGEST;
     memcpy(stage->vector, state->vector, sizeof stage->vector);
     stage->step = state->step;
     stage->is_open = true;
@@ -212,13 +273,25 @@ static struct digest log_digest(const struct sched_work *work)
     return digest_of_words(hash, 5);
 }
 
+static enum err read_again(struct sim *sim, const struct sched_work *work,
+                           struct sched_work_done *done)
+{
+    struct sched_loss *lost = arena_alloc(&sim->arena, work->ref_count, sizeof *lost);
+    ASSERT(lost != NULL);
+    for (uint32_t i = 0; i < work->ref_count; i++) {
+        if (!work->refs[i].ephemeral && sim_engine_is_damaged(sim, work->refs[i].digest))
+            lost[done->lost_count++] = (struct sched_loss){work->refs[i].digest, TEXT("damaged")};
+    }
+    done->lost = lost;
+    return ERR_OK;
+}
+
 enum err sim_engine_work(struct sim *sim, const struct sched_work *work, struct sim_stage *stage,
                          struct sched_work_done *done)
 {
     switch (work->kind) {
     case SCHED_WORK_OPEN:
-        if (open_state(sim, work, stage) != ERR_OK)
-            return ERR_STATE;
+        TRY(open_state(sim, work, stage));
         break;
     case SCHED_WORK_FOLD:
         if (!work->evaluates && (!stage->is_open || stage->step != work->step))
@@ -237,11 +310,15 @@ enum err sim_engine_work(struct sim *sim, const struct sched_work *work, struct 
         done->checkpoint.digest = sim_engine_keep(sim, stage->vector, stage->step, true);
         done->checkpoint.ledger = digest_of_words(stage->step, 6);
         done->checkpoint.size_bytes = 64;
+        sim_engine_mend(sim, done->checkpoint.digest);
         return ERR_OK;
     case SCHED_WORK_LOG:
         done->log.digest = log_digest(work);
         done->log.size_bytes = 64;
+        sim_engine_mend(sim, done->log.digest);
         return ERR_OK;
+    case SCHED_WORK_VERIFY:
+        return read_again(sim, work, done);
     case SCHED_WORK_CLOSE:
         return ERR_OK;
     }

@@ -64,14 +64,15 @@ static void report(const char *name, uint64_t seeds, const struct sim_statistics
                    uint64_t failed)
 {
     printf("%-12s %5llu seeds %6.2f h %9llu events %8llu steps %7llu tasks %6llu folds; %llu "
-           "dropped, %llu doubled, %llu delayed, %llu worker and %llu coordinator crashes; "
-           "%llu failed\n",
+           "dropped, %llu doubled, %llu delayed, %llu worker and %llu coordinator crashes, "
+           "%llu damaged, %llu made again; %llu failed\n",
            name, (unsigned long long)seeds, (double)t->virtual_ms / 3.6e6,
            (unsigned long long)t->events, (unsigned long long)t->steps,
            (unsigned long long)t->tasks, (unsigned long long)t->folds,
            (unsigned long long)t->dropped, (unsigned long long)t->doubled,
            (unsigned long long)t->delayed, (unsigned long long)t->worker_crashes,
-           (unsigned long long)t->coordinator_crashes, (unsigned long long)failed);
+           (unsigned long long)t->coordinator_crashes, (unsigned long long)t->damages,
+           (unsigned long long)t->remade, (unsigned long long)failed);
     fflush(stdout);
 }
 

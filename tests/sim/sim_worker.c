@@ -129,9 +129,11 @@ void sim_worker_computed(struct sim *sim, struct sim_worker *worker, uint64_t fe
     if (sim_chance(sim, sim->scenario->task_fault)) {
         event.finished.error = ERR_IO;
         event.finished.detail = TEXT("a fault of the simulation");
-    } else {
-        sim_engine_compute(sim, worker->spec, &sim->scratch, &result);
+    } else if (sim_engine_compute(sim, worker->spec, &sim->scratch, &result)) {
         event.finished.result = &result;
+    } else {
+        event.finished.error = ERR_NOT_FOUND;
+        event.finished.detail = TEXT("an input cannot be read");
     }
     sim_worker_event(sim, worker, event);
 }

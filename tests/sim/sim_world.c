@@ -343,6 +343,8 @@ bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed
     heap_init(&sim->queue);
     map_init(&sim->artifacts);
     map_init(&sim->counted);
+    list_init(&sim->counted_list);
+    map_init(&sim->damaged);
     arena_init(&sim->arena, (size_t)1 << 32);
     arena_init(&sim->scratch, (size_t)1 << 28);
     begin(sim, workers == 0 ? scenario->workers : workers);
@@ -365,6 +367,7 @@ void sim_fini(struct sim *sim)
     heap_fini(&sim->queue);
     map_fini(&sim->artifacts);
     map_fini(&sim->counted);
+    map_fini(&sim->damaged);
     arena_fini(&sim->arena);
     arena_fini(&sim->scratch);
 }

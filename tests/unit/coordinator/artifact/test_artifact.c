@@ -236,6 +236,25 @@ static void test_artifact__verify_finds_a_damaged_file(void **state)
     assert_int_equal(artifact_verify(f->store, d, NULL), ERR_DIGEST);
 }
 
+static void test_artifact__check_sets_a_damaged_file_aside_for_a_new_one(void **state)
+{
+    struct fixture *f = *state;
+    char path[256];
+    struct digest d = store_big(f, false);
+    assert_int_equal(artifact_check(f->store, d, NULL), ERR_OK);
+    assert_true(artifact_is_present(f->store, d, BIG, false));
+    artifact_path(f->store, d, path, sizeof path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    assert_int_equal(fputc(0x55, file), 0x55);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(artifact_check(f->store, d, NULL), ERR_DIGEST);
+    assert_false(artifact_is_present(f->store, d, BIG, false));
+    assert_int_equal(artifact_check(f->store, d, NULL), ERR_NOT_FOUND);
+    (void)store_big(f, false);
+    assert_int_equal(artifact_check(f->store, d, NULL), ERR_OK);
+}
+
 static bool is_kept(void *context, struct digest digest)
 {
     return digest_equal(*(struct digest *)context, digest);
@@ -277,6 +296,7 @@ int main(void)
         TEST(test_artifact__old_round_traffic_makes_room_unless_pinned_or_held),
         TEST(test_artifact__a_path_is_checked_again_when_the_file_changed),
         TEST(test_artifact__verify_finds_a_damaged_file),
+        TEST(test_artifact__check_sets_a_damaged_file_aside_for_a_new_one),
         TEST(test_artifact__collection_keeps_roots_young_and_held_files),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -82,11 +82,17 @@ static void keep_work(struct world *w, const struct sched_work *work)
     if (work->kind == SCHED_WORK_FOLD)
         assert_int_equal(at, work->round_rows);
     kept->parts = parts;
+    struct artifact_ref *refs = arena_alloc(&w->arena, work->ref_count, sizeof *refs);
+    assert_non_null(refs);
+    for (uint32_t i = 0; i < work->ref_count; i++)
+        refs[i] = work->refs[i];
+    kept->refs = refs;
     w->opens += work->kind == SCHED_WORK_OPEN;
     w->folds += work->kind == SCHED_WORK_FOLD && !work->evaluates;
     w->evaluations += work->kind == SCHED_WORK_FOLD && work->evaluates;
     w->checkpoints += work->kind == SCHED_WORK_CHECKPOINT;
     w->logs += work->kind == SCHED_WORK_LOG;
+    w->verifies += work->kind == SCHED_WORK_VERIFY;
     w->closes += work->kind == SCHED_WORK_CLOSE;
 }
 
@@ -245,6 +251,29 @@ void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_
     world_step(w, event);
 }
 
+void world_damage(struct world *w, struct digest digest)
+{
+    assert_true(w->damaged_count < WORLD_DAMAGED);
+    w->damaged[w->damaged_count++] = digest;
+}
+
+static bool is_damaged(const struct world *w, struct digest digest)
+{
+    for (size_t i = 0; i < w->damaged_count; i++) {
+        if (digest_equal(w->damaged[i], digest))
+            return true;
+    }
+    return false;
+}
+
+static void mend(struct world *w, struct digest digest)
+{
+    for (size_t i = 0; i < w->damaged_count; i++) {
+        if (digest_equal(w->damaged[i], digest))
+            w->damaged[i--] = w->damaged[--w->damaged_count];
+    }
+}
+
 struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
                                      uint64_t salt)
 {
@@ -284,6 +313,15 @@ static void answer(struct world *w, struct peer_id peer, const struct msg_lease_
 
 void world_answer(struct world *w, struct peer_id peer, const struct msg_lease_grant *grant)
 {
+    for (uint32_t i = 0; i < grant->spec.inputs_count; i++) {
+        if (!is_damaged(w, grant->spec.inputs[i].digest))
+            continue;
+        world_fail(w, peer.v, grant->fence, ERR_NOT_FOUND);
+        return;
+    }
+    struct msg_lease_result result = world_result(w, grant, 0);
+    for (uint32_t i = 0; i < result.result.outputs_count; i++)
+        mend(w, result.result.outputs[i].digest);
     answer(w, peer, grant, 0);
 }
 
@@ -292,12 +330,23 @@ void world_answer_wrongly(struct world *w, struct peer_id peer, const struct msg
     answer(w, peer, grant, 77);
 }
 
+static void read_again(struct world *w, const struct sched_work *work, struct sched_work_done *done)
+{
+    struct sched_loss *lost = arena_alloc(&w->arena, work->ref_count, sizeof *lost);
+    assert_non_null(lost);
+    for (uint32_t i = 0; i < work->ref_count; i++) {
+        if (is_damaged(w, work->refs[i].digest))
+            lost[done->lost_count++] =
+                (struct sched_loss){work->refs[i].digest, TEXT("the file on disk is damaged")};
+    }
+    done->lost = lost;
+}
+
 struct sched_event world_outcome(struct world *w, const struct sched_work *work)
 {
-    static const enum sched_event_kind kinds[] = {SCHED_OPENED, SCHED_FOLDED, SCHED_CHECKPOINTED,
-                                                  SCHED_LOGGED, SCHED_TICK};
+    static const enum sched_event_kind kinds[] = {SCHED_OPENED, SCHED_FOLDED,   SCHED_CHECKPOINTED,
+                                                  SCHED_LOGGED, SCHED_VERIFIED, SCHED_TICK};
     struct sched_event event = {.kind = kinds[work->kind]};
-    (void)w;
     event.done = (struct sched_work_done){
         .job = work->job, .stage = work->stage, .step = work->step, .grad_norm = 1};
     event.done.weights.digest = digest_of_number(work->step, 11);
@@ -307,6 +356,16 @@ struct sched_event world_outcome(struct world *w, const struct sched_work *work)
         event.done.loss_sum += work->parts[i].loss_sum;
         event.done.weight += work->parts[i].weight;
     }
+    if (work->kind == SCHED_WORK_OPEN && is_damaged(w, work->state.digest)) {
+        event.done.error = ERR_DIGEST;
+        event.done.detail = TEXT("the file on disk is damaged");
+    }
+    if (work->kind == SCHED_WORK_CHECKPOINT)
+        mend(w, event.done.checkpoint.digest);
+    if (work->kind == SCHED_WORK_LOG)
+        mend(w, event.done.log.digest);
+    if (work->kind == SCHED_WORK_VERIFY)
+        read_again(w, work, &event.done);
     return event;
 }
 

@@ -10,7 +10,7 @@
 #include "common/mem/arena.h"
 #include "coordinator/sched/sched.h"
 
-enum { WORLD_QUEUE = 4096 };
+enum { WORLD_QUEUE = 4096, WORLD_DAMAGED = 8 };
 
 struct world_grant {
     struct peer_id peer;
@@ -31,7 +31,9 @@ struct world {
     size_t grant_count;
     struct sched_work works[WORLD_QUEUE];
     size_t work_count;
-    uint64_t opens, folds, evaluations, checkpoints, logs, closes;
+    uint64_t opens, folds, evaluations, checkpoints, logs, closes, verifies;
+    struct digest damaged[WORLD_DAMAGED]; /* artifacts that cannot be read; made again, they can */
+    size_t damaged_count;
     uint64_t tasks_counted; /* task_done records */
 };
 
@@ -76,6 +78,9 @@ void world_answer_wrongly(struct world *w, struct peer_id peer,
                           const struct msg_lease_grant *grant);
 /* Does a work and reports it. */
 void world_work(struct world *w, const struct sched_work *work);
+
+/* From now on attempts and works that read it fail, until it is made again. */
+void world_damage(struct world *w, struct digest digest);
 
 /* Takes the oldest grant or work from the queue. */
 struct world_grant world_next_grant(struct world *w);

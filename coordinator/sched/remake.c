@@ -1,0 +1,345 @@
+/* remake.c - see the picture in remake.h. */
+#include "coordinator/sched/remake.h"
+
+#include <stdio.h>
+
+#include "common/base/check.h"
+#include "coordinator/sched/advance.h"
+#include "coordinator/sched/lease.h"
+#include "coordinator/sched/round.h"
+#include "coordinator/sched/spec.h"
+
+enum { DETAIL_BYTES = 512 };
+
+bool remake_is_input(enum err error)
+{
+    return error == ERR_NOT_FOUND || error == ERR_DIGEST || error == ERR_TRUNCATED;
+}
+
+/* The artifacts of a task_result, or none. */
+static bool makes(const struct task_result *result, struct digest digest)
+{
+    for (uint32_t i = 0; result != NULL && i < result->outputs_count; i++) {
+        if (digest_equal(result->outputs[i].digest, digest))
+            return true;
+    }
+    return false;
+}
+
+static void reopen(struct stage *stage)
+{
+    stage->state = STAGE_WAITING;
+    stage->result = NULL;
+    stage->log = (struct artifact_ref){0};
+    stage->ended = (struct instant){0};
+    stage->job->done_mask &= ~((uint64_t)1 << stage->index);
+}
+
+static bool undo_tasks(struct sched *s, struct stage *stage, struct digest digest)
+{
+    bool found = false;
+    for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+        if (!makes(stage->tasks.items[t].result, digest))
+            continue;
+        tasks_undo(&stage->tasks, t);
+        for (size_t i = 0; i < CORE_TRIALS; i++) {
+            if (s->trials[i].stage == stage && s->trials[i].index == t)
+                s->trials[i] = (struct trial){0};
+        }
+        found = true;
+    }
+    if (found && stage->state == STAGE_DONE)
+        reopen(stage);
+    return found;
+}
+
+/* Points after the last checkpoint that is left: they come again. */
+static void cut_points(struct job *job)
+{
+    size_t kept = 0;
+    if (job->checkpoint_count > 0) {
+        uint64_t step = job->checkpoints[job->checkpoint_count - 1].step;
+        while (kept < job->points_durable && job->points[kept].step <= step)
+            kept++;
+    }
+    job->points_durable = MIN(job->points_durable, kept);
+    job->point_count = job->points_durable;
+}
+
+/* Goes back to the checkpoint before the lost one; the evaluation of the last state, whose point
+ * comes after those of training, is done again with it. */
+static bool undo_checkpoint(struct job *job, struct digest digest)
+{
+    size_t i = 0;
+    while (i < job->checkpoint_count && !digest_equal(job->checkpoints[i].digest, digest))
+        i++;
+    if (i == job->checkpoint_count)
+        return false;
+    job->checkpoint_count = i;
+    cut_points(job);
+    for (uint32_t k = 0; k < job->submitted.stages_count; k++) {
+        if (job->stages[k].run != NULL && job->stages[k].state == STAGE_DONE)
+            reopen(&job->stages[k]);
+    }
+    return true;
+}
+
+/* Attempts that failed for want of what is made again are not held against their tasks. */
+static void forgive(struct job *job)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        for (uint32_t t = 0; stage->state != STAGE_DONE && t < stage->tasks.count; t++)
+            stage->tasks.items[t].attempts = 0;
+    }
+}
+
+enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *record)
+{
+    struct job *job = job_of_id(s, record->job);
+    if (job == NULL)
+        return ERR_STATE;
+    const char *detail = arena_copy_text(&job->arena, record->detail);
+    if (detail == NULL)
+        return ERR_OUT_OF_MEMORY;
+    bool found = false;
+    for (uint32_t i = 0; i < record->lost_count; i++) {
+        found |= undo_checkpoint(job, record->lost[i].digest);
+        for (uint32_t k = 0; k < job->submitted.stages_count; k++)
+            found |= undo_tasks(s, &job->stages[k], record->lost[i].digest);
+    }
+    if (!found)
+        return ERR_STATE;
+    forgive(job);
+    job->loss_detail = text_of(detail);
+    job->losses++;
+    if (job->state == JOB_DONE) {
+        job->state = JOB_WAITING;
+        job->ended_unix_ms = 0;
+    }
+    core_refresh_job(job);
+    return ERR_OK;
+}
+
+/* What is at work on inputs that have to be made first stops. */
+static void stop_dependents(struct sched *s, struct job *job)
+{
+    struct list_node *next;
+    for (struct list_node *node = list_first(&job->leases); node != NULL; node = next) {
+        struct lease *lease = CONTAINER_OF(node, struct lease, of_job);
+        next = list_next(&job->leases, node);
+        if ((lease->stage->needs & ~job->done_mask) != 0)
+            lease_cancel(s, lease);
+    }
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        if (stage->state == STAGE_RUNNING && (stage->needs & ~job->done_mask) != 0)
+            advance_stop_stage(s, stage);
+    }
+    core_refresh_job(job);
+    core_touch(s, job);
+}
+
+/* What was lost, as the job knows it. */
+struct find {
+    bool is_made; /* by a task or as a checkpoint; else it is an input of the job, or nothing */
+    struct text input; /* name of the input */
+    char text[DETAIL_BYTES];
+};
+
+static bool find_checkpoint(const struct job *job, struct digest digest, struct find *find)
+{
+    char hex[DIGEST_HEX_BYTES];
+    for (size_t i = 0; i < job->checkpoint_count; i++) {
+        const struct checkpoint_row *row = &job->checkpoints[i];
+        if (!digest_equal(row->digest, digest))
+            continue;
+        digest_hex(digest, hex);
+        unsigned long long back = i == 0 ? 0 : (unsigned long long)row[-1].step;
+        (void)snprintf(find->text, sizeof find->text,
+                       "checkpoint %.12s after step %llu is lost, training goes back to step %llu",
+                       hex, (unsigned long long)row->step, back);
+        return true;
+    }
+    return false;
+}
+
+static bool find_task(const struct job *job, struct digest digest, struct find *find)
+{
+    for (uint32_t k = 0; k < job->submitted.stages_count; k++) {
+        const struct stage *stage = &job->stages[k];
+        for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+            if (!makes(stage->tasks.items[t].result, digest))
+                continue;
+            (void)snprintf(find->text, sizeof find->text,
+                           "a result of %.*s[%u] is lost and made again",
+                           TEXT_ARGS(stage->plan->name), t);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void find_loss(const struct job *job, struct digest digest, struct find *find)
+{
+    *find = (struct find){.is_made = false};
+    find->is_made = find_checkpoint(job, digest, find) || find_task(job, digest, find);
+    for (uint32_t i = 0; i < job->submitted.inputs_count && !find->is_made; i++) {
+        if (digest_equal(job->submitted.inputs[i].digest, digest))
+            find->input = job->submitted.inputs[i].name;
+    }
+}
+
+/* Records that the job lost `count` of its own makings. Room for one send is left. */
+static enum err decide(struct sched *s, struct job *job, struct artifact_ref *lost, uint32_t count,
+                       const char *detail)
+{
+    struct sched_record record = {.number = REC_ARTIFACT_LOST};
+    record.record.artifact_lost = (struct rec_artifact_lost){
+        .job = job->submitted.job, .lost = lost, .lost_count = count, .detail = text_of(detail)};
+    size_t leases = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        leases += job->stages[i].tasks.leases;
+    TRY(effect_reserve(&s->effect, 0, leases + 1, job->submitted.stages_count));
+    TRY(core_decide(s, &record, NULL));
+    stop_dependents(s, job);
+    if (job->losses > LIMIT_ARTIFACT_LOSSES)
+        advance_doom(s, job, ERR_DIGEST,
+                     "what this job made was damaged %u times; check the coordinator's disk, then "
+                     "retry; the last time: %s",
+                     job->losses, detail);
+    return ERR_OK;
+}
+
+/* The log of the run is written anew when it is wanted. */
+static bool lose_log(struct job *job, struct digest digest)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        if (stage->state == STAGE_DONE || !digest_equal(stage->log.digest, digest))
+            continue;
+        stage->log = (struct artifact_ref){0};
+        return true;
+    }
+    return false;
+}
+
+/* *is_known: at least one of them is the job's own, and is made again or fails it. */
+static enum err lose(struct sched *s, struct job *job, const struct sched_loss *losses,
+                     uint32_t count, bool *is_known)
+{
+    struct artifact_ref *lost = arena_alloc(&s->effect.arena, count, sizeof *lost);
+    char detail[DETAIL_BYTES] = "";
+    uint32_t made = 0;
+    if (lost == NULL)
+        return ERR_OUT_OF_MEMORY;
+    *is_known = false;
+    for (uint32_t i = 0; i < count; i++) {
+        struct find find;
+        find_loss(job, losses[i].digest, &find);
+        if (find.input.size > 0) {
+            advance_doom(s, job, ERR_DIGEST, "%.*s: %.*s", TEXT_ARGS(find.input),
+                         TEXT_ARGS(losses[i].why));
+            *is_known = true;
+            return ERR_OK;
+        }
+        *is_known |= find.is_made || lose_log(job, losses[i].digest);
+        if (!find.is_made)
+            continue;
+        if (made == 0)
+            (void)snprintf(detail, sizeof detail, "%s: %.*s", find.text, TEXT_ARGS(losses[i].why));
+        lost[made++] = (struct artifact_ref){.digest = losses[i].digest};
+    }
+    size_t used = strlen(detail);
+    if (made > 1)
+        (void)snprintf(detail + used, sizeof detail - used, "; and %u more", made - 1);
+    return made == 0 ? ERR_OK : decide(s, job, lost, made, detail);
+}
+
+/* A work that found something lost is over; the stage may have been stopped with the others. */
+static void end_work(struct sched *s, struct stage *stage)
+{
+    bool is_closed = stage->close_is_owed;
+    stage->work_is_out = stage->close_is_owed = false;
+    if (is_closed && stage->run != NULL)
+        round_close(s, stage);
+}
+
+void remake_suspect(struct sched *s, struct stage *stage, uint32_t index, enum err error,
+                    struct text detail, bool is_fatal)
+{
+    struct job *job = stage->job;
+    const char *copy = arena_copy_text(&job->arena, detail);
+    if (stage->is_suspect)
+        return; /* its fellow is looked into already */
+    stage->is_suspect = true;
+    stage->is_fatal = is_fatal;
+    stage->suspect = index;
+    stage->suspect_error = error;
+    stage->suspect_detail = copy == NULL ? text_of(error_text(error)) : text_of(copy);
+    core_refresh(stage);
+    core_touch(s, job);
+}
+
+static enum err verify(struct sched *s, struct stage *stage, const struct artifact_ref *refs,
+                       uint32_t count)
+{
+    TRY(effect_reserve(&s->effect, 0, 0, 1));
+    struct sched_work *work = effect_work(&s->effect, SCHED_WORK_VERIFY);
+    work->job = stage->job->submitted.job;
+    work->stage = stage->index;
+    work->recipe = stage->job->submitted.recipe;
+    work->refs = refs;
+    work->ref_count = count;
+    stage->work_is_out = true;
+    return ERR_OK;
+}
+
+enum err remake_verify(struct sched *s, struct stage *stage)
+{
+    struct task_spec spec;
+    if (stage->work_is_out)
+        return ERR_OK;
+    TRY(spec_build(stage, stage->suspect, &s->effect.arena, &spec));
+    return verify(s, stage, spec.inputs, spec.inputs_count);
+}
+
+enum err remake_verified(struct sched *s, struct stage *stage, const struct sched_work_done *done)
+{
+    struct job *job = stage->job;
+    bool is_known = false;
+    TRY(effect_reserve(&s->effect, 0, 0, job->submitted.stages_count));
+    if (done->error == ERR_OK && done->lost_count > 0)
+        TRY(lose(s, job, done->lost, done->lost_count, &is_known));
+    if (stage->is_suspect && stage->is_fatal && done->restored_count == 0 && !is_known)
+        advance_doom(s, job, stage->suspect_error, "%.*s[%u]: %.*s", TEXT_ARGS(stage->plan->name),
+                     stage->suspect, TEXT_ARGS(stage->suspect_detail));
+    stage->is_suspect = false;
+    end_work(s, stage);
+    core_refresh(stage);
+    return ERR_OK;
+}
+
+enum err remake_state(struct sched *s, struct stage *stage, struct text why)
+{
+    struct sched_loss loss = {.digest = spec_state(stage->job).digest, .why = why};
+    bool is_known;
+    TRY(effect_reserve(&s->effect, 0, 0, stage->job->submitted.stages_count));
+    TRY(lose(s, stage->job, &loss, 1, &is_known));
+    advance_stop_stage(s, stage);
+    end_work(s, stage);
+    return ERR_OK;
+}
+
+enum err remake_results(struct sched *s, struct job *job)
+{
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        struct stage *stage = &job->stages[i];
+        if (stage->plan->kind != STAGE_KIND_EXPORT || stage->tasks.items[0].result == NULL)
+            continue;
+        const struct task_result *result = stage->tasks.items[0].result;
+        return stage->work_is_out ? ERR_OK
+                                  : verify(s, stage, result->outputs, result->outputs_count);
+    }
+    return ERR_STATE;
+}
