@@ -18,74 +18,10 @@
 #include "common/numeric/optimizer.h"
 #include "common/numeric/random.h"
 #include "common/numeric/scalar.h"
-#include "worker/engine/kernel/kernel.h"
+#include "tests/numeric/kernel/rows_bench.h"
 #include "worker/engine/kernel/lanes.h"
 
-enum { T = 29, C = 203, V = 17, N = T * C, KERNELS_MAX = 9, BUFFERS = 8 };
-
-struct bench {
-    struct kernel *kernel[KERNELS_MAX];
-    size_t count;
-    float *buffer[BUFFERS];
-    float *expected, *result;
-    uint64_t places[T];
-    uint32_t ids[T];
-};
-
-static int setup(void **state)
-{
-    static const enum kernel_isa isas[] = {KERNEL_ISA_PORTABLE, KERNEL_ISA_AVX2, KERNEL_ISA_AVX512};
-    struct bench *b = mem_alloc(1, sizeof(*b));
-    assert_non_null(b);
-    for (size_t i = 0; i < COUNT_OF(isas); i++)
-        for (unsigned threads = 1; threads <= 3; threads++)
-            if (kernel_create(KERNEL_PROFILE_F32, isas[i], threads, &b->kernel[b->count]) == ERR_OK)
-                b->count++;
-    for (size_t i = 0; i < BUFFERS; i++) {
-        b->buffer[i] = mem_alloc(N, sizeof(float));
-        assert_non_null(b->buffer[i]);
-    }
-    b->expected = mem_alloc(4 * N, sizeof(float));
-    b->result = mem_alloc(4 * N, sizeof(float));
-    assert_true(b->expected != NULL && b->result != NULL);
-    for (uint32_t t = 0; t < T; t++) {
-        b->places[t] = (uint64_t)(t / 7) << 32 | t % 7;
-        b->ids[t] = t * 5 % V;
-    }
-    *state = b;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    struct bench *b = *state;
-    for (size_t i = 0; i < b->count; i++)
-        kernel_destroy(&b->kernel[i]);
-    for (size_t i = 0; i < BUFFERS; i++)
-        mem_free(b->buffer[i]);
-    mem_free(b->expected);
-    mem_free(b->result);
-    mem_free(b);
-    return 0;
-}
-
-enum kind { ORDINARY, DENORMAL, LARGE, NOT_FINITE, KIND_COUNT };
-
-static void draw(float *out, uint64_t seed, enum kind kind)
-{
-    static const float scales[] = {
-        [ORDINARY] = 1.0f, [DENORMAL] = 1e-39f, [LARGE] = 1e37f, [NOT_FINITE] = 1.0f};
-    for (size_t i = 0; i < N; i++) {
-        out[i] = random_normal_f32(seed, i) * scales[kind];
-        if (kind == NOT_FINITE && i % 61 == 0)
-            out[i] = i % 3 == 0 ? INFINITY : i % 3 == 1 ? -INFINITY : NAN;
-    }
-}
-
-/* One use of a kernel: writes up to 4 N floats of results. */
-typedef void (*use_f)(struct bench *b, struct kernel *kernel, float *out);
-
-static void use_rms_norm(struct bench *b, struct kernel *k, float *out)
+static void use_rms_norm(struct rows_bench *b, struct kernel *k, float *out)
 {
     kernel_rms_norm(k, T, C, 1e-5f, 0, b->buffer[0], b->buffer[1], out, out + N);
     memcpy(out + 2 * N, b->buffer[2], N * sizeof(float));
@@ -95,14 +31,14 @@ static void use_rms_norm(struct bench *b, struct kernel *k, float *out)
                              out + 3 * N, false, NULL);
 }
 
-static void use_silu(struct bench *b, struct kernel *k, float *out)
+static void use_gated(struct rows_bench *b, struct kernel *k, float *out)
 {
     kernel_gated(k, KERNEL_ACT_SILU, N, b->buffer[0], b->buffer[1], out);
     kernel_gated_backward(k, KERNEL_ACT_SILU, N, b->buffer[0], b->buffer[1], b->buffer[2], out + N,
                           out + 2 * N);
 }
 
-static void use_dropout(struct bench *b, struct kernel *k, float *out)
+static void use_dropout(struct rows_bench *b, struct kernel *k, float *out)
 {
     const struct kernel_dropout dropout = {.key = 99, .p = 0.25f, .places = b->places};
     kernel_dropout(k, T, C, &dropout, b->buffer[0], false, out);
@@ -110,7 +46,7 @@ static void use_dropout(struct bench *b, struct kernel *k, float *out)
     kernel_dropout(k, T, C, &dropout, b->buffer[0], true, out + N);
 }
 
-static void use_elementwise(struct bench *b, struct kernel *k, float *out)
+static void use_elementwise(struct rows_bench *b, struct kernel *k, float *out)
 {
     memcpy(out, b->buffer[0], N * sizeof(float));
     kernel_add(k, N, b->buffer[1], out);
@@ -121,14 +57,14 @@ static void use_elementwise(struct bench *b, struct kernel *k, float *out)
     kernel_decode(k, N, DTYPE_F16, b->buffer[1], out + 3 * N);
 }
 
-static void use_lookup(struct bench *b, struct kernel *k, float *out)
+static void use_lookup(struct rows_bench *b, struct kernel *k, float *out)
 {
     kernel_gather(k, T, C, b->ids, b->buffer[0], DTYPE_BF16, out);
     kernel_scatter_add(k, T, C, b->ids, b->buffer[1], out + N);
     kernel_decode(k, N, DTYPE_BF16, b->buffer[1], out + 2 * N);
 }
 
-static void use_lanes(struct bench *b, struct kernel *k, float *out)
+static void use_lanes(struct rows_bench *b, struct kernel *k, float *out)
 {
     const struct lanes *lanes = kernel_lanes(k);
     float_rules_set();
@@ -145,63 +81,34 @@ static void use_lanes(struct bench *b, struct kernel *k, float *out)
     }
 }
 
-static void use_sums(struct bench *b, struct kernel *k, float *out)
+static void use_sums(struct rows_bench *b, struct kernel *k, float *out)
 {
     double squares = kernel_sum_squares(k, N, b->buffer[0]);
     memcpy(out, &squares, sizeof(squares));
     out[2] = (float)kernel_first_not_finite(k, N, b->buffer[0]);
 }
 
-static bool differs(float a, float b)
-{
-    return memcmp(&a, &b, sizeof(a)) != 0 && !(isnan(a) && isnan(b));
-}
-
 static void test_rows__give_the_same_bits_on_every_row_and_thread_count(void **state)
 {
-    static const struct {
-        const char *name;
-        use_f use;
-    } uses[] = {{"rms_norm", use_rms_norm}, {"silu", use_silu},
-                {"dropout", use_dropout},   {"elementwise", use_elementwise},
-                {"lookup", use_lookup},     {"lanes", use_lanes},
-                {"sums", use_sums}};
-    struct bench *b = *state;
-    for (size_t u = 0; u < COUNT_OF(uses); u++)
-        for (unsigned kind = 0; kind < KIND_COUNT; kind++) {
-            for (size_t i = 0; i < BUFFERS; i++)
-                draw(b->buffer[i], 100 * kind + i, (enum kind)kind);
-            memset(b->expected, 0, 4 * N * sizeof(float));
-            uses[u].use(b, b->kernel[0], b->expected);
-            for (size_t k = 1; k < b->count; k++) {
-                memset(b->result, 0, 4 * N * sizeof(float));
-                uses[u].use(b, b->kernel[k], b->result);
-                for (size_t i = 0; i < 4 * (size_t)N; i++)
-                    if (differs(b->result[i], b->expected[i]))
-                        fail_msg("%s, kind %u, %s, %u threads: element %zu is %a, not %a",
-                                 uses[u].name, kind, kernel_name(b->kernel[k]),
-                                 kernel_threads(b->kernel[k]), i, (double)b->result[i],
-                                 (double)b->expected[i]);
-            }
-        }
-}
-
-static struct kernel *best(struct bench *b)
-{
-    return b->kernel[b->count - 1];
+    rows_bench_compare(*state, "rms_norm", use_rms_norm);
+    rows_bench_compare(*state, "gated", use_gated);
+    rows_bench_compare(*state, "dropout", use_dropout);
+    rows_bench_compare(*state, "elementwise", use_elementwise);
+    rows_bench_compare(*state, "lookup", use_lookup);
+    rows_bench_compare(*state, "lanes", use_lanes);
+    rows_bench_compare(*state, "sums", use_sums);
 }
 
 static void test_rms_norm__agrees_with_f64_forward_and_backward(void **state)
 {
-    struct bench *b = *state;
-    for (size_t i = 0; i < BUFFERS; i++)
-        draw(b->buffer[i], 7 + i, ORDINARY);
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 7);
     const float *x = b->buffer[0], *weight = b->buffer[1], *dy = b->buffer[2];
     float *y = b->result, *inv = b->result + N, *dx = b->result + 2 * N,
           *dweight = b->result + 3 * N;
     memset(dweight, 0, C * sizeof(float));
-    kernel_rms_norm(best(b), T, C, 1e-5f, 0, x, weight, y, inv);
-    kernel_rms_norm_backward(best(b), T, C, 0, x, weight, inv, dy, dx, false, dweight);
+    kernel_rms_norm(rows_bench_best(b), T, C, 1e-5f, 0, x, weight, y, inv);
+    kernel_rms_norm_backward(rows_bench_best(b), T, C, 0, x, weight, inv, dy, dx, false, dweight);
     double dweight_f64[C] = {0};
     for (size_t t = 0; t < T; t++) {
         double square = 0, pull = 0;
@@ -222,15 +129,14 @@ static void test_rms_norm__agrees_with_f64_forward_and_backward(void **state)
         assert_true(fabs((double)dweight[c] - dweight_f64[c]) < 1e-4);
 }
 
-static void test_silu_mul__agrees_with_f64_forward_and_backward(void **state)
+static void test_gated__with_silu_agrees_with_f64_forward_and_backward(void **state)
 {
-    struct bench *b = *state;
-    for (size_t i = 0; i < BUFFERS; i++)
-        draw(b->buffer[i], 17 + i, ORDINARY);
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 17);
     const float *gate = b->buffer[0], *up = b->buffer[1], *dy = b->buffer[2];
     float *y = b->result, *dgate = b->result + N, *dup = b->result + 2 * N;
-    kernel_gated(best(b), KERNEL_ACT_SILU, N, gate, up, y);
-    kernel_gated_backward(best(b), KERNEL_ACT_SILU, N, gate, up, dy, dgate, dup);
+    kernel_gated(rows_bench_best(b), KERNEL_ACT_SILU, N, gate, up, y);
+    kernel_gated_backward(rows_bench_best(b), KERNEL_ACT_SILU, N, gate, up, dy, dgate, dup);
     for (size_t i = 0; i < N; i++) {
         double g = (double)gate[i], u = (double)up[i], d = (double)dy[i], s = 1 / (1 + exp(-g));
         assert_true(fabs((double)y[i] - g * s * u) < 2e-6 * (1 + fabs(g * u)));
@@ -242,31 +148,31 @@ static void test_silu_mul__agrees_with_f64_forward_and_backward(void **state)
 
 static void test_exp__has_the_bits_of_the_scalar_function(void **state)
 {
-    struct bench *b = *state;
+    struct rows_bench *b = *state;
     for (uint64_t start = 0; start < (uint64_t)1 << 32; start += 509 * (uint64_t)N) {
         for (size_t i = 0; i < N; i++) {
             uint32_t bits = (uint32_t)(start + i * 509);
             memcpy(&b->buffer[0][i], &bits, sizeof(bits));
         }
-        kernel_exp(best(b), N, b->buffer[0], b->result);
+        kernel_exp(rows_bench_best(b), N, b->buffer[0], b->result);
         for (size_t i = 0; i < N; i++)
-            assert_false(differs(b->result[i], scalar_exp_f32(b->buffer[0][i])));
+            assert_false(rows_bench_differs(b->result[i], scalar_exp_f32(b->buffer[0][i])));
     }
 }
 
 static void test_dropout__follows_the_named_random_numbers(void **state)
 {
-    struct bench *b = *state;
-    draw(b->buffer[0], 5, ORDINARY);
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 5);
     const struct kernel_dropout dropout = {
         .key = 0x123456789abcdefu, .p = 0.25f, .places = b->places};
-    kernel_dropout(best(b), T, C, &dropout, b->buffer[0], false, b->result);
+    kernel_dropout(rows_bench_best(b), T, C, &dropout, b->buffer[0], false, b->result);
     size_t dropped = 0;
     for (size_t t = 0; t < T; t++)
         for (uint32_t c = 0; c < C; c++) {
             bool drop = random_dropout(dropout.key, b->places[t], c) < 0x40000000u;
             float expected = drop ? 0.0f : b->buffer[0][t * C + c] * (1.0f / 0.75f);
-            assert_false(differs(b->result[t * C + c], expected));
+            assert_false(rows_bench_differs(b->result[t * C + c], expected));
             dropped += drop;
         }
     assert_in_range(dropped, N / 5, N * 3 / 10);
@@ -274,28 +180,28 @@ static void test_dropout__follows_the_named_random_numbers(void **state)
 
 static void test_dropout__does_not_depend_on_the_batch(void **state)
 {
-    struct bench *b = *state;
-    draw(b->buffer[0], 5, ORDINARY);
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 5);
     struct kernel_dropout dropout = {.key = 77, .p = 0.5f, .places = b->places};
-    kernel_dropout(best(b), T, C, &dropout, b->buffer[0], false, b->expected);
+    kernel_dropout(rows_bench_best(b), T, C, &dropout, b->buffer[0], false, b->expected);
     for (size_t t = 0; t < T; t++) {
         dropout.places = &b->places[t];
-        kernel_dropout(best(b), 1, C, &dropout, b->buffer[0] + t * C, false, b->result + t * C);
+        kernel_dropout(rows_bench_best(b), 1, C, &dropout, b->buffer[0] + t * C, false,
+                       b->result + t * C);
     }
     assert_memory_equal(b->result, b->expected, N * sizeof(float));
 }
 
 static void test_lookup__gathers_decoded_rows_and_scatters_in_token_order(void **state)
 {
-    struct bench *b = *state;
-    draw(b->buffer[0], 3, ORDINARY);
-    draw(b->buffer[1], 4, ORDINARY);
-    kernel_gather(best(b), T, C, b->ids, b->buffer[0], DTYPE_F32, b->result);
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 3);
+    kernel_gather(rows_bench_best(b), T, C, b->ids, b->buffer[0], DTYPE_F32, b->result);
     for (size_t t = 0; t < T; t++)
         assert_memory_equal(b->result + t * C, b->buffer[0] + b->ids[t] * C, C * sizeof(float));
     memset(b->result, 0, V * C * sizeof(float));
     memset(b->expected, 0, V * C * sizeof(float));
-    kernel_scatter_add(best(b), T, C, b->ids, b->buffer[1], b->result);
+    kernel_scatter_add(rows_bench_best(b), T, C, b->ids, b->buffer[1], b->result);
     for (size_t t = 0; t < T; t++)
         for (size_t c = 0; c < C; c++)
             b->expected[b->ids[t] * C + c] += b->buffer[1][t * C + c];
@@ -304,7 +210,7 @@ static void test_lookup__gathers_decoded_rows_and_scatters_in_token_order(void *
 
 static void test_sums__cross_many_chunks_with_the_bits_of_the_coordinator(void **state)
 {
-    struct bench *b = *state;
+    struct rows_bench *b = *state;
     size_t count = 3000001;
     float *x = mem_alloc(count, sizeof(float));
     assert_non_null(x);
@@ -314,10 +220,10 @@ static void test_sums__cross_many_chunks_with_the_bits_of_the_coordinator(void *
     assert_true(fabs(expected - rough) < 0.01 * rough);
     for (size_t k = 0; k < b->count; k++)
         assert_true(kernel_sum_squares(b->kernel[k], count, x) == expected);
-    assert_int_equal(kernel_first_not_finite(best(b), count, x), count);
+    assert_int_equal(kernel_first_not_finite(rows_bench_best(b), count, x), count);
     x[2900000] = INFINITY;
     x[2500000] = NAN;
-    assert_int_equal(kernel_first_not_finite(best(b), count, x), 2500000);
+    assert_int_equal(kernel_first_not_finite(rows_bench_best(b), count, x), 2500000);
     mem_free(x);
 }
 
@@ -325,7 +231,7 @@ static void test_known_answer__is_one_digest_on_every_row(void **state)
 {
     static const char golden[] = "2349af05797f0e93feb5a2bada317ac560b5720104e8798c78c218c80076bd60";
     static uint8_t answer[KERNEL_KNOWN_ANSWER_BYTES];
-    struct bench *b = *state;
+    struct rows_bench *b = *state;
     for (size_t k = 0; k < b->count; k++) {
         char hex[DIGEST_HEX_BYTES];
         assert_int_equal(kernel_known_answer(b->kernel[k], answer), ERR_OK);
@@ -360,7 +266,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_rows__give_the_same_bits_on_every_row_and_thread_count),
         cmocka_unit_test(test_rms_norm__agrees_with_f64_forward_and_backward),
-        cmocka_unit_test(test_silu_mul__agrees_with_f64_forward_and_backward),
+        cmocka_unit_test(test_gated__with_silu_agrees_with_f64_forward_and_backward),
         cmocka_unit_test(test_exp__has_the_bits_of_the_scalar_function),
         cmocka_unit_test(test_dropout__follows_the_named_random_numbers),
         cmocka_unit_test(test_dropout__does_not_depend_on_the_batch),
@@ -369,5 +275,5 @@ int main(void)
         cmocka_unit_test(test_known_answer__is_one_digest_on_every_row),
         cmocka_unit_test(test_create__refuses_what_it_cannot_hold),
     };
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, rows_bench_setup, rows_bench_teardown);
 }
