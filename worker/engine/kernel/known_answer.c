@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "common/numeric/random.h"
+#include "worker/engine/kernel/attention.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
 
@@ -115,6 +116,63 @@ static void rows(struct work *w)
     keep(w, SPAN, w->y);
 }
 
+static void families(struct work *w)
+{
+    static const enum kernel_act acts[] = {KERNEL_ACT_SILU, KERNEL_ACT_GELU_TANH,
+                                           KERNEL_ACT_GELU_ERF, KERNEL_ACT_RELU_SQUARED};
+    struct kernel *k = w->kernel;
+    float *stats = w->inv_rms, *sums = w->long_a;
+    kernel_zero(k, 2 * C, sums);
+    kernel_layer_norm(k, T, C, 1e-5f, w->x, w->weight, w->z, w->y, stats);
+    keep(w, SPAN, w->y);
+    keep(w, 2 * T, stats);
+    kernel_layer_norm_backward(k, T, C, w->x, w->weight, stats, w->z, w->y, false, sums, sums + C);
+    keep(w, SPAN, w->y);
+    keep(w, 2 * C, sums);
+    kernel_rms_norm(k, T, C, 1e-5f, 1, w->x, w->weight, w->y, stats);
+    keep(w, SPAN, w->y);
+    for (size_t i = 0; i < COUNT_OF(acts); i++) {
+        kernel_activate(k, acts[i], SPAN, w->x, w->y);
+        keep(w, SPAN, w->y);
+        kernel_activate_backward(k, acts[i], SPAN, w->x, w->z, w->y);
+        keep(w, SPAN, w->y);
+    }
+    kernel_soft_cap(k, SPAN, 0.9f, w->x, w->y);
+    keep(w, SPAN, w->y);
+    kernel_soft_cap_backward(k, SPAN, 0.9f, w->y, w->z, w->y);
+    kernel_add_bias(k, T, C, w->weight, w->y);
+    keep(w, SPAN, w->y);
+    kernel_round_int8(k, T, C, w->x, w->y);
+    keep(w, SPAN, w->y);
+}
+
+/* Two heads over one key head in two segments, with a window and a soft cap. */
+static void attends(struct work *w)
+{
+    enum { D = 12, H = 2, SHORT = 4 };
+    static const struct attention_segment segments[] = {{0, 0, SHORT, 0},
+                                                        {SHORT, SHORT, T - SHORT, 0}};
+    const struct attention attention = {.heads = H,
+                                        .kv_heads = 1,
+                                        .head_width = D,
+                                        .window = 9,
+                                        .scale = 0.3f,
+                                        .soft_cap = 1.3f,
+                                        .segments = segments,
+                                        .segment_count = COUNT_OF(segments),
+                                        .q = w->x,
+                                        .k = w->z,
+                                        .v = w->weight};
+    float *out = w->y, *stats = w->inv_rms, *delta = w->inv_rms + 2 * T * H;
+    float *dq = w->dx, *dk = w->long_a, *dv = w->long_b;
+    attention_forward(w->kernel, &attention, out, stats);
+    attention_backward(w->kernel, &attention, out, stats, w->x + SPAN / 2, delta, dq, dk, dv);
+    keep(w, T * H * D, out);
+    keep(w, T * H * D, dq);
+    keep(w, T * D, dk);
+    keep(w, T * D, dv);
+}
+
 static void lookups(struct work *w)
 {
     uint32_t ids[T];
@@ -178,6 +236,8 @@ enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANS
         memset(out, 0, KERNEL_KNOWN_ANSWER_BYTES);
         products(&w);
         rows(&w);
+        families(&w);
+        attends(&w);
         lookups(&w);
         sums(&w);
     }

@@ -26,6 +26,9 @@
 
 enum { SPINS_BEFORE_SLEEP = 1000, SPINS_BEFORE_YIELD = 200 };
 
+/* Tasks keep tiles on the stack, attention 400 KiB of them: whatever the system's default is. */
+enum { STACK_BYTES = 2 * 1024 * 1024 };
+
 #define STATE_OPEN       ((uint64_t)1 << 16)
 #define STATE_ACTIVE     (STATE_OPEN - 1)
 #define STATE_GENERATION ((uint64_t)1 << 17)
@@ -117,6 +120,17 @@ static void *thread_main(void *argument)
     }
 }
 
+static enum err start_thread(struct pool_thread *member)
+{
+    pthread_attr_t attributes;
+    if (pthread_attr_init(&attributes) != 0)
+        return ERR_OUT_OF_MEMORY;
+    bool started = pthread_attr_setstacksize(&attributes, STACK_BYTES) == 0 &&
+                   pthread_create(&member->thread, &attributes, thread_main, member) == 0;
+    pthread_attr_destroy(&attributes);
+    return started ? ERR_OK : ERR_OUT_OF_MEMORY;
+}
+
 enum err pool_create(unsigned threads, struct pool **out)
 {
     ASSERT(threads > 0 && threads < STATE_ACTIVE);
@@ -131,9 +145,8 @@ enum err pool_create(unsigned threads, struct pool **out)
     for (unsigned i = 1; i < threads && err == ERR_OK; i++) {
         struct pool_thread *member = &pool->members[i - 1];
         *member = (struct pool_thread){.pool = pool, .index = i};
-        if (pthread_create(&member->thread, NULL, thread_main, member) != 0)
-            err = ERR_OUT_OF_MEMORY;
-        else
+        err = start_thread(member);
+        if (err == ERR_OK)
             pool->started++;
     }
     if (err != ERR_OK)
