@@ -18,13 +18,17 @@ enum {
     DEPTH_MAX = 16384,          /* span of k packed at once */
     ALONE_PRODUCTS = 1 << 16,   /* m n k below this is not worth waking threads */
     PANELS_PER_ITEM = 4,        /* packing of A */
+    STRIP_DEPTH = 256,          /* of a strip of B that is contiguous along k */
+    STRIP_FLOATS = STRIP_DEPTH * GEMM_COLUMNS_MAX,
 };
+_Static_assert(STRIP_DEPTH % DTYPE_BLOCK_ELEMENTS_MAX == 0, "a strip is whole blocks");
 
 struct gemm_space {
     const struct gemm_tile *tile;
+    const struct rows *rows;
     unsigned threads;
     float *a;                   /* shared: A_FLOATS_MAX */
-    float *threads_ab;          /* per thread: A_ALONE_FLOATS, then a block of B */
+    float *threads_ab;          /* per thread: A_ALONE_FLOATS, a block of B, a strip of B */
     void *memory_a, *memory_ab; /* owned: the same, before alignment */
 };
 
@@ -41,7 +45,8 @@ struct stage {
     size_t n_block;       /* columns of an item */
     size_t column_blocks; /* items = column_blocks * row_parts */
     size_t row_parts;
-    float *a; /* packed: panels * tile->rows * depth */
+    size_t unit_n, unit_k; /* columns and depth of blocks of B are multiples of these */
+    float *a;              /* packed: panels * tile->rows * depth */
 };
 
 static size_t round_up(size_t value, size_t unit)
@@ -51,7 +56,7 @@ static size_t round_up(size_t value, size_t unit)
 
 static size_t thread_floats(const struct gemm_tile *tile)
 {
-    return A_ALONE_FLOATS + tile->k_block * tile->n_block;
+    return A_ALONE_FLOATS + tile->k_block * tile->n_block + STRIP_FLOATS;
 }
 
 static float *align_64(void *pointer)
@@ -59,14 +64,17 @@ static float *align_64(void *pointer)
     return (float *)(((uintptr_t)pointer + 63) & ~(uintptr_t)63);
 }
 
-enum err gemm_space_create(const struct gemm_tile *tile, unsigned threads, struct gemm_space **out)
+enum err gemm_space_create(const struct gemm_tile *tile, const struct rows *rows, unsigned threads,
+                           struct gemm_space **out)
 {
     ASSERT(tile->rows <= GEMM_ROWS_MAX && tile->columns <= GEMM_COLUMNS_MAX);
     ASSERT(tile->n_block % tile->columns == 0 && DEPTH_MAX * tile->rows <= A_FLOATS_MAX);
+    ASSERT(tile->n_block >= DTYPE_BLOCK_ELEMENTS_MAX && tile->k_block >= DTYPE_BLOCK_ELEMENTS_MAX);
     struct gemm_space *space = mem_alloc(1, sizeof(*space));
     if (space == NULL)
         return ERR_OUT_OF_MEMORY;
     space->tile = tile;
+    space->rows = rows;
     space->threads = threads;
     size_t per_thread = thread_floats(tile);
     space->memory_a = mem_alloc(A_FLOATS_MAX + 16, sizeof(float));
@@ -89,12 +97,6 @@ void gemm_space_destroy(struct gemm_space **space)
     mem_free((*space)->memory_ab);
     mem_free(*space);
     *space = NULL;
-}
-
-static const void *b_at(const struct kernel_gemm *g, size_t p, size_t j)
-{
-    size_t offset = p * g->b_row_stride + j * g->b_col_stride;
-    return (const char *)g->b + offset * dtype_size_bytes(g->b_dtype);
 }
 
 static void pack_panel_a(const struct stage *s, size_t panel)
@@ -150,6 +152,63 @@ static void multiply_block(const struct stage *s, size_t column0, size_t columns
     }
 }
 
+/* Elements of B from (p, j) on, decoded. */
+static void decode_b(const struct stage *s, size_t p, size_t j, size_t count, float *out)
+{
+    const struct kernel_gemm *g = s->gemm;
+    size_t offset = p * g->b_row_stride + j * g->b_col_stride;
+    s->space->rows->decode(count, g->b_dtype,
+                           (const char *)g->b + dtype_span_bytes(g->b_dtype, offset), out);
+}
+
+/* Columns of B are contiguous: those of a panel are decoded a piece of their depth at a time. */
+static void pack_along_k(const struct stage *s, size_t p0, size_t depth, size_t column,
+                         size_t count, float *strip, float *panel)
+{
+    for (size_t p = 0; p < depth; p += STRIP_DEPTH) {
+        size_t piece = MIN((size_t)STRIP_DEPTH, depth - p);
+        for (size_t i = 0; i < count; i++)
+            decode_b(s, p0 + p, column + i, piece, strip + i * piece);
+        s->tile->pack_b(strip, 1, piece, count, piece, panel + p * s->tile->columns);
+    }
+}
+
+/* Rows of B are contiguous: some are decoded over the width of the block, and cut into panels. */
+static void pack_along_n(const struct stage *s, size_t p0, size_t depth, size_t column0,
+                         size_t columns, float *strip, float *b)
+{
+    size_t lines = STRIP_FLOATS / columns, width = s->tile->columns;
+    for (size_t p = 0; p < depth; p += lines) {
+        size_t piece = MIN(lines, depth - p);
+        for (size_t i = 0; i < piece; i++)
+            decode_b(s, p0 + p + i, column0, columns, strip + i * columns);
+        for (size_t j = 0; j < columns; j += width)
+            s->tile->pack_b(strip + j, columns, 1, MIN(width, columns - j), piece,
+                            b + j * depth + p * width);
+    }
+}
+
+/* Panels of B (depth, columns) from (p0, column0) on. */
+static void pack_b(const struct stage *s, size_t p0, size_t depth, size_t column0, size_t columns,
+                   float *b, float *strip)
+{
+    const struct gemm_tile *tile = s->tile;
+    const struct kernel_gemm *g = s->gemm;
+    if (g->b_dtype != DTYPE_F32 && g->b_row_stride != 1) {
+        pack_along_n(s, p0, depth, column0, columns, strip, b);
+        return;
+    }
+    for (size_t j = 0; j < columns; j += tile->columns) {
+        size_t count = MIN(tile->columns, columns - j);
+        if (g->b_dtype == DTYPE_F32)
+            tile->pack_b((const float *)g->b + p0 * g->b_row_stride +
+                             (column0 + j) * g->b_col_stride,
+                         g->b_row_stride, g->b_col_stride, count, depth, b + j * depth);
+        else
+            pack_along_k(s, p0, depth, column0 + j, count, strip, b + j * depth);
+    }
+}
+
 static void multiply_task(void *context, size_t index, unsigned thread)
 {
     const struct stage *s = context;
@@ -159,11 +218,10 @@ static void multiply_task(void *context, size_t index, unsigned thread)
     size_t columns = MIN(s->n_block, g->n - column0);
     size_t panel0 = s->panels * part / s->row_parts, panel1 = s->panels * (part + 1) / s->row_parts;
     float *b = s->space->threads_ab + thread * thread_floats(tile) + A_ALONE_FLOATS;
-    for (size_t p0 = 0; p0 < s->depth; p0 += tile->k_block) {
-        size_t depth = MIN(tile->k_block, s->depth - p0);
-        for (size_t j = 0; j < columns; j += tile->columns)
-            tile->pack_b(b_at(g, s->depth0 + p0, column0 + j), g->b_dtype, g->b_row_stride,
-                         g->b_col_stride, MIN(tile->columns, columns - j), depth, b + j * depth);
+    size_t k_block = tile->k_block / s->unit_k * s->unit_k;
+    for (size_t p0 = 0; p0 < s->depth; p0 += k_block) {
+        size_t depth = MIN(k_block, s->depth - p0);
+        pack_b(s, s->depth0 + p0, depth, column0, columns, b, b + tile->k_block * tile->n_block);
         multiply_block(s, column0, columns, p0, depth, panel0, panel1, b);
     }
 }
@@ -173,10 +231,11 @@ static void multiply_task(void *context, size_t index, unsigned thread)
 static void plan_items(struct stage *s, unsigned threads)
 {
     const struct gemm_tile *tile = s->tile;
-    size_t n = s->gemm->n, panels_n = (n + tile->columns - 1) / tile->columns;
-    size_t blocks = (n + tile->n_block - 1) / tile->n_block;
-    blocks = MIN(round_up(blocks, threads), panels_n);
-    s->n_block = (panels_n + blocks - 1) / blocks * tile->columns;
+    size_t n = s->gemm->n, units = (n + s->unit_n - 1) / s->unit_n;
+    size_t widest = tile->n_block / s->unit_n * s->unit_n;
+    size_t blocks = (n + widest - 1) / widest;
+    blocks = MIN(round_up(blocks, threads), units);
+    s->n_block = (units + blocks - 1) / blocks * s->unit_n;
     s->column_blocks = (n + s->n_block - 1) / s->n_block;
     s->row_parts = 1;
     if (s->column_blocks < threads)
@@ -206,11 +265,24 @@ static size_t chunk_rows(const struct gemm_tile *tile, size_t m, size_t depth, s
     return MIN(m, panels * tile->rows);
 }
 
+/* Where B may be cut: at panels and, along the axis on which its blocks lie, at blocks. */
+static void plan_units(struct stage *s)
+{
+    const struct kernel_gemm *g = s->gemm;
+    size_t elements = dtype_block_elements(g->b_dtype);
+    bool along_k = g->b_row_stride == 1;
+    ASSERT(g->b_dtype == DTYPE_F32 || along_k || g->b_col_stride == 1);
+    ASSERT((along_k ? g->k : g->n) % elements == 0);
+    s->unit_k = along_k ? elements : 1;
+    s->unit_n = along_k ? s->tile->columns : MAX(s->tile->columns, elements);
+}
+
 /* Packs and multiplies span by span and chunk by chunk; `threads` says how far items are split. */
 static void walk(struct stage *s, size_t depth_max, size_t a_floats, unsigned threads)
 {
     const struct gemm_tile *tile = s->tile;
     const struct kernel_gemm *g = s->gemm;
+    plan_units(s);
     for (s->depth0 = 0; s->depth0 < g->k; s->depth0 += s->depth) {
         s->depth = MIN(depth_max, g->k - s->depth0);
         size_t chunk = chunk_rows(tile, g->m, s->depth, a_floats);

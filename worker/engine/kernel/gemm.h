@@ -4,8 +4,9 @@
  *   B (k, n) -> panels of `columns` cols, element (p, j) at panel[p * columns + j], decoded to f32
  *
  * A tile keeps rows x columns chains in registers and walks k; between blocks of k the chains rest
- * in C. Operand types and transpositions end at packing: the tile knows f32 panels only. Edges are
- * padded with +0 in the panels and cut at C.
+ * in C. Transpositions end at packing, and a B that is not f32 is decoded strip by strip (at most
+ * 32 KiB) on its way there: the tile knows f32 panels only. Edges are padded with +0 in the panels
+ * and cut at C.
  */
 #ifndef WORKER_ENGINE_KERNEL_GEMM_H
 #define WORKER_ENGINE_KERNEL_GEMM_H
@@ -16,6 +17,7 @@
 #include "common/base/error.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/pool.h"
+#include "worker/engine/kernel/rows_table.h"
 
 enum { GEMM_ROWS_MAX = 16, GEMM_COLUMNS_MAX = 32 };
 
@@ -27,9 +29,9 @@ struct gemm_tile {
     /* Packs `count` <= rows rows of A from `a`, `depth` deep. */
     void (*pack_a)(const float *a, size_t row_stride, size_t column_stride, size_t count,
                    size_t depth, float *panel);
-    /* Packs `count` <= columns columns of B; `b` points at the first element, in its dtype. */
-    void (*pack_b)(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                   size_t count, size_t depth, float *panel);
+    /* Packs `count` <= columns columns of B from `b`, `depth` deep. */
+    void (*pack_b)(const float *b, size_t row_stride, size_t column_stride, size_t count,
+                   size_t depth, float *panel);
     /* C (count, columns) = [C +] panel_a · panel_b. */
     void (*multiply)(size_t count, size_t depth, const float *panel_a, const float *panel_b,
                      float *c, size_t c_row_stride, bool accumulate);
@@ -41,12 +43,12 @@ extern const struct gemm_tile gemm_avx2;
 extern const struct gemm_tile gemm_avx512;
 #endif
 
-/* Buffers for packed panels: one for A shared by the threads, one for B a thread. */
+/* Buffers for packed panels: one for A shared by the threads, one for B and a strip a thread. */
 struct gemm_space;
 
-/* ERR_OUT_OF_MEMORY. Pages are touched only as far as products need them. */
-MUST_CHECK enum err gemm_space_create(const struct gemm_tile *tile, unsigned threads,
-                                      struct gemm_space **out);
+/* `rows` decodes B. ERR_OUT_OF_MEMORY. Pages are touched only as far as products need them. */
+MUST_CHECK enum err gemm_space_create(const struct gemm_tile *tile, const struct rows *rows,
+                                      unsigned threads, struct gemm_space **out);
 void gemm_space_destroy(struct gemm_space **space);
 
 /* Computes `gemm` with all threads of `pool`. */

@@ -2,7 +2,6 @@
  * (SIMD body). */
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -32,34 +31,20 @@ INLINE void transpose(__m256 in[LANE])
     }
 }
 
-/* `count` <= 8 elements of the given type, decoded; the others are +0. */
-INLINE __m256 load(const void *from, enum dtype dtype, size_t offset, size_t count)
+/* `count` <= 8 elements; the others are +0. */
+INLINE __m256 load(const float *from, size_t count)
 {
-    if (dtype == DTYPE_F32) {
-        const float *f = (const float *)from + offset;
-        if (count == LANE)
-            return _mm256_loadu_ps(f);
-        float part[LANE] = {0};
-        memcpy(part, f, count * sizeof(part[0]));
-        return _mm256_loadu_ps(part);
-    }
-    const uint16_t *h = (const uint16_t *)from + offset;
-    uint16_t part[LANE] = {0};
-    if (count != LANE) {
-        memcpy(part, h, count * sizeof(part[0]));
-        h = part;
-    }
-    __m128i half;
-    memcpy(&half, h, sizeof(half));
-    if (dtype == DTYPE_F16)
-        return _mm256_cvtph_ps(half);
-    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+    if (count == LANE)
+        return _mm256_loadu_ps(from);
+    float part[LANE] = {0};
+    memcpy(part, from, count * sizeof(part[0]));
+    return _mm256_loadu_ps(part);
 }
 
 /* Packs `count` <= 8 vectors that lie `stride` apart and are contiguous along depth: element (v, p)
  * to panel[p * step + v] for v < keep. */
-INLINE void pack_transposed(const void *from, enum dtype dtype, size_t stride, size_t count,
-                            size_t depth, size_t keep, size_t step, float *panel)
+INLINE void pack_transposed(const float *from, size_t stride, size_t count, size_t depth,
+                            size_t keep, size_t step, float *panel)
 {
     const __m256i lanes = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32((int)keep), lanes);
@@ -67,7 +52,7 @@ INLINE void pack_transposed(const void *from, enum dtype dtype, size_t stride, s
         size_t width = MIN((size_t)LANE, depth - p);
         __m256 block[LANE];
         for (size_t v = 0; v < LANE; v++)
-            block[v] = v < count ? load(from, dtype, v * stride + p, width) : _mm256_setzero_ps();
+            block[v] = v < count ? load(from + v * stride + p, width) : _mm256_setzero_ps();
         transpose(block);
         for (size_t i = 0; i < LANE; i++)
             if (i < width)
@@ -79,7 +64,7 @@ static void pack_a(const float *a, size_t row_stride, size_t column_stride, size
                    size_t depth, float *panel)
 {
     if (column_stride == 1) {
-        pack_transposed(a, DTYPE_F32, row_stride, count, depth, ROWS, ROWS, panel);
+        pack_transposed(a, row_stride, count, depth, ROWS, ROWS, panel);
         return;
     }
     for (size_t p = 0; p < depth; p++)
@@ -87,42 +72,28 @@ static void pack_a(const float *a, size_t row_stride, size_t column_stride, size
             panel[p * ROWS + i] = i < count ? a[i * row_stride + p * column_stride] : 0.0f;
 }
 
-INLINE void pack_b_of(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                      size_t count, size_t depth, float *panel)
+static void pack_b(const float *b, size_t row_stride, size_t column_stride, size_t count,
+                   size_t depth, float *panel)
 {
     size_t low = MIN(count, (size_t)LANE), high = count - low;
     if (row_stride == 1) {
-        size_t upper = high > 0 ? LANE * column_stride * dtype_size_bytes(dtype) : 0;
-        pack_transposed(b, dtype, column_stride, low, depth, LANE, COLUMNS, panel);
-        pack_transposed((const char *)b + upper, dtype, column_stride, high, depth, LANE, COLUMNS,
-                        panel + LANE);
+        size_t upper = high > 0 ? LANE * column_stride : 0;
+        pack_transposed(b, column_stride, low, depth, LANE, COLUMNS, panel);
+        pack_transposed(b + upper, column_stride, high, depth, LANE, COLUMNS, panel + LANE);
+        return;
+    }
+    if (column_stride != 1) {
+        for (size_t p = 0; p < depth; p++)
+            for (size_t j = 0; j < COLUMNS; j++)
+                panel[p * COLUMNS + j] = j < count ? b[p * row_stride + j * column_stride] : 0.0f;
         return;
     }
     for (size_t p = 0; p < depth; p++) {
-        _mm256_storeu_ps(panel + p * COLUMNS, load(b, dtype, p * row_stride, low));
+        const float *row = b + p * row_stride;
+        _mm256_storeu_ps(panel + p * COLUMNS, load(row, low));
         _mm256_storeu_ps(panel + p * COLUMNS + LANE,
-                         high > 0 ? load(b, dtype, p * row_stride + LANE, high)
-                                  : _mm256_setzero_ps());
+                         high > 0 ? load(row + LANE, high) : _mm256_setzero_ps());
     }
-}
-
-static void pack_b(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                   size_t count, size_t depth, float *panel)
-{
-    if (row_stride != 1 && column_stride != 1) {
-        ASSERT(dtype == DTYPE_F32);
-        for (size_t p = 0; p < depth; p++)
-            for (size_t j = 0; j < COLUMNS; j++)
-                panel[p * COLUMNS + j] =
-                    j < count ? ((const float *)b)[p * row_stride + j * column_stride] : 0.0f;
-        return;
-    }
-    if (dtype == DTYPE_F32)
-        pack_b_of(b, DTYPE_F32, row_stride, column_stride, count, depth, panel);
-    else if (dtype == DTYPE_F16)
-        pack_b_of(b, DTYPE_F16, row_stride, column_stride, count, depth, panel);
-    else
-        pack_b_of(b, DTYPE_BF16, row_stride, column_stride, count, depth, panel);
 }
 
 #define UNROLL _Pragma("GCC unroll 8")

@@ -2,7 +2,6 @@
  * the broadcast operand of the fused multiply-add (SIMD body). */
 #if defined(__x86_64__)
 #include <immintrin.h>
-#include <stdint.h>
 
 #include "common/base/check.h"
 #include "worker/engine/kernel/gemm.h"
@@ -43,28 +42,18 @@ INLINE void transpose(__m512 in[LANE])
     }
 }
 
-/* `mask` of 16 elements of the given type, decoded; the others are +0. */
-INLINE __m512 load(const void *from, enum dtype dtype, size_t offset, __mmask16 mask)
-{
-    if (dtype == DTYPE_F32)
-        return _mm512_maskz_loadu_ps(mask, (const float *)from + offset);
-    __m256i half = _mm256_maskz_loadu_epi16(mask, (const uint16_t *)from + offset);
-    if (dtype == DTYPE_F16)
-        return _mm512_cvtph_ps(half);
-    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
-}
-
 /* Packs `count` <= 16 vectors that lie `stride` apart and are contiguous along depth: blocks of
  * 16 x 16 are transposed, element (v, p) to panel[p * step + v], lanes of `keep` written. */
-INLINE void pack_transposed(const void *from, enum dtype dtype, size_t stride, size_t count,
-                            size_t depth, __mmask16 keep, size_t step, float *panel)
+INLINE void pack_transposed(const float *from, size_t stride, size_t count, size_t depth,
+                            __mmask16 keep, size_t step, float *panel)
 {
     for (size_t p = 0; p < depth; p += LANE) {
         size_t width = MIN((size_t)LANE, depth - p);
         __mmask16 mask = (__mmask16)((1u << width) - 1);
         __m512 block[LANE];
         for (size_t v = 0; v < LANE; v++)
-            block[v] = v < count ? load(from, dtype, v * stride + p, mask) : _mm512_setzero_ps();
+            block[v] = v < count ? _mm512_maskz_loadu_ps(mask, from + v * stride + p)
+                                 : _mm512_setzero_ps();
         transpose(block);
         if (width == LANE)
             for (size_t i = 0; i < LANE; i++)
@@ -80,7 +69,7 @@ static void pack_a(const float *a, size_t row_stride, size_t column_stride, size
 {
     const __mmask16 keep = (1u << ROWS) - 1;
     if (column_stride == 1) {
-        pack_transposed(a, DTYPE_F32, row_stride, count, depth, keep, ROWS, panel);
+        pack_transposed(a, row_stride, count, depth, keep, ROWS, panel);
         return;
     }
     __mmask16 mask = (__mmask16)((1u << count) - 1);
@@ -95,42 +84,28 @@ static void pack_a(const float *a, size_t row_stride, size_t column_stride, size
             panel[p * ROWS + i] = i < count ? a[i * row_stride + p * column_stride] : 0.0f;
 }
 
-INLINE void pack_b_of(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                      size_t count, size_t depth, float *panel)
+static void pack_b(const float *b, size_t row_stride, size_t column_stride, size_t count,
+                   size_t depth, float *panel)
 {
     size_t low = MIN(count, (size_t)LANE), high = count - low;
     if (row_stride == 1) {
-        size_t upper = LANE * column_stride * dtype_size_bytes(dtype);
-        pack_transposed(b, dtype, column_stride, low, depth, 0xffff, COLUMNS, panel);
-        pack_transposed((const char *)b + (high > 0 ? upper : 0), dtype, column_stride, high, depth,
-                        0xffff, COLUMNS, panel + LANE);
+        size_t upper = high > 0 ? LANE * column_stride : 0;
+        pack_transposed(b, column_stride, low, depth, 0xffff, COLUMNS, panel);
+        pack_transposed(b + upper, column_stride, high, depth, 0xffff, COLUMNS, panel + LANE);
+        return;
+    }
+    if (column_stride != 1) {
+        for (size_t p = 0; p < depth; p++)
+            for (size_t j = 0; j < COLUMNS; j++)
+                panel[p * COLUMNS + j] = j < count ? b[p * row_stride + j * column_stride] : 0.0f;
         return;
     }
     __mmask16 mask_low = (__mmask16)((1u << low) - 1), mask_high = (__mmask16)((1u << high) - 1);
     for (size_t p = 0; p < depth; p++) {
-        _mm512_storeu_ps(panel + p * COLUMNS, load(b, dtype, p * row_stride, mask_low));
-        _mm512_storeu_ps(panel + p * COLUMNS + LANE,
-                         load(b, dtype, p * row_stride + LANE, mask_high));
+        const float *row = b + p * row_stride;
+        _mm512_storeu_ps(panel + p * COLUMNS, _mm512_maskz_loadu_ps(mask_low, row));
+        _mm512_storeu_ps(panel + p * COLUMNS + LANE, _mm512_maskz_loadu_ps(mask_high, row + LANE));
     }
-}
-
-static void pack_b(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                   size_t count, size_t depth, float *panel)
-{
-    if (row_stride != 1 && column_stride != 1) {
-        ASSERT(dtype == DTYPE_F32);
-        for (size_t p = 0; p < depth; p++)
-            for (size_t j = 0; j < COLUMNS; j++)
-                panel[p * COLUMNS + j] =
-                    j < count ? ((const float *)b)[p * row_stride + j * column_stride] : 0.0f;
-        return;
-    }
-    if (dtype == DTYPE_F32)
-        pack_b_of(b, DTYPE_F32, row_stride, column_stride, count, depth, panel);
-    else if (dtype == DTYPE_F16)
-        pack_b_of(b, DTYPE_F16, row_stride, column_stride, count, depth, panel);
-    else
-        pack_b_of(b, DTYPE_BF16, row_stride, column_stride, count, depth, panel);
 }
 
 #define UNROLL _Pragma("GCC unroll 16")

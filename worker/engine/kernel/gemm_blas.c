@@ -33,14 +33,15 @@ static void multiply(const struct kernel_gemm *g, size_t n, size_t k, const floa
 static void decode_block(const struct rows *rows, const struct kernel_gemm *g, size_t k0, size_t k,
                          size_t n0, size_t n, float *buffer)
 {
-    const char *from = (const char *)g->b +
-                       (k0 * g->b_row_stride + n0 * g->b_col_stride) * dtype_size_bytes(g->b_dtype);
     bool along_n = g->b_col_stride == 1;
     size_t lines = along_n ? k : n, width = along_n ? n : k;
-    size_t stride = (along_n ? g->b_row_stride : g->b_col_stride) * dtype_size_bytes(g->b_dtype);
+    size_t stride = along_n ? g->b_row_stride : g->b_col_stride;
+    size_t first = k0 * g->b_row_stride + n0 * g->b_col_stride;
     if (is_plain(g->b_row_stride, g->b_col_stride)) {
         for (size_t i = 0; i < lines; i++)
-            rows->decode(width, g->b_dtype, from + i * stride, buffer + i * width);
+            rows->decode(width, g->b_dtype,
+                         (const char *)g->b + dtype_span_bytes(g->b_dtype, first + i * stride),
+                         buffer + i * width);
         return;
     }
     for (size_t j = 0; j < n; j++) /* f32 with two strides: copied along k */
@@ -63,7 +64,10 @@ void gemm_blas_run(const struct rows *rows, float *buffer, const struct kernel_g
         multiply(g, g->n, g->k, g->a, g->b, g->b_row_stride, g->b_col_stride, g->c, g->accumulate);
         return;
     }
-    size_t k_block = MIN(g->k, 4096u), n_block = MIN(g->n, GEMM_BLAS_FLOATS / k_block);
+    size_t k_block = MIN(g->k, 4096u);
+    size_t n_block =
+        GEMM_BLAS_FLOATS / k_block / DTYPE_BLOCK_ELEMENTS_MAX * DTYPE_BLOCK_ELEMENTS_MAX;
+    n_block = MIN(g->n, n_block);
     bool along_n = g->b_col_stride == 1;
     for (size_t n0 = 0; n0 < g->n; n0 += n_block)
         for (size_t k0 = 0; k0 < g->k; k0 += k_block) {

@@ -1,31 +1,10 @@
 /* gemm_portable.c - the tile in plain C: fmaf chains, the oracle of the other instruction sets. */
-#include <stdint.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "worker/engine/kernel/gemm.h"
 
 enum { ROWS = 4, COLUMNS = 16 };
-
-static float value_of(const void *b, enum dtype dtype, size_t offset)
-{
-    if (dtype == DTYPE_F32)
-        return ((const float *)b)[offset];
-    uint16_t half = ((const uint16_t *)b)[offset];
-    uint32_t bits = (uint32_t)half << 16;
-    float value;
-    if (dtype == DTYPE_F16) {
-        bits = (half & 0x7fffu) << 13; /* reads as value * 2^-112 */
-        memcpy(&value, &bits, sizeof(value));
-        value *= 0x1p112f;
-        memcpy(&bits, &value, sizeof(bits));
-        if ((half & 0x7c00u) == 0x7c00u)
-            bits = (half & 0x7fffu) << 13 | 0x7f800000u;
-        bits |= (half & 0x8000u) << 16;
-    }
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
 
 static void pack_a(const float *a, size_t row_stride, size_t column_stride, size_t count,
                    size_t depth, float *panel)
@@ -35,13 +14,12 @@ static void pack_a(const float *a, size_t row_stride, size_t column_stride, size
             panel[p * ROWS + i] = i < count ? a[i * row_stride + p * column_stride] : 0.0f;
 }
 
-static void pack_b(const void *b, enum dtype dtype, size_t row_stride, size_t column_stride,
-                   size_t count, size_t depth, float *panel)
+static void pack_b(const float *b, size_t row_stride, size_t column_stride, size_t count,
+                   size_t depth, float *panel)
 {
     for (size_t p = 0; p < depth; p++)
         for (size_t j = 0; j < COLUMNS; j++)
-            panel[p * COLUMNS + j] =
-                j < count ? value_of(b, dtype, p * row_stride + j * column_stride) : 0.0f;
+            panel[p * COLUMNS + j] = j < count ? b[p * row_stride + j * column_stride] : 0.0f;
 }
 
 static void multiply(size_t count, size_t depth, const float *panel_a, const float *panel_b,

@@ -81,7 +81,7 @@ enum err kernel_create(enum kernel_profile profile, enum kernel_isa wanted, unsi
     enum err err = ERR_OK;
     *kernel = (struct kernel){.profile = profile, .isa = isa};
     TRY_OUT(pool_create(threads, &kernel->pool));
-    TRY_OUT(gemm_space_create(isa->tile, threads, &kernel->space));
+    TRY_OUT(gemm_space_create(isa->tile, isa->rows, threads, &kernel->space));
     if (profile == KERNEL_PROFILE_BLAS) {
         kernel->blas_buffer = mem_alloc(GEMM_BLAS_FLOATS, sizeof(float));
         if (kernel->blas_buffer == NULL)
@@ -234,7 +234,7 @@ static void gather_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     for (size_t t = begin; t < end; t++)
         c->rows->decode(c->C, c->dtype,
-                        (const char *)c->table + c->ids[t] * c->C * dtype_size_bytes(c->dtype),
+                        (const char *)c->table + dtype_span_bytes(c->dtype, c->ids[t] * c->C),
                         c->y + t * c->C);
 }
 
@@ -289,10 +289,12 @@ void kernel_exp(struct kernel *kernel, size_t count, const float *x, float *y)
     kernel_call_split(kernel, count, 1, &call, exp_part);
 }
 
+_Static_assert(KERNEL_GRAIN % DTYPE_BLOCK_ELEMENTS_MAX == 0, "a part of a span is whole blocks");
+
 static void decode_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     c->rows->decode(end - begin, c->dtype,
-                    (const char *)c->table + begin * dtype_size_bytes(c->dtype), c->y + begin);
+                    (const char *)c->table + dtype_span_bytes(c->dtype, begin), c->y + begin);
 }
 
 void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const void *from,

@@ -31,9 +31,10 @@ enum { KERNEL_THREADS_MAX = 256 };
 
 /* A product C (m, n) = [C +] A (m, k) · B (k, n). A and C are f32, B is read through the tile
  * decoder of its type and is never expanded as a whole. Any operand may be transposed through its
- * strides: element (i, p) of A is a[i * a_row_stride + p * a_col_stride]. For f16 and bf16, b is
- * one contiguous matrix whose unit stride is b_row_stride or b_col_stride. With k = 0, C becomes
- * +0, or stays as it is when accumulating. C overlaps neither operand. */
+ * strides: element (i, p) of A is a[i * a_row_stride + p * a_col_stride]. For types other than f32,
+ * b is one contiguous matrix whose unit stride is b_row_stride or b_col_stride; along that axis its
+ * size and the other stride are whole blocks. With k = 0, C becomes +0, or stays as it is when
+ * accumulating. C overlaps neither operand. */
 struct kernel_gemm {
     size_t m, n, k;
     const float *a;
@@ -177,7 +178,8 @@ void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y);
 void kernel_add_scaled(struct kernel *kernel, size_t count, float scale, const float *x, float *y);
 void kernel_scale(struct kernel *kernel, size_t count, float scale, float *y);
 
-/* y[t] = row ids[t] of table (V, C), decoded. Every id is below V: the caller has checked. */
+/* y[t] = row ids[t] of table (V, C), decoded. C is whole blocks, every id is below V: the caller
+ * has checked. */
 void kernel_gather(struct kernel *kernel, size_t T, size_t C, const uint32_t *ids,
                    const void *table, enum dtype dtype, float *y);
 
@@ -201,7 +203,7 @@ void kernel_dropout(struct kernel *kernel, size_t T, size_t C, const struct kern
 /* y = exp(x), element by element, the bits of scalar_exp_f32. y may be x. */
 void kernel_exp(struct kernel *kernel, size_t count, const float *x, float *y);
 
-/* y = the exact f32 value of each element of `from`. */
+/* y = the exact f32 value of each element of `from`; `count` is whole blocks. */
 void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const void *from,
                    float *y);
 

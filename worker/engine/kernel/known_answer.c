@@ -64,8 +64,9 @@ static void products(struct work *w)
     forward.b_col_stride = C;
     forward.c = w->y;
     forward.c_row_stride = V;
-    for (unsigned dtype = 0; dtype < DTYPE_COUNT; dtype++) {
-        forward.b_dtype = (enum dtype)dtype;
+    static const enum dtype plain[] = {DTYPE_F32, DTYPE_F16, DTYPE_BF16};
+    for (size_t i = 0; i < COUNT_OF(plain); i++) {
+        forward.b_dtype = plain[i];
         forward.b = forward.b_dtype == DTYPE_F32 ? (const void *)w->weight : w->half;
         kernel_gemm(w->kernel, &forward);
         keep(w, T * V, w->y);

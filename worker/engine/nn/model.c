@@ -193,7 +193,7 @@ size_t model_size_bytes(const struct model *model)
     for (size_t i = 0; i < model->param_count; i++) {
         const struct model_param *p = &model->params[i];
         if (p->part.whole == MODEL_NO_PARAM)
-            size += p->rows * p->columns * dtype_size_bytes(p->dtype);
+            size += dtype_span_bytes(p->dtype, p->rows * p->columns);
     }
     return size;
 }

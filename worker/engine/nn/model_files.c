@@ -51,7 +51,7 @@ static enum err check_shape(const struct model_param *p, const struct safetensor
  */
 static enum err take_data(struct model *model, struct model_param *p, const struct safetensor *t)
 {
-    size_t count = p->rows * p->columns, size = dtype_size_bytes(p->dtype);
+    size_t count = p->rows * p->columns, size = dtype_block_bytes(p->dtype);
     if (is_vector(p)) {
         float *vector = arena_alloc(&model->arena, count, sizeof *vector);
         if (vector == NULL)

@@ -7,19 +7,44 @@
 
 struct dtype_row {
     const char *name;
-    size_t size_bytes;
+    uint16_t block_elements, block_bytes;
 };
 
 static const struct dtype_row rows[DTYPE_COUNT] = {
-    [DTYPE_F32] = {"F32", 4},
-    [DTYPE_F16] = {"F16", 2},
-    [DTYPE_BF16] = {"BF16", 2},
+#define DTYPE_ROW(id, number, elements, bytes) [DTYPE_##id] = {#id, elements, bytes},
+    BLOCK_FORMAT_ROWS(DTYPE_ROW)
+#undef DTYPE_ROW
 };
 
-size_t dtype_size_bytes(enum dtype dtype)
+#define DTYPE_CHECK(id, number, elements, bytes)                                                   \
+    _Static_assert((elements) > 0 && ((elements) & ((elements)-1)) == 0 &&                         \
+                       (elements) <= DTYPE_BLOCK_ELEMENTS_MAX,                                     \
+                   #id ": a power of two, so that spans of one type are spans of another");
+BLOCK_FORMAT_ROWS(DTYPE_CHECK)
+#undef DTYPE_CHECK
+
+size_t dtype_block_elements(enum dtype dtype)
 {
     ASSERT((unsigned)dtype < DTYPE_COUNT);
-    return rows[dtype].size_bytes;
+    return rows[dtype].block_elements;
+}
+
+size_t dtype_block_bytes(enum dtype dtype)
+{
+    ASSERT((unsigned)dtype < DTYPE_COUNT);
+    return rows[dtype].block_bytes;
+}
+
+size_t dtype_span_bytes(enum dtype dtype, size_t count)
+{
+    size_t elements = dtype_block_elements(dtype);
+    ASSERT(count % elements == 0);
+    return count / elements * rows[dtype].block_bytes;
+}
+
+bool dtype_is_plain(enum dtype dtype)
+{
+    return dtype_block_elements(dtype) == 1;
 }
 
 const char *dtype_name(enum dtype dtype)
@@ -61,7 +86,8 @@ static float decode_element(enum dtype dtype, const uint8_t *from)
 
 void dtype_decode(enum dtype dtype, size_t count, const void *from, float *out)
 {
-    size_t size = dtype_size_bytes(dtype);
+    ASSERT(dtype_is_plain(dtype));
+    size_t size = dtype_block_bytes(dtype);
     for (size_t i = 0; i < count; i++)
         out[i] = decode_element(dtype, (const uint8_t *)from + i * size);
 }

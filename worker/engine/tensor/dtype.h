@@ -1,23 +1,43 @@
 /* dtype.h - element types of tensors as files and the engine name them.
  *
- * Refuses to know: how elements are stored in blocks (block formats come with their own rows).
+ * The rows of block_format.def: plain numbers and numbers in blocks, of which only whole blocks can
+ * be addressed. Refuses to know: what the bytes of a block mean (worker/engine/quant).
  */
 #ifndef WORKER_ENGINE_TENSOR_DTYPE_H
 #define WORKER_ENGINE_TENSOR_DTYPE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-enum dtype { DTYPE_F32, DTYPE_F16, DTYPE_BF16, DTYPE_COUNT };
+#include "schemas/block_format.def"
 
-/* Bytes of one element. */
-size_t dtype_size_bytes(enum dtype dtype);
+enum dtype {
+#define DTYPE_ENUM(id, number, elements, bytes) DTYPE_##id,
+    BLOCK_FORMAT_ROWS(DTYPE_ENUM)
+#undef DTYPE_ENUM
+        DTYPE_COUNT
+};
 
-/* The safetensors spelling ("F32", "F16", "BF16"). Static string. */
+enum { DTYPE_BLOCK_ELEMENTS_MAX = 256 };
+
+/* Elements of one block, a power of two: 1 for plain numbers. */
+size_t dtype_block_elements(enum dtype dtype);
+
+/* Bytes of one block: of one element for plain numbers. */
+size_t dtype_block_bytes(enum dtype dtype);
+
+/* Bytes of `count` elements, which are whole blocks. */
+size_t dtype_span_bytes(enum dtype dtype, size_t count);
+
+/* One element a block. */
+bool dtype_is_plain(enum dtype dtype);
+
+/* The spelling of GGUF, and of safetensors for plain types ("F32", "Q4_K"). Static string. */
 const char *dtype_name(enum dtype dtype);
 
-/* out[i] = the exact f32 value of element i; `from` may have any alignment. For small tensors
- * outside kernels; kernel_decode is the fast one. */
+/* out[i] = the exact f32 value of element i of a plain type; `from` may have any alignment. For
+ * small tensors outside kernels; kernel_decode is the fast one and takes every type. */
 void dtype_decode(enum dtype dtype, size_t count, const void *from, float *out);
 
 #endif
