@@ -12,6 +12,39 @@
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/train.h"
 
+/* The folders of tests/golden/families that hold a model. */
+#define GOLDEN_FAMILIES(F)                                                                         \
+    F("llama2")                                                                                    \
+    F("llama3")                                                                                    \
+    F("llama31")                                                                                   \
+    F("llama-linear-rope")                                                                         \
+    F("mistral")                                                                                   \
+    F("gemma")                                                                                     \
+    F("gemma2")                                                                                    \
+    F("gemma3_text")                                                                               \
+    F("phi2")                                                                                      \
+    F("phi3")                                                                                      \
+    F("phi35")                                                                                     \
+    F("falcon7b")                                                                                  \
+    F("falcon-new")                                                                                \
+    F("falcon-11b")                                                                                \
+    F("qwen2")                                                                                     \
+    F("qwen25")                                                                                    \
+    F("qwen3")                                                                                     \
+    F("gpt2")                                                                                      \
+    F("bitnet")                                                                                    \
+    F("bitnet-packed")                                                                             \
+    F("bitnet-packed-auto")
+
+/* One row of cmocka's table: test_family__<test> over a family, whose name is its state. */
+#define GOLDEN_TEST(test, family)                                                                  \
+    {                                                                                              \
+        family ": " #test, test_family__##test, NULL, NULL, (char[])                               \
+        {                                                                                          \
+            family                                                                                 \
+        }                                                                                          \
+    }
+
 enum { GOLDEN_SEQUENCES = 2, GOLDEN_TOKENS_MAX = 128, GOLDEN_RANK = 2, GOLDEN_ALPHA = 3 };
 
 struct golden_sequence {
@@ -41,6 +74,16 @@ const char *golden_family_path(unsigned slot, const char *name, const char *file
 /* Opens all of the family's folder; released with golden_family_close. */
 struct golden_family *golden_family_open(const char *name);
 void golden_family_close(struct golden_family *golden);
+
+/* The model of a GOLDEN_TEST; skips when the engine has no row for its family yet. */
+struct golden_family *golden_family_of_test(void **state);
+
+void golden_family_rows(const struct golden_family *golden,
+                        struct train_row rows[GOLDEN_SEQUENCES]);
+
+/* Logits of every token, (token_count, V); released with mem_free. */
+float *golden_family_logits(const struct model *model, const struct train_layout *layout,
+                            const float *values, const struct train_row *row);
 
 /* Both sequences as one packed row, with its lists: (tokens of both). */
 struct golden_packed {

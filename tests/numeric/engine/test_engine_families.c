@@ -1,10 +1,9 @@
 /* test_engine_families.c - every family against the reference implementation.
  *
  * One golden model a family (tests/golden/families): logits, losses and adapter gradients as
- * transformers and PEFT computed them in float64. Around these, what must hold whatever the family:
- * a step down the gradient lowers the loss by what the gradient says, for an adapter and for every
- * single parameter; threads, instruction sets, rows at once, packing, checkpointing and the cache
- * of keys and values change no bit; every spelling of the config is the same model.
+ * transformers and PEFT computed them in float64. Beside these, that a step down the gradient
+ * lowers the loss by what the gradient says, for an adapter and for every single parameter, and
+ * that every spelling of config and tensor names is the same model.
  *
  * The figures of README's table of families are printed here: ctest -R test_engine_families -V.
  */
@@ -12,61 +11,17 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/check.h"
-#include "common/digest/digest.h"
+#include "common/formats/safetensors/safetensors_write.h"
 #include "common/mem/mem.h"
 #include "tests/numeric/engine/engine_data.h"
 #include "tests/numeric/engine/golden_family.h"
-#include "worker/engine/generate/generate.h"
-
-/* The folders of tests/golden/families. */
-#define FAMILIES(F)                                                                                \
-    F("llama2")                                                                                    \
-    F("llama3")                                                                                    \
-    F("llama31")                                                                                   \
-    F("llama-linear-rope")                                                                         \
-    F("mistral")                                                                                   \
-    F("gemma")                                                                                     \
-    F("gemma2")                                                                                    \
-    F("gemma3_text")                                                                               \
-    F("phi2")                                                                                      \
-    F("phi3")                                                                                      \
-    F("phi35")                                                                                     \
-    F("falcon7b")                                                                                  \
-    F("falcon-new")                                                                                \
-    F("falcon-11b")                                                                                \
-    F("qwen2")                                                                                     \
-    F("qwen25")                                                                                    \
-    F("qwen3")                                                                                     \
-    F("gpt2")                                                                                      \
-    F("bitnet")                                                                                    \
-    F("bitnet-packed")                                                                             \
-    F("bitnet-packed-auto")
-
-/* Families that the engine has no row for. */
-static const char *const not_yet[] = {
-    "llama-linear-rope",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "phi2",
-    "phi3",
-    "phi35",
-    "falcon7b",
-    "falcon-new",
-    "falcon-11b",
-    "qwen2",
-    "qwen25",
-    "qwen3",
-    "gpt2",
-    "bitnet",
-    "bitnet-packed",
-    "bitnet-packed-auto",
-};
 
 /* Logits differ by at most this, whatever their size: the largest of any family is below 8. */
 static const double LOGIT_ERROR_MAX = 1e-4;
@@ -81,19 +36,6 @@ static struct err_text et;
             fail_msg("%s: %s", #expr, et.text);                                                    \
     } while (0)
 
-/* The golden model of the test's state; skips when the engine lacks the family. */
-static struct golden_family *open_family(void **state)
-{
-    const char *name = *state;
-    for (size_t i = 0; i < COUNT_OF(not_yet); i++) {
-        if (strcmp(not_yet[i], name) == 0) {
-            print_message("%s: not yet\n", name);
-            skip();
-        }
-    }
-    return golden_family_open(name);
-}
-
 static bool is_straight_through(const struct golden_family *g)
 {
     return strncmp(g->name, "bitnet", strlen("bitnet")) == 0;
@@ -101,25 +43,10 @@ static bool is_straight_through(const struct golden_family *g)
 
 /* ---- logits and losses ---- */
 
-static float *logits_of(const struct model *model, const struct train_layout *layout,
-                        const float *values, const struct train_row *row)
-{
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
-    struct train_options options = {.rows_at_once = 1};
-    struct train *train = NULL;
-    float *logits = mem_alloc(row->token_count * model_shape(model)->vocabulary, sizeof *logits);
-    assert_non_null(logits);
-    OK(train_create(model, kernel, layout, &options, &train));
-    OK(train_logits(train, values, row, logits, &et));
-    train_destroy(&train);
-    kernel_destroy(&kernel);
-    return logits;
-}
-
 static double logits_error(const struct golden_family *g, const struct golden_sequence *s)
 {
     size_t V = model_shape(g->model)->vocabulary;
-    float *logits = logits_of(g->model, NULL, NULL, &s->row);
+    float *logits = golden_family_logits(g->model, NULL, NULL, &s->row);
     double worst = 0;
     for (size_t i = 0; i < s->compared; i++) {
         for (size_t v = 0; v < V; v++) {
@@ -147,7 +74,7 @@ static double loss_of(const struct golden_family *g, const float *values, size_t
 
 static void test_family__logits_and_losses_are_those_of_the_reference(void **state)
 {
-    struct golden_family *g = open_family(state);
+    struct golden_family *g = golden_family_of_test(state);
     for (size_t n = 0; n < GOLDEN_SEQUENCES; n++) {
         const struct golden_sequence *s = &g->sequences[n];
         double worst = logits_error(g, s);
@@ -200,12 +127,6 @@ static struct sum gradient_of(const struct model *model, const struct train_layo
     return sum;
 }
 
-static void rows_of(const struct golden_family *g, struct train_row rows[GOLDEN_SEQUENCES])
-{
-    for (size_t n = 0; n < GOLDEN_SEQUENCES; n++)
-        rows[n] = g->sequences[n].row;
-}
-
 /* Worst relative error of an entry: of its norm, and of an element, whose scale is its own size
  * but at least a hundredth of the entry's largest. */
 static double entry_error(const struct train_entry *entry, const double *got, const float *wanted)
@@ -227,9 +148,9 @@ static double entry_error(const struct train_entry *entry, const double *got, co
 
 static void test_family__adapter_gradients_are_those_of_the_reference(void **state)
 {
-    struct golden_family *g = open_family(state);
+    struct golden_family *g = golden_family_of_test(state);
     struct train_row rows[GOLDEN_SEQUENCES];
-    rows_of(g, rows);
+    golden_family_rows(g, rows);
     struct sum sum = gradient_of(g->model, g->layout, g->values, rows, GOLDEN_SEQUENCES);
     double worst = 0;
     for (size_t e = 0; e < train_layout_entry_count(g->layout); e++) {
@@ -280,9 +201,9 @@ static double loss_after(const struct model *model, const struct train_layout *l
 
 static void test_family__a_step_lowers_the_loss(void **state)
 {
-    struct golden_family *g = open_family(state);
+    struct golden_family *g = golden_family_of_test(state);
     struct train_row rows[GOLDEN_SEQUENCES];
-    rows_of(g, rows);
+    golden_family_rows(g, rows);
     struct sum sum = gradient_of(g->model, g->layout, g->values, rows, GOLDEN_SEQUENCES);
     double change = -2e-3 * sum.loss;
     double after =
@@ -298,7 +219,7 @@ static void test_family__a_step_lowers_the_loss(void **state)
  * matrices, each for itself. Rounding has no gradient, so that this cannot hold for BitNet. */
 static void test_family__every_parameter_has_its_gradient(void **state)
 {
-    struct golden_family *g = open_family(state);
+    struct golden_family *g = golden_family_of_test(state);
     if (is_straight_through(g)) {
         golden_family_close(g);
         skip();
@@ -306,7 +227,7 @@ static void test_family__every_parameter_has_its_gradient(void **state)
     struct train_config config = {.method = TRAIN_METHOD_FULL};
     struct train_layout *layout = NULL;
     struct train_row rows[GOLDEN_SEQUENCES];
-    rows_of(g, rows);
+    golden_family_rows(g, rows);
     OK(train_layout_create(g->model, &config, &layout, &et));
     float *values = mem_alloc(train_layout_count(layout), sizeof *values);
     train_layout_values(layout, 1, values);
@@ -332,135 +253,16 @@ static void test_family__every_parameter_has_its_gradient(void **state)
     golden_family_close(g);
 }
 
-/* ---- the same bits ---- */
+/* ---- spellings ---- */
 
-struct setup {
-    enum kernel_isa isa;
-    unsigned threads;
-    size_t rows_at_once;
-    bool checkpointing;
-};
-
-struct chain {
-    struct digest digest;
-    size_t count;
-};
-
-static enum err link_leaf(void *context, size_t row, const struct train_result *result,
-                          const float *gradient)
-{
-    struct chain *chain = context;
-    (void)row;
-    struct span sums = {(const uint8_t *)result, sizeof *result};
-    struct span values = {(const uint8_t *)gradient, chain->count * sizeof *gradient};
-    chain->digest = digest_link(digest_link(chain->digest, sums), values);
-    return ERR_OK;
-}
-
-/* Digest of losses and gradients; false when this machine lacks the instruction set. */
-static bool run(const struct golden_family *g, struct setup setup, struct digest *out)
-{
-    struct kernel *kernel = engine_data_kernel(setup.isa, setup.threads);
-    if (kernel == NULL)
-        return false;
-    struct train_options options = {setup.rows_at_once, setup.checkpointing};
-    struct train_row rows[GOLDEN_SEQUENCES];
-    struct train *train = NULL;
-    struct train_result results[GOLDEN_SEQUENCES];
-    struct chain chain = {.count = g->count};
-    rows_of(g, rows);
-    OK(train_create(g->model, kernel, g->layout, &options, &train));
-    OK(train_rows(train, g->values, 1, 2, rows, GOLDEN_SEQUENCES, results, link_leaf, &chain, &et));
-    train_destroy(&train);
-    kernel_destroy(&kernel);
-    *out = chain.digest;
-    return true;
-}
-
-static void test_family__bits_depend_on_nothing_else(void **state)
-{
-    static const struct setup setups[] = {
-        {KERNEL_ISA_PORTABLE, 1, 1, false}, {KERNEL_ISA_AVX2, 2, 2, true},
-        {KERNEL_ISA_AVX512, 1, 2, false},   {KERNEL_ISA_BEST, 2, 1, false},
-        {KERNEL_ISA_BEST, 2, 2, true},
-    };
-    struct golden_family *g = open_family(state);
-    struct digest wanted, got;
-    assert_true(run(g, (struct setup){KERNEL_ISA_BEST, 1, 1, false}, &wanted));
-    for (size_t i = 0; i < COUNT_OF(setups); i++) {
-        if (!run(g, setups[i], &got))
-            print_message("skipped: setup %zu: this processor lacks the instruction set\n", i);
-        else if (!digest_equal(wanted, got))
-            fail_msg("%s: setup %zu: other bits", g->name, i);
-    }
-    golden_family_close(g);
-}
-
-static void test_family__a_packed_sample_has_the_logits_it_has_alone(void **state)
-{
-    struct golden_family *g = open_family(state);
-    struct golden_packed *packed = mem_alloc(1, sizeof *packed);
-    size_t V = model_shape(g->model)->vocabulary;
-    golden_family_pack(g, packed);
-    float *together = logits_of(g->model, g->layout, g->values, &packed->row);
-    for (size_t n = 0; n < GOLDEN_SEQUENCES; n++) {
-        const struct train_row *row = &g->sequences[n].row;
-        float *alone = logits_of(g->model, g->layout, g->values, row);
-        assert_memory_equal(together + packed->starts[n] * V, alone,
-                            row->token_count * V * sizeof *alone);
-        mem_free(alone);
-    }
-    mem_free(together);
-    mem_free(packed);
-    golden_family_close(g);
-}
-
-/* The cache fed by pieces of one size; logits after each piece are rows of the full pass. */
-static void check_cache(const struct golden_family *g, const struct train_row *row, size_t piece,
-                        const float *wanted)
-{
-    size_t V = model_shape(g->model)->vocabulary;
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
-    struct generate *generate = NULL;
-    assert_int_equal(generate_create(g->model, kernel, train_layout_binding(g->layout), g->values,
-                                     row->token_count, &generate),
-                     ERR_OK);
-    for (size_t done = 0; done < row->token_count;) {
-        size_t count = MIN(piece, row->token_count - done);
-        const float *got;
-        OK(generate_feed(generate, row->tokens + done, count, &got, &et));
-        done += count;
-        if (memcmp(got, wanted + (done - 1) * V, V * sizeof *got) != 0)
-            fail_msg("%s: other logits after %zu tokens in pieces of %zu", g->name, done, piece);
-    }
-    generate_destroy(&generate);
-    kernel_destroy(&kernel);
-}
-
-static void test_family__cached_logits_are_those_of_the_full_pass(void **state)
-{
-    static const size_t pieces[] = {1, 5, 70};
-    struct golden_family *g = open_family(state);
-    for (size_t n = 0; n < GOLDEN_SEQUENCES; n++) {
-        const struct train_row *row = &g->sequences[n].row;
-        float *wanted = logits_of(g->model, g->layout, g->values, row);
-        for (size_t p = 0; p < COUNT_OF(pieces); p++)
-            check_cache(g, row, pieces[p], wanted);
-        mem_free(wanted);
-    }
-    golden_family_close(g);
-}
-
-/* ---- configs ---- */
-
-static void check_spelling(const struct golden_family *g, const char *spelling)
+/* Whether config and weights of another spelling give the family's bits. */
+static void check_spelling(const struct golden_family *g, const char *spelling, const char *weights)
 {
     const struct train_row *row = &g->sequences[0].row;
     struct model *model = NULL;
-    OK(model_open_files(golden_family_path(0, g->name, spelling),
-                        golden_family_path(1, g->name, "model.safetensors"), &model, &et));
-    float *wanted = logits_of(g->model, NULL, NULL, row);
-    float *got = logits_of(model, NULL, NULL, row);
+    OK(model_open_files(golden_family_path(0, g->name, spelling), weights, &model, &et));
+    float *wanted = golden_family_logits(g->model, NULL, NULL, row);
+    float *got = golden_family_logits(model, NULL, NULL, row);
     size_t bytes = row->token_count * model_shape(model)->vocabulary * sizeof *got;
     if (memcmp(got, wanted, bytes) != 0)
         fail_msg("%s: another model by %s", g->name, spelling);
@@ -479,12 +281,58 @@ static void test_family__other_spellings_of_the_config_are_the_same_model(void *
         {"falcon7b", "config.refinedweb.json"},
         {"falcon-new", "config.refinedweb.json"},
     };
-    struct golden_family *g = open_family(state);
-    check_spelling(g, "config.v5.json");
+    struct golden_family *g = golden_family_of_test(state);
+    const char *weights = golden_family_path(1, g->name, "model.safetensors");
+    check_spelling(g, "config.v5.json", weights);
     for (size_t i = 0; i < COUNT_OF(others); i++) {
         if (strcmp(others[i].name, g->name) == 0)
-            check_spelling(g, others[i].spelling);
+            check_spelling(g, others[i].spelling, weights);
     }
+    golden_family_close(g);
+}
+
+/* The family's weights with `from` at the start of each name replaced by `to`. */
+static void write_renamed(const struct golden_family *g, const char *from, const char *to,
+                          const char *path)
+{
+    struct safetensors st = {0};
+    static char names[256][128];
+    OK(safetensors_open(&st, golden_family_path(1, g->name, "model.safetensors"), &et));
+    assert_true(st.count <= COUNT_OF(names));
+    for (size_t i = 0; i < st.count; i++) {
+        const char *name = st.tensors[i].name.data;
+        bool begins = strncmp(name, from, strlen(from)) == 0;
+        (void)snprintf(names[i], sizeof names[i], "%s%s", begins ? to : "",
+                       begins ? name + strlen(from) : name);
+        st.tensors[i].name = text_of(names[i]);
+    }
+    const struct safetensors_content content = {.tensors = st.tensors, .count = st.count};
+    OK(safetensors_write_file(&content, path, &et));
+    safetensors_close(&st);
+}
+
+static void test_family__other_names_of_the_tensors_are_the_same_model(void **state)
+{
+    static const struct {
+        const char *name, *config, *from, *to;
+    } others[] = {
+        {"gpt2", "config.json", "transformer.", ""},
+        {"qwen3", "config.json", "model.embed_tokens.", "lm_head."}, /* tied */
+        {"gemma3_text", "config.multimodal.json", "model.", "language_model.model."},
+        {"gemma3_text", "config.multimodal.json", "model.", "model.language_model."},
+    };
+    struct golden_family *g = golden_family_of_test(state);
+    char path[] = "/tmp/qfleet-test-names-XXXXXX";
+    int file = mkstemp(path);
+    assert_true(file >= 0);
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        if (strcmp(others[i].name, g->name) != 0)
+            continue;
+        write_renamed(g, others[i].from, others[i].to, path);
+        check_spelling(g, others[i].config, path);
+    }
+    (void)close(file);
+    (void)unlink(path);
     golden_family_close(g);
 }
 
@@ -503,28 +351,18 @@ static void test_family__alibi_is_refused_by_name(void **state)
 
 /* ---- all of them ---- */
 
-#define OF_FAMILY(test, family)                                                                    \
-    {                                                                                              \
-        family ": " #test, test_family__##test, NULL, NULL, (char[])                               \
-        {                                                                                          \
-            family                                                                                 \
-        }                                                                                          \
-    }
-
 #define TESTS(family)                                                                              \
-    OF_FAMILY(logits_and_losses_are_those_of_the_reference, family),                               \
-        OF_FAMILY(adapter_gradients_are_those_of_the_reference, family),                           \
-        OF_FAMILY(a_step_lowers_the_loss, family),                                                 \
-        OF_FAMILY(every_parameter_has_its_gradient, family),                                       \
-        OF_FAMILY(bits_depend_on_nothing_else, family),                                            \
-        OF_FAMILY(a_packed_sample_has_the_logits_it_has_alone, family),                            \
-        OF_FAMILY(cached_logits_are_those_of_the_full_pass, family),                               \
-        OF_FAMILY(other_spellings_of_the_config_are_the_same_model, family),
+    GOLDEN_TEST(logits_and_losses_are_those_of_the_reference, family),                             \
+        GOLDEN_TEST(adapter_gradients_are_those_of_the_reference, family),                         \
+        GOLDEN_TEST(a_step_lowers_the_loss, family),                                               \
+        GOLDEN_TEST(every_parameter_has_its_gradient, family),                                     \
+        GOLDEN_TEST(other_spellings_of_the_config_are_the_same_model, family),                     \
+        GOLDEN_TEST(other_names_of_the_tensors_are_the_same_model, family),
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        FAMILIES(TESTS) cmocka_unit_test(test_family__alibi_is_refused_by_name),
+        GOLDEN_FAMILIES(TESTS) cmocka_unit_test(test_family__alibi_is_refused_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
