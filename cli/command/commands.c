@@ -72,6 +72,9 @@ static const struct command_option create_options[] = {
     {"seed", "N", "of the random start (42)"},
 };
 
+static const struct command_option inspect_options[] = {
+    {"tensors", NULL, "a line a tensor instead of a line a type"},
+};
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
     {"name", "NAME", "who holds it (the name of the file)"},
@@ -132,6 +135,12 @@ static const struct command commands[] = {
      "  qctl data check recipe.yml\n"
      "  qctl data check rows.jsonl --tokenizer models/tiny\n",
      OPTIONS(check_options), 1, 1, cmd_data_check},
+    {"inspect", "MODEL|FILE|ADAPTER",
+     "what a model or a file of weights is, and what it would need",
+     "  qctl inspect models/tiny                    # a folder of Hugging Face\n"
+     "  qctl inspect model-Q4_K_M.gguf --tensors\n"
+     "  qctl inspect outputs/demo -o json           # an adapter\n",
+     OPTIONS(inspect_options), 1, 1, cmd_inspect},
     {"doctor", "", "what of this machine would get in the way", "  qctl doctor\n", NULL, 0, 0, 0,
      cmd_doctor},
     {"generate", "MODEL [--prompt TEXT]", "let a model go on with a text",

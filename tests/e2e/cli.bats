@@ -321,6 +321,54 @@ PY
     [ "$status" -eq 1 ]
 }
 
+@test "inspect says what a model, an adapter and a file of weights are, without a fleet" {
+    run qctl model create "$WORK/made" --config "$WORK/data/model/config.json" \
+        --tokenizer "$WORK/data/model"
+    [ "$status" -eq 0 ]
+    run qctl inspect "$WORK/made"
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "$WORK/made: a Hugging Face model" ]]
+    [[ "$output" == *"family "*" llama"* ]]
+    [[ "$output" == *"LoRA r=16 "* ]]
+    [[ "$output" == *"special ids "*"eos "* ]]
+    run qctl inspect "$WORK/made" --tensors
+    [[ "$output" == *"model.layers.0.self_attn.q_proj.weight "*"F32"* ]]
+    run qctl inspect "$WORK/made/model.safetensors"
+    [[ "${lines[0]}" == *": a file of safetensors" ]]
+    run qctl inspect "$WORK/data/model"
+    [[ "$output" == *"weights "*"none here"* ]]
+    qctl run "$WORK/tiny.yml" --threads 1 --set base_model="$WORK/made" --set random_init=false \
+        --set adapter=lora --set lora_r=4 --set lora_alpha=8 --set lora_target_modules=[q_proj] \
+        --set max_steps=1 --set output_dir="$WORK/lora" 2> /dev/null > /dev/null
+    run qctl inspect "$WORK/lora"
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "$WORK/lora: a LoRA adapter of PEFT" ]]
+    [[ "$output" == *"q_proj "*" 4 "*" 2" ]]
+    qctl inspect "$WORK/made" -o json > "$WORK/made.json"
+    python3 - "$WORK/made.json" <<'PY'
+import json, sys
+found = json.load(open(sys.argv[1]))
+assert found["kind"] == "model" and found["family"] == "llama", found
+assert sum(t["elements"] for t in found["types"]) == found["parameters"], found["types"]
+plans = {(p["name"], p["sequence_len"]): p["worker_bytes"] for p in found["memory"]["plans"]}
+lengths = {length for _, length in plans}
+assert all(plans["evaluation", n] < plans["LoRA r=8", n] <= plans["full training", n] for n in lengths)
+PY
+}
+
+@test "inspect names what is wrong with a file, with exit code 3 or 4" {
+    run qctl inspect "$WORK/nothing"
+    [ "$status" -eq 4 ]
+    run qctl inspect "$WORK/tiny.yml"
+    [ "$status" -eq 3 ]
+    [ "$output" = "qctl: $WORK/tiny.yml: expected a GGUF or safetensors file, or the folder of a model or an adapter" ]
+    head -c 5000 "$WORK/made/model.safetensors" > "$WORK/cut.safetensors"
+    run qctl inspect "$WORK/cut.safetensors"
+    [ "$status" -eq 3 ]
+    [[ "$output" == "qctl: $WORK/cut.safetensors: "* ]]
+    [ "${#lines[@]}" -eq 1 ]
+}
+
 @test "the recipes of the examples run, the second on what the first makes" {
     mkdir "$WORK/examples"
     cp -R "$BATS_TEST_DIRNAME"/../../examples/0* "$WORK/examples"

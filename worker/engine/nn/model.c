@@ -39,6 +39,12 @@ out:
     return err;
 }
 
+enum err model_create_outline(const struct hf_config *config, struct model **out,
+                              struct err_text *et)
+{
+    return create_empty(config, out, et);
+}
+
 void model_destroy(struct model **model)
 {
     if (*model == NULL)

@@ -82,6 +82,11 @@ MUST_CHECK enum err model_open_files(const char *config_path, const char *weight
 MUST_CHECK enum err model_create_random(const struct hf_config *config, uint64_t seed,
                                         struct model **out, struct err_text *et);
 
+/* The parameters that a config describes, without data: shapes for plans, nothing to run. Types are
+ * F32. Caller owns *out. */
+MUST_CHECK enum err model_create_outline(const struct hf_config *config, struct model **out,
+                                         struct err_text *et);
+
 void model_destroy(struct model **model);
 
 /* All borrowed until model_destroy. */
