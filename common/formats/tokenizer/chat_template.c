@@ -62,10 +62,16 @@ const char *chat_template_choices(char *out, size_t out_bytes)
 /* Where `part` begins in `text` from `at` on; text.size when it does not. */
 static size_t find(struct text text, size_t at, struct text part)
 {
-    for (; part.size <= text.size - at; at++)
-        if (part.size == 0 || memcmp(text.data + at, part.data, part.size) == 0)
+    while (part.size > 0 && part.size <= text.size - at) {
+        const char *place = memchr(text.data + at, part.data[0], text.size - part.size - at + 1);
+        if (place == NULL)
+            return text.size;
+        at = (size_t)(place - text.data);
+        if (memcmp(place, part.data, part.size) == 0)
             return at;
-    return text.size;
+        at++;
+    }
+    return part.size == 0 ? at : text.size;
 }
 
 /* Whether `text` is the pattern, in which "*" stands for anything. The first piece must begin the

@@ -123,13 +123,15 @@ static void write_string(struct form *form)
     size_t start = form->out->size;
     if (!member)
         open_string(form);
-    for (form->at++; form->at < form->jinja.size && peek(form, 0) != quote; form->at++) {
-        if (peek(form, 0) == '\\' && (peek(form, 1) == '\'' || peek(form, 1) == '"'))
-            form->at++;
-        else if (peek(form, 0) == '\\')
-            put(form, form->jinja.data[form->at++]);
-        if (form->at < form->jinja.size)
-            put_literal(form, peek(form, 0));
+    form->at++;
+    while (form->at < form->jinja.size && peek(form, 0) != quote) {
+        char c = form->jinja.data[form->at++];
+        if (c == '\\' && form->at < form->jinja.size) {
+            c = form->jinja.data[form->at++];
+            if (c != '\'' && c != '"')
+                put(form, '\\');
+        }
+        put_literal(form, c);
     }
     form->at += form->at < form->jinja.size;
     if (!member) {
