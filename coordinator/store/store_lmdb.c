@@ -20,6 +20,7 @@
 #include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 #include "coordinator/store/envelope.h"
+#include "coordinator/store/store_check.h"
 
 enum { KEY_BYTES = 8, HEAD_BYTES = KEY_BYTES + DIGEST_BYTES, PATH_BYTES = 4096 };
 
@@ -311,6 +312,9 @@ static enum err open_env(struct store_lmdb *s, const struct store_lmdb_options *
                          struct err_text *et)
 {
     uint64_t map = options->map_size_bytes;
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", options->folder);
+    TRY(store_check_file(path, et));
     if (map == 0)
         map = (uint64_t)STORE_LMDB_MAP_GIB << 30;
     int rc = mdb_env_create(&s->env);
