@@ -23,6 +23,8 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->worker_quarantined.job;
     case REC_ARTIFACT_LOST:
         return record->artifact_lost.job;
+    case REC_ANSWER_FROZEN:
+        return record->answer_frozen.job;
     default:
         return 0;
     }
@@ -109,6 +111,13 @@ static const char *describe_quarantined(const struct sched *sched,
                        TEXT_ARGS(r->worker), name, r->index, found, expected);
 }
 
+static const char *describe_answer(const struct rec_answer_frozen *r, struct arena *arena)
+{
+    char hex[DIGEST_HEX_BYTES];
+    digest_hex(r->answer, hex);
+    return arena_print(arena, "begun with workers whose known answer is %.12s", hex);
+}
+
 enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_ms, uint32_t number,
                          const union message_record *record, struct arena *arena,
                          struct event_row *row)
@@ -136,6 +145,9 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_WORKER_QUARANTINED:
         text = describe_quarantined(sched, &record->worker_quarantined, arena);
+        break;
+    case REC_ANSWER_FROZEN:
+        text = describe_answer(&record->answer_frozen, arena);
         break;
     case REC_ARTIFACT_LOST:
         text = arena_print(arena, "%.*s", TEXT_ARGS(record->artifact_lost.detail));

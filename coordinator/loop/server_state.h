@@ -44,6 +44,7 @@ struct server_turn {
     struct bytes payloads; /* owned: of the records, one after the other */
     struct bytes records;  /* owned: struct server_turn_record */
     struct bytes sends;    /* owned: u64 peer, u32 size, frame */
+    struct bytes unsent;   /* owned: struct server_turn_unsent */
     struct list works;     /* struct server_work */
 };
 

@@ -13,6 +13,11 @@
 
 enum { TURN_BYTES_MAX = 1 << 30 };
 
+/* A grant that no frame holds. */
+struct server_turn_unsent {
+    uint64_t peer, fence;
+};
+
 struct server_turn_record {
     uint32_t number;
     uint64_t unix_ms;
@@ -24,6 +29,7 @@ enum err server_turn_init(struct server *server)
     bytes_init(&server->turn.payloads, TURN_BYTES_MAX);
     bytes_init(&server->turn.records, TURN_BYTES_MAX);
     bytes_init(&server->turn.sends, TURN_BYTES_MAX);
+    bytes_init(&server->turn.unsent, TURN_BYTES_MAX);
     bytes_init(&server->scratch, LIMIT_FRAME_BYTES);
     list_init(&server->turn.works);
     arena_init(&server->arena, SERVER_ARENA_BYTES);
@@ -36,6 +42,7 @@ void server_turn_fini(struct server *server)
     bytes_fini(&server->turn.payloads);
     bytes_fini(&server->turn.records);
     bytes_fini(&server->turn.sends);
+    bytes_fini(&server->turn.unsent);
     bytes_fini(&server->scratch);
     arena_fini(&server->arena);
 }
@@ -105,12 +112,20 @@ static enum err complete(struct server *server, uint32_t number, union message_a
     return ERR_OK;
 }
 
-/* Whoever waits for a reply is told that there is none. */
+/* Whoever waits for a reply is told that there is none; a grant goes back to sched. */
 static void refuse_large(struct server *server, uint64_t peer, const struct message_type *type,
                          const void *message)
 {
     uint64_t ticket;
     server_log("%s does not fit a frame", type->name);
+    if (type->number == MSG_LEASE_GRANT) {
+        const struct msg_lease_grant *grant = message;
+        struct server_turn_unsent unsent = {peer, grant->fence};
+        bytes_append(&server->turn.unsent, &unsent, sizeof unsent);
+        if (bytes_status(&server->turn.unsent) != ERR_OK)
+            server_fail(server, ERR_OUT_OF_MEMORY, type->name);
+        return;
+    }
     if (strcmp(type->fields[0].name, "ticket") != 0 || type->number == MSG_STATUS)
         return;
     memcpy(&ticket, message, sizeof ticket);
@@ -162,6 +177,18 @@ static void arm(struct server *server, struct instant wake_at, struct instant no
     (void)uv_timer_start(&server->wake, on_wake, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, 0);
 }
 
+static void take_back_unsent(struct server *server)
+{
+    struct server_turn_unsent unsent;
+    if (server->turn.unsent.size < sizeof unsent)
+        return;
+    server->turn.unsent.size -= sizeof unsent;
+    memcpy(&unsent, server->turn.unsent.data + server->turn.unsent.size, sizeof unsent);
+    struct sched_event event = {.kind = SCHED_UNSENT, .peer = {unsent.peer}};
+    event.fence = unsent.fence;
+    server_turn_step(server, &event); /* which takes back the next */
+}
+
 void server_turn_step(struct server *server, struct sched_event *event)
 {
     struct sched_effects effects;
@@ -185,6 +212,7 @@ void server_turn_step(struct server *server, struct sched_event *event)
     if (err != ERR_OK)
         server_fail(server, err, "a work cannot be prepared");
     arm(server, effects.wake_at, event->now);
+    take_back_unsent(server);
 }
 
 static void commit(struct server *server)

@@ -25,6 +25,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return r->worker_quarantined.worker.size == 0
                    ? ERR_OK
                    : roster_quarantine(&s->roster, r->worker_quarantined.worker);
+    case REC_ANSWER_FROZEN:
+        return job_apply_answer(s, &r->answer_frozen);
     case REC_ARTIFACT_LOST:
         return remake_apply_lost(s, &r->artifact_lost);
     }
@@ -50,8 +52,8 @@ void core_touch(struct sched *s, struct job *job)
 
 static bool has_tasks_to_grant(const struct stage *stage)
 {
-    if (!job_is_active(stage->job) || stage->state != STAGE_RUNNING || stage->is_suspect ||
-        stage->tasks.waiting.count == 0)
+    if (!job_is_active(stage->job) || !job_is_answered(stage->job) ||
+        stage->state != STAGE_RUNNING || stage->is_suspect || stage->tasks.waiting.count == 0)
         return false;
     if (stage->run != NULL)
         return stage->run->phase == RUN_ROUND;

@@ -19,11 +19,23 @@ static enum err mark_running(struct sched *s, struct job *job)
     return core_decide(s, &record, NULL);
 }
 
+/* Whoever works on the job from now on gives the answer of its first worker. */
+static enum err freeze_answer(struct sched *s, struct job *job)
+{
+    if (!digest_is_zero(job->answer.answer) || !roster_is_versioned(job->pool))
+        return ERR_OK;
+    struct sched_record record = {.number = REC_ANSWER_FROZEN};
+    record.record.answer_frozen =
+        (struct rec_answer_frozen){.job = job->submitted.job, .answer = job->pool->answer};
+    return core_decide(s, &record, NULL);
+}
+
 static enum err grant_task(struct sched *s, struct worker *worker, struct stage *stage,
                            uint32_t index)
 {
     struct job *job = stage->job;
     struct task_spec spec;
+    TRY(freeze_answer(s, job));
     TRY(effect_reserve(&s->effect, 1, 1, 0));
     TRY(spec_build(stage, index, &s->effect.arena, &spec));
     TRY(mark_running(s, job));
@@ -101,6 +113,11 @@ static enum err grant_trials(struct sched *s)
 
 void grant_all(struct sched *s)
 {
+    if (s->roster.has_new_answer) {
+        for (size_t i = 0; i < s->job_count; i++)
+            core_refresh_job(s->jobs[i]);
+        s->roster.has_new_answer = false;
+    }
     if (s->is_disk_low)
         return;
     enum err err = grant_trials(s);

@@ -115,6 +115,7 @@ enum err job_apply_submitted(struct sched *s, const struct rec_job_submitted *re
         return err;
     }
     list_node_init(&job->dirty);
+    list_node_init(&job->answer.node);
     list_init(&job->leases);
     job->seq = s->job_count;
     s->jobs[s->job_count++] = job;
@@ -256,6 +257,26 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
     return ERR_OK;
 }
 
+void job_hold_answer(struct job *job)
+{
+    bool holds = !digest_is_zero(job->answer.answer) && !state_job_is_terminal(job->state);
+    if (holds && !list_holds(&job->answer.node))
+        list_append(&job->pool->answers, &job->answer.node);
+    else if (!holds)
+        list_remove(&job->answer.node);
+}
+
+enum err job_apply_answer(struct sched *s, const struct rec_answer_frozen *record)
+{
+    struct job *job = job_of_id(s, record->job);
+    if (job == NULL || !digest_is_zero(job->answer.answer))
+        return ERR_STATE;
+    job->answer.answer = record->answer;
+    job_hold_answer(job);
+    core_refresh_job(job);
+    return ERR_OK;
+}
+
 /* A fresh start for what failed: counts of attempts begin again. */
 static void forgive(struct job *job)
 {
@@ -287,6 +308,7 @@ enum err job_apply_state(struct sched *s, const struct rec_job_state *record)
     if (state == JOB_RUNNING && job->started_unix_ms == 0)
         job->started_unix_ms = record->unix_ms;
     job->ended_unix_ms = state_job_is_terminal(state) ? record->unix_ms : 0;
+    job_hold_answer(job);
     core_refresh_job(job);
     return ERR_OK;
 }
@@ -306,6 +328,12 @@ struct job *job_of_request(const struct sched *s, uint64_t request)
 bool job_is_active(const struct job *job)
 {
     return job->doom == ERR_OK && (job->state == JOB_WAITING || job->state == JOB_RUNNING);
+}
+
+bool job_is_answered(const struct job *job)
+{
+    return digest_is_zero(job->answer.answer) ||
+           digest_equal(job->answer.answer, job->pool->answer);
 }
 
 const struct stage *job_stage_of(const struct job *job, enum stage_kind kind)

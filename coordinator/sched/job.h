@@ -11,10 +11,9 @@
 #include "common/ds/map.h"
 #include "common/mem/arena.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/sched/roster.h"
 #include "coordinator/sched/sched.h"
 #include "coordinator/sched/tasks.h"
-
-struct pool;
 
 enum run_phase {
     RUN_CLOSED,  /* no state is open at the coordinator */
@@ -80,7 +79,8 @@ struct job {
     struct list_node dirty;    /* in sched.dirty */
     struct list leases;        /* live, of_job */
     struct pool *pool;
-    size_t seq; /* order of submission */
+    struct roster_answer answer; /* in pool->answers while the job is not over */
+    size_t seq;                  /* order of submission */
     struct plan_settings settings;
     struct artifact_ref recipe;
     enum job_state state;
@@ -107,6 +107,7 @@ MUST_CHECK enum err job_apply_task_done(struct sched *s, const struct rec_task_d
                                         uint64_t unix_ms);
 MUST_CHECK enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *record);
 MUST_CHECK enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record);
+MUST_CHECK enum err job_apply_answer(struct sched *s, const struct rec_answer_frozen *record);
 MUST_CHECK enum err job_apply_state(struct sched *s, const struct rec_job_state *record);
 
 void job_destroy(struct job *job);
@@ -117,6 +118,12 @@ struct job *job_of_request(const struct sched *s, uint64_t request);
 
 /* WAITING or RUNNING, and not about to fail. */
 bool job_is_active(const struct job *job);
+
+/* Workers of its pool give the answer that it was begun with, if it was. */
+bool job_is_answered(const struct job *job);
+
+/* After a change of its state: whether its answer binds the pool. */
+void job_hold_answer(struct job *job);
 
 /* The stage of that kind which is done and made `output`; NULL members when there is none. */
 const struct stage *job_stage_of(const struct job *job, enum stage_kind kind);

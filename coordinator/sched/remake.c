@@ -116,6 +116,7 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
     if (job->state == JOB_DONE) {
         job->state = JOB_WAITING;
         job->ended_unix_ms = 0;
+        job_hold_answer(job);
     }
     core_refresh_job(job);
     return ERR_OK;

@@ -86,6 +86,7 @@ enum err roster_pool(struct roster *roster, struct text profile, struct pool **o
     heap_init(&pool->jobs);
     list_init(&pool->idle);
     list_init(&pool->busy);
+    list_init(&pool->answers);
     roster->pools[roster->pool_count++] = pool;
     *out = pool;
     return ERR_OK;
@@ -271,21 +272,42 @@ void roster_depart(struct roster *roster, struct worker *worker, enum worker_sta
 }
 
 /* Equal bits are promised between workers only by profiles with a version. */
-static bool is_versioned(const struct pool *pool)
+bool roster_is_versioned(const struct pool *pool)
 {
     return strchr(pool->name, '/') != NULL;
 }
 
-static void agree(struct roster_seat *seat)
+static bool may_set_answer(const struct pool *pool, struct digest answer)
+{
+    const struct list *answers = &pool->answers;
+    for (struct list_node *n = list_first(answers); n != NULL; n = list_next(answers, n)) {
+        if (digest_equal(CONTAINER_OF(n, struct roster_answer, node)->answer, answer))
+            return true;
+    }
+    return list_is_empty(answers);
+}
+
+static bool is_agreeing(const struct roster_seat *seat)
+{
+    const struct pool *pool = seat->pool;
+    if (!is_living(seat->worker) || seat->worker->is_quarantined)
+        return false;
+    if (!roster_is_versioned(pool) || seat->is_agreed)
+        return true;
+    return pool->agreed_count == 0 ? may_set_answer(pool, seat->worker->answer)
+                                   : digest_equal(pool->answer, seat->worker->answer);
+}
+
+static void agree(struct roster *roster, struct roster_seat *seat)
 {
     struct pool *pool = seat->pool;
-    bool agrees = is_living(seat->worker) && !seat->worker->is_quarantined &&
-                  (pool->agreed_count == 0 || !is_versioned(pool) || seat->is_agreed ||
-                   digest_equal(pool->answer, seat->worker->answer));
+    bool agrees = is_agreeing(seat);
     if (agrees == seat->is_agreed)
         return;
-    if (agrees && pool->agreed_count == 0)
+    if (agrees && pool->agreed_count == 0) {
+        roster->has_new_answer |= !digest_equal(pool->answer, seat->worker->answer);
         pool->answer = seat->worker->answer;
+    }
     pool->agreed_count += agrees ? 1 : UINT32_MAX;
     seat->is_agreed = agrees;
 }
@@ -302,11 +324,11 @@ bool roster_may_take(const struct worker *worker, const struct pool *pool, struc
     return false;
 }
 
-static void place_seat(struct roster_seat *seat, struct instant now)
+static void place_seat(struct roster *roster, struct roster_seat *seat, struct instant now)
 {
     struct worker *worker = seat->worker;
     struct pool *pool = seat->pool;
-    agree(seat);
+    agree(roster, seat);
     bool is_member = seat->is_agreed && worker->is_connected && !worker->is_draining;
     if (is_member != seat->is_member)
         pool->member_count += is_member ? 1 : UINT32_MAX;
@@ -330,7 +352,7 @@ static uint64_t lost_after_ms(const struct worker *worker)
 void roster_place(struct roster *roster, struct worker *worker, struct instant now)
 {
     for (uint32_t i = 0; i < worker->seat_count; i++)
-        place_seat(&worker->seats[i], now);
+        place_seat(roster, &worker->seats[i], now);
     if (!is_living(worker)) {
         heap_remove(&roster->deadlines, &worker->by_deadline);
         return;

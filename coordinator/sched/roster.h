@@ -15,6 +15,12 @@
 
 enum { ROSTER_SLOTS = 2, ROSTER_PROFILES = 4, ROSTER_GHOSTS = 4 };
 
+/* An answer that unfinished work was begun with: only workers that give it may go on with it. */
+struct roster_answer {
+    struct list_node node; /* of pool.answers */
+    struct digest answer;  /* zero: none yet */
+};
+
 /* A numeric profile: the jobs that want it and the workers that offer it. */
 struct pool {
     char *name;            /* owned */
@@ -23,7 +29,9 @@ struct pool {
     struct list busy;      /* members with one lease, which can take another */
     uint32_t member_count; /* workers that may be given its tasks, now or when they are free */
     struct digest answer;  /* known answer and versions of the first worker; others must agree */
-    uint32_t agreed_count; /* living workers that agree on it; 0: the next one sets it */
+    uint32_t agreed_count; /* living workers that agree on it; 0: the next one sets it, but to one
+                              of `answers` while there are any */
+    struct list answers;   /* of unfinished jobs */
 };
 
 /* A worker's place in one pool. */
@@ -79,6 +87,7 @@ struct roster {
     size_t pool_count;
     char **quarantined; /* owned names, durable */
     size_t quarantined_count;
+    bool has_new_answer; /* of some pool: other jobs may be granted now */
 };
 
 void roster_init(struct roster *roster);
@@ -86,6 +95,9 @@ void roster_fini(struct roster *roster);
 
 /* The pool of a profile, made when it is new. ERR_LIMIT beyond LIMIT_POOLS. */
 MUST_CHECK enum err roster_pool(struct roster *roster, struct text profile, struct pool **out);
+
+/* Whether workers of the profile promise equal bits, so that their answers matter. */
+bool roster_is_versioned(const struct pool *pool);
 
 /* A new worker of this hello, in state READY. ERR_BUSY beyond LIMIT_WORKERS. */
 MUST_CHECK enum err roster_join(struct roster *roster, const struct msg_hello *hello,

@@ -97,6 +97,22 @@ static enum err dispatch_worker(struct sched *s, const struct sched_event *event
     return ERR_OK;
 }
 
+/* It would be as large for everybody. */
+static enum err dispatch_unsent(struct sched *s, const struct sched_event *event)
+{
+    struct worker *worker = roster_of_peer(&s->roster, event->peer);
+    struct lease *lease = worker == NULL ? NULL : lease_find(worker, event->fence);
+    if (lease == NULL)
+        return ERR_OK;
+    const struct stage *stage = lease->stage;
+    advance_doom(s, lease->job, ERR_LIMIT,
+                 "%.*s[%u]: what a worker has to be told is larger than a message of %d MiB; use "
+                 "fewer or smaller data files",
+                 TEXT_ARGS(stage->plan->name), lease->index, LIMIT_FRAME_BYTES >> 20);
+    result_lose(s, lease, false);
+    return ERR_OK;
+}
+
 static enum err dispatch(struct sched *s, const struct sched_event *event)
 {
     switch (event->kind) {
@@ -113,6 +129,8 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
     case SCHED_RESULT:
     case SCHED_LEAVE:
         return dispatch_worker(s, event);
+    case SCHED_UNSENT:
+        return dispatch_unsent(s, event);
     case SCHED_SUBMIT:
         return control_submit(s, event->peer, event->submit.ticket, event->submit.record);
     case SCHED_CONTROL:

@@ -83,6 +83,7 @@ enum sched_event_kind {
     SCHED_ACCEPT,
     SCHED_RESULT,
     SCHED_LEAVE,
+    SCHED_UNSENT, /* a grant was too large to be sent: `fence` */
     SCHED_SUBMIT,  /* a job as planned, its record complete */
     SCHED_CONTROL, /* cancel, pause, resume, retry */
     SCHED_DRAIN,   /* of a worker or all */
@@ -106,6 +107,7 @@ struct sched_event {
         const struct msg_lease_accept *accept;
         const struct msg_lease_result *result;
         const struct msg_leave *leave;
+        uint64_t fence;
         struct {
             uint64_t ticket;
             const struct rec_job_submitted *record;

@@ -53,8 +53,9 @@ static void count_stage(const struct stage *stage, uint64_t *done, uint64_t *tot
 }
 
 /* Why no worker takes tasks of the pool. */
-static const char *why_no_worker(const struct sched *s, const struct pool *pool)
+static const char *why_no_worker(const struct sched *s, const struct job *job)
 {
+    const struct pool *pool = job->pool;
     uint32_t living = 0;
     uint32_t offering = 0;
     for (size_t i = 0; i < s->roster.count; i++) {
@@ -69,6 +70,8 @@ static const char *why_no_worker(const struct sched *s, const struct pool *pool)
         return "no worker";
     if (offering == 0)
         return arena_print(s->view_arena, "0 of %u workers offer profile %s", living, pool->name);
+    if (!job_is_answered(job))
+        return "waits for workers with the known answer that it was begun with";
     if (pool->member_count == 0)
         return arena_print(s->view_arena, "none of %u workers may take work (qctl workers)",
                            offering);
@@ -110,7 +113,7 @@ static const char *why_running(const struct sched *s, const struct stage *stage)
         return "writes the log";
     if (stage->tasks.leases > 0)
         return stage->job->loss_detail.data;
-    return s->is_disk_low ? "the disk is nearly full" : why_no_worker(s, stage->job->pool);
+    return s->is_disk_low ? "the disk is nearly full" : why_no_worker(s, stage->job);
 }
 
 static struct text why_stage(const struct sched *s, const struct stage *stage)
@@ -308,7 +311,8 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
         const struct roster_seat *seat = &worker->seats[i];
         if (!seat->is_agreed)
             return text_or_empty(arena_print(
-                s->view_arena, "refused for %s: its known answer differs from the fleet's",
+                s->view_arena,
+                "refused for %s: its known answer differs from that of the fleet or its jobs",
                 seat->pool->name));
     }
     if (worker->rest_until.ns > now.ns)
@@ -407,6 +411,9 @@ static void write_job(const struct job *job, struct bytes *out)
     bytes_print(out, "job %016llx %s error %d %s\n", (unsigned long long)job->submitted.job,
                 state_job_word(job->state), (int)job->error,
                 job->doom == ERR_OK ? job->detail : "");
+    char answer[DIGEST_HEX_BYTES];
+    digest_hex(job->answer.answer, answer);
+    bytes_print(out, " answer %.16s losses %u\n", answer, job->losses);
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
         write_stage(&job->stages[i], out);
     for (size_t i = 0; i < job->checkpoint_count; i++) {

@@ -95,7 +95,7 @@ struct worker *trial_judge(struct sched *s, size_t i)
     struct trial *trial = &s->trials[i];
     if (trial->stage == NULL)
         return NULL;
-    if (!job_is_active(trial->stage->job)) {
+    if (!job_is_active(trial->stage->job) || !job_is_answered(trial->stage->job)) {
         if (state_job_is_terminal(trial->stage->job->state))
             *trial = (struct trial){0};
         return NULL;

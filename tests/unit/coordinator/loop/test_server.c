@@ -93,6 +93,39 @@ static void test_server__a_worker_is_given_the_first_task(void **state)
     }
 }
 
+/* As many files as a job may have: with the recipe they are one more than a task may read. */
+static void test_server__a_task_too_large_to_be_sent_fails_its_job(void **state)
+{
+    struct server_fixture *f = *state;
+    static char names[LIMIT_INPUTS][24];
+    struct artifact_ref *inputs = test_calloc(LIMIT_INPUTS, sizeof *inputs);
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    for (size_t i = 0; i < LIMIT_INPUTS; i++) {
+        if (i < FIXTURE_INPUTS)
+            (void)server_fixture_put(f, f->inputs[i].digest, span_of_text(text_of(f->contents[i])),
+                                     false);
+        inputs[i] = f->inputs[i < FIXTURE_INPUTS ? i : 0];
+        (void)snprintf(names[i], sizeof names[i], "model/more-%zu.json", i);
+        if (i >= FIXTURE_INPUTS)
+            inputs[i].name = text_of(names[i]);
+    }
+    inputs[1].name = TEXT("model/other.json"); /* weights are not told to every task */
+    struct msg_submit submit = {.ticket = 6,
+                                .request = 2,
+                                .name = TEXT("wide"),
+                                .recipe = bytes_span(&f->recipe),
+                                .inputs = inputs,
+                                .inputs_count = LIMIT_INPUTS};
+    server_fixture_say(f, f->client_socket, MSG_SUBMIT, &submit);
+    assert_true(server_fixture_hear(f, f->client_socket, MSG_SUBMITTED)->submitted.job != 0);
+    test_free(inputs);
+    assert_true(server_fixture_hello(f, PEER_WORKER)->worker != 0);
+    const struct msg_jobs *jobs = list_jobs(f);
+    assert_int_equal(jobs->jobs[0].state, JOB_FAILED);
+    assert_int_equal(jobs->jobs[0].error, ERR_LIMIT);
+    assert_non_null(strstr(jobs->jobs[0].detail.data, "use fewer or smaller data files"));
+}
+
 static void test_server__artifacts_come_back_in_chunks_with_leaves(void **state)
 {
     struct server_fixture *f = *state;
@@ -206,6 +239,7 @@ int main(void)
         TEST(test_server__an_input_may_be_a_path_that_it_reads_itself),
         TEST(test_server__a_submitted_job_survives_kill),
         TEST(test_server__a_worker_is_given_the_first_task),
+        TEST(test_server__a_task_too_large_to_be_sent_fails_its_job),
         TEST(test_server__artifacts_come_back_in_chunks_with_leaves),
         TEST(test_server__requests_before_hello_and_hostile_frames_are_refused),
         TEST(test_server__a_bad_recipe_and_an_unknown_job_are_answered_in_words),

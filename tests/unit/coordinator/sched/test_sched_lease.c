@@ -295,7 +295,29 @@ static void test_lease__other_known_answer_is_refused_with_a_reason(void **state
     struct worker_row rows[4];
     assert_int_equal(sched_worker_rows(w->s, (struct instant){0}, rows, 4), 2);
     assert_true(
-        text_is(rows[1].detail, "refused for f32/1: its known answer differs from the fleet's"));
+        text_is(rows[1].detail,
+                "refused for f32/1: its known answer differs from that of the fleet or its jobs"));
+}
+
+static void test_lease__a_job_goes_on_only_with_the_answer_it_was_begun_with(void **state)
+{
+    struct world *w = *state;
+    world_hello(w, 1, "a", "f32/1");
+    submit_shards(w, 1, 4);
+    struct world_grant grant = world_next_grant(w);
+    assert_int_equal(w->records[1].number, REC_ANSWER_FROZEN);
+    world_answer(w, grant.peer, &grant.grant);
+    world_restart(w);
+    w->known_answer = 9;
+    world_hello(w, 2, "b", "f32/1");
+    assert_int_equal(w->grant_count, 0);
+    assert_true(text_is(world_detail(w, 0),
+                        "waits for workers with the known answer that it was begun with"));
+    w->known_answer = 0;
+    world_hello(w, 3, "c", "f32/1");
+    assert_int_equal(w->grants[0].peer.v, 3);
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
 }
 
 /* Task 0 hangs on worker 1, is doubled on worker 2, whose result counts. Returns the slow one. */
@@ -441,6 +463,7 @@ int main(void)
         LEASE_TEST(refusal_is_nobodys_fault),
         LEASE_TEST(many_lost_workers_blame_the_task),
         LEASE_TEST(other_known_answer_is_refused_with_a_reason),
+        LEASE_TEST(a_job_goes_on_only_with_the_answer_it_was_begun_with),
         LEASE_TEST(slow_attempt_is_doubled_and_the_first_result_counts),
         LEASE_TEST(third_worker_decides_who_is_quarantined),
         LEASE_TEST(wrong_result_that_counts_fails_the_job),
