@@ -48,6 +48,17 @@ static const struct added_token *longest_at(const struct added_tokens *tokens, s
     return NULL;
 }
 
+bool added_token_at(const struct added_tokens *tokens, struct text text, size_t at,
+                    struct added_token_match *out)
+{
+    const struct added_token *token =
+        tokens->count == 0 ? NULL : longest_at(tokens, text, at, true);
+    if (token == NULL)
+        return false;
+    *out = (struct added_token_match){token->id, at, at + token->pattern.size};
+    return true;
+}
+
 static bool stands_alone(struct text text, size_t begin, size_t end)
 {
     if (begin > 0 && unicode_is_word(unicode_at(text.data + unicode_before(text, begin))))

@@ -17,6 +17,7 @@ struct added_token {
     uint32_t id;
     bool special;
     bool normalized;  /* looked for after normalizing, else in the raw text */
+    bool ready;       /* the pattern is in normal form already */
     bool lstrip;      /* takes the blanks before it along */
     bool rstrip;      /* and those after it */
     bool single_word; /* only where no word character touches it */
@@ -38,6 +39,10 @@ struct added_token_match {
     size_t begin; /* with blanks that are taken along */
     size_t end;
 };
+
+/* The longest token that starts at text[at], special ones included, blanks not taken along. */
+bool added_token_at(const struct added_tokens *tokens, struct text text, size_t at,
+                    struct added_token_match *out);
 
 /* First token of text[from..), the longest where several start; `special`: also special ones. */
 bool added_token_next(const struct added_tokens *tokens, struct text text, size_t from,

@@ -4,24 +4,12 @@
 #include "common/base/check.h"
 #include "common/formats/tokenizer/text_hash.h"
 #include "common/formats/tokenizer/unicode.h"
+#include "common/formats/tokenizer/word_cache.h"
 #include "common/mem/mem.h"
 
 #define NONE UINT32_MAX
 
-enum {
-    SCAN_MAX = 24, /* symbols up to which scanning beats the heap */
-    CACHE_SLOTS = 1 << 14,
-    CACHE_TEXT_BYTES = 32,
-    CACHE_IDS = 7,
-};
-
-/* One cache line a word. */
-struct cached_word {
-    uint8_t size; /* 0: empty */
-    uint8_t count;
-    char text[CACHE_TEXT_BYTES];
-    uint32_t ids[CACHE_IDS];
-};
+enum { SCAN_MAX = 24 }; /* symbols up to which scanning beats the heap */
 
 struct candidate {
     uint32_t rank;
@@ -29,10 +17,9 @@ struct candidate {
 };
 
 struct bpe_scratch {
-    struct cached_word *words; /* owned: [CACHE_SLOTS] */
-    const struct bpe *cached;  /* whose words those are */
-    uint32_t *ids;             /* owned, as the four below: [capacity] */
-    uint32_t *ranks;           /* rank of the pair (i, next(i)), NONE when there is none */
+    struct word_cache words;
+    uint32_t *ids;   /* owned, as the four below: [capacity] */
+    uint32_t *ranks; /* rank of the pair (i, next(i)), NONE when there is none */
     uint32_t *next;
     uint32_t *previous;
     struct candidate *heap; /* [capacity * 3]: n pairs, and two new ones a merge */
@@ -59,7 +46,7 @@ enum err bpe_init(struct bpe *bpe, struct arena *arena, const struct vocab *voca
 static struct bpe_merge *merge_slot(const struct bpe *bpe, uint64_t pair)
 {
     uint64_t slot = text_hash_mix(pair) & bpe->merge_mask;
-    while (bpe->merges[slot].used && bpe->merges[slot].pair != pair)
+    while (bpe->merges[slot].key != 0 && bpe->merges[slot].key != pair + 1)
         slot = (slot + 1) & bpe->merge_mask;
     return &bpe->merges[slot];
 }
@@ -68,11 +55,11 @@ void bpe_add_merge(struct bpe *bpe, uint32_t left, uint32_t right, uint32_t rank
 {
     uint64_t pair = (uint64_t)left << 32 | right;
     struct bpe_merge *slot = merge_slot(bpe, pair);
-    if (!slot->used) {
+    if (slot->key == 0) {
         ASSERT(bpe->merge_count < bpe->merge_mask);
         bpe->merge_count++;
     }
-    *slot = (struct bpe_merge){.pair = pair, .rank = rank, .result = result, .used = true};
+    *slot = (struct bpe_merge){.key = pair + 1, .rank = rank, .result = result};
 }
 
 static uint64_t seam_bit(uint32_t left, uint32_t right)
@@ -105,19 +92,15 @@ void bpe_finish(struct bpe *bpe)
         char utf8[4];
         bpe->near_ids[c] = vocab_find(bpe->vocab, (struct text){utf8, unicode_put(c, utf8)});
     }
-    for (uint32_t b = 0; b < 256 && bpe->byte_fallback; b++) {
-        static const char digits[] = "0123456789ABCDEF";
-        char piece[6] = {'<', '0', 'x', digits[b >> 4], digits[b & 15], '>'};
-        bpe->byte_ids[b] = vocab_find(bpe->vocab, (struct text){piece, sizeof(piece)});
-    }
+    (void)vocab_byte_ids(bpe->vocab, bpe->byte_ids);
     bpe->seams_usable = true;
     for (uint64_t i = 0; i <= bpe->merge_mask && bpe->seams_usable; i++) {
         const struct bpe_merge *merge = &bpe->merges[i];
         uint32_t first, last, ignored;
-        if (!merge->used)
+        if (merge->key == 0)
             continue;
-        if (!ends_of(bpe, (uint32_t)(merge->pair >> 32), &ignored, &last) ||
-            !ends_of(bpe, (uint32_t)merge->pair, &first, &ignored)) {
+        if (!ends_of(bpe, bpe_merge_left(merge), &ignored, &last) ||
+            !ends_of(bpe, bpe_merge_right(merge), &first, &ignored)) {
             bpe->seams_usable = false;
             break;
         }
@@ -140,7 +123,7 @@ void bpe_scratch_destroy(struct bpe_scratch **scratch)
     struct bpe_scratch *s = *scratch;
     if (s == NULL)
         return;
-    mem_free(s->words);
+    word_cache_fini(&s->words);
     mem_free(s->ids);
     mem_free(s->ranks);
     mem_free(s->next);
@@ -201,7 +184,7 @@ static void first_symbols(const struct bpe *bpe, struct text character, uint32_t
 static uint32_t rank_of(const struct bpe *bpe, uint32_t left, uint32_t right)
 {
     const struct bpe_merge *merge = merge_slot(bpe, (uint64_t)left << 32 | right);
-    return merge->used ? merge->rank : NONE;
+    return merge->key != 0 ? merge->rank : NONE;
 }
 
 static uint32_t result_of(const struct bpe *bpe, uint32_t left, uint32_t right)
@@ -316,24 +299,20 @@ static size_t merge_by_heap(const struct bpe *bpe, struct bpe_scratch *s, uint32
 static enum err finish_cut(const struct bpe *bpe, struct bpe_scratch *s, uint32_t *ids,
                            size_t count, struct text cut, struct token_list *out)
 {
-    struct cached_word *word = NULL;
+    struct word_cache_entry *word = NULL;
     if (count == 0)
         return ERR_OK;
-    if (count > 1 && cut.size <= CACHE_TEXT_BYTES) {
-        word = &s->words[text_hash(cut) & (CACHE_SLOTS - 1)];
-        if (word->size == cut.size && memcmp(word->text, cut.data, cut.size) == 0)
+    if (count > 1 && cut.size <= WORD_CACHE_TEXT_BYTES) {
+        word = word_cache_slot(&s->words, cut);
+        if (word_cache_holds(word, cut))
             return token_list_append(out, word->ids, word->count);
     }
     if (count <= SCAN_MAX)
         count = merge_by_scan(bpe, ids, s->ranks, count);
     else
         count = merge_by_heap(bpe, s, ids, count);
-    if (word != NULL && count <= CACHE_IDS) {
-        word->size = (uint8_t)cut.size;
-        word->count = (uint8_t)count;
-        memcpy(word->text, cut.data, cut.size);
-        memcpy(word->ids, ids, count * sizeof(*ids));
-    }
+    if (word != NULL)
+        word_cache_put(word, cut, ids, count);
     return token_list_append(out, ids, count);
 }
 
@@ -341,20 +320,6 @@ static bool is_seam(const struct bpe *bpe, uint32_t left, uint32_t right)
 {
     uint64_t bit = seam_bit(left, right);
     return (bpe->seams[bit / 64] >> bit % 64 & 1) == 0;
-}
-
-static enum err prepare(const struct bpe *bpe, struct bpe_scratch *s, struct text piece)
-{
-    TRY(reserve(s, piece.size + 1));
-    if (s->words == NULL) {
-        s->words = mem_alloc_aligned(CACHE_SLOTS, sizeof(*s->words));
-        if (s->words == NULL)
-            return ERR_OUT_OF_MEMORY;
-    } else if (s->cached != bpe) {
-        memset(s->words, 0, CACHE_SLOTS * sizeof(*s->words));
-    }
-    s->cached = bpe;
-    return ERR_OK;
 }
 
 enum err bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, struct text piece,
@@ -367,7 +332,8 @@ enum err bpe_encode(const struct bpe *bpe, struct bpe_scratch *scratch, struct t
         if (whole != NONE)
             return token_list_append(out, &whole, 1);
     }
-    TRY(prepare(bpe, scratch, piece));
+    TRY(reserve(scratch, piece.size + 1));
+    TRY(word_cache_use(&scratch->words, bpe));
     uint32_t *ids = scratch->ids;
     size_t count = 0;
     size_t cut = 0;

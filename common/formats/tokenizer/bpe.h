@@ -23,11 +23,20 @@
 enum { BPE_SEAM_BITS = 1 << 18, BPE_NEAR_CHARS = 0x800 };
 
 struct bpe_merge {
-    uint64_t pair; /* left id << 32 | right id */
+    uint64_t key;  /* (left id << 32 | right id) + 1; 0: an empty slot */
     uint32_t rank; /* equal ranks: the leftmost pair goes first */
     uint32_t result;
-    bool used;
 };
+
+static inline uint32_t bpe_merge_left(const struct bpe_merge *merge)
+{
+    return (uint32_t)((merge->key - 1) >> 32);
+}
+
+static inline uint32_t bpe_merge_right(const struct bpe_merge *merge)
+{
+    return (uint32_t)(merge->key - 1);
+}
 
 struct bpe {
     const struct vocab *vocab; /* borrowed */

@@ -1,11 +1,17 @@
 /* decoder.c - see decoder.h. */
 #include "common/formats/tokenizer/decoder.h"
 
+#include "common/formats/tokenizer/component.h"
 #include "common/formats/tokenizer/pretokenizer.h"
 #include "common/formats/tokenizer/unicode.h"
 #include "common/formats/tokenizer/vocab.h"
 
-enum { DEPTH_MAX = 8, STRIP_MAX = 64 };
+enum { STRIP_MAX = 64 };
+
+struct reading {
+    struct decoder *decoder;
+    struct arena *arena;
+};
 
 enum err decoder_add_replace(struct decoder *decoder, struct text from, struct text to,
                              struct arena *arena)
@@ -65,18 +71,17 @@ static enum err read_metaspace(struct decoder *decoder, struct json_value value,
     return decoder_add_replace(decoder, replacement, TEXT(" "), arena);
 }
 
-static enum err read_nested(struct decoder *decoder, struct json_value value, struct arena *arena,
-                            int depth, struct err_text *et)
+static enum err read_step(void *context, struct text type, struct json_value value,
+                          struct err_text *et)
 {
-    struct text type;
-    struct json_value list;
-    TRY(json_read_text(value, "type", &type, et));
+    const struct reading *reading = context;
+    struct decoder *decoder = reading->decoder;
     if (text_is(type, "Replace"))
-        return read_replace(decoder, value, arena, et);
+        return read_replace(decoder, value, reading->arena, et);
     if (text_is(type, "Strip"))
         return read_strip(decoder, value, et);
     if (text_is(type, "Metaspace"))
-        return read_metaspace(decoder, value, arena, et);
+        return read_metaspace(decoder, value, reading->arena, et);
     if (text_is(type, "Fuse"))
         return ERR_OK;
     if (text_is(type, "ByteFallback")) {
@@ -87,27 +92,23 @@ static enum err read_nested(struct decoder *decoder, struct json_value value, st
         decoder->byte_level = true;
         return ERR_OK;
     }
-    if (!text_is(type, "Sequence") || depth == DEPTH_MAX)
-        return error_set(et, ERR_UNSUPPORTED,
-                         "decoder '%.*s' is not supported (known: ByteLevel, Metaspace, Replace, "
-                         "ByteFallback, Fuse, Strip, Sequence)",
-                         TEXT_ARGS(type));
-    TRY(json_read_array(value, "decoders", &list, et));
-    for (size_t i = 0; i < json_read_count(list); i++)
-        TRY(read_nested(decoder, json_read_item(list, i), arena, depth + 1, et));
-    return ERR_OK;
+    return error_set(et, ERR_UNSUPPORTED,
+                     "decoder '%.*s' is not supported (known: ByteLevel, Metaspace, Replace, "
+                     "ByteFallback, Fuse, Strip, Sequence)",
+                     TEXT_ARGS(type));
 }
 
 enum err decoder_read(struct decoder *decoder, struct json_value value, struct arena *arena,
                       struct err_text *et)
 {
+    struct reading reading = {decoder, arena};
     *decoder = (struct decoder){0};
     if (json_read_type(value) == JSON_READ_NULL || json_read_is_absent(value)) {
         decoder->spaced = true;
         decoder->strip_left = 1;
         return ERR_OK;
     }
-    return read_nested(decoder, value, arena, 0, et);
+    return component_read(value, "decoders", read_step, &reading, et);
 }
 
 static void append_replaced(struct text text, struct text from, struct text to, struct bytes *out)

@@ -9,14 +9,15 @@
 #include "common/base/error.h"
 #include "common/base/span.h"
 #include "common/formats/json/json_read.h"
+#include "common/formats/tokenizer/charsmap.h"
 #include "common/formats/tokenizer/regex.h"
+#include "common/formats/tokenizer/spm_normalizer.h"
 #include "common/formats/tokenizer/unicode.h"
 #include "common/mem/arena.h"
 #include "common/mem/bytes.h"
 
 enum normalizer_kind {
     NORMALIZER_PREPEND,       /* text: `to` */
-    NORMALIZER_PREPEND_FIRST, /* the same, at the start of the whole input only */
     NORMALIZER_REPLACE,       /* `from` by `to` */
     NORMALIZER_REPLACE_REGEX, /* matches of `regex` by `to` */
     NORMALIZER_FORM,          /* `form` */
@@ -24,7 +25,8 @@ enum normalizer_kind {
     NORMALIZER_STRIP_LEFT,
     NORMALIZER_STRIP_RIGHT,
     NORMALIZER_STRIP_MARKS,
-    NORMALIZER_SQUEEZE_SPACES, /* none at the ends, single ones inside (SentencePiece) */
+    NORMALIZER_CHARSMAP, /* `charsmap`, grapheme by grapheme */
+    NORMALIZER_SPM,      /* `spm`: all that SentencePiece does */
 };
 
 struct normalizer_step {
@@ -32,7 +34,9 @@ struct normalizer_step {
     enum unicode_form form;
     struct text from; /* in the arena, as `to` */
     struct text to;
-    struct regex *regex; /* owned by the normalizer */
+    struct regex *regex;             /* owned by the normalizer */
+    const struct charsmap *charsmap; /* in the arena, as spm */
+    const struct spm_normalizer *spm;
 };
 
 enum { NORMALIZER_STEPS_MAX = 32 };

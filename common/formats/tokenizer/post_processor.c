@@ -3,8 +3,12 @@
 #include "common/formats/tokenizer/post_processor.h"
 
 #include "common/base/check.h"
+#include "common/formats/tokenizer/component.h"
 
-enum { DEPTH_MAX = 8 };
+struct reading {
+    struct post_processor *post_processor;
+    const struct vocab *vocab;
+};
 
 static enum err add_id(uint32_t *ids, size_t *count, struct json_value value,
                        const struct vocab *vocab, struct err_text *et)
@@ -69,22 +73,13 @@ static enum err read_cls_sep(struct post_processor *p, struct json_value value,
     return add_id(p->suffix, &p->suffix_count, json_read_item(sep, 1), vocab, et);
 }
 
-static enum err read_nested(struct post_processor *p, struct json_value value,
-                            const struct vocab *vocab, int depth, struct err_text *et)
+static enum err read_step(void *context, struct text type, struct json_value value,
+                          struct err_text *et)
 {
-    struct text type;
-    struct json_value list;
-    if (json_read_type(value) == JSON_READ_NULL || json_read_is_absent(value))
-        return ERR_OK;
-    TRY(json_read_text(value, "type", &type, et));
+    const struct reading *reading = context;
+    struct post_processor *p = reading->post_processor;
     if (text_is(type, "ByteLevel")) /* offsets only */
         return ERR_OK;
-    if (text_is(type, "Sequence") && depth < DEPTH_MAX) {
-        TRY(json_read_array(value, "processors", &list, et));
-        for (size_t i = 0; i < json_read_count(list); i++)
-            TRY(read_nested(p, json_read_item(list, i), vocab, depth + 1, et));
-        return ERR_OK;
-    }
     bool is_template = text_is(type, "TemplateProcessing");
     if (!is_template && !text_is(type, "RobertaProcessing") && !text_is(type, "BertProcessing"))
         return error_set(et, ERR_UNSUPPORTED,
@@ -94,12 +89,14 @@ static enum err read_nested(struct post_processor *p, struct json_value value,
     if (p->prefix_count > 0 || p->suffix_count > 0)
         return error_set(et, ERR_UNSUPPORTED,
                          "two post-processors that add tokens are not supported");
-    return is_template ? read_template(p, value, vocab, et) : read_cls_sep(p, value, vocab, et);
+    return is_template ? read_template(p, value, reading->vocab, et)
+                       : read_cls_sep(p, value, reading->vocab, et);
 }
 
 enum err post_processor_read(struct post_processor *post_processor, struct json_value value,
                              const struct vocab *vocab, struct err_text *et)
 {
+    struct reading reading = {post_processor, vocab};
     *post_processor = (struct post_processor){0};
-    return read_nested(post_processor, value, vocab, 0, et);
+    return component_read(value, "processors", read_step, &reading, et);
 }

@@ -18,6 +18,37 @@ enum err pretokenizer_add(struct pretokenizer *pretokenizer, struct pretokenizer
     return ERR_OK;
 }
 
+static const char *const BY_HAND[] = {
+    [PRETOKENIZER_WORDS_GPT2] = WORD_SPLIT_GPT2,
+    [PRETOKENIZER_WORDS_LLAMA3] = WORD_SPLIT_LLAMA3,
+    [PRETOKENIZER_WORDS_QWEN2] = WORD_SPLIT_QWEN2,
+};
+
+struct text pretokenizer_pattern(const struct pretokenizer_step *step)
+{
+    if (step->kind == PRETOKENIZER_WORDS)
+        return text_of(BY_HAND[step->words]);
+    return step->kind == PRETOKENIZER_REGEX ? step->text : (struct text){0};
+}
+
+enum err pretokenizer_add_pattern(struct pretokenizer *pretokenizer, struct pretokenizer_step step,
+                                  struct text pattern, struct err_text *et)
+{
+    step.text = pattern;
+    for (size_t i = 0; i < COUNT_OF(BY_HAND); i++)
+        if (text_is(pattern, BY_HAND[i])) {
+            step.kind = PRETOKENIZER_WORDS;
+            step.words = (enum pretokenizer_words)i;
+            return pretokenizer_add(pretokenizer, step);
+        }
+    step.kind = PRETOKENIZER_REGEX;
+    TRY(regex_create(pattern, &step.regex, et));
+    enum err err = pretokenizer_add(pretokenizer, step);
+    if (err != ERR_OK)
+        regex_destroy(&step.regex);
+    return err;
+}
+
 void pretokenizer_fini(struct pretokenizer *pretokenizer)
 {
     for (size_t i = 0; i < pretokenizer->count; i++)

@@ -50,9 +50,9 @@ struct pretokenizer_step {
     enum pretokenizer_behavior behavior;
     enum pretokenizer_prepend prepend;
     enum pretokenizer_words words;
-    bool invert; /* what does not match counts as the match */
-    bool split;  /* metaspace: cut */
-    struct text text;
+    bool invert;         /* what does not match counts as the match */
+    bool split;          /* metaspace: cut */
+    struct text text;    /* metaspace: the blank; literal, regex: the pattern */
     struct regex *regex; /* owned by the pretokenizer */
 };
 
@@ -69,7 +69,17 @@ MUST_CHECK enum err pretokenizer_read(struct pretokenizer *pretokenizer, struct 
                                       struct arena *arena, struct err_text *et);
 MUST_CHECK enum err pretokenizer_add(struct pretokenizer *pretokenizer,
                                      struct pretokenizer_step step);
+
+/* The same for a split by `pattern`, which must live as long as the pretokenizer: `step` without
+ * kind and text. A pattern that is known goes by hand (word_split.h), others are compiled.
+ * ERR_UNSUPPORTED says why one cannot be. */
+MUST_CHECK enum err pretokenizer_add_pattern(struct pretokenizer *pretokenizer,
+                                             struct pretokenizer_step step, struct text pattern,
+                                             struct err_text *et);
 void pretokenizer_fini(struct pretokenizer *pretokenizer);
+
+/* The pattern of a split, by hand or compiled; NULL data for other steps. */
+struct text pretokenizer_pattern(const struct pretokenizer_step *step);
 
 /* Byte range of the text in progress. */
 struct piece {

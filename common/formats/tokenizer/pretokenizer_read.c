@@ -1,19 +1,12 @@
 /* pretokenizer_read.c - "pre_tokenizer" of tokenizer.json into steps. */
 #include "common/base/check.h"
+#include "common/formats/tokenizer/component.h"
 #include "common/formats/tokenizer/pretokenizer.h"
-#include "common/formats/tokenizer/unicode.h"
-#include "common/formats/tokenizer/word_split.h"
 
-enum { DEPTH_MAX = 8 };
-
-static enum err copy_text(struct text from, struct arena *arena, struct text *out)
-{
-    char *copy = arena_copy_text(arena, from);
-    if (copy == NULL)
-        return ERR_OUT_OF_MEMORY;
-    *out = (struct text){copy, from.size};
-    return ERR_OK;
-}
+struct reading {
+    struct pretokenizer *pretokenizer;
+    struct arena *arena;
+};
 
 static enum err read_behavior(struct json_value value, enum pretokenizer_behavior *out,
                               struct err_text *et)
@@ -84,31 +77,8 @@ static enum err read_metaspace(struct pretokenizer *p, struct json_value value, 
             return json_read_wrong(json_read_find(value, "prepend_scheme"),
                                    "always, first or never", et);
     }
-    TRY(copy_text(replacement, arena, &step.text));
+    TRY(component_copy_text(arena, replacement, &step.text));
     return pretokenizer_add(p, step);
-}
-
-/* A split by a pattern of this program; the step takes the compiled form along. */
-static enum err add_regex(struct pretokenizer *p, struct pretokenizer_step step,
-                          struct text pattern, struct err_text *et)
-{
-    static const char *const by_hand[] = {
-        [PRETOKENIZER_WORDS_GPT2] = WORD_SPLIT_GPT2,
-        [PRETOKENIZER_WORDS_LLAMA3] = WORD_SPLIT_LLAMA3,
-        [PRETOKENIZER_WORDS_QWEN2] = WORD_SPLIT_QWEN2,
-    };
-    for (size_t i = 0; i < COUNT_OF(by_hand); i++)
-        if (text_is(pattern, by_hand[i])) {
-            step.kind = PRETOKENIZER_WORDS;
-            step.words = (enum pretokenizer_words)i;
-            return pretokenizer_add(p, step);
-        }
-    step.kind = PRETOKENIZER_REGEX;
-    TRY(regex_create(pattern, &step.regex, et));
-    enum err err = pretokenizer_add(p, step);
-    if (err != ERR_OK)
-        regex_destroy(&step.regex);
-    return err;
 }
 
 static enum err read_split(struct pretokenizer *p, struct json_value value, struct arena *arena,
@@ -127,9 +97,9 @@ static enum err read_split(struct pretokenizer *p, struct json_value value, stru
         TRY(json_read_text(pattern, "Regex", &literal, et));
     if (literal.size == 0)
         return json_read_wrong(pattern, "a pattern that is not empty", et);
+    TRY(component_copy_text(arena, literal, &step.text));
     if (!is_literal)
-        return add_regex(p, step, literal, et);
-    TRY(copy_text(literal, arena, &step.text));
+        return pretokenizer_add_pattern(p, step, step.text, et);
     return pretokenizer_add(p, step);
 }
 
@@ -152,19 +122,21 @@ static enum err read_class(struct pretokenizer *p, struct json_value value, stru
     return pretokenizer_add(p, step);
 }
 
-static enum err read_step(struct pretokenizer *p, struct json_value value, struct text type,
-                          struct arena *arena, struct err_text *et)
+static enum err read_step(void *context, struct text type, struct json_value value,
+                          struct err_text *et)
 {
+    const struct reading *reading = context;
+    struct pretokenizer *p = reading->pretokenizer;
     if (text_is(type, "ByteLevel"))
         return read_byte_level(p, value, et);
     if (text_is(type, "Metaspace"))
-        return read_metaspace(p, value, arena, et);
+        return read_metaspace(p, value, reading->arena, et);
     if (text_is(type, "Split"))
-        return read_split(p, value, arena, et);
+        return read_split(p, value, reading->arena, et);
     if (text_is(type, "Digits") || text_is(type, "Punctuation") || text_is(type, "WhitespaceSplit"))
         return read_class(p, value, type, et);
     if (text_is(type, "Whitespace"))
-        return add_regex(
+        return pretokenizer_add_pattern(
             p, (struct pretokenizer_step){.behavior = PRETOKENIZER_REMOVED, .invert = true},
             TEXT("\\w+|[^\\w\\s]+"), et);
     return error_set(et, ERR_UNSUPPORTED,
@@ -173,26 +145,9 @@ static enum err read_step(struct pretokenizer *p, struct json_value value, struc
                      TEXT_ARGS(type));
 }
 
-static enum err read_nested(struct pretokenizer *p, struct json_value value, struct arena *arena,
-                            int depth, struct err_text *et)
-{
-    struct text type;
-    struct json_value list;
-    if (json_read_type(value) == JSON_READ_NULL || json_read_is_absent(value))
-        return ERR_OK;
-    TRY(json_read_text(value, "type", &type, et));
-    if (!text_is(type, "Sequence"))
-        return read_step(p, value, type, arena, et);
-    if (depth == DEPTH_MAX)
-        return json_read_wrong(value, "pre-tokenizers nested less deeply", et);
-    TRY(json_read_array(value, "pretokenizers", &list, et));
-    for (size_t i = 0; i < json_read_count(list); i++)
-        TRY(read_nested(p, json_read_item(list, i), arena, depth + 1, et));
-    return ERR_OK;
-}
-
 enum err pretokenizer_read(struct pretokenizer *pretokenizer, struct json_value value,
                            struct arena *arena, struct err_text *et)
 {
-    return read_nested(pretokenizer, value, arena, 0, et);
+    struct reading reading = {pretokenizer, arena};
+    return component_read(value, "pretokenizers", read_step, &reading, et);
 }

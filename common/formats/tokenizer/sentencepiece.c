@@ -1,49 +1,30 @@
-/* sentencepiece.c - reads tokenizer.model: SentencePiece's protobuf, BPE with byte fallback.
+/* sentencepiece.c - reads tokenizer.model, SentencePiece's protobuf.
  *
- *   ModelProto      1: SentencePiece*  2: TrainerSpec  3: NormalizerSpec
+ *   ModelProto      1: SentencePiece*  2: TrainerSpec  3: NormalizerSpec  5: denormalizer, the same
  *   SentencePiece   1: piece (bytes)   2: score (f32)  3: type
  *   TrainerSpec     3: model_type (1 unigram, 2 BPE)   24: treat_whitespace_as_suffix
- *   NormalizerSpec  1: name  2: precompiled_charsmap  3: add_dummy_prefix
+ *                   35: byte_fallback  46: bos_piece  47: eos_piece  48: pad_piece
+ *   NormalizerSpec  2: precompiled_charsmap  3: add_dummy_prefix
  *                   4: remove_extra_whitespaces  5: escape_whitespaces
  *
- * (sentencepiece_model.proto.) Its BPE merges whatever two neighbours form a piece, best score
- * first; so every way to cut a piece into two pieces is a merge, and the order of scores its rank.
+ * (sentencepiece_model.proto.)
  */
 #include "common/formats/tokenizer/sentencepiece.h"
 
-#include <stdlib.h>
-
 #include "common/base/check.h"
-#include "common/mem/mem.h"
-
-enum piece_type {
-    PIECE_NORMAL = 1,
-    PIECE_UNKNOWN = 2,
-    PIECE_CONTROL = 3,
-    PIECE_USER_DEFINED = 4,
-    PIECE_UNUSED = 5,
-    PIECE_BYTE = 6,
-};
+#include "common/formats/tokenizer/piece_list.h"
 
 enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
 
-struct scored {
-    struct text text; /* borrowed from the file */
-    float score;
-    uint32_t type;
-    uint32_t id;
-};
-
 struct model {
-    struct scored *pieces; /* owned */
-    uint32_t count;
+    struct piece_list pieces;
     uint64_t model_type;
     bool suffix_spaces;
-    bool dummy_prefix;
-    bool squeeze;
     bool escape;
-    struct text normalizer_name;
-    struct text charsmap;
+    bool denormalizes;
+    struct text bos; /* spellings, borrowed from the file as the rest */
+    struct text eos;
+    struct text pad;
 };
 
 /* One field of a protobuf message. */
@@ -92,10 +73,10 @@ static bool take_field(struct text *left, struct field *out)
     return true;
 }
 
-static bool read_piece(struct text message, struct scored *out)
+static bool read_piece(struct text message, struct scored_piece *out)
 {
     struct field field;
-    out->type = PIECE_NORMAL;
+    out->type = TOKENIZER_NORMAL;
     while (take_field(&message, &field)) {
         if (field.number == 1 && field.wire == 2)
             out->text = field.bytes;
@@ -115,6 +96,14 @@ static bool read_trainer(struct text message, struct model *model)
             model->model_type = field.value;
         else if (field.number == 24 && field.wire == 0)
             model->suffix_spaces = field.value != 0;
+        else if (field.number == 35 && field.wire == 0)
+            model->pieces.byte_fallback = field.value != 0;
+        else if (field.number == 46 && field.wire == 2)
+            model->bos = field.bytes;
+        else if (field.number == 47 && field.wire == 2)
+            model->eos = field.bytes;
+        else if (field.number == 48 && field.wire == 2)
+            model->pad = field.bytes;
     }
     return message.size == 0;
 }
@@ -123,18 +112,25 @@ static bool read_normalizer(struct text message, struct model *model)
 {
     struct field field;
     while (take_field(&message, &field)) {
-        if (field.number == 1 && field.wire == 2)
-            model->normalizer_name = field.bytes;
-        else if (field.number == 2 && field.wire == 2)
-            model->charsmap = field.bytes;
+        if (field.number == 2 && field.wire == 2)
+            model->pieces.charsmap = span_of_text(field.bytes);
         else if (field.number == 3 && field.wire == 0)
-            model->dummy_prefix = field.value != 0;
+            model->pieces.dummy_prefix = field.value != 0;
         else if (field.number == 4 && field.wire == 0)
-            model->squeeze = field.value != 0;
+            model->pieces.squeeze = field.value != 0;
         else if (field.number == 5 && field.wire == 0)
             model->escape = field.value != 0;
     }
     return message.size == 0;
+}
+
+/* Only whether it would change anything: a denormalizer has the fields of a normalizer. */
+static bool read_denormalizer(struct text message, struct model *model)
+{
+    struct model other = {0};
+    bool good = read_normalizer(message, &other);
+    model->denormalizes = other.pieces.charsmap.size > 0;
+    return good;
 }
 
 static enum err read_message(struct text message, struct model *model, struct err_text *et)
@@ -149,21 +145,25 @@ static enum err read_message(struct text message, struct model *model, struct er
                          message.size - left.size);
     if (count == 0 || count > VOCAB_ID_MAX)
         return error_set(et, ERR_FORMAT, "not a SentencePiece model: %u pieces", count);
-    model->pieces = mem_alloc(count, sizeof(*model->pieces));
-    if (model->pieces == NULL)
-        return ERR_OUT_OF_MEMORY;
+    struct piece_list *list = &model->pieces;
+    TRY(piece_list_init(list, count));
+    list->dummy_prefix = true;
+    list->squeeze = true;
+    count = 0;
     for (left = message; take_field(&left, &field);) {
         bool good = true;
         if (field.wire != 2)
             continue;
         if (field.number == 1) {
-            struct scored *piece = &model->pieces[model->count];
+            struct scored_piece *piece = &list->items[count];
             good = read_piece(field.bytes, piece);
-            piece->id = model->count++;
+            piece->id = count++;
         } else if (field.number == 2) {
             good = read_trainer(field.bytes, model);
         } else if (field.number == 3) {
             good = read_normalizer(field.bytes, model);
+        } else if (field.number == 5) {
+            good = read_denormalizer(field.bytes, model);
         }
         if (!good)
             return error_set(et, ERR_FORMAT, "malformed SentencePiece message %u at byte %zu",
@@ -172,140 +172,33 @@ static enum err read_message(struct text message, struct model *model, struct er
     return ERR_OK;
 }
 
-static enum err check_supported(const struct model *model, struct err_text *et)
+static enum err check_supported(struct model *model, struct err_text *et)
 {
-    if (model->model_type != MODEL_BPE)
+    model->pieces.unigram = model->model_type == MODEL_UNIGRAM;
+    if (model->model_type != MODEL_BPE && model->model_type != MODEL_UNIGRAM)
         return error_set(et, ERR_UNSUPPORTED,
-                         "SentencePiece model type %s is not supported "
-                         "(known: BPE)",
-                         model->model_type == MODEL_UNIGRAM ? "Unigram" : "of words or characters");
-    if (model->suffix_spaces || !model->escape)
+                         "SentencePiece model type %llu is not supported (known: 1 Unigram, 2 BPE)",
+                         (unsigned long long)model->model_type);
+    if (model->suffix_spaces || !model->escape || model->denormalizes)
         return error_set(et, ERR_UNSUPPORTED,
-                         "SentencePiece's treat_whitespace_as_suffix and "
-                         "unescaped spaces are not supported");
-    if (model->charsmap.size > 0)
-        return error_set(et, ERR_UNSUPPORTED,
-                         "SentencePiece's normalizer '%.*s' is not supported (known: identity)",
-                         TEXT_ARGS(model->normalizer_name));
-    for (uint32_t i = 0; i < model->count; i++) {
-        const struct scored *piece = &model->pieces[i];
-        if (piece->type < PIECE_NORMAL || piece->type > PIECE_BYTE || piece->type == PIECE_UNUSED)
-            return error_set(et, ERR_UNSUPPORTED, "piece %u has type %u, which is not supported", i,
-                             piece->type);
-        if (piece->text.size == 0 || unicode_valid_prefix(piece->text) != piece->text.size)
-            return error_set(et, ERR_FORMAT, "piece %u is empty or not UTF-8", i);
-        if (!(piece->score >= -3.4e38f && piece->score <= 3.4e38f))
-            return error_set(et, ERR_FORMAT, "piece %u has a score that is not finite", i);
+                         "SentencePiece's treat_whitespace_as_suffix, unescaped spaces and "
+                         "denormalizers are not supported");
+    for (uint32_t i = 0; i < model->pieces.count; i++) {
+        const struct scored_piece *piece = &model->pieces.items[i];
+        if (piece->text.size == 0)
+            return error_set(et, ERR_FORMAT, "piece %u is empty", i);
+        /* Such a piece may be merged and taken apart again, which no known model makes use of. */
+        if (piece->type == TOKENIZER_UNUSED && !model->pieces.unigram)
+            return error_set(et, ERR_UNSUPPORTED, "piece %u of a BPE model is unused", i);
     }
     return ERR_OK;
 }
 
-static enum err add_pieces(struct tokenizer *t, const struct model *model, struct err_text *et)
+static void find_roles(struct tokenizer *t, const struct model *model)
 {
-    for (uint32_t i = 0; i < model->count; i++) {
-        const struct scored *piece = &model->pieces[i];
-        enum err err = vocab_add(&t->vocab, &t->arena, i, piece->text);
-        if (err != ERR_OK)
-            return error_set(et, err, "piece %u is too long", i);
-        if (piece->type == PIECE_UNKNOWN)
-            t->roles.unk = t->bpe.unk = i;
-        if (piece->type == PIECE_BYTE && vocab_byte_of(piece->text) < 0)
-            return error_set(et, ERR_FORMAT, "piece %u: '%.*s' is not a byte piece", i,
-                             TEXT_ARGS(piece->text));
-        if (piece->type == PIECE_BYTE)
-            t->bpe.byte_fallback = true;
-        if (piece->type == PIECE_NORMAL || piece->type == PIECE_BYTE)
-            continue;
-        /* User-defined pieces are found in the normalized text and merge with nothing. */
-        bool user = piece->type == PIECE_USER_DEFINED;
-        TRY(tokenizer_model_add(
-            t, (struct added_token){piece->text, i, .special = !user, .normalized = user}, et));
-    }
-    return ERR_OK;
-}
-
-/* Best score first; equal scores keep the order of the file. */
-static int by_score(const void *a, const void *b)
-{
-    const struct scored *x = a;
-    const struct scored *y = b;
-    if (x->score != y->score)
-        return x->score > y->score ? -1 : 1;
-    return x->id < y->id ? -1 : x->id > y->id;
-}
-
-/* Calls for every cut of every normal piece into two normal pieces; counts only when `t` is NULL.
- */
-static uint64_t each_merge(const struct model *model, const struct vocab *vocab,
-                           const uint8_t *types, struct bpe *bpe)
-{
-    uint64_t merges = 0;
-    uint32_t rank = 0;
-    for (uint32_t i = 0; i < model->count; i++) {
-        const struct scored *piece = &model->pieces[i];
-        if (i > 0 && piece->score != model->pieces[i - 1].score)
-            rank = i;
-        if (piece->type != PIECE_NORMAL)
-            continue;
-        for (size_t at = 1; at < piece->text.size; at++) {
-            if (((uint8_t)piece->text.data[at] & 0xC0) == 0x80)
-                continue;
-            uint32_t left = vocab_find(vocab, (struct text){piece->text.data, at});
-            uint32_t right =
-                vocab_find(vocab, (struct text){piece->text.data + at, piece->text.size - at});
-            if (left == UINT32_MAX || right == UINT32_MAX || types[left] != PIECE_NORMAL ||
-                types[right] != PIECE_NORMAL)
-                continue;
-            merges++;
-            if (bpe != NULL)
-                bpe_add_merge(bpe, left, right, rank, piece->id);
-        }
-    }
-    return merges;
-}
-
-static enum err add_merges(struct tokenizer *t, struct model *model)
-{
-    uint8_t *types = mem_alloc(model->count, 1);
-    if (types == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < model->count; i++)
-        types[i] = (uint8_t)model->pieces[i].type;
-    qsort(model->pieces, model->count, sizeof(*model->pieces), by_score);
-    uint64_t merges = each_merge(model, &t->vocab, types, NULL);
-    struct bpe kept = t->bpe;
-    enum err err = bpe_init(&t->bpe, &t->arena, &t->vocab, merges);
-    if (err == ERR_OK) {
-        t->bpe.unk = kept.unk;
-        t->bpe.byte_fallback = kept.byte_fallback;
-        t->bpe.fuse_unk = true; /* SentencePiece gives one id to a run of unknown characters */
-        (void)each_merge(model, &t->vocab, types, &t->bpe);
-    }
-    mem_free(types);
-    return err;
-}
-
-static enum err add_steps(struct tokenizer *t, const struct model *model)
-{
-    static const struct text blank = {"\xE2\x96\x81", 3};
-    struct normalizer *n = &t->normalizer;
-    if (model->squeeze)
-        TRY(normalizer_add(n, (struct normalizer_step){.kind = NORMALIZER_SQUEEZE_SPACES}));
-    if (model->dummy_prefix)
-        TRY(normalizer_add(
-            n, (struct normalizer_step){.kind = NORMALIZER_PREPEND_FIRST, .to = TEXT(" ")}));
-    TRY(normalizer_add(
-        n, (struct normalizer_step){.kind = NORMALIZER_REPLACE, .from = TEXT(" "), .to = blank}));
-    t->decoder.byte_fallback = true;
-    t->decoder.strip_left = model->dummy_prefix ? 1 : 0;
-    return decoder_add_replace(&t->decoder, blank, TEXT(" "), &t->arena);
-}
-
-/* BOS and EOS by their usual names; the files beside the model may say otherwise. */
-static void find_roles(struct tokenizer *t)
-{
-    t->roles.bos = vocab_find(&t->vocab, TEXT("<s>"));
-    t->roles.eos = vocab_find(&t->vocab, TEXT("</s>"));
+    t->roles.bos = vocab_find(&t->vocab, model->bos);
+    t->roles.eos = vocab_find(&t->vocab, model->eos);
+    t->roles.pad = vocab_find(&t->vocab, model->pad);
     if (t->roles.bos != UINT32_MAX) {
         t->post_processor.prefix[0] = t->roles.bos;
         t->post_processor.prefix_count = 1;
@@ -315,22 +208,16 @@ static void find_roles(struct tokenizer *t)
 enum err sentencepiece_read(struct tokenizer *t, struct span content, struct err_text *et)
 {
     struct model model = {.model_type = MODEL_UNIGRAM,
-                          .dummy_prefix = true,
-                          .squeeze = true,
                           .escape = true,
-                          .normalizer_name = TEXT("")};
+                          .bos = TEXT("<s>"),
+                          .eos = TEXT("</s>"),
+                          .pad = TEXT("<pad>")};
     enum err err;
-    t->bpe.unk = UINT32_MAX;
     TRY_OUT(read_message((struct text){(const char *)content.data, content.size}, &model, et));
     TRY_OUT(check_supported(&model, et));
-    /* Room for tokens that tokenizer_config.json adds. */
-    uint32_t capacity = MIN(model.count + ADDED_TOKENS_MAX, (uint32_t)VOCAB_ID_MAX + 1);
-    TRY_OUT(vocab_init(&t->vocab, &t->arena, capacity));
-    TRY_OUT(add_pieces(t, &model, et));
-    TRY_OUT(add_merges(t, &model));
-    TRY_OUT(add_steps(t, &model));
-    find_roles(t);
+    TRY_OUT(piece_list_build(&model.pieces, t, et));
+    find_roles(t, &model);
 out:
-    mem_free(model.pieces);
+    piece_list_fini(&model.pieces);
     return err;
 }

@@ -4,7 +4,7 @@
 
 #include "common/formats/tokenizer/tokenizer_model.h"
 
-/* Fills vocabulary, BPE, added tokens and the steps around them. ERR_FORMAT: not such a file;
+/* Fills vocabulary, model, added tokens and the steps around them. ERR_FORMAT: not such a file;
  * ERR_UNSUPPORTED: a model type or normalizer that qfleet does not have; ERR_LIMIT,
  * ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err sentencepiece_read(struct tokenizer *tokenizer, struct span content,

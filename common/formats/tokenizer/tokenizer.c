@@ -9,6 +9,7 @@
 
 struct tokenizer_scratch {
     struct bpe_scratch *bpe;
+    struct unigram_scratch *unigram;
     struct regex_scratch *regex;
     struct pieces pieces;
     struct bytes normal[2];
@@ -27,6 +28,8 @@ enum err tokenizer_scratch_create(const struct tokenizer *tokenizer UNUSED,
     bytes_init(&scratch->repaired, BUFFER_BYTES_MAX);
     enum err err = bpe_scratch_create(&scratch->bpe);
     if (err == ERR_OK)
+        err = unigram_scratch_create(&scratch->unigram);
+    if (err == ERR_OK)
         err = regex_scratch_create(&scratch->regex);
     if (err != ERR_OK) {
         tokenizer_scratch_destroy(&scratch);
@@ -42,6 +45,7 @@ void tokenizer_scratch_destroy(struct tokenizer_scratch **scratch)
     if (s == NULL)
         return;
     bpe_scratch_destroy(&s->bpe);
+    unigram_scratch_destroy(&s->unigram);
     regex_scratch_destroy(&s->regex);
     pretokenizer_pieces_fini(&s->pieces);
     bytes_fini(&s->normal[0]);
@@ -59,7 +63,10 @@ static enum err encode_plain(const struct tokenizer *t, struct tokenizer_scratch
     for (size_t i = 0; i < s->pieces.count; i++) {
         struct piece piece = s->pieces.items[i];
         struct text part = {s->pieces.text.data + piece.begin, piece.end - piece.begin};
-        TRY(bpe_encode(&t->bpe, s->bpe, part, out));
+        if (t->model == TOKENIZER_UNIGRAM)
+            TRY(unigram_encode(&t->unigram, s->unigram, part, out));
+        else
+            TRY(bpe_encode(&t->bpe, s->bpe, part, out));
     }
     return ERR_OK;
 }
@@ -93,7 +100,7 @@ static enum err encode_text(const struct tokenizer *t, struct tokenizer_scratch 
         TRY(token_list_append(out, t->post_processor.prefix, t->post_processor.prefix_count));
     if (unicode_valid_prefix(text) != text.size) {
         bytes_clear(&s->repaired);
-        unicode_repair(text, &s->repaired);
+        unicode_repair(text, t->bad_bytes_alone, &s->repaired);
         TRY(bytes_status(&s->repaired));
         text = (struct text){(const char *)s->repaired.data, s->repaired.size};
     }

@@ -1,9 +1,9 @@
 /* tokenizer.h - text to token ids and back, as the model's own files say.
  *
- * Reads `tokenizer.json` (byte-level BPE and BPE in the manner of SentencePiece), the pair
- * `vocab.json` and `merges.txt`, and SentencePiece's `tokenizer.model` into one form:
+ * Reads `tokenizer.json` (BPE and Unigram), the pair `vocab.json` and `merges.txt`,
+ * `tokenizer.model` (SentencePiece's, or Llama 3's ranks) and what a GGUF file holds into one form:
  *
- *   text ─▶ added tokens cut out ─▶ normalizer ─▶ pre-tokenizer ─▶ BPE ─▶ BOS/EOS template ─▶ ids
+ *   text ─▶ added tokens cut out ─▶ normalizer ─▶ pre-tokenizer ─▶ model ─▶ BOS/EOS template ─▶ ids
  *
  * A component it does not know is an error that names it; nothing is ever skipped, since a
  * tokenizer that is almost right ruins a model without a sound.
@@ -25,6 +25,7 @@
 #include "common/formats/tokenizer/token_list.h"
 #include "common/mem/bytes.h"
 
+struct gguf;
 struct tokenizer;
 struct tokenizer_scratch;
 
@@ -38,14 +39,19 @@ enum tokenizer_flag {
     TOKENIZER_SKIP_SPECIAL = 4,    /* decode: leave special tokens out */
 };
 
-/* Opens a model folder (tokenizer.json first, then tokenizer.model, then vocab.json with
- * merges.txt; special tokens and the chat template from tokenizer_config.json,
+/* Opens a GGUF file, or a model folder (tokenizer.json first, then tokenizer.model, then vocab.json
+ * with merges.txt; special tokens and the chat template from tokenizer_config.json,
  * special_tokens_map.json, chat_template.jinja, config.json), or one such file. Caller closes *out.
  * On an error *out is as it was and `et` names the file, the component, and what was expected.
  * ERR_NOT_FOUND: no tokenizer file there. ERR_UNSUPPORTED: a component that qfleet does not have.
  * ERR_FORMAT: malformed. */
 MUST_CHECK enum err tokenizer_open(const char *path, struct tokenizer **out, struct err_text *et);
 void tokenizer_close(struct tokenizer **tokenizer);
+
+/* The tokenizer inside an open GGUF file, which may be closed after. ERR_NOT_FOUND: there is none.
+ */
+MUST_CHECK enum err tokenizer_open_gguf(const struct gguf *gguf, struct tokenizer **out,
+                                        struct err_text *et);
 
 /* Working memory of one thread: buffers and a cache of words, so that many short texts cost no
  * allocations. Results never depend on it. */
@@ -70,7 +76,6 @@ MUST_CHECK enum err tokenizer_decode(const struct tokenizer *tokenizer, const ui
 struct tokenizer_stream {
     const struct tokenizer *tokenizer; /* borrowed */
     unsigned flags;
-    bool begun;        /* a piece has come out, so leading blanks are no longer stripped */
     size_t strip_left; /* leading characters that may still be stripped */
     size_t held_count;
     uint8_t held[4]; /* the first bytes of a character that is not whole yet */

@@ -4,20 +4,29 @@
 
 #include "common/base/check.h"
 
+/* The largest id of the added tokens, -1 when there is none. */
+static enum err top_id(struct json_value added, int64_t *out, struct err_text *et)
+{
+    struct json_cursor cursor = {0};
+    *out = -1;
+    while (json_read_next(added, &cursor)) {
+        int64_t id;
+        TRY(json_read_i64(cursor.value, "id", 0, VOCAB_ID_MAX, &id, et));
+        *out = MAX(*out, id);
+    }
+    return ERR_OK;
+}
+
 /* Room for the largest id of the vocabulary and of the added tokens. */
 static enum err start_vocabulary(struct tokenizer *t, struct json_value vocabulary,
                                  struct json_value added, struct err_text *et)
 {
-    int64_t top = -1;
+    int64_t top;
     int64_t id;
     struct json_cursor cursor = {0};
+    TRY(top_id(added, &top, et));
     while (json_read_next(vocabulary, &cursor)) {
         TRY(json_read_as_i64(cursor.value, 0, VOCAB_ID_MAX, &id, et));
-        top = MAX(top, id);
-    }
-    cursor = (struct json_cursor){0};
-    while (json_read_next(added, &cursor)) {
-        TRY(json_read_i64(cursor.value, "id", 0, VOCAB_ID_MAX, &id, et));
         top = MAX(top, id);
     }
     return vocab_init(&t->vocab, &t->arena, (uint32_t)(top + 1));
@@ -60,40 +69,6 @@ static enum err read_added(struct tokenizer *t, struct json_value added, struct 
     return ERR_OK;
 }
 
-/* Adds the merge of two spellings; `number` counts from 0 and is its rank. */
-static enum err add_merge(struct tokenizer *t, struct text left, struct text right, size_t number,
-                          struct err_text *et)
-{
-    char joined[2 * VOCAB_TOKEN_BYTES_MAX];
-    if (left.size > VOCAB_TOKEN_BYTES_MAX || right.size > VOCAB_TOKEN_BYTES_MAX)
-        return error_set(et, ERR_LIMIT, "merge %zu: a token is too long", number + 1);
-    memcpy(joined, left.data, left.size);
-    memcpy(joined + left.size, right.data, right.size);
-    struct text result = {joined, left.size + right.size};
-    uint32_t left_id = vocab_find(&t->vocab, left);
-    uint32_t right_id = vocab_find(&t->vocab, right);
-    uint32_t result_id = vocab_find(&t->vocab, result);
-    struct text missing = left_id == UINT32_MAX ? left : right_id == UINT32_MAX ? right : result;
-    if (left_id == UINT32_MAX || right_id == UINT32_MAX || result_id == UINT32_MAX)
-        return error_set(et, ERR_FORMAT,
-                         "merge %zu ('%.*s' and '%.*s'): '%.*s' is not in the "
-                         "vocabulary",
-                         number + 1, TEXT_ARGS(left), TEXT_ARGS(right), TEXT_ARGS(missing));
-    bpe_add_merge(&t->bpe, left_id, right_id, (uint32_t)number, result_id);
-    return ERR_OK;
-}
-
-/* "left right": the first space parts them. */
-static bool part(struct text line, struct text *left, struct text *right)
-{
-    const char *space = line.size == 0 ? NULL : memchr(line.data, ' ', line.size);
-    if (space == NULL)
-        return false;
-    *left = (struct text){line.data, (size_t)(space - line.data)};
-    *right = (struct text){space + 1, line.size - left->size - 1};
-    return left->size > 0 && right->size > 0;
-}
-
 static enum err read_merges(struct tokenizer *t, struct json_value merges, struct err_text *et)
 {
     struct json_cursor cursor = {0};
@@ -107,10 +82,10 @@ static enum err read_merges(struct tokenizer *t, struct json_value merges, struc
             TRY(json_read_as_text(json_read_item(cursor.value, 1), &right, et));
         } else {
             TRY(json_read_as_text(cursor.value, &line, et));
-            if (!part(line, &left, &right))
+            if (!tokenizer_model_part(line, &left, &right))
                 return json_read_wrong(cursor.value, "two tokens with a space between", et);
         }
-        TRY(add_merge(t, left, right, cursor.count - 1, et));
+        TRY(tokenizer_model_add_merge(t, left, right, cursor.count - 1, et));
     }
     return ERR_OK;
 }
@@ -152,23 +127,96 @@ static enum err read_model_options(struct tokenizer *t, struct json_value model,
     return ERR_OK;
 }
 
+static enum err read_bpe(struct tokenizer *t, struct json_value model, struct json_value added,
+                         struct err_text *et)
+{
+    struct json_value vocabulary, merges;
+    TRY(json_read_object(model, "vocab", &vocabulary, et));
+    TRY(json_read_array(model, "merges", &merges, et));
+    TRY(start_vocabulary(t, vocabulary, added, et));
+    TRY(read_vocabulary(t, vocabulary, et));
+    TRY(read_merges(t, merges, et));
+    return read_model_options(t, model, et);
+}
+
+/* [spelling, score] of every id in turn; *bytes is what the spellings take together, *least the
+ * least score. */
+static enum err read_scored(struct tokenizer *t, struct json_value vocabulary, size_t *bytes,
+                            double *least, struct err_text *et)
+{
+    struct json_cursor cursor = {0};
+    t->score_count = (uint32_t)json_read_count(vocabulary);
+    t->scores = arena_alloc(&t->arena, t->score_count, sizeof(*t->scores));
+    if (t->scores == NULL)
+        return ERR_OUT_OF_MEMORY;
+    *bytes = 0;
+    for (uint32_t id = 0; json_read_next(vocabulary, &cursor); id++) {
+        struct text token;
+        double score;
+        if (json_read_count(cursor.value) != 2)
+            return json_read_wrong(cursor.value, "a token and its score", et);
+        TRY(json_read_as_text(json_read_item(cursor.value, 0), &token, et));
+        TRY(json_read_as_f64(json_read_item(cursor.value, 1), &score, et));
+        enum err err = vocab_add(&t->vocab, &t->arena, id, token);
+        if (err != ERR_OK)
+            return error_set(et, err, "%s: token %u of the vocabulary is too long",
+                             json_read_name(cursor.value.doc), id);
+        t->scores[id] = (float)score;
+        *bytes += token.size;
+        *least = id == 0 ? score : MIN(*least, score);
+    }
+    return ERR_OK;
+}
+
+static enum err read_unigram(struct tokenizer *t, struct json_value model, struct json_value added,
+                             struct err_text *et)
+{
+    struct json_value vocabulary;
+    struct json_cursor cursor = {0};
+    size_t bytes;
+    double least = 0;
+    int64_t unk = -1;
+    int64_t top;
+    bool byte_fallback = false;
+    TRY(json_read_array(model, "vocab", &vocabulary, et));
+    size_t count = json_read_count(vocabulary);
+    if (count == 0 || count > VOCAB_ID_MAX)
+        return json_read_wrong(vocabulary, "tokens with their scores", et);
+    TRY(json_read_opt_i64(model, "unk_id", 0, (int64_t)count - 1, &unk, NULL, et));
+    TRY(json_read_opt_bool(model, "byte_fallback", &byte_fallback, NULL, et));
+    TRY(top_id(added, &top, et));
+    TRY(vocab_init(&t->vocab, &t->arena, (uint32_t)MAX((int64_t)count, top + 1)));
+    TRY(read_scored(t, vocabulary, &bytes, &least, et));
+    TRY(unigram_init(&t->unigram, &t->arena, &t->vocab, bytes));
+    for (uint32_t id = 0; json_read_next(vocabulary, &cursor); id++) {
+        double score;
+        TRY(json_read_as_f64(json_read_item(cursor.value, 1), &score, et));
+        unigram_add(&t->unigram, id, score);
+    }
+    t->model = TOKENIZER_UNIGRAM;
+    t->roles.unk = unk < 0 ? TOKENIZER_NONE : (uint32_t)unk;
+    t->unigram.unk = t->roles.unk;
+    t->unigram.byte_fallback = byte_fallback;
+    unigram_finish(&t->unigram, least);
+    return ERR_OK;
+}
+
 enum err tokenizer_json_read(struct tokenizer *t, struct json_value root, struct err_text *et)
 {
-    struct json_value model, vocabulary, merges;
+    struct json_value model;
     struct json_value added = {0};
     struct text type = TEXT("BPE");
     TRY(json_read_object(root, "model", &model, et));
     TRY(json_read_opt_text(model, "type", &type, NULL, et));
-    if (!text_is(type, "BPE"))
-        return error_set(et, ERR_UNSUPPORTED, "%s: model '%.*s' is not supported (known: BPE)",
-                         json_read_name(root.doc), TEXT_ARGS(type));
-    TRY(json_read_object(model, "vocab", &vocabulary, et));
-    TRY(json_read_array(model, "merges", &merges, et));
     TRY(json_read_opt_array(root, "added_tokens", &added, NULL, et));
-    TRY(start_vocabulary(t, vocabulary, added, et));
-    TRY(read_vocabulary(t, vocabulary, et));
-    TRY(read_merges(t, merges, et));
-    TRY(read_model_options(t, model, et));
+    if (text_is(type, "BPE"))
+        TRY(read_bpe(t, model, added, et));
+    else if (text_is(type, "Unigram"))
+        TRY(read_unigram(t, model, added, et));
+    else
+        return error_set(et, ERR_UNSUPPORTED,
+                         "%s: model '%.*s' is not supported (known: BPE, Unigram)",
+                         json_read_name(root.doc), TEXT_ARGS(type));
     TRY(read_added(t, added, et));
     TRY(normalizer_read(&t->normalizer, json_read_find(root, "normalizer"), &t->arena, et));
     TRY(pretokenizer_read(&t->pretokenizer, json_read_find(root, "pre_tokenizer"), &t->arena, et));
@@ -208,10 +256,10 @@ enum err tokenizer_json_read_pair(struct tokenizer *t, struct json_value vocabul
     TRY(bpe_init(&t->bpe, &t->arena, &t->vocab, number));
     rest = merges;
     for (number = 0; next_line(&rest, &line); number++) {
-        if (!part(line, &left, &right))
+        if (!tokenizer_model_part(line, &left, &right))
             return error_set(et, ERR_FORMAT, "merge %zu: expected two tokens with a space between",
                              number + 1);
-        TRY(add_merge(t, left, right, number, et));
+        TRY(tokenizer_model_add_merge(t, left, right, number, et));
     }
     /* The pair says nothing else; it is the form of GPT-2. */
     uint32_t end = vocab_find(&t->vocab, TEXT("<|endoftext|>"));

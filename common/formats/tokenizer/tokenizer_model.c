@@ -3,6 +3,13 @@
 
 #include "common/base/check.h"
 
+void tokenizer_model_init(struct tokenizer *tokenizer, size_t limit_bytes)
+{
+    *tokenizer = (struct tokenizer){
+        .roles = {TOKENIZER_NONE, TOKENIZER_NONE, TOKENIZER_NONE, TOKENIZER_NONE}};
+    arena_init(&tokenizer->arena, limit_bytes);
+}
+
 enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token token,
                              struct err_text *et)
 {
@@ -34,13 +41,45 @@ enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token tok
     return ERR_OK;
 }
 
+enum err tokenizer_model_add_merge(struct tokenizer *t, struct text left, struct text right,
+                                   size_t number, struct err_text *et)
+{
+    char joined[2 * VOCAB_TOKEN_BYTES_MAX];
+    if (left.size > VOCAB_TOKEN_BYTES_MAX || right.size > VOCAB_TOKEN_BYTES_MAX)
+        return error_set(et, ERR_LIMIT, "merge %zu: a token is too long", number + 1);
+    memcpy(joined, left.data, left.size);
+    memcpy(joined + left.size, right.data, right.size);
+    struct text result = {joined, left.size + right.size};
+    uint32_t left_id = vocab_find(&t->vocab, left);
+    uint32_t right_id = vocab_find(&t->vocab, right);
+    uint32_t result_id = vocab_find(&t->vocab, result);
+    struct text missing = left_id == UINT32_MAX ? left : right_id == UINT32_MAX ? right : result;
+    if (left_id == UINT32_MAX || right_id == UINT32_MAX || result_id == UINT32_MAX)
+        return error_set(et, ERR_FORMAT,
+                         "merge %zu ('%.*s' and '%.*s'): '%.*s' is not in the "
+                         "vocabulary",
+                         number + 1, TEXT_ARGS(left), TEXT_ARGS(right), TEXT_ARGS(missing));
+    bpe_add_merge(&t->bpe, left_id, right_id, (uint32_t)number, result_id);
+    return ERR_OK;
+}
+
+bool tokenizer_model_part(struct text line, struct text *left, struct text *right)
+{
+    const char *space = line.size == 0 ? NULL : memchr(line.data, ' ', line.size);
+    if (space == NULL)
+        return false;
+    *left = (struct text){line.data, (size_t)(space - line.data)};
+    *right = (struct text){space + 1, line.size - left->size - 1};
+    return left->size > 0 && right->size > 0 && memchr(right->data, ' ', right->size) == NULL;
+}
+
 static enum err normalize_patterns(struct tokenizer *t, struct regex_scratch *scratch,
                                    struct bytes buffers[2])
 {
     for (size_t i = 0; i < t->added_count; i++) {
         struct added_token *token = &t->added[i];
         struct text pattern;
-        if (!token->normalized)
+        if (!token->normalized || token->ready)
             continue;
         TRY(normalizer_apply(&t->normalizer, scratch, token->pattern, false, buffers, &pattern));
         char *copy = arena_copy_text(&t->arena, pattern);
@@ -98,7 +137,8 @@ enum err tokenizer_model_finish(struct tokenizer *t, struct err_text *et)
     }
     for (size_t i = 0; i < t->added_count; i++)
         t->special[t->added[i].id] = t->added[i].special;
-    bpe_finish(&t->bpe);
+    if (t->model == TOKENIZER_BPE)
+        bpe_finish(&t->bpe);
     TRY_OUT(decode_table(t, buffers));
 out:
     if (err != ERR_OK)

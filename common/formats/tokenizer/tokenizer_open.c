@@ -8,7 +8,9 @@
 #include "common/formats/source/source.h"
 #include "common/formats/tokenizer/sentencepiece.h"
 #include "common/formats/tokenizer/special_tokens.h"
+#include "common/formats/tokenizer/tiktoken.h"
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/formats/tokenizer/tokenizer_gguf.h"
 #include "common/formats/tokenizer/tokenizer_json.h"
 #include "common/formats/tokenizer/tokenizer_model.h"
 #include "common/mem/mem.h"
@@ -42,12 +44,23 @@ static enum err read_json(struct tokenizer *t, const char *path, struct err_text
     return err;
 }
 
-static enum err read_sentencepiece(struct tokenizer *t, const char *path, struct err_text *et)
+/* tokenizer.model is the name of two formats. */
+static enum err read_model(struct tokenizer *t, const char *path, struct err_text *et)
 {
     struct source source = {0};
     TRY(source_open(&source, path, et));
-    enum err err = sentencepiece_read(t, source.bytes, et);
+    enum err err = tiktoken_recognise(source.bytes) ? tiktoken_read(t, source.bytes, et)
+                                                    : sentencepiece_read(t, source.bytes, et);
     source_close(&source);
+    return err;
+}
+
+static enum err read_gguf(struct tokenizer *t, const char *path, struct err_text *et)
+{
+    struct gguf gguf = {0};
+    TRY(gguf_open(&gguf, path, et));
+    enum err err = tokenizer_gguf_read(t, &gguf, et);
+    gguf_close(&gguf);
     return err;
 }
 
@@ -68,7 +81,7 @@ static enum err read_pair(struct tokenizer *t, const char *vocabulary, const cha
     return err;
 }
 
-enum place_kind { PLACE_JSON, PLACE_SENTENCEPIECE, PLACE_PAIR };
+enum place_kind { PLACE_JSON, PLACE_MODEL, PLACE_PAIR, PLACE_GGUF };
 
 /* The file that a folder or a path means, and where its neighbours are. */
 struct place {
@@ -94,7 +107,7 @@ static enum err find_in_folder(struct place *place, struct err_text *et)
 {
     static const char *const names[] = {
         [PLACE_JSON] = "tokenizer.json",
-        [PLACE_SENTENCEPIECE] = "tokenizer.model",
+        [PLACE_MODEL] = "tokenizer.model",
         [PLACE_PAIR] = "vocab.json",
     };
     for (size_t i = 0; i < COUNT_OF(names); i++) {
@@ -125,7 +138,9 @@ static enum err find(struct place *place, const char *path, struct err_text *et)
         memcpy(place->folder, ".", 2);
     else
         *slash = '\0';
-    place->kind = ends_with(path, ".json") ? PLACE_JSON : PLACE_SENTENCEPIECE;
+    place->kind = ends_with(path, ".json")   ? PLACE_JSON
+                  : ends_with(path, ".gguf") ? PLACE_GGUF
+                                             : PLACE_MODEL;
     if (ends_with(path, "vocab.json")) {
         place->kind = PLACE_PAIR;
         if (!join(place->merges, place->folder, "merges.txt"))
@@ -136,21 +151,31 @@ static enum err find(struct place *place, const char *path, struct err_text *et)
     return ERR_OK;
 }
 
+static enum err read_place(struct tokenizer *t, const struct place *place, struct err_text *et)
+{
+    switch (place->kind) {
+    case PLACE_JSON:
+        return read_json(t, place->path, et);
+    case PLACE_MODEL:
+        return read_model(t, place->path, et);
+    case PLACE_PAIR:
+        return read_pair(t, place->path, place->merges, et);
+    case PLACE_GGUF:
+        return read_gguf(t, place->path, et);
+    }
+    return ERR_INTERNAL;
+}
+
 static enum err read_all(struct tokenizer *t, const struct place *place, struct err_text *et)
 {
-    enum err err;
-    if (place->kind == PLACE_JSON)
-        err = read_json(t, place->path, et);
-    else if (place->kind == PLACE_SENTENCEPIECE)
-        err = read_sentencepiece(t, place->path, et);
-    else
-        err = read_pair(t, place->path, place->merges, et);
+    enum err err = read_place(t, place, et);
     if (err != ERR_OK) {
         /* Messages about a value name the file already. */
         bool named = et != NULL && strncmp(et->text, place->path, strlen(place->path)) == 0;
         return named ? err : error_prefix(et, err, "%s", place->path);
     }
-    TRY(special_tokens_read(t, place->folder, place->kind != PLACE_JSON, et));
+    if (place->kind != PLACE_GGUF) /* a GGUF file speaks for itself */
+        TRY(special_tokens_read(t, place->folder, place->kind != PLACE_JSON, et));
     err = tokenizer_model_finish(t, et);
     return err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", place->path);
 }
@@ -161,17 +186,32 @@ enum err tokenizer_open(const char *path, struct tokenizer **out, struct err_tex
     struct tokenizer *t = mem_alloc(1, sizeof(*t));
     enum err err = ERR_OUT_OF_MEMORY;
     if (t != NULL)
-        arena_init(&t->arena, TOKENIZER_MODEL_BYTES_MAX);
+        tokenizer_model_init(t, TOKENIZER_MODEL_BYTES_MAX);
     if (t == NULL || place == NULL)
         goto out;
-    t->roles =
-        (struct tokenizer_roles){TOKENIZER_NONE, TOKENIZER_NONE, TOKENIZER_NONE, TOKENIZER_NONE};
     TRY_OUT(find(place, path, et));
     TRY_OUT(read_all(t, place, et));
     *out = t;
     t = NULL;
 out:
     mem_free(place);
+    tokenizer_close(&t);
+    return err;
+}
+
+enum err tokenizer_open_gguf(const struct gguf *gguf, struct tokenizer **out, struct err_text *et)
+{
+    struct tokenizer *t = mem_alloc(1, sizeof(*t));
+    if (t == NULL)
+        return ERR_OUT_OF_MEMORY;
+    tokenizer_model_init(t, TOKENIZER_MODEL_BYTES_MAX);
+    enum err err = tokenizer_gguf_read(t, gguf, et);
+    if (err == ERR_OK)
+        err = tokenizer_model_finish(t, et);
+    if (err == ERR_OK) {
+        *out = t;
+        t = NULL;
+    }
     tokenizer_close(&t);
     return err;
 }

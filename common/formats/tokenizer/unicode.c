@@ -80,7 +80,7 @@ size_t unicode_bad_size(struct text text, bool *could_continue)
     return MAX(size, (size_t)1);
 }
 
-void unicode_repair(struct text text, struct bytes *out)
+void unicode_repair(struct text text, bool each_byte, struct bytes *out)
 {
     while (text.size > 0) {
         size_t good = unicode_valid_prefix(text);
@@ -91,6 +91,7 @@ void unicode_repair(struct text text, struct bytes *out)
         bool could_continue;
         size_t bad = unicode_bad_size(text, &could_continue);
         bytes_append(out, "\xEF\xBF\xBD", 3);
+        bad = each_byte ? 1 : bad;
         text = (struct text){text.data + bad, text.size - bad};
     }
 }
@@ -137,6 +138,21 @@ bool unicode_is_word(uint32_t c)
     bool alphabetic = k >= UTF8PROC_CATEGORY_LU && k <= UTF8PROC_CATEGORY_NL;
     bool enclosed = c - 0x24B6 < 52 || c - 0x1F130 < 26 || c - 0x1F150 < 26 || c - 0x1F170 < 26;
     return alphabetic || enclosed || k == UTF8PROC_CATEGORY_PC || c - 0x200C < 2;
+}
+
+size_t unicode_grapheme(struct text text)
+{
+    utf8proc_int32_t state = 0;
+    uint32_t c = unicode_at(text.data);
+    size_t at = unicode_size((uint8_t)text.data[0]);
+    while (at < text.size) {
+        uint32_t next = unicode_at(text.data + at);
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
+            break;
+        c = next;
+        at += unicode_size((uint8_t)text.data[at]);
+    }
+    return at;
 }
 
 enum err unicode_normalize(struct text text, enum unicode_form form, struct bytes *out)

@@ -54,14 +54,18 @@ size_t unicode_valid_prefix(struct text text);
  */
 size_t unicode_bad_size(struct text text, bool *could_continue);
 
-/* Appends `text` with what is not UTF-8 replaced by U+FFFD. */
-void unicode_repair(struct text text, struct bytes *out);
+/* Appends `text` with what is not UTF-8 replaced by U+FFFD, one for as much as unicode_bad_size
+ * says or, with `each_byte`, one for every byte. */
+void unicode_repair(struct text text, bool each_byte, struct bytes *out);
 
 bool unicode_is_letter(uint32_t c);      /* L* */
 bool unicode_is_number(uint32_t c);      /* N* */
 bool unicode_is_space(uint32_t c);       /* White_Space */
 bool unicode_is_punctuation(uint32_t c); /* P*, and the ASCII signs */
 bool unicode_is_word(uint32_t c);        /* \w of UTS 18 */
+
+/* Bytes of the first grapheme cluster (UAX 29, extended) of text that is not empty. */
+size_t unicode_grapheme(struct text text);
 
 enum unicode_form { UNICODE_NFC, UNICODE_NFD, UNICODE_NFKC, UNICODE_NFKD };
 

@@ -71,3 +71,15 @@ int vocab_byte_of(struct text token)
     int low = hex_of(token.data[4]);
     return high < 0 || low < 0 ? -1 : high * 16 + low;
 }
+
+bool vocab_byte_ids(const struct vocab *vocab, uint32_t out[256])
+{
+    static const char digits[] = "0123456789ABCDEF";
+    bool whole = true;
+    for (uint32_t byte = 0; byte < 256; byte++) {
+        char token[6] = {'<', '0', 'x', digits[byte >> 4], digits[byte & 15], '>'};
+        out[byte] = vocab_find(vocab, (struct text){token, sizeof(token)});
+        whole &= out[byte] != UINT32_MAX;
+    }
+    return whole;
+}

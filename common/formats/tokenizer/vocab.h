@@ -36,4 +36,7 @@ uint32_t vocab_find(const struct vocab *vocab, struct text token);
 /* Byte of a spelling "<0x0A>", or -1. */
 int vocab_byte_of(struct text token);
 
+/* The ids of "<0x00>" to "<0xFF>", UINT32_MAX for those that are missing; true when none is. */
+bool vocab_byte_ids(const struct vocab *vocab, uint32_t out[256]);
+
 #endif
