@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct token_list ids;
     struct tokenizer *t = mem_alloc(1, sizeof(*t));
     ASSERT(t != NULL);
-    arena_init(&t->arena, 256 << 20);
+    tokenizer_model_init(t, 256 << 20);
     token_list_init(&ids);
     enum err err = sentencepiece_read(t, (struct span){data, size}, &et);
     if (err == ERR_OK)

@@ -33,7 +33,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct err_text et;
     struct tokenizer *t = mem_alloc(1, sizeof(*t));
     ASSERT(t != NULL);
-    arena_init(&t->arena, 256 << 20);
+    tokenizer_model_init(t, 256 << 20);
     enum err err = json_read_parse((struct span){data, size}, &options, &doc, &et);
     if (err == ERR_OK)
         err = tokenizer_json_read(t, json_read_root(doc), &et);

@@ -89,7 +89,7 @@ static void test_unicode__what_is_not_utf8_becomes_replacement_characters(void *
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct bytes out;
         bytes_init(&out, BUFFER_BYTES);
-        unicode_repair(rows[i].in, &out);
+        unicode_repair(rows[i].in, false, &out);
         assert_int_equal(out.size, strlen(rows[i].out));
         assert_memory_equal(out.data, rows[i].out, out.size);
         bytes_fini(&out);

@@ -238,6 +238,18 @@ static void test_tokenizer__llama_sentencepiece_passes_every_vector(void **state
     check_vectors("tokenizers/sentencepiece/llama2-tokenizer.model", "llama-spm");
 }
 
+static void test_tokenizer__llama_in_gguf_passes_every_vector(void **state)
+{
+    (void)state;
+    check_vectors("tokenizers/gguf/ggml-vocab-llama-spm.gguf", "llama-spm");
+}
+
+static void test_tokenizer__falcon_in_gguf_passes_every_vector(void **state)
+{
+    (void)state;
+    check_vectors("tokenizers/gguf/ggml-vocab-falcon.gguf", "falcon");
+}
+
 static void test_tokenizer__phi_3_passes_every_vector(void **state)
 {
     (void)state;
@@ -263,6 +275,8 @@ int main(void)
         cmocka_unit_test(test_tokenizer__sentencepiece_model_gives_its_own_ids),
         cmocka_unit_test(test_tokenizer__damaged_merges_are_refused_with_their_place),
         cmocka_unit_test(test_tokenizer__llama_sentencepiece_passes_every_vector),
+        cmocka_unit_test(test_tokenizer__llama_in_gguf_passes_every_vector),
+        cmocka_unit_test(test_tokenizer__falcon_in_gguf_passes_every_vector),
         cmocka_unit_test(test_tokenizer__phi_3_passes_every_vector),
         cmocka_unit_test(test_tokenizer__gpt_2_passes_every_vector),
         cmocka_unit_test(test_tokenizer__falcon_passes_every_vector),
