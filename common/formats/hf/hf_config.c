@@ -12,27 +12,74 @@
 
 enum {
     WIDTH_MAX = 1 << 20,
-    LAYERS_MAX = 1 << 12,
     HEADS_MAX = 1 << 12,
     VOCABULARY_MAX = 1 << 24,
     POSITIONS_MAX = INT32_MAX,
     POSITIONS_DEFAULT = 2048
 };
 
-/* What the classes of transformers assume when a file leaves a key out. */
+/* What the classes of transformers assume when a file leaves a key out. Zero: no such thing. */
 struct assumed {
     const char *model_type;
     const char *hidden_act;
     bool ties;
+    bool has_window;         /* the family looks at sliding_window */
+    bool window_needs_flag;  /* only with use_sliding_window */
+    uint32_t sliding_window; /* when the key is absent, not when it is null */
+    uint32_t window_pattern; /* every so many layers one without a window */
+    double rope_theta, rope_local_theta;
+    double query_pre_attn_scalar, attn_cap, final_cap;
+    uint32_t vocab_size, heads, kv_heads, head_dim, positions;
+    double norm_eps;
 };
 
 static const struct assumed assumptions[] = {
-    {"llama", "silu", false},   {"mistral", "silu", false}, {"qwen2", "silu", false},
-    {"qwen3", "silu", false},   {"phi", "gelu_new", false}, {"phi3", "silu", false},
-    {"bitnet", "relu2", false},
+    {.model_type = "llama", .hidden_act = "silu"},
+    {.model_type = "mistral", .hidden_act = "silu", .has_window = true, .sliding_window = 4096},
+    {.model_type = "qwen2",
+     .hidden_act = "silu",
+     .has_window = true,
+     .window_needs_flag = true,
+     .sliding_window = 4096},
+    {.model_type = "qwen3",
+     .hidden_act = "silu",
+     .has_window = true,
+     .window_needs_flag = true,
+     .sliding_window = 4096},
+    {.model_type = "gemma", .hidden_act = "gelu_pytorch_tanh", .ties = true},
+    {.model_type = "gemma2",
+     .hidden_act = "gelu_pytorch_tanh",
+     .ties = true,
+     .has_window = true,
+     .sliding_window = 4096,
+     .window_pattern = 2,
+     .query_pre_attn_scalar = 256,
+     .attn_cap = 50,
+     .final_cap = 30},
+    {.model_type = "gemma3_text",
+     .hidden_act = "gelu_pytorch_tanh",
+     .ties = true,
+     .has_window = true,
+     .sliding_window = 4096,
+     .window_pattern = 6,
+     .rope_theta = 1e6,
+     .rope_local_theta = 1e4,
+     .query_pre_attn_scalar = 256,
+     .vocab_size = 262208,
+     .heads = 8,
+     .kv_heads = 4,
+     .head_dim = 256,
+     .positions = 131072,
+     .norm_eps = 1e-6},
+    {.model_type = "phi", .hidden_act = "gelu_new"},
+    {.model_type = "phi3", .hidden_act = "silu", .has_window = true},
+    {.model_type = "falcon", .hidden_act = "gelu", .ties = true},
+    {.model_type = "gpt2", .hidden_act = "gelu_new", .ties = true},
+    {.model_type = "bitnet", .hidden_act = "relu2", .rope_theta = 5e5},
 };
 
-static const struct assumed assumed_otherwise = {"", "", true};
+static const struct assumed assumed_otherwise = {
+    .model_type = "", .hidden_act = "", .ties = true, .has_window = true};
 
 static const struct assumed *assumed_for(const char *model_type)
 {
@@ -43,12 +90,93 @@ static const struct assumed *assumed_for(const char *model_type)
     return &assumed_otherwise;
 }
 
+/* ---- windows ---- */
+
+static void set_full(struct hf_config *c, uint32_t layer)
+{
+    c->full_layers[layer / 8] = (uint8_t)(c->full_layers[layer / 8] | 1u << layer % 8);
+}
+
+bool hf_config_layer_slides(const struct hf_config *config, uint32_t layer)
+{
+    return config->sliding_window > 0 && layer < HF_CONFIG_LAYERS_MAX &&
+           (config->full_layers[layer / 8] >> layer % 8 & 1) == 0;
+}
+
+void hf_config_set_pattern(struct hf_config *config, uint32_t pattern)
+{
+    memset(config->full_layers, 0, sizeof config->full_layers);
+    for (uint32_t l = pattern; pattern > 0 && l <= HF_CONFIG_LAYERS_MAX; l += pattern)
+        set_full(config, l - 1);
+}
+
+/* layer_types of newer files wins over the older ways to say which layers have the window. */
+static enum err read_layers(struct json_value root, struct hf_config *c, struct err_text *et)
+{
+    static const char *const patterns[] = {"sliding_window_pattern", "_sliding_window_pattern",
+                                           NULL};
+    static const char *const lows[] = {"max_window_layers", NULL};
+    const struct assumed *assumed = assumed_for(c->model_type);
+    uint32_t pattern = assumed->window_pattern, low = 28;
+    struct json_value types = {0};
+    bool found = false;
+    TRY(hf_read_opt_size(root, patterns, 1, HF_CONFIG_LAYERS_MAX, &pattern, et));
+    TRY(hf_read_opt_size(root, lows, 0, INT32_MAX, &low, et));
+    hf_config_set_pattern(c, pattern);
+    for (uint32_t l = 0; assumed->window_needs_flag && l < MIN(low, c->num_hidden_layers); l++)
+        set_full(c, l);
+    TRY(json_read_opt_array(root, "layer_types", &types, &found, et));
+    if (!found)
+        return ERR_OK;
+    if (json_read_count(types) != c->num_hidden_layers)
+        return json_read_wrong(types, "one name for each of num_hidden_layers", et);
+    hf_config_set_pattern(c, 0);
+    struct json_cursor at = {0};
+    for (uint32_t l = 0; json_read_next(types, &at); l++) {
+        char name[HF_CONFIG_NAME_BYTES] = "";
+        TRY(hf_read_as_name(at.value, name, et));
+        if (strcmp(name, "full_attention") == 0)
+            set_full(c, l);
+        else if (strcmp(name, "sliding_attention") != 0)
+            return json_read_wrong(at.value, "full_attention or sliding_attention", et);
+    }
+    return ERR_OK;
+}
+
+static enum err read_window(struct json_value root, struct hf_config *c, struct err_text *et)
+{
+    static const char *const window[] = {"sliding_window", NULL};
+    const struct assumed *assumed = assumed_for(c->model_type);
+    bool uses_window = !assumed->window_needs_flag;
+    if (json_read_type(json_read_find(root, window[0])) == JSON_READ_ABSENT)
+        c->sliding_window = assumed->sliding_window;
+    TRY(hf_read_opt_size(root, window, 0, POSITIONS_MAX, &c->sliding_window, et));
+    TRY(json_read_opt_bool(root, "use_sliding_window", &uses_window, NULL, et));
+    if (!uses_window || !assumed->has_window)
+        c->sliding_window = 0;
+    return read_layers(root, c, et);
+}
+
+/* ---- keys ---- */
+
+/* The names that Falcon's files had before it had one. */
+static void rename_old(struct hf_config *c)
+{
+    bool two_norms = strcmp(c->model_type, "RefinedWeb") == 0;
+    if (!two_norms && strcmp(c->model_type, "RefinedWebModel") != 0)
+        return;
+    memcpy(c->model_type, "falcon", sizeof "falcon");
+    c->new_decoder_architecture = two_norms;
+}
+
 static enum err read_names(struct json_value root, struct hf_config *c, struct err_text *et)
 {
     TRY(hf_read_name(root, "model_type", true, c->model_type, et));
+    rename_old(c);
     TRY(hf_read_name(root, "torch_dtype", false, c->dtype, et));
     TRY(hf_read_name(root, "dtype", false, c->dtype, et));
     TRY(hf_read_name(root, "hidden_act", false, c->hidden_act, et));
+    TRY(hf_read_name(root, "activation", false, c->hidden_act, et));
     TRY(hf_read_name(root, "activation_function", false, c->hidden_act, et));
     TRY(hf_read_name(root, "hidden_activation", false, c->hidden_act, et));
     struct json_value names = {0};
@@ -59,8 +187,18 @@ static enum err read_names(struct json_value root, struct hf_config *c, struct e
     return ERR_OK;
 }
 
+/* A size that must be there unless the family assumes one. */
+static enum err read_size(struct json_value root, const char *const *keys, int64_t max,
+                          uint32_t assumed, uint32_t *out, struct err_text *et)
+{
+    *out = assumed;
+    return assumed > 0 ? hf_read_opt_size(root, keys, 1, max, out, et)
+                       : hf_read_size(root, keys, 1, max, out, et);
+}
+
 static enum err read_sizes(struct json_value root, struct hf_config *c, struct err_text *et)
 {
+    const struct assumed *assumed = assumed_for(c->model_type);
     static const char *const width[] = {"hidden_size", "n_embd", NULL};
     static const char *const inner[] = {"intermediate_size", "ffn_hidden_size", "n_inner", NULL};
     static const char *const layers[] = {"num_hidden_layers", "n_layer", NULL};
@@ -70,23 +208,30 @@ static enum err read_sizes(struct json_value root, struct hf_config *c, struct e
     static const char *const vocabulary[] = {"vocab_size", NULL};
     static const char *const positions[] = {"max_position_embeddings", "n_positions", "max_seq_len",
                                             NULL};
-    static const char *const window[] = {"sliding_window", NULL};
     TRY(hf_read_size(root, width, 1, WIDTH_MAX, &c->hidden_size, et));
-    TRY(hf_read_size(root, vocabulary, 1, VOCABULARY_MAX, &c->vocab_size, et));
-    TRY(hf_read_size(root, layers, 1, LAYERS_MAX, &c->num_hidden_layers, et));
-    TRY(hf_read_size(root, heads, 1, HEADS_MAX, &c->num_attention_heads, et));
+    TRY(read_size(root, vocabulary, VOCABULARY_MAX, assumed->vocab_size, &c->vocab_size, et));
+    TRY(hf_read_size(root, layers, 1, HF_CONFIG_LAYERS_MAX, &c->num_hidden_layers, et));
+    TRY(read_size(root, heads, HEADS_MAX, assumed->heads, &c->num_attention_heads, et));
+    c->num_key_value_heads = assumed->kv_heads;
+    c->head_dim = assumed->head_dim;
     c->intermediate_size = c->hidden_size * 4;
     TRY(hf_read_opt_size(root, inner, 1, WIDTH_MAX, &c->intermediate_size, et));
     TRY(hf_read_opt_size(root, kv, 1, HEADS_MAX, &c->num_key_value_heads, et));
     TRY(hf_read_opt_size(root, head, 1, WIDTH_MAX, &c->head_dim, et));
-    c->max_position_embeddings = POSITIONS_DEFAULT;
+    c->max_position_embeddings = assumed->positions > 0 ? assumed->positions : POSITIONS_DEFAULT;
     TRY(hf_read_opt_size(root, positions, 1, POSITIONS_MAX, &c->max_position_embeddings, et));
-    TRY(hf_read_opt_size(root, window, 0, POSITIONS_MAX, &c->sliding_window, et));
-    bool uses_window = true;
-    TRY(json_read_opt_bool(root, "use_sliding_window", &uses_window, NULL, et));
-    if (!uses_window)
-        c->sliding_window = 0;
-    return ERR_OK;
+    return read_window(root, c, et);
+}
+
+static enum err read_quantization(struct json_value root, struct hf_config *c, struct err_text *et)
+{
+    struct json_value object = {0};
+    TRY(json_read_opt_object(root, "quantization_config", &object, &c->quantized, et));
+    if (!c->quantized)
+        return ERR_OK;
+    TRY(hf_read_name(object, "quant_method", false, c->quant_method, et));
+    TRY(hf_read_name(object, "linear_class", false, c->quant_linear_class, et));
+    return hf_read_name(object, "quantization_mode", false, c->quant_mode, et);
 }
 
 static enum err read_flags(struct json_value root, struct hf_config *c, struct err_text *et)
@@ -104,20 +249,39 @@ static enum err read_flags(struct json_value root, struct hf_config *c, struct e
         {"new_decoder_architecture", &c->new_decoder_architecture},
         {"qk_layernorm", &c->qk_layernorm},
     };
+    static const char *const norms[] = {"num_ln_in_parallel_attn", NULL};
     c->tie_word_embeddings = assumed_for(c->model_type)->ties;
+    c->parallel_attn = strcmp(c->model_type, "falcon") == 0;
     for (size_t i = 0; i < COUNT_OF(flags); i++)
         TRY(json_read_opt_bool(root, flags[i].key, flags[i].flag, NULL, et));
-    struct json_value quantization = {0};
-    return json_read_opt_object(root, "quantization_config", &quantization, &c->quantized, et);
+    c->num_ln_in_parallel_attn = c->new_decoder_architecture ? 2 : 1;
+    TRY(hf_read_opt_size(root, norms, 1, 2, &c->num_ln_in_parallel_attn, et));
+    return read_quantization(root, c, et);
+}
+
+/* A number whose absence and whose null mean different things. */
+static enum err read_capped(struct json_value root, const char *key, double assumed, double max,
+                            double *out, struct err_text *et)
+{
+    if (json_read_type(json_read_find(root, key)) == JSON_READ_ABSENT)
+        *out = assumed;
+    return hf_read_opt_number(root, key, 0.0, max, out, et);
 }
 
 static enum err read_numbers(struct json_value root, struct hf_config *c, struct err_text *et)
 {
     static const char *const eps[] = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon",
                                       "norm_eps", NULL};
-    TRY(hf_read_number(root, eps, 1e-30, 1.0, &c->norm_eps, et));
-    c->rope_theta = 10000.0;
-    c->partial_rotary_factor = 1.0;
+    const struct assumed *assumed = assumed_for(c->model_type);
+    c->norm_eps = assumed->norm_eps;
+    if (assumed->norm_eps > 0)
+        TRY(hf_read_opt_number(root, eps[0], 1e-30, 1.0, &c->norm_eps, et));
+    else
+        TRY(hf_read_number(root, eps, 1e-30, 1.0, &c->norm_eps, et));
+    c->rope_theta = assumed->rope_theta > 0 ? assumed->rope_theta : 10000.0;
+    c->rope_local_theta = assumed->rope_local_theta;
+    c->query_pre_attn_scalar = assumed->query_pre_attn_scalar;
+    c->partial_rotary_factor = strcmp(c->model_type, "phi") == 0 ? 0.5 : 1.0;
     c->initializer_range = 0.02;
     c->embedding_multiplier = 1.0;
     const struct {
@@ -127,13 +291,16 @@ static enum err read_numbers(struct json_value root, struct hf_config *c, struct
         double *number;
     } numbers[] = {
         {"rope_theta", 1.0, 1e15, &c->rope_theta},
+        {"rope_local_base_freq", 1.0, 1e15, &c->rope_local_theta},
         {"partial_rotary_factor", 1e-3, 1.0, &c->partial_rotary_factor},
         {"initializer_range", 0.0, 100.0, &c->initializer_range},
         {"embedding_multiplier", 1e-6, 1e6, &c->embedding_multiplier},
         {"query_pre_attn_scalar", 1e-6, 1e6, &c->query_pre_attn_scalar},
-        {"attn_logit_softcapping", 0.0, 1e6, &c->attn_logit_softcapping},
-        {"final_logit_softcapping", 0.0, 1e6, &c->final_logit_softcapping},
     };
+    TRY(read_capped(root, "attn_logit_softcapping", assumed->attn_cap, 1e6,
+                    &c->attn_logit_softcapping, et));
+    TRY(read_capped(root, "final_logit_softcapping", assumed->final_cap, 1e6,
+                    &c->final_logit_softcapping, et));
     for (size_t i = 0; i < COUNT_OF(numbers); i++)
         TRY(hf_read_opt_number(root, numbers[i].key, numbers[i].min, numbers[i].max,
                                numbers[i].number, et));
@@ -185,29 +352,40 @@ static enum err read_rope_fields(struct json_value object, struct hf_config_rope
     return ERR_OK;
 }
 
-/* rope_scaling of older files; rope_parameters of newer ones, which hold rope_theta too. */
+static enum err read_rope_object(struct json_value object, struct hf_config *c, bool needs_type,
+                                 struct err_text *et)
+{
+    struct hf_config_rope *r = &c->rope;
+    TRY(hf_read_name(object, "type", false, r->type, et));
+    TRY(hf_read_name(object, "rope_type", false, r->type, et));
+    if (needs_type && r->type[0] == '\0')
+        return json_read_wrong(json_read_find(object, "rope_type"), "the name of a scaling", et);
+    TRY(hf_read_opt_number(object, "rope_theta", 1.0, 1e15, &c->rope_theta, et));
+    TRY(hf_read_opt_number(object, "partial_rotary_factor", 1e-3, 1.0, &c->partial_rotary_factor,
+                           et));
+    return read_rope_fields(object, r, et);
+}
+
+/* rope_scaling of older files; rope_parameters of newer ones, which hold rope_theta too, for two
+ * kinds of layers where these differ. */
 static enum err read_rope(struct json_value root, struct hf_config *c, struct err_text *et)
 {
     static const char *const original[] = {"original_max_position_embeddings", NULL};
     static const char *const keys[] = {"rope_scaling", "rope_parameters"};
-    struct hf_config_rope *r = &c->rope;
-    TRY(hf_read_opt_size(root, original, 1, POSITIONS_MAX, &r->original_max_position_embeddings,
-                         et));
+    TRY(hf_read_opt_size(root, original, 1, POSITIONS_MAX,
+                         &c->rope.original_max_position_embeddings, et));
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        struct json_value object = {0};
-        bool found = false;
+        struct json_value object = {0}, full = {0}, local = {0};
+        bool found = false, has_full = false, has_local = false;
         TRY(json_read_opt_object(root, keys[i], &object, &found, et));
         if (!found)
             continue;
-        TRY(hf_read_name(object, "type", false, r->type, et));
-        TRY(hf_read_name(object, "rope_type", false, r->type, et));
-        if (i == 0 && r->type[0] == '\0')
-            return json_read_wrong(json_read_find(object, "rope_type"), "the name of a scaling",
-                                   et);
-        TRY(hf_read_opt_number(object, "rope_theta", 1.0, 1e15, &c->rope_theta, et));
-        TRY(hf_read_opt_number(object, "partial_rotary_factor", 1e-3, 1.0,
-                               &c->partial_rotary_factor, et));
-        TRY(read_rope_fields(object, r, et));
+        TRY(json_read_opt_object(object, "full_attention", &full, &has_full, et));
+        TRY(json_read_opt_object(object, "sliding_attention", &local, &has_local, et));
+        if (has_local)
+            TRY(hf_read_opt_number(local, "rope_theta", 1.0, 1e15, &c->rope_local_theta, et));
+        if (has_full || !has_local)
+            TRY(read_rope_object(has_full ? full : object, c, i == 0, et));
     }
     return ERR_OK;
 }
@@ -215,11 +393,12 @@ static enum err read_rope(struct json_value root, struct hf_config *c, struct er
 /* What one key says about another. */
 static enum err check_heads(struct json_value root, struct hf_config *c, struct err_text *et)
 {
-    bool shares_one = false;
+    bool is_falcon = strcmp(c->model_type, "falcon") == 0, shares_one = is_falcon;
     TRY(json_read_opt_bool(root, "multi_query", &shares_one, NULL, et));
+    if (is_falcon && !c->new_decoder_architecture)
+        c->num_key_value_heads = shares_one ? 1 : c->num_attention_heads;
     if (c->num_key_value_heads == 0)
-        c->num_key_value_heads =
-            shares_one && !c->new_decoder_architecture ? 1 : c->num_attention_heads;
+        c->num_key_value_heads = c->num_attention_heads;
     if (c->num_attention_heads % c->num_key_value_heads != 0)
         return error_set(et, ERR_FORMAT,
                          "%s: num_key_value_heads: expected a divisor of num_attention_heads = %u, "
@@ -236,8 +415,25 @@ static enum err check_heads(struct json_value root, struct hf_config *c, struct 
     return ERR_OK;
 }
 
+/* Gemma 3 with pictures keeps the config of its language model inside. */
+static enum err enter_text(struct json_value *root, struct err_text *et)
+{
+    char model_type[HF_CONFIG_NAME_BYTES] = "";
+    struct json_value object = {0};
+    bool found = false;
+    TRY(hf_read_name(*root, "model_type", true, model_type, et));
+    if (strcmp(model_type, "gemma3") != 0)
+        return ERR_OK;
+    TRY(json_read_opt_object(*root, "text_config", &object, &found, et));
+    if (!found)
+        return json_read_wrong(object, "the config of the language model", et);
+    *root = object;
+    return ERR_OK;
+}
+
 static enum err read_all(struct json_value root, struct hf_config *c, struct err_text *et)
 {
+    TRY(enter_text(&root, et));
     TRY(read_names(root, c, et));
     TRY(read_sizes(root, c, et));
     TRY(read_flags(root, c, et));
@@ -247,7 +443,9 @@ static enum err read_all(struct json_value root, struct hf_config *c, struct err
     TRY(hf_read_token(root, "bos_token_id", &c->bos_token_id, et));
     TRY(hf_read_token(root, "pad_token_id", &c->pad_token_id, et));
     TRY(hf_read_tokens(root, "eos_token_id", &c->eos, et));
-    if (c->hidden_act[0] == '\0') {
+    /* Gemma's first files say gelu and mean the tanh form, which the class puts right. */
+    bool is_gemma = strcmp(c->model_type, "gemma") == 0 && strcmp(c->hidden_act, "gelu") == 0;
+    if (c->hidden_act[0] == '\0' || is_gemma) {
         const char *act = assumed_for(c->model_type)->hidden_act;
         memcpy(c->hidden_act, act, strlen(act) + 1);
     }

@@ -19,8 +19,9 @@
 
 enum {
     HF_CONFIG_SIZE_BYTES_MAX = 4 << 20,
-    HF_CONFIG_NAME_BYTES = 64,       /* with the terminator */
-    HF_CONFIG_TOKENS_MAX = 16,       /* ends of text */
+    HF_CONFIG_NAME_BYTES = 64, /* with the terminator */
+    HF_CONFIG_TOKENS_MAX = 16, /* ends of text */
+    HF_CONFIG_LAYERS_MAX = 1 << 12,
     HF_CONFIG_ROPE_FACTORS_MAX = 512 /* half the width of a head */
 };
 
@@ -48,10 +49,15 @@ struct hf_config_rope {
 };
 
 struct hf_config {
-    char model_type[HF_CONFIG_NAME_BYTES];
+    char model_type[HF_CONFIG_NAME_BYTES];   /* "falcon" for the RefinedWeb of older files */
     char architecture[HF_CONFIG_NAME_BYTES]; /* the first of `architectures`, or empty */
     char dtype[HF_CONFIG_NAME_BYTES];        /* "float32", or empty */
     char hidden_act[HF_CONFIG_NAME_BYTES];   /* hidden_activation wins where both stand; or empty */
+
+    /* quantization_config, empty where there is none: its quant_method, and BitNet's two keys. */
+    char quant_method[HF_CONFIG_NAME_BYTES];
+    char quant_linear_class[HF_CONFIG_NAME_BYTES];
+    char quant_mode[HF_CONFIG_NAME_BYTES];
 
     uint32_t vocab_size;
     uint32_t hidden_size;
@@ -61,10 +67,13 @@ struct hf_config {
     uint32_t num_key_value_heads;     /* = heads when absent; 1 with multi_query; divides heads */
     uint32_t head_dim;                /* hidden_size / heads when absent */
     uint32_t max_position_embeddings; /* 2048 when absent */
-    uint32_t sliding_window;          /* 0: none */
+    uint32_t sliding_window;          /* 0: none, also in families that never look at the key */
+    uint8_t full_layers[HF_CONFIG_LAYERS_MAX / 8]; /* bit l: layer l has no window */
+    uint32_t num_ln_in_parallel_attn;              /* falcon: norms before a parallel layer */
 
     double norm_eps; /* rms_norm_eps, layer_norm_eps or layer_norm_epsilon */
     double rope_theta;
+    double rope_local_theta;        /* of layers with a window, gemma3; 0: the same */
     double partial_rotary_factor;   /* 1 when absent */
     double initializer_range;       /* 0.02 when absent */
     double embedding_multiplier;    /* 1 when absent */
@@ -81,7 +90,7 @@ struct hf_config {
     bool parallel_attn;
     bool new_decoder_architecture;
     bool qk_layernorm;
-    bool quantized; /* there is a quantization_config: the weights are not plain */
+    bool quantized; /* there is a quantization_config */
 
     int32_t bos_token_id; /* HF_CONFIG_NO_TOKEN when absent */
     int32_t pad_token_id;
@@ -95,6 +104,12 @@ MUST_CHECK enum err hf_config_open(struct hf_config *config, const char *path, s
 /* The same for content in memory; `name` is for messages. */
 MUST_CHECK enum err hf_config_parse(struct hf_config *config, struct span content, const char *name,
                                     struct err_text *et);
+
+/* Whether the sliding window holds in a layer. */
+bool hf_config_layer_slides(const struct hf_config *config, uint32_t layer);
+
+/* Every `pattern`-th layer sees all keys, the others the window; 0: all layers have the window. */
+void hf_config_set_pattern(struct hf_config *config, uint32_t pattern);
 
 /* Appends config.json of a Llama-like model: the keys that transformers writes for it, sorted. For
  * a model made from a random start, or when weights are written anew. */

@@ -146,20 +146,6 @@ struct golden_family *golden_family_open(const char *name)
 
 /* Families that the engine has no row for. */
 static const char *const not_yet[] = {
-    "llama-linear-rope",
-    "gemma",
-    "gemma2",
-    "gemma3_text",
-    "phi2",
-    "phi3",
-    "phi35",
-    "falcon7b",
-    "falcon-new",
-    "falcon-11b",
-    "qwen2",
-    "qwen25",
-    "qwen3",
-    "gpt2",
     "bitnet",
     "bitnet-packed",
     "bitnet-packed-auto",

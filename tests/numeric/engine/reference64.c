@@ -162,12 +162,14 @@ static void rotate(struct reference64 *r, size_t heads, double *x)
 {
     const struct model_shape *s = model_shape(r->model);
     size_t half = s->head_width / 2;
+    double scale;
+    const double *frequency = model_rope_frequency(r->model, MODEL_ROPE_MAIN, &scale);
     for (size_t t = 0; t < r->row->token_count; t++) {
         double position = (double)(t - segment_of(r->row, t));
         for (size_t h = 0; h < heads; h++) {
             double *at = x + (t * heads + h) * s->head_width;
             for (size_t i = 0; i < half; i++) {
-                double angle = position * model_rope_frequency(r->model)[i];
+                double angle = position * frequency[i];
                 double low = at[i], high = at[i + half];
                 at[i] = low * cos(angle) - high * sin(angle);
                 at[i + half] = high * cos(angle) + low * sin(angle);

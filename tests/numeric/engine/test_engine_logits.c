@@ -235,6 +235,18 @@ static void test_logits__random_tied_bf16_equals_transformers(void **state)
     TINY("smollm2");
 }
 
+#define FAMILY_TEST(name)                                                                          \
+    static void test_logits__random_##name##_equals_transformers(void **state)                     \
+    {                                                                                              \
+        (void)state;                                                                               \
+        TINY(#name);                                                                               \
+    }
+FAMILY_TEST(gemma)
+FAMILY_TEST(phi)
+FAMILY_TEST(phi3)
+FAMILY_TEST(falcon_mq)
+FAMILY_TEST(qwen2)
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -245,6 +257,11 @@ int main(void)
         cmocka_unit_test(test_logits__random_llama_equals_transformers),
         cmocka_unit_test(test_logits__random_mistral_with_window_equals_transformers),
         cmocka_unit_test(test_logits__random_tied_bf16_equals_transformers),
+        cmocka_unit_test(test_logits__random_gemma_equals_transformers),
+        cmocka_unit_test(test_logits__random_phi_equals_transformers),
+        cmocka_unit_test(test_logits__random_phi3_equals_transformers),
+        cmocka_unit_test(test_logits__random_falcon_mq_equals_transformers),
+        cmocka_unit_test(test_logits__random_qwen2_equals_transformers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

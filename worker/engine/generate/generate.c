@@ -107,10 +107,12 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
                            struct err_text *et)
 {
     struct batch *batch = &g->batch;
+    size_t positions_short = model_shape(g->model)->positions_short;
     batch_clear(batch);
     for (size_t i = 0; i < count; i++) {
         batch->tokens[i] = tokens[i];
         batch->positions[i] = (uint32_t)(g->position + i);
+        batch->rotations[i] = batch_rotation(positions_short, g->position + i, g->positions_max);
         batch->places[i] = g->position + i;
         g->seen[tokens[i]] = 1;
     }

@@ -12,14 +12,15 @@ enum err batch_init(struct batch *batch, size_t token_capacity, size_t row_capac
     *batch = (struct batch){.token_capacity = token_capacity, .row_capacity = row_capacity};
     batch->tokens = mem_alloc(token_capacity, sizeof *batch->tokens);
     batch->positions = mem_alloc(token_capacity, sizeof *batch->positions);
+    batch->rotations = mem_alloc(token_capacity, sizeof *batch->rotations);
     batch->places = mem_alloc(token_capacity, sizeof *batch->places);
     batch->rows = mem_alloc(row_capacity, sizeof *batch->rows);
     batch->segments = mem_alloc(token_capacity, sizeof *batch->segments);
     batch->targets = mem_alloc(token_capacity, sizeof *batch->targets);
     batch->labels = mem_alloc(token_capacity, sizeof *batch->labels);
-    if (batch->tokens == NULL || batch->positions == NULL || batch->places == NULL ||
-        batch->rows == NULL || batch->segments == NULL || batch->targets == NULL ||
-        batch->labels == NULL) {
+    if (batch->tokens == NULL || batch->positions == NULL || batch->rotations == NULL ||
+        batch->places == NULL || batch->rows == NULL || batch->segments == NULL ||
+        batch->targets == NULL || batch->labels == NULL) {
         batch_fini(batch);
         return ERR_OUT_OF_MEMORY;
     }
@@ -30,6 +31,7 @@ void batch_fini(struct batch *batch)
 {
     mem_free(batch->tokens);
     mem_free(batch->positions);
+    mem_free(batch->rotations);
     mem_free(batch->places);
     mem_free(batch->rows);
     mem_free(batch->segments);
@@ -82,8 +84,16 @@ static enum err check_segments(const struct batch_input *in, const struct batch_
     return ERR_OK;
 }
 
-static void add_segment(struct batch *batch, const struct batch_input *in, size_t row_start,
-                        size_t start, size_t end)
+uint32_t batch_rotation(size_t positions_short, size_t position, size_t count)
+{
+    if (positions_short == 0)
+        return (uint32_t)position;
+    return (uint32_t)(2 * position + (count > positions_short ? 1 : 0));
+}
+
+static void add_segment(struct batch *batch, const struct batch_input *in,
+                        const struct batch_limits *limits, size_t row_start, size_t start,
+                        size_t end)
 {
     batch->segments[batch->segment_count++] = (struct attention_segment){
         .query_row = row_start + start, .key_row = row_start + start, .count = end - start};
@@ -91,6 +101,7 @@ static void add_segment(struct batch *batch, const struct batch_input *in, size_
         size_t at = row_start + i;
         batch->tokens[at] = in->tokens[i];
         batch->positions[at] = (uint32_t)(i - start);
+        batch->rotations[at] = batch_rotation(limits->positions_short, i - start, end - start);
         batch->places[at] = in->index << 32 | i;
         if (i + 1 < end && in->loss != NULL && in->loss[i + 1] != 0) {
             batch->targets[batch->target_count] = (uint32_t)at;
@@ -115,7 +126,7 @@ enum err batch_add(struct batch *batch, const struct batch_input *input,
                               .target_start = batch->target_count};
     for (size_t s = 0; s < input->segment_count; s++) {
         bool last = s + 1 == input->segment_count;
-        add_segment(batch, input, row->start, input->segment_starts[s],
+        add_segment(batch, input, limits, row->start, input->segment_starts[s],
                     last ? input->token_count : input->segment_starts[s + 1]);
     }
     row->target_count = batch->target_count - row->target_start;

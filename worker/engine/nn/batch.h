@@ -38,6 +38,7 @@ struct batch {
     size_t token_count, row_count, segment_count, target_count;
     uint32_t *tokens;                   /* owned, as all lists: (token_count) */
     uint32_t *positions;                /* (token_count) in the segment */
+    uint32_t *rotations;                /* (token_count) row of the rope table */
     uint64_t *places;                   /* (token_count) row index << 32 | position in the row */
     struct batch_row *rows;             /* (row_count) */
     struct attention_segment *segments; /* (segment_count) */
@@ -47,9 +48,14 @@ struct batch {
 
 /* What inputs are checked against. */
 struct batch_limits {
-    size_t vocabulary; /* tokens are below it */
-    size_t positions;  /* longest segment */
+    size_t vocabulary;      /* tokens are below it */
+    size_t positions;       /* longest segment */
+    size_t positions_short; /* of struct model_shape */
 };
+
+/* Row of the rope table for a position of a sample of `count` tokens: with two sets of frequencies
+ * the rows of short and long samples take turns. */
+uint32_t batch_rotation(size_t positions_short, size_t position, size_t count);
 
 /* ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err batch_init(struct batch *batch, size_t token_capacity, size_t row_capacity);

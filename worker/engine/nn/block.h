@@ -1,8 +1,12 @@
 /* block.h - one layer of the transformer: what it keeps for its backward pass, what it needs
  * meanwhile.
  *
- *   x ──┬─ norm ─ attention ─(+)─┬─ norm ─ mlp ─(+)─▶ x of the next layer
- *       └────────────────────────┘└──────────────┘
+ *   SEQUENTIAL   x ──┬─ norm ─ attention ─(+)─┬─ norm ─ mlp ─(+)─▶ x of the next layer
+ *                    └────────────────────────┘└──────────────┘
+ *   SANDWICH     the same with a norm behind attention and one behind the mlp
+ *   PARALLEL     x ──┬─ norm ─┬─ attention ─(+)─(+)─▶   the mlp may have a norm of x of its own
+ *                    │        └─ mlp ───────────┘│
+ *                    └───────────────────────────┘
  */
 #ifndef WORKER_ENGINE_NN_BLOCK_H
 #define WORKER_ENGINE_NN_BLOCK_H
@@ -12,35 +16,52 @@
 
 /* The results of an adapter's first product, (T, R) each; NULL where there is no adapter. */
 struct block_mids {
-    float *query, *key, *value, *output, *gate, *up, *down;
+    float *query_key_value, *query, *key, *value, *output, *gate_up, *gate, *up, *down;
 };
 
-/* Kept from the forward pass of one layer. */
+/* Kept from the forward pass of one layer. What a family does not have is NULL. */
 struct block_saved {
-    float *normed;     /* (T, C) input of attention */
-    float *inv_rms;    /* (T) */
-    float *q;          /* (T, H * D) rotated */
-    float *k, *v;      /* (T, G * D), k rotated; unused with a cache */
-    float *heads;      /* (T, H * D) output of attention's heads */
-    float *stats;      /* (T, H, 2) of kernel/attention.h */
+    float *normed;       /* (T, C) input of attention */
+    float *norm_stats;   /* of norm.h, as all stats of norms */
+    float *q_plain;      /* (T, H * D) q before the norm of its heads */
+    float *k_plain;      /* (T, G * D) */
+    float *q_stats;      /* of T * H vectors */
+    float *k_stats;      /* of T * G vectors */
+    float *q;            /* (T, H * D) rotated */
+    float *k, *v;        /* (T, G * D), k rotated; unused with a cache */
+    float *heads;        /* (T, H * D) output of attention's heads */
+    float *heads_normed; /* (T, H * D) behind the norm of the heads' output */
+    float *heads_stats;
+    float *stats;    /* (T, H, 2) of kernel/attention.h */
+    float *attended; /* (T, C) attention's output before the norm behind it */
+    float *attended_stats;
     float *middle;     /* (T, C) x after attention */
-    float *mlp_normed; /* (T, C) input of the mlp */
-    float *mlp_inv_rms;
+    float *mlp_normed; /* (T, C) input of the mlp: `normed` itself where one norm serves both */
+    float *mlp_norm_stats;
     float *gate, *up; /* (T, F) */
+    float *act_stats; /* of the norm before the mlp's last product */
+    float *fed;       /* (T, C) the mlp's output before the norm behind it */
+    float *fed_stats;
     struct block_mids mids;
 };
 
 /* Working memory of one layer at a time. */
 struct block_work {
     float *act;              /* (T, F) also dgate */
+    float *act_normed;       /* (T, F) where the mlp has a norm before its last product */
     float *dact;             /* (T, F) also dup; backward */
     float *dnormed;          /* (T, C) backward, as all below */
+    float *dbranch;          /* (T, C) gradient at a branch's output, where it is not that at x */
     float *dheads;           /* (T, H * D) */
     float *dq;               /* (T, H * D) */
     float *dk, *dv;          /* (T, G * D) */
     float *delta;            /* (T, H) */
     struct norm_span *spans; /* (rows) tokens of each row */
 };
+
+/* Whether a family keeps `attended` and `fed`, and whether it needs `dbranch`. */
+bool block_norms_branches(const struct model *model);
+bool block_splits_gradient(const struct model *model);
 
 /* x: (T, C) stays as it is, out: (T, C) is the next layer's x. */
 void block_forward(const struct pass *pass, size_t layer, const float *x,

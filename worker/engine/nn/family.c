@@ -33,13 +33,15 @@ static const struct family families[FAMILY_COUNT] = {
                      .linear = LINEAR_##l,                                                         \
                      .targets = t,                                                                 \
                      .names = {MODEL_NAMES_##id(FAMILY_NAME)}},
-    MODEL_FAMILY_ROWS(FAMILY_ROW)
+    MODEL_FAMILY_ROWS(FAMILY_ROW) MODEL_VARIANT_ROWS(FAMILY_ROW)
 #undef FAMILY_ROW
 };
 #undef FAMILY_NAME
 
 const struct family *family_of(const struct hf_config *config)
 {
+    if (text_is(text_of(config->model_type), "falcon") && config->num_ln_in_parallel_attn == 2)
+        return &families[FAMILY_FALCON_TWO_NORMS];
     for (unsigned i = 0; i < FAMILY_COUNT; i++) {
         if (text_is(text_of(config->model_type), families[i].model_type))
             return &families[i];
@@ -70,5 +72,10 @@ enum model_kind family_role_kind(enum model_role role)
 const char *family_gguf_name(const struct family *family, enum model_role role)
 {
     ASSERT((unsigned)role < MODEL_ROLE_COUNT && family->names[role] != NULL);
+#define FAMILY_GGUF_NAME(id, named, name)                                                          \
+    if (family == &families[FAMILY_##id] && role == MODEL_##named)                                 \
+        return name;
+    MODEL_GGUF_NAME_ROWS(FAMILY_GGUF_NAME)
+#undef FAMILY_GGUF_NAME
     return roles[role].gguf;
 }

@@ -14,7 +14,7 @@ enum family_id {
 #define FAMILY_ENUM(id, type, norm, position, attention, mlp, residual, bias, embedding, linear,   \
                     targets)                                                                       \
     FAMILY_##id,
-    MODEL_FAMILY_ROWS(FAMILY_ENUM)
+    MODEL_FAMILY_ROWS(FAMILY_ENUM) MODEL_VARIANT_ROWS(FAMILY_ENUM)
 #undef FAMILY_ENUM
         FAMILY_COUNT
 };

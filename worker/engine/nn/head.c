@@ -10,11 +10,12 @@ size_t head_block(size_t vocabulary, size_t T)
     return MIN(block, MAX(T, (size_t)1));
 }
 
-/* logits (m, V) = normed (m, C) W^T */
+/* logits (m, V) = normed (m, C) W^T + b, capped */
 static void project(const struct pass *pass, size_t m, const float *normed, float *logits)
 {
     const struct model_shape *shape = model_shape(pass->model);
-    struct pass_weight w = pass_weight(pass, pass_param(pass, MODEL_HEAD, 0));
+    size_t head = pass_param(pass, MODEL_HEAD, 0);
+    struct pass_weight w = pass_weight(pass, head);
     struct kernel_gemm gemm = {.m = m,
                                .n = shape->vocabulary,
                                .k = shape->width,
@@ -28,6 +29,12 @@ static void project(const struct pass *pass, size_t m, const float *normed, floa
                                .c = logits,
                                .c_row_stride = shape->vocabulary};
     kernel_gemm(pass->kernel, &gemm);
+    ptrdiff_t bias = model_param(pass->model, head)->bias;
+    if (bias != MODEL_NO_PARAM)
+        kernel_add_bias(pass->kernel, m, shape->vocabulary, pass_weight(pass, (size_t)bias).data,
+                        logits);
+    if (shape->logit_cap > 0)
+        kernel_soft_cap(pass->kernel, m * shape->vocabulary, shape->logit_cap, logits, logits);
 }
 
 /* dnormed (m, C) = dlogits (m, V) W */
@@ -51,16 +58,26 @@ static void project_backward(const struct pass *pass, size_t m, const float *dlo
     kernel_gemm(pass->kernel, &gemm);
 }
 
-/* Gradient of W (V, C): the part of each row's chain that lies in targets [first, first + m). */
-static void gradient_block(const struct pass *pass, size_t offset, size_t first, size_t m,
-                           const float *dlogits, const float *normed)
+/* Gradients of W (V, C) and b (V): the part of each row's chain that lies in targets [first,
+ * first + m). */
+static void gradient_block(const struct pass *pass, size_t first, size_t m, const float *dlogits,
+                           const float *normed)
 {
     const struct model_shape *shape = model_shape(pass->model);
+    size_t head = pass_param(pass, MODEL_HEAD, 0), offset = pass_offset(pass, head);
+    ptrdiff_t bias = model_param(pass->model, head)->bias;
+    size_t bias_offset = bias != MODEL_NO_PARAM ? pass_offset(pass, (size_t)bias) : BINDING_NONE;
     for (size_t r = 0; r < pass->batch->row_count; r++) {
         const struct batch_row *row = &pass->batch->rows[r];
         size_t begin = MAX(row->target_start, first);
         size_t end = MIN(row->target_start + row->target_count, first + m);
         if (begin >= end)
+            continue;
+        if (bias_offset != BINDING_NONE)
+            kernel_bias_gradient(pass->kernel, end - begin, shape->vocabulary,
+                                 dlogits + (begin - first) * shape->vocabulary,
+                                 pass->gradients[r] + bias_offset);
+        if (offset == BINDING_NONE)
             continue;
         struct kernel_gemm gemm = {.m = shape->vocabulary,
                                    .n = shape->width,
@@ -86,26 +103,30 @@ void head_loss(const struct pass *pass, const struct head_work *work, const floa
     const struct batch *batch = pass->batch;
     size_t C = shape->width, N = batch->target_count;
     size_t gain = pass_param(pass, MODEL_FINAL_NORM, 0);
-    size_t offset = pass_offset(pass, pass_param(pass, MODEL_HEAD, 0));
     kernel_gather(pass->kernel, N, C, batch->targets, x, DTYPE_F32, work->x);
-    norm_forward(pass, gain, N, work->x, work->normed, work->inv_rms);
+    norm_forward(pass, gain, N, 1, work->x, work->normed, work->stats);
     for (size_t first = 0; first < N; first += work->block) {
         size_t m = MIN(work->block, N - first);
+        size_t count = m * shape->vocabulary;
         project(pass, m, work->normed + first * C, work->logits);
+        if (backward && shape->logit_cap > 0)
+            kernel_copy(pass->kernel, count, work->logits, work->capped);
         cross_entropy(pass->kernel, m, shape->vocabulary, work->logits, batch->labels + first,
                       work->losses + first, backward);
         if (!backward)
             continue;
+        if (shape->logit_cap > 0)
+            kernel_soft_cap_backward(pass->kernel, count, shape->logit_cap, work->capped,
+                                     work->logits, work->logits);
         project_backward(pass, m, work->logits, work->dnormed + first * C);
-        if (offset != BINDING_NONE)
-            gradient_block(pass, offset, first, m, work->logits, work->normed);
+        gradient_block(pass, first, m, work->logits, work->normed);
     }
     if (!backward)
         return;
     for (size_t r = 0; r < batch->row_count; r++)
         work->spans[r] =
             (struct norm_span){batch->rows[r].target_start, batch->rows[r].target_count};
-    norm_backward(pass, gain, work->spans, work->x, work->inv_rms, work->dnormed, work->dx, false);
+    norm_backward(pass, gain, work->spans, 1, work->x, work->stats, work->dnormed, work->dx, false);
     kernel_zero(pass->kernel, batch->token_count * C, d);
     kernel_scatter_add(pass->kernel, N, C, batch->targets, work->dx, d);
 }
@@ -117,7 +138,7 @@ void head_logits(const struct pass *pass, const struct head_work *work, const fl
     size_t C = shape->width, gain = pass_param(pass, MODEL_FINAL_NORM, 0);
     for (size_t done = 0; done < count; done += work->block) {
         size_t m = MIN(work->block, count - done);
-        norm_forward(pass, gain, m, x + (first + done) * C, work->normed, work->inv_rms);
+        norm_forward(pass, gain, m, 1, x + (first + done) * C, work->normed, work->stats);
         project(pass, m, work->normed, logits + done * shape->vocabulary);
     }
 }

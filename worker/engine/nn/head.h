@@ -17,8 +17,9 @@ struct head_work {
     size_t block;            /* positions a block: head_block() */
     float *x;                /* (N, C) the targets' rows of the last layer's output */
     float *normed;           /* (N, C) */
-    float *inv_rms;          /* (N) */
+    float *stats;            /* of norm.h for N */
     float *logits;           /* (block, V) */
+    float *capped;           /* (block, V) backward, where logits are capped */
     float *dnormed;          /* (N, C) backward */
     float *dx;               /* (N, C) backward */
     struct norm_span *spans; /* (rows) targets of each row */

@@ -4,6 +4,219 @@
 #include "common/base/span.h"
 #include "common/numeric/random.h"
 
+/* Some rows of a module and the columns that hold their output: runs of `run` rows, `stride` from
+ * one to the next, the first at row `first`; in y, (T, rows), they are side by side. */
+struct piece {
+    size_t first, run, stride, rows;
+    float *y;
+};
+
+static struct piece whole_piece(const struct model_param *m, const float *y)
+{
+    return (struct piece){0, m->rows, m->rows, m->rows, (float *)(uintptr_t)y};
+}
+
+static struct piece part_piece(const struct pass *pass, const struct linear_part *part)
+{
+    const struct model_param *m = model_param(pass->model, part->param);
+    return (struct piece){m->part.first, m->part.run, m->part.stride, m->rows, part->y};
+}
+
+/* A matrix that a product reads as (out, in). */
+struct matrix {
+    struct pass_weight weight;
+    size_t out, in;
+    bool turned; /* it lies as (in, out) */
+};
+
+static const void *matrix_row(const struct matrix *w, size_t row)
+{
+    size_t elements = w->turned ? row : row * w->in;
+    return (const uint8_t *)w->weight.data + dtype_span_bytes(w->weight.dtype, elements);
+}
+
+static struct matrix weight_matrix(const struct pass *pass, size_t param)
+{
+    const struct model_param *m = model_param(pass->model, param);
+    return (struct matrix){pass_weight(pass, param), m->rows, m->columns, m->turned};
+}
+
+static struct matrix value_matrix(const struct pass *pass, size_t offset, size_t out, size_t in)
+{
+    return (struct matrix){{pass->values + offset, DTYPE_F32}, out, in, false};
+}
+
+/* ---- products ---- */
+
+/* piece->y (T, rows) = or += x (T, in) of the piece's rows of w, transposed. */
+static void multiply(const struct pass *pass, const float *x, const struct matrix *w,
+                     const struct piece *piece, bool accumulate)
+{
+    for (size_t at = 0; at < piece->rows; at += piece->run) {
+        size_t row = piece->first + at / piece->run * piece->stride;
+        struct kernel_gemm gemm = {.m = pass->batch->token_count,
+                                   .n = piece->run,
+                                   .k = w->in,
+                                   .a = x,
+                                   .a_row_stride = w->in,
+                                   .a_col_stride = 1,
+                                   .b = matrix_row(w, row),
+                                   .b_dtype = w->weight.dtype,
+                                   .b_row_stride = w->turned ? w->out : 1,
+                                   .b_col_stride = w->turned ? 1 : w->in,
+                                   .c = piece->y + at,
+                                   .c_row_stride = piece->rows,
+                                   .accumulate = accumulate};
+        kernel_gemm(pass->kernel, &gemm);
+    }
+}
+
+/* dx (T, in) = or += piece->y (T, rows) of the piece's rows of w. */
+static void multiply_back(const struct pass *pass, const struct piece *piece,
+                          const struct matrix *w, float *dx, bool accumulate)
+{
+    for (size_t at = 0; at < piece->rows; at += piece->run) {
+        size_t row = piece->first + at / piece->run * piece->stride;
+        struct kernel_gemm gemm = {.m = pass->batch->token_count,
+                                   .n = w->in,
+                                   .k = piece->run,
+                                   .a = piece->y + at,
+                                   .a_row_stride = piece->rows,
+                                   .a_col_stride = 1,
+                                   .b = matrix_row(w, row),
+                                   .b_dtype = w->weight.dtype,
+                                   .b_row_stride = w->turned ? 1 : w->in,
+                                   .b_col_stride = w->turned ? w->out : 1,
+                                   .c = dx,
+                                   .c_row_stride = w->in,
+                                   .accumulate = accumulate || at != 0};
+        kernel_gemm(pass->kernel, &gemm);
+    }
+}
+
+/* For each row of the batch: the gradient at `offset` += dy^T x over the row's tokens, at the
+ * piece's rows of a matrix (out, in), or (in, out) when it is turned. */
+static void gradient_rows(const struct pass *pass, size_t offset, const struct matrix *w,
+                          const struct piece *piece, const float *x)
+{
+    const struct batch *batch = pass->batch;
+    for (size_t r = 0; r < batch->row_count; r++) {
+        const struct batch_row *row = &batch->rows[r];
+        for (size_t at = 0; at < piece->rows; at += piece->run) {
+            size_t first = piece->first + at / piece->run * piece->stride;
+            const float *dy = piece->y + row->start * piece->rows + at;
+            struct kernel_gemm gemm = {.m = piece->run,
+                                       .n = w->in,
+                                       .k = row->count,
+                                       .a = dy,
+                                       .a_row_stride = 1,
+                                       .a_col_stride = piece->rows,
+                                       .b = x + row->start * w->in,
+                                       .b_dtype = DTYPE_F32,
+                                       .b_row_stride = w->in,
+                                       .b_col_stride = 1,
+                                       .c = pass->gradients[r] + offset + first * w->in,
+                                       .c_row_stride = w->in,
+                                       .accumulate = true};
+            if (w->turned) {
+                gemm.m = w->in;
+                gemm.n = piece->run;
+                gemm.a = x + row->start * w->in;
+                gemm.a_col_stride = w->in;
+                gemm.b = dy;
+                gemm.b_row_stride = piece->rows;
+                gemm.c = pass->gradients[r] + offset + first;
+                gemm.c_row_stride = w->out;
+            }
+            kernel_gemm(pass->kernel, &gemm);
+        }
+    }
+}
+
+/* ---- biases ---- */
+
+static void add_bias(const struct pass *pass, size_t param, const struct piece *piece)
+{
+    ptrdiff_t bias = model_param(pass->model, param)->bias;
+    if (bias == MODEL_NO_PARAM)
+        return;
+    const float *values = pass_weight(pass, (size_t)bias).data;
+    for (size_t at = 0; at < piece->rows; at += piece->run) {
+        size_t row = piece->first + at / piece->run * piece->stride;
+        if (piece->run == piece->rows)
+            kernel_add_bias(pass->kernel, pass->batch->token_count, piece->rows, values + row,
+                            piece->y);
+        else
+            kernel_add_columns(pass->kernel, pass->batch->token_count, piece->run, values + row, 0,
+                               piece->y + at, piece->rows);
+    }
+}
+
+static void bias_gradient(const struct pass *pass, size_t param, const struct piece *piece)
+{
+    ptrdiff_t bias = model_param(pass->model, param)->bias;
+    size_t offset = bias != MODEL_NO_PARAM ? pass_offset(pass, (size_t)bias) : BINDING_NONE;
+    for (size_t r = 0; offset != BINDING_NONE && r < pass->batch->row_count; r++) {
+        const struct batch_row *row = &pass->batch->rows[r];
+        for (size_t at = 0; at < piece->rows; at += piece->run) {
+            size_t first = piece->first + at / piece->run * piece->stride;
+            const float *dy = piece->y + row->start * piece->rows + at;
+            if (piece->run != piece->rows) {
+                kernel_copy_columns(pass->kernel, row->count, piece->run, dy, piece->rows,
+                                    pass->scratch, piece->run);
+                dy = pass->scratch;
+            }
+            kernel_bias_gradient(pass->kernel, row->count, piece->run, dy,
+                                 pass->gradients[r] + offset + first);
+        }
+    }
+}
+
+/* ---- the base product ---- */
+
+/* What W is multiplied with. A ternary weight's scale goes to its input, where nothing is added. */
+static const float *base_input(const struct pass *pass, size_t param, const float *x)
+{
+    const struct model_param *m = model_param(pass->model, param);
+    size_t T = pass->batch->token_count;
+    if (!m->rounds_input)
+        return x;
+    kernel_round_int8(pass->kernel, T, m->columns, x, pass->scratch);
+    if (m->scale < 1 || m->scale > 1)
+        kernel_scale(pass->kernel, T * m->columns, m->scale, pass->scratch);
+    return pass->scratch;
+}
+
+static void base_forward(const struct pass *pass, size_t param, const float *x,
+                         const struct piece *pieces, size_t count, bool accumulate)
+{
+    struct matrix w = weight_matrix(pass, param);
+    const float *input = base_input(pass, param, x);
+    for (size_t i = 0; i < count; i++) {
+        multiply(pass, input, &w, &pieces[i], accumulate);
+        add_bias(pass, param, &pieces[i]);
+    }
+}
+
+static void base_backward(const struct pass *pass, size_t param, const struct piece *pieces,
+                          size_t count, float *dx, bool accumulate)
+{
+    const struct model_param *m = model_param(pass->model, param);
+    struct matrix w = weight_matrix(pass, param);
+    for (size_t i = 0; i < count; i++) {
+        struct piece piece = pieces[i];
+        if (m->scale < 1 || m->scale > 1) {
+            size_t size = pass->batch->token_count * piece.rows;
+            kernel_copy(pass->kernel, size, piece.y, pass->scratch);
+            kernel_scale(pass->kernel, size, m->scale, pass->scratch);
+            piece.y = pass->scratch;
+        }
+        multiply_back(pass, &piece, &w, dx, accumulate || i != 0);
+    }
+}
+
+/* ---- the adapter ---- */
+
 /* The mask of an adapter's input is a function of (seed, round, module, row, position). */
 static struct kernel_dropout dropout_of(const struct pass *pass, size_t param, float p)
 {
@@ -26,121 +239,112 @@ static const float *adapter_input(const struct pass *pass, size_t param, size_t 
     return pass->scratch;
 }
 
-/* c (m, n) = or += a (m, k) w^T for a row-major w (n, k). */
-static void product_transposed(const struct pass *pass, size_t m, size_t n, size_t k,
-                               const float *a, struct pass_weight w, float *c, bool accumulate)
+static void adapter_forward(const struct pass *pass, size_t param, const float *x, float *mid,
+                            const struct piece *pieces, size_t count)
 {
-    struct kernel_gemm gemm = {.m = m,
-                               .n = n,
-                               .k = k,
-                               .a = a,
-                               .a_row_stride = k,
-                               .a_col_stride = 1,
-                               .b = w.data,
-                               .b_dtype = w.dtype,
-                               .b_row_stride = 1,
-                               .b_col_stride = k,
-                               .c = c,
-                               .c_row_stride = n,
-                               .accumulate = accumulate};
-    kernel_gemm(pass->kernel, &gemm);
+    const struct model_param *m = model_param(pass->model, param);
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    if (adapter == NULL)
+        return;
+    size_t T = pass->batch->token_count, R = adapter->rank;
+    struct matrix a = value_matrix(pass, adapter->a_offset, R, m->columns);
+    struct matrix b = value_matrix(pass, adapter->b_offset, m->rows, R);
+    struct piece to_mid = {0, R, R, R, mid};
+    multiply(pass, adapter_input(pass, param, m->columns, x), &a, &to_mid, false);
+    kernel_scale(pass->kernel, T * R, adapter->scale, mid);
+    for (size_t i = 0; i < count; i++)
+        multiply(pass, mid, &b, &pieces[i], true);
 }
 
-/* c (m, n) = or += a (m, k) w for a row-major w (k, n). */
-static void product_plain(const struct pass *pass, size_t m, size_t n, size_t k, const float *a,
-                          struct pass_weight w, float *c, bool accumulate)
+static void adapter_backward(const struct pass *pass, size_t param, const float *x,
+                             const float *mid, const struct piece *pieces, size_t count, float *dx)
 {
-    struct kernel_gemm gemm = {.m = m,
-                               .n = n,
-                               .k = k,
-                               .a = a,
-                               .a_row_stride = k,
-                               .a_col_stride = 1,
-                               .b = w.data,
-                               .b_dtype = w.dtype,
-                               .b_row_stride = n,
-                               .b_col_stride = 1,
-                               .c = c,
-                               .c_row_stride = n,
-                               .accumulate = accumulate};
-    kernel_gemm(pass->kernel, &gemm);
+    const struct model_param *m = model_param(pass->model, param);
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    if (adapter == NULL)
+        return;
+    size_t T = pass->batch->token_count, in = m->columns, R = adapter->rank;
+    struct matrix a = value_matrix(pass, adapter->a_offset, R, in);
+    struct matrix b = value_matrix(pass, adapter->b_offset, m->rows, R);
+    struct piece dmid = {0, R, R, R, pass->scratch_mid};
+    for (size_t i = 0; i < count; i++)
+        multiply_back(pass, &pieces[i], &b, dmid.y, i != 0);
+    kernel_scale(pass->kernel, T * R, adapter->scale, dmid.y);
+    for (size_t i = 0; i < count; i++)
+        gradient_rows(pass, adapter->b_offset, &b, &pieces[i], mid);
+    gradient_rows(pass, adapter->a_offset, &a, &dmid, adapter_input(pass, param, in, x));
+    if (dx == NULL)
+        return;
+    if (!pass->dropout || adapter->dropout <= 0) {
+        multiply_back(pass, &dmid, &a, dx, true);
+        return;
+    }
+    struct kernel_dropout dropout = dropout_of(pass, param, adapter->dropout);
+    multiply_back(pass, &dmid, &a, pass->scratch, false);
+    kernel_dropout(pass->kernel, T, in, &dropout, pass->scratch, true, dx);
+}
+
+/* ---- the module ---- */
+
+static void forward(const struct pass *pass, size_t param, const float *x, float *mid,
+                    const struct piece *pieces, size_t count, bool accumulate)
+{
+    base_forward(pass, param, x, pieces, count, accumulate);
+    adapter_forward(pass, param, x, mid, pieces, count);
+}
+
+static void backward(const struct pass *pass, size_t param, const float *x, const float *mid,
+                     const struct piece *pieces, size_t count, float *dx, bool accumulate)
+{
+    size_t offset = pass_offset(pass, param);
+    struct matrix w = weight_matrix(pass, param);
+    if (dx != NULL)
+        base_backward(pass, param, pieces, count, dx, accumulate);
+    for (size_t i = 0; i < count; i++) {
+        if (offset != BINDING_NONE)
+            gradient_rows(pass, offset, &w, &pieces[i], x);
+        bias_gradient(pass, param, &pieces[i]);
+    }
+    adapter_backward(pass, param, x, mid, pieces, count, dx);
 }
 
 void linear_forward(const struct pass *pass, size_t param, const float *x, float *mid, float *y,
                     bool accumulate)
 {
-    const struct model_param *m = model_param(pass->model, param);
-    const struct binding_adapter *adapter = pass_adapter(pass, param);
-    size_t T = pass->batch->token_count, in = m->columns, out = m->rows;
-    product_transposed(pass, T, out, in, x, pass_weight(pass, param), y, accumulate);
-    if (adapter == NULL)
-        return;
-    struct pass_weight a = {pass->values + adapter->a_offset, DTYPE_F32};
-    struct pass_weight b = {pass->values + adapter->b_offset, DTYPE_F32};
-    const float *seen = adapter_input(pass, param, in, x);
-    product_transposed(pass, T, adapter->rank, in, seen, a, mid, false);
-    kernel_scale(pass->kernel, T * adapter->rank, adapter->scale, mid);
-    product_transposed(pass, T, out, adapter->rank, mid, b, y, true);
-}
-
-/* For each row: gradient (out, in) at `offset` += dy^T x over the row's tokens. */
-static void gradient_rows(const struct pass *pass, size_t offset, size_t out, size_t in,
-                          const float *dy, const float *x)
-{
-    const struct batch *batch = pass->batch;
-    for (size_t r = 0; r < batch->row_count; r++) {
-        const struct batch_row *row = &batch->rows[r];
-        struct kernel_gemm gemm = {.m = out,
-                                   .n = in,
-                                   .k = row->count,
-                                   .a = dy + row->start * out,
-                                   .a_row_stride = 1,
-                                   .a_col_stride = out,
-                                   .b = x + row->start * in,
-                                   .b_dtype = DTYPE_F32,
-                                   .b_row_stride = in,
-                                   .b_col_stride = 1,
-                                   .c = pass->gradients[r] + offset,
-                                   .c_row_stride = in,
-                                   .accumulate = true};
-        kernel_gemm(pass->kernel, &gemm);
-    }
-}
-
-static void backward_adapter(const struct pass *pass, size_t param, const float *x,
-                             const float *mid, const float *dy, float *dx)
-{
-    const struct model_param *m = model_param(pass->model, param);
-    const struct binding_adapter *adapter = pass_adapter(pass, param);
-    size_t T = pass->batch->token_count, in = m->columns, out = m->rows, R = adapter->rank;
-    struct pass_weight a = {pass->values + adapter->a_offset, DTYPE_F32};
-    struct pass_weight b = {pass->values + adapter->b_offset, DTYPE_F32};
-    float *dmid = pass->scratch_mid;
-    product_plain(pass, T, R, out, dy, b, dmid, false);
-    kernel_scale(pass->kernel, T * R, adapter->scale, dmid);
-    gradient_rows(pass, adapter->b_offset, out, R, dy, mid);
-    gradient_rows(pass, adapter->a_offset, R, in, dmid, adapter_input(pass, param, in, x));
-    if (dx == NULL)
-        return;
-    if (!pass->dropout || adapter->dropout <= 0) {
-        product_plain(pass, T, in, R, dmid, a, dx, true);
-        return;
-    }
-    struct kernel_dropout dropout = dropout_of(pass, param, adapter->dropout);
-    product_plain(pass, T, in, R, dmid, a, pass->scratch, false);
-    kernel_dropout(pass->kernel, T, in, &dropout, pass->scratch, true, dx);
+    struct piece piece = whole_piece(model_param(pass->model, param), y);
+    forward(pass, param, x, mid, &piece, 1, accumulate);
 }
 
 void linear_backward(const struct pass *pass, size_t param, const float *x, const float *mid,
                      const float *dy, float *dx, bool accumulate)
 {
-    const struct model_param *m = model_param(pass->model, param);
-    size_t T = pass->batch->token_count, in = m->columns, out = m->rows;
-    size_t offset = pass_offset(pass, param);
-    if (dx != NULL)
-        product_plain(pass, T, in, out, dy, pass_weight(pass, param), dx, accumulate);
-    if (offset != BINDING_NONE)
-        gradient_rows(pass, offset, out, in, dy, x);
-    if (pass_adapter(pass, param) != NULL)
-        backward_adapter(pass, param, x, mid, dy, dx);
+    struct piece piece = whole_piece(model_param(pass->model, param), dy);
+    backward(pass, param, x, mid, &piece, 1, dx, accumulate);
+}
+
+void linear_forward_parts(const struct pass *pass, size_t param, const float *x, float *mid,
+                          const struct linear_part *parts, size_t count)
+{
+    struct piece pieces[LINEAR_PARTS_MAX] = {{0}};
+    for (size_t i = 0; i < count; i++)
+        pieces[i] = part_piece(pass, &parts[i]);
+    forward(pass, param, x, mid, pieces, count, false);
+    for (size_t i = 0; i < count; i++) {
+        struct piece own = whole_piece(model_param(pass->model, parts[i].param), parts[i].y);
+        adapter_forward(pass, parts[i].param, x, parts[i].mid, &own, 1);
+    }
+}
+
+void linear_backward_parts(const struct pass *pass, size_t param, const float *x, const float *mid,
+                           const struct linear_part *parts, size_t count, float *dx,
+                           bool accumulate)
+{
+    struct piece pieces[LINEAR_PARTS_MAX] = {{0}};
+    for (size_t i = 0; i < count; i++)
+        pieces[i] = part_piece(pass, &parts[i]);
+    backward(pass, param, x, mid, pieces, count, dx, accumulate);
+    for (size_t i = 0; i < count; i++) {
+        struct piece own = whole_piece(model_param(pass->model, parts[i].param), parts[i].y);
+        adapter_backward(pass, parts[i].param, x, parts[i].mid, &own, 1, dx);
+    }
 }

@@ -27,10 +27,7 @@ static enum err create_empty(const struct hf_config *config, struct model **out,
     model->family = family;
     model->config = *config;
     arena_init(&model->arena, SIZE_MAX);
-    model->frequency = arena_alloc(&model->arena, shape.head_width / 2, sizeof *model->frequency);
-    if (model->frequency == NULL)
-        TRY_OUT(ERR_OUT_OF_MEMORY);
-    TRY_OUT(frequency_fill(config, model->frequency, et));
+    TRY_OUT(frequency_read(config, shape.rotary_width, &model->arena, model->ropes, et));
     TRY_OUT(model_params_list(model));
     *out = model;
     return ERR_OK;
@@ -204,7 +201,25 @@ size_t model_size_bytes(const struct model *model)
     return size;
 }
 
-const double *model_rope_frequency(const struct model *model)
+const struct family *model_family(const struct model *model)
 {
-    return model->frequency;
+    return model->family;
+}
+
+size_t model_window(const struct model *model, size_t layer)
+{
+    return hf_config_layer_slides(&model->config, (uint32_t)layer) ? model->shape.window : 0;
+}
+
+enum model_rope model_layer_rope(const struct model *model, size_t layer)
+{
+    bool local = model->ropes[MODEL_ROPE_LOCAL].frequency != NULL &&
+                 hf_config_layer_slides(&model->config, (uint32_t)layer);
+    return local ? MODEL_ROPE_LOCAL : MODEL_ROPE_MAIN;
+}
+
+const double *model_rope_frequency(const struct model *model, enum model_rope rope, double *scale)
+{
+    *scale = model->ropes[rope].scale;
+    return model->ropes[rope].frequency;
 }

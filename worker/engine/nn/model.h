@@ -16,25 +16,44 @@
 
 #include "common/base/error.h"
 #include "common/base/span.h"
+#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/family.h"
 #include "worker/engine/tensor/dtype.h"
 
 struct hf_config;
 struct model;
 
-/* Sizes under the letters of kernel.h. */
+/* Sizes under the letters of kernel.h, and what config.json says of every layer. */
 struct model_shape {
     size_t layers;
-    size_t width;      /* C */
-    size_t heads;      /* H */
-    size_t kv_heads;   /* G, divides H */
-    size_t head_width; /* D, even */
-    size_t mlp_width;  /* F */
-    size_t vocabulary; /* V */
-    size_t positions;  /* longest sequence that config.json promises */
-    size_t window;     /* a query sees this many keys, itself included; 0: all before it */
+    size_t width;           /* C */
+    size_t heads;           /* H */
+    size_t kv_heads;        /* G, divides H */
+    size_t head_width;      /* D, even */
+    size_t rotary_width;    /* leading part of a head that is rotated, even; 0: none */
+    size_t mlp_width;       /* F */
+    size_t vocabulary;      /* V */
+    size_t positions;       /* longest sequence that config.json promises */
+    size_t positions_short; /* longer samples are rotated by the LONG frequencies; 0: by the same */
+    size_t window;          /* keys a query sees, itself included, in the layers that have a window;
+                               0: none has */
     float norm_epsilon;
-    bool tied; /* the head is the embedding */
+    float norm_offset; /* a gain is this plus the stored value */
+    float attention_scale;
+    float attention_cap;   /* soft cap of scores, 0: none */
+    float logit_cap;       /* of the last logits, 0: none */
+    float embedding_scale; /* of the embedding's rows */
+    enum kernel_act act;   /* of the mlp */
+    bool tied;             /* the head is the embedding */
+};
+
+/* The sets of rotary frequencies that a model may have. */
+enum model_rope {
+    MODEL_ROPE_MAIN,
+    MODEL_ROPE_LOCAL, /* of layers with a window, where they differ */
+    MODEL_ROPE_LONG,  /* of samples longer than positions_short: main and long take turns in a table
+                       */
+    MODEL_ROPE_COUNT
 };
 
 enum { MODEL_NO_PARAM = -1 };
@@ -60,8 +79,9 @@ struct model_param {
     const void *data; /* rows * columns elements; NULL for a part */
     bool turned;      /* the data is (columns, rows) */
     enum model_row_order row_order;
-    float scale;    /* the values are data * scale; not 1 for ternary weights alone */
-    ptrdiff_t bias; /* parameter that is added, or MODEL_NO_PARAM */
+    bool rounds_input; /* the product sees its input in 8 bits a token */
+    float scale;       /* the values are data * scale; not 1 for ternary weights alone */
+    ptrdiff_t bias;    /* parameter that is added, or MODEL_NO_PARAM */
     struct model_part part;
 };
 
@@ -106,7 +126,17 @@ ptrdiff_t model_param_index(const struct model *model, enum model_role role, siz
 size_t model_element_count(const struct model *model);
 size_t model_size_bytes(const struct model *model);
 
-/* Angular frequency of each rotated pair, D/2 of them in f64, scaling of config.json applied. */
-const double *model_rope_frequency(const struct model *model);
+/* The model's row of model_family.def. Static storage. */
+const struct family *model_family(const struct model *model);
+
+/* Keys that a query of the layer sees, itself included; 0: all before it. */
+size_t model_window(const struct model *model, size_t layer);
+
+/* Which frequencies a layer rotates by: MAIN or LOCAL. */
+enum model_rope model_layer_rope(const struct model *model, size_t layer);
+
+/* Angular frequency of each rotated pair, rotary_width / 2 of them in f64, scaling of config.json
+ * applied; NULL when the model has no such set. *scale receives the factor of cosine and sine. */
+const double *model_rope_frequency(const struct model *model, enum model_rope rope, double *scale);
 
 #endif

@@ -71,10 +71,30 @@ static enum err take_data(struct model *model, struct model_param *p, const stru
     return ERR_OK;
 }
 
-/* The tensor of a parameter; a tied matrix may be stored under either of its names. */
+static const struct safetensor *find_under(const struct model *model, const char *prefix,
+                                           const char *name)
+{
+    char whole[512];
+    int size = snprintf(whole, sizeof whole, "%s%s", prefix, name);
+    if (size < 0 || (size_t)size >= sizeof whole)
+        return NULL;
+    return safetensors_find(&model->files, text_of(whole));
+}
+
+/* The tensor of a parameter. Files of the network without its head lack the first part of all
+ * names, files of a model with pictures have more in front of them; a tied matrix may be stored
+ * under either of its names. */
 static const struct safetensor *find_tensor(const struct model *model, const struct model_param *p)
 {
-    const struct safetensor *t = safetensors_find(&model->files, text_of(p->name));
+    const char *dot = strchr(p->name, '.');
+    const char *inner = dot != NULL ? dot + 1 : p->name;
+    const struct safetensor *t = find_under(model, "", p->name);
+    if (t == NULL)
+        t = find_under(model, "", inner);
+    if (t == NULL)
+        t = find_under(model, "language_model.", p->name);
+    if (t == NULL)
+        t = find_under(model, "model.language_model.", inner);
     if (t == NULL && p->role == MODEL_EMBEDDING && model->shape.tied)
         t = safetensors_find(&model->files, text_of(model->family->names[MODEL_HEAD]));
     return t;

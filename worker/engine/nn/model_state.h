@@ -11,6 +11,7 @@
 #include "common/formats/hf/hf_config.h"
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/arena.h"
+#include "worker/engine/nn/frequency.h"
 #include "worker/engine/nn/model.h"
 
 struct model {
@@ -21,9 +22,9 @@ struct model {
     struct arena arena;         /* owned: lists, names, gains, weights of a random start */
     struct model_param *params; /* (param_count) */
     size_t param_count;
-    size_t layer_params;                 /* parameters of one layer */
-    ptrdiff_t indices[MODEL_ROLE_COUNT]; /* of each role in layer 0, or MODEL_NO_PARAM */
-    double *frequency;
+    size_t layer_params;                          /* parameters of one layer */
+    ptrdiff_t indices[MODEL_ROLE_COUNT];          /* of each role in layer 0, or MODEL_NO_PARAM */
+    struct frequency_set ropes[MODEL_ROPE_COUNT]; /* without frequencies where there are none */
 };
 
 #endif

@@ -21,13 +21,13 @@ struct pass {
     const struct binding *binding; /* NULL: the model alone */
     const float *values;           /* trainables, (binding->count) */
     const struct batch *batch;
-    const float *rope; /* table of kernel/rope.h */
+    const float *ropes[MODEL_ROPE_LOCAL + 1]; /* tables of kernel/rope.h */
     uint64_t seed, round;
     bool dropout;             /* training; off, adapters see their whole input */
     float *const *gradients;  /* (rows): each (binding->count), backward only */
     float *const *cache_keys; /* (layers): each (positions, G * D); NULL without a cache */
     float *const *cache_values;
-    float *scratch;     /* (T, widest input of a linear layer) for linear.c */
+    float *scratch;     /* (T, widest input or output of a linear layer) for linear.c */
     float *scratch_mid; /* (T, largest rank) for linear.c */
 };
 

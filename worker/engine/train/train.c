@@ -174,7 +174,9 @@ static enum err fill_batch(const struct train *train, struct lane *lane,
                            const struct train_row *rows, size_t count, struct err_text *et)
 {
     const struct model_shape *shape = model_shape(train->model);
-    struct batch_limits limits = {.vocabulary = shape->vocabulary, .positions = shape->positions};
+    struct batch_limits limits = {.vocabulary = shape->vocabulary,
+                                  .positions = shape->positions,
+                                  .positions_short = shape->positions_short};
     batch_clear(&lane->batch);
     for (size_t r = 0; r < count; r++) {
         struct batch_input input = {.index = rows[r].index,

@@ -54,10 +54,18 @@ static struct text last_part(struct text module)
     return module;
 }
 
-static bool matches(struct text module, const char *target)
+static bool is_part(const struct model_param *p)
 {
-    struct text wanted = text_of(target);
-    if (text_is(wanted, "all-linear") || text_equal(module, wanted))
+    return p->part.whole != MODEL_NO_PARAM;
+}
+
+/* A part of a fused module is adapted when it is named; all-linear takes the module as a whole. */
+static bool matches(const struct model_param *p, struct text wanted)
+{
+    struct text module = module_of(p);
+    if (text_is(wanted, "all-linear"))
+        return !is_part(p);
+    if (text_equal(module, wanted))
         return true;
     if (module.size <= wanted.size || wanted.size == 0)
         return false;
@@ -88,12 +96,12 @@ static void list_modules(const struct model *model, char *out, size_t size)
 }
 
 static enum err check_target(const struct model *model, const struct train_config *config,
-                             const char *target, struct err_text *et)
+                             struct text target, struct err_text *et)
 {
     size_t found = 0;
     for (size_t i = 0; i < model_param_count(model); i++) {
         const struct model_param *p = model_param(model, i);
-        if (!is_module(p) || !matches(module_of(p), target))
+        if (!is_module(p) || !matches(p, target))
             continue;
         found++;
         if (config->rank > MIN(p->rows, p->columns))
@@ -106,16 +114,77 @@ static enum err check_target(const struct model *model, const struct train_confi
     char modules[512];
     list_modules(model, modules, sizeof modules);
     return error_set(et, ERR_RECIPE,
-                     "lora_target_modules: \"%s\" matches no linear module of the layers; there "
+                     "lora_target_modules: \"%.*s\" matches no linear module of the layers; there "
                      "are %s, or all-linear for all of them",
-                     target, modules);
+                     TEXT_ARGS(target), modules);
+}
+
+/* The next of the targets: those of the config, or the family's where it has none. */
+struct target_list {
+    const struct train_config *config;
+    struct text rest; /* of the family's, separated by commas */
+    size_t next;
+};
+
+static struct target_list targets_of(const struct model *model, const struct train_config *config)
+{
+    return (struct target_list){config, text_of(model_family(model)->targets), 0};
+}
+
+static bool next_target(struct target_list *list, struct text *out)
+{
+    if (list->config->target_count != 0) {
+        if (list->next == list->config->target_count)
+            return false;
+        *out = text_of(list->config->targets[list->next++]);
+        return true;
+    }
+    if (list->rest.size == 0)
+        return false;
+    const char *comma = memchr(list->rest.data, ',', list->rest.size);
+    size_t size = comma != NULL ? (size_t)(comma - list->rest.data) : list->rest.size;
+    *out = (struct text){list->rest.data, size};
+    size += comma != NULL ? 1 : 0;
+    list->rest = (struct text){list->rest.data + size, list->rest.size - size};
+    return true;
+}
+
+static enum err check_targets(const struct model *model, const struct train_config *config,
+                              struct err_text *et)
+{
+    struct target_list targets = targets_of(model, config);
+    struct text target;
+    size_t count = 0;
+    for (; next_target(&targets, &target); count++)
+        TRY(check_target(model, config, target, et));
+    if (count != 0)
+        return ERR_OK;
+    char modules[512];
+    list_modules(model, modules, sizeof modules);
+    return error_set(
+        et, ERR_RECIPE,
+        "lora_target_modules: there is no usual choice for model_type %s; name some of "
+        "%s, or all-linear for all of them",
+        model_family(model)->model_type, modules);
+}
+
+static enum err check_full(const struct model *model, struct err_text *et)
+{
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        if (p->rounds_input)
+            return error_set(et, ERR_RECIPE,
+                             "adapter: %s is ternary, which only an adapter can train; say lora",
+                             p->name);
+    }
+    return ERR_OK;
 }
 
 static enum err check_config(const struct model *model, const struct train_config *config,
                              struct err_text *et)
 {
     if (config->method == TRAIN_METHOD_FULL)
-        return ERR_OK;
+        return check_full(model, et);
     if (config->rank == 0)
         return error_set(et, ERR_RECIPE, "lora_r: expected a number above 0");
     if (!(config->dropout >= 0 && config->dropout < 1))
@@ -123,19 +192,18 @@ static enum err check_config(const struct model *model, const struct train_confi
                          config->dropout);
     if (!(config->alpha - config->alpha == 0))
         return error_set(et, ERR_RECIPE, "lora_alpha: expected a finite number");
-    if (config->target_count == 0)
-        return error_set(et, ERR_RECIPE, "lora_target_modules: expected at least one module");
-    for (size_t i = 0; i < config->target_count; i++)
-        TRY(check_target(model, config, config->targets[i], et));
-    return ERR_OK;
+    return check_targets(model, config, et);
 }
 
 /* ---- building ---- */
 
-static bool is_adapted(const struct train_config *config, const struct model_param *p)
+static bool is_adapted(const struct model *model, const struct train_config *config,
+                       const struct model_param *p)
 {
-    for (size_t i = 0; is_module(p) && i < config->target_count; i++) {
-        if (matches(module_of(p), config->targets[i]))
+    struct target_list targets = targets_of(model, config);
+    struct text target;
+    while (is_module(p) && next_target(&targets, &target)) {
+        if (matches(p, target))
             return true;
     }
     return false;
@@ -170,8 +238,10 @@ static enum err add_entries(struct train_layout *layout, const struct train_conf
     for (size_t i = 0; i < count; i++) {
         const struct model_param *p = model_param(layout->model, i);
         if (config->method == TRAIN_METHOD_FULL) {
-            TRY(add_entry(layout, i, PART_WHOLE, p->rows, p->columns));
-        } else if (is_adapted(config, p)) {
+            if (!is_part(p))
+                TRY(add_entry(layout, i, PART_WHOLE, p->turned ? p->columns : p->rows,
+                              p->turned ? p->rows : p->columns));
+        } else if (is_adapted(layout->model, config, p)) {
             TRY(add_entry(layout, i, PART_A, config->rank, p->columns));
             TRY(add_entry(layout, i, PART_B, p->rows, config->rank));
         }

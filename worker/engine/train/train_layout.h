@@ -28,7 +28,7 @@ struct train_config {
     bool rank_stabilized;       /* scale = alpha / sqrt(rank) instead of alpha / rank */
     const char *const *targets; /* modules by name or by suffix after a dot ("q_proj",
                                    "layers.3.mlp.up_proj"); "all-linear": every one but the head */
-    size_t target_count;
+    size_t target_count;        /* 0: the family's usual choice */
 };
 
 struct train_entry {

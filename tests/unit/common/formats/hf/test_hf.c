@@ -190,7 +190,7 @@ static const struct real_row real_configs[] = {
     {"configs/Llama-2-7b-hf", "llama", 32, 4096, 11008, 32, 32, 128, 32000, 0, 0, false},
     {"configs/Phi-3.5-mini-instruct", "phi3", 32, 3072, 8192, 32, 32, 96, 32064, 262144, 48, false},
     {"configs/bitnet-b1.58-2B-4T", "bitnet", 30, 2560, 6912, 20, 5, 128, 128256, 0, 0, true},
-    {"configs/falcon-7b", "RefinedWebModel", 32, 4544, 18176, 71, 1, 64, 65024, 0, 0, true},
+    {"configs/falcon-7b", "falcon", 32, 4544, 18176, 71, 1, 64, 65024, 0, 0, true},
     {"configs/gemma-2b", "gemma", 18, 2048, 16384, 8, 1, 256, 256000, 0, 0, true},
     {"configs/mistral-7b", "mistral", 32, 4096, 14336, 32, 8, 128, 32000, 4096, 0, false},
     {"configs/phi-2", "phi", 32, 2560, 10240, 32, 32, 80, 51200, 0, 0, false},

@@ -76,21 +76,33 @@ static void test_model__params_come_in_model_order_under_their_names(void **stat
 static void test_model__unsupported_configs_are_named(void **state)
 {
     (void)state;
-    struct hf_config cases[6];
-    static const char *const says[] = {
-        "model_type \"gpt9\"",        "hidden_act \"gelu\"", "bias",
-        "rope_scaling type \"yarn\"", "head_dim 3",          "divide"};
+    struct hf_config cases[9];
+    static const char *const says[] = {"model_type \"gpt9\"",
+                                       "hidden_act \"tanh\"",
+                                       "alibi",
+                                       "rope_scaling type \"none\"",
+                                       "head_dim 3",
+                                       "divide",
+                                       "original_max_position_embeddings",
+                                       "factors in long_factor",
+                                       "quantization_config"};
     static const enum err errs[] = {ERR_UNSUPPORTED, ERR_UNSUPPORTED, ERR_UNSUPPORTED,
-                                    ERR_UNSUPPORTED, ERR_UNSUPPORTED, ERR_FORMAT};
+                                    ERR_UNSUPPORTED, ERR_UNSUPPORTED, ERR_FORMAT,
+                                    ERR_FORMAT,      ERR_FORMAT,      ERR_UNSUPPORTED};
     for (size_t i = 0; i < COUNT_OF(cases); i++)
         cases[i] = small_config();
     (void)snprintf(cases[0].model_type, sizeof cases[0].model_type, "gpt9");
-    (void)snprintf(cases[1].hidden_act, sizeof cases[1].hidden_act, "gelu");
-    cases[2].attention_bias = true;
-    (void)snprintf(cases[3].rope.type, sizeof cases[3].rope.type, "yarn");
+    (void)snprintf(cases[1].hidden_act, sizeof cases[1].hidden_act, "tanh");
+    cases[2].alibi = true;
+    (void)snprintf(cases[3].rope.type, sizeof cases[3].rope.type, "none");
     cases[4].head_dim = 3;
     cases[5].num_attention_heads = 3;
     cases[5].num_key_value_heads = 2;
+    (void)snprintf(cases[6].rope.type, sizeof cases[6].rope.type, "yarn");
+    cases[6].rope.factor = 4;
+    (void)snprintf(cases[7].rope.type, sizeof cases[7].rope.type, "longrope");
+    cases[7].rope.original_max_position_embeddings = 16;
+    cases[8].quantized = true;
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct model *model = NULL;
         struct err_text et = {0};
@@ -206,20 +218,24 @@ static void test_frequency__llama3_scales_long_waves_alone(void **state)
 {
     (void)state;
     struct hf_config config = small_config();
-    double plain[64], scaled[64];
-    config.head_dim = 128;
+    struct frequency_set plain_sets[MODEL_ROPE_COUNT] = {{0}}, sets[MODEL_ROPE_COUNT] = {{0}};
+    struct arena arena;
+    arena_init(&arena, 1 << 16);
     config.rope_theta = 500000;
-    assert_int_equal(frequency_fill(&config, plain, NULL), ERR_OK);
+    assert_int_equal(frequency_read(&config, 128, &arena, plain_sets, NULL), ERR_OK);
     (void)snprintf(config.rope.type, sizeof config.rope.type, "llama3");
     config.rope.factor = 8;
     config.rope.low_freq_factor = 1;
     config.rope.high_freq_factor = 4;
     config.rope.original_max_position_embeddings = 8192;
-    assert_int_equal(frequency_fill(&config, scaled, NULL), ERR_OK);
+    assert_int_equal(frequency_read(&config, 128, &arena, sets, NULL), ERR_OK);
+    const double *plain = plain_sets[MODEL_ROPE_MAIN].frequency;
+    const double *scaled = sets[MODEL_ROPE_MAIN].frequency;
     assert_true(plain[0] == 1 && scaled[0] == 1);
     assert_true(scaled[63] == plain[63] / 8);
     for (size_t i = 0; i < 64; i++)
         assert_true(scaled[i] <= plain[i] && scaled[i] >= plain[i] / 8);
+    arena_fini(&arena);
 }
 
 int main(void)

@@ -12,24 +12,30 @@
 #include "common/formats/hf/hf_config.h"
 #include "common/mem/mem.h"
 
-static struct model *small_model(void)
+static struct model *family_model(const char *model_type)
 {
-    static const struct hf_config config = {.model_type = "llama",
-                                            .vocab_size = 8,
-                                            .hidden_size = 4,
-                                            .intermediate_size = 6,
-                                            .num_hidden_layers = 11,
-                                            .num_attention_heads = 2,
-                                            .num_key_value_heads = 1,
-                                            .head_dim = 2,
-                                            .max_position_embeddings = 16,
-                                            .norm_eps = 1e-5,
-                                            .rope_theta = 10000,
-                                            .partial_rotary_factor = 1,
-                                            .initializer_range = 0.02};
+    struct hf_config config = {.vocab_size = 8,
+                               .hidden_size = 4,
+                               .intermediate_size = 6,
+                               .num_hidden_layers = 11,
+                               .num_attention_heads = 2,
+                               .num_key_value_heads = 1,
+                               .head_dim = 2,
+                               .max_position_embeddings = 16,
+                               .norm_eps = 1e-5,
+                               .rope_theta = 10000,
+                               .partial_rotary_factor = 1,
+                               .initializer_range = 0.02,
+                               .parallel_attn = true};
     struct model *model = NULL;
+    (void)snprintf(config.model_type, sizeof config.model_type, "%s", model_type);
     assert_int_equal(model_create_random(&config, 1, &model, NULL), ERR_OK);
     return model;
+}
+
+static struct model *small_model(void)
+{
+    return family_model("llama");
 }
 
 static struct train_config lora_on(const char *const *targets, size_t count)
@@ -103,6 +109,58 @@ static void test_train_layout__a_suffix_matches_whole_parts_of_a_name(void **sta
     model_destroy(&model);
 }
 
+static void test_train_layout__no_target_means_the_familys_usual_ones(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model_type, *first, *last;
+        size_t count;
+    } cases[] = {{"llama", "q_proj", "v_proj", 2},
+                 {"phi", "fc1", "v_proj", 4},
+                 {"falcon", "query_key_value", "query_key_value", 1},
+                 {"gpt2", "c_attn", "c_attn", 1}};
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct train_config config = lora_on(NULL, 0);
+        struct model *model = family_model(cases[i].model_type);
+        struct train_layout *layout = NULL;
+        assert_int_equal(train_layout_create(model, &config, &layout, NULL), ERR_OK);
+        assert_int_equal(train_layout_target_count(layout), cases[i].count);
+        assert_string_equal(train_layout_target(layout, 0), cases[i].first);
+        assert_string_equal(train_layout_target(layout, cases[i].count - 1), cases[i].last);
+        train_layout_destroy(&layout);
+        model_destroy(&model);
+    }
+    struct train_config config = lora_on(NULL, 0);
+    struct model *model = family_model("phi3");
+    struct train_layout *layout = NULL;
+    struct err_text et = {0};
+    assert_int_equal(train_layout_create(model, &config, &layout, &et), ERR_RECIPE);
+    assert_non_null(strstr(et.text, "no usual choice for model_type phi3; name some of qkv_proj"));
+    model_destroy(&model);
+}
+
+static void test_train_layout__parts_are_adapted_by_name_alone(void **state)
+{
+    (void)state;
+    static const char *const all[] = {"all-linear"}, *const part[] = {"k_proj"};
+    struct model *model = family_model("phi3");
+    struct train_layout *layout = NULL;
+    struct train_config config = lora_on(all, 1);
+    assert_int_equal(train_layout_create(model, &config, &layout, NULL), ERR_OK);
+    assert_int_equal(train_layout_target_count(layout), 4);
+    assert_string_equal(train_layout_target(layout, 3), "qkv_proj");
+    train_layout_destroy(&layout);
+    config = lora_on(part, 1);
+    assert_int_equal(train_layout_create(model, &config, &layout, NULL), ERR_OK);
+    assert_string_equal(train_layout_target(layout, 0), "k_proj");
+    train_layout_destroy(&layout);
+    config = (struct train_config){.method = TRAIN_METHOD_FULL};
+    assert_int_equal(train_layout_create(model, &config, &layout, NULL), ERR_OK);
+    assert_true(train_layout_count(layout) == model_element_count(model));
+    train_layout_destroy(&layout);
+    model_destroy(&model);
+}
+
 static void test_train_layout__first_values_make_the_adapter_do_nothing(void **state)
 {
     (void)state;
@@ -158,11 +216,11 @@ static void test_train_layout__wrong_recipes_are_told_what_there_is(void **state
     (void)state;
     static const char *const typo[] = {"q_prj"}, *const good[] = {"k_proj"};
     struct train_config cases[] = {lora_on(typo, 1), lora_on(good, 1), lora_on(good, 1),
-                                   lora_on(good, 1), lora_on(good, 0)};
+                                   lora_on(good, 1)};
     static const char *const says[] = {
         "\"q_prj\" matches no linear module of the layers; there are q_proj, k_proj, v_proj",
         "lora_r: expected", "lora_r: 3 is more than module model.layers.0.self_attn.k_proj",
-        "lora_dropout", "lora_target_modules"};
+        "lora_dropout"};
     cases[1].rank = 0;
     cases[2].rank = 3;
     cases[3].dropout = 1;
@@ -205,6 +263,8 @@ int main(void)
         cmocka_unit_test(test_train_layout__entries_are_sorted_and_without_gaps),
         cmocka_unit_test(test_train_layout__all_linear_leaves_the_head_out),
         cmocka_unit_test(test_train_layout__a_suffix_matches_whole_parts_of_a_name),
+        cmocka_unit_test(test_train_layout__no_target_means_the_familys_usual_ones),
+        cmocka_unit_test(test_train_layout__parts_are_adapted_by_name_alone),
         cmocka_unit_test(test_train_layout__first_values_make_the_adapter_do_nothing),
         cmocka_unit_test(test_train_layout__full_training_starts_from_the_model),
         cmocka_unit_test(test_train_layout__wrong_recipes_are_told_what_there_is),
