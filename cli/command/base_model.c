@@ -2,18 +2,122 @@
  * and is named by the path that its user knows. */
 #include "cli/command/base_model.h"
 
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/render/human.h"
 #include "common/formats/hf/hf_config.h"
+#include "common/formats/safetensors/safetensors_index.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/mem/mem.h"
 #include "worker/engine/nn/model.h"
+#include "worker/engine/train/train.h"
+#include "worker/engine/train/train_layout.h"
+#include "worker/task/task_settings.h"
 
-static enum err check_config(const char *folder, struct arena *arena, struct err_text *et)
+enum { NAME_BYTES = 256 };
+
+static enum err open_outline(const char *folder, struct arena *arena, struct model **out,
+                             struct err_text *et)
 {
-    struct hf_config config;
     const char *path = folder_join(arena, folder, "config.json");
-    if (path == NULL)
-        return ERR_OUT_OF_MEMORY;
-    return hf_config_open(&config, path, et);
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    enum err err = path == NULL || config == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
+    if (err == ERR_OK)
+        err = hf_config_open(config, path, et);
+    if (err == ERR_OK)
+        err = model_create_outline(config, out, et);
+    mem_free(config);
+    return err;
+}
+
+/* Weights of one layer more than config.json says: somebody would train half a model. */
+static enum err check_layers(const char *folder, const struct model *model, struct err_text *et)
+{
+    struct safetensors st;
+    char name[NAME_BYTES];
+    const char *first = NULL;
+    size_t layers = model_shape(model)->layers;
+    for (size_t i = 0; i < model_param_count(model) && first == NULL; i++) {
+        const struct model_param *param = model_param(model, i);
+        first = param->data == NULL ? NULL : strstr(param->name, ".0.");
+        if (first != NULL)
+            (void)snprintf(name, sizeof name, "%.*s.%zu.%s", (int)(first - param->name),
+                           param->name, layers, first + 3);
+    }
+    if (first == NULL || safetensors_index_open_folder(&st, folder, "model", NULL) != ERR_OK)
+        return ERR_OK; /* of another form */
+    bool has_more = safetensors_find(&st, text_of(name)) != NULL;
+    safetensors_close(&st);
+    return !has_more ? ERR_OK
+                     : error_set(et, ERR_SHAPE,
+                                 "%s: config.json says %zu layers, the weights have more (%s): do "
+                                 "they belong together?",
+                                 folder, layers, name);
+}
+
+/* "recipe.yml:12: sequence_len", or "--set: sequence_len" */
+static const char *place(const struct recipe *recipe, enum recipe_key key, struct arena *arena)
+{
+    const struct recipe_origin *origin = &recipe->origins[key];
+    const char *text;
+    if (origin->source == RECIPE_FILE)
+        text =
+            arena_print(arena, "%s:%u: %s", recipe->file_name, origin->line, recipe_key_name(key));
+    else
+        text = arena_print(arena, "%s: %s",
+                           origin->source == RECIPE_FLAG ? "--set" : recipe->file_name,
+                           recipe_key_name(key));
+    return text == NULL ? recipe_key_name(key) : text;
+}
+
+/* One row at a time needs the least. */
+static enum err check_memory(const struct recipe *recipe, const struct model *model,
+                             const struct train_layout *layout, struct arena *arena,
+                             struct err_text *et)
+{
+    char found[HUMAN_BYTES], needed[HUMAN_BYTES];
+    uint64_t memory = recipe->resources.memory;
+    struct train_options options = task_settings_rows(recipe, model, layout, 1);
+    size_t least = train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len);
+    if (memory == 0 || least <= memory)
+        return ERR_OK;
+    return error_set(et, ERR_RECIPE,
+                     "%s: memory: %s, but one row of %" PRIu64 " tokens of this model needs %s "
+                     "besides its weights",
+                     place(recipe, RECIPE_KEY_resources, arena), human_size(memory, found),
+                     recipe->sequence_len, human_size(least, needed));
+}
+
+static enum err check_training(const struct recipe *recipe, const struct model *model,
+                               struct arena *arena, struct err_text *et)
+{
+    struct train_config config;
+    struct train_layout *layout = NULL;
+    if (recipe_trains(recipe)) {
+        task_settings_train(recipe, &config);
+        enum err err = train_layout_create(model, &config, &layout, et);
+        if (err != ERR_OK)
+            return error_prefix(et, err, "%s", recipe->file_name);
+    }
+    enum err err = check_memory(recipe, model, layout, arena, et);
+    train_layout_destroy(&layout);
+    return err;
+}
+
+static enum err check_plan(const struct recipe *recipe, const struct model *model,
+                           struct arena *arena, struct err_text *et)
+{
+    size_t positions = model_shape(model)->positions;
+    if (positions > 0 && recipe->sequence_len > positions)
+        return error_set(et, ERR_RECIPE,
+                         "%s: %" PRIu64 " is longer than the %zu positions of the model; set "
+                         "sequence_len to %zu or less",
+                         place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
+                         positions, positions);
+    return check_training(recipe, model, arena, et);
 }
 
 enum err base_model_check(const struct recipe *recipe, struct arena *arena, struct err_text *et)
@@ -24,10 +128,14 @@ enum err base_model_check(const struct recipe *recipe, struct arena *arena, stru
     if (folder == NULL)
         return ERR_OUT_OF_MEMORY;
     if (recipe->random_init)
-        TRY(check_config(folder, arena, et));
+        TRY(open_outline(folder, arena, &model, et));
     else
         TRY(model_open(folder, &model, et));
+    enum err err = recipe->random_init ? ERR_OK : check_layers(folder, model, et);
+    if (err == ERR_OK)
+        err = check_plan(recipe, model, arena, et);
     model_destroy(&model);
+    TRY(err);
     TRY(tokenizer_open(folder, &tokenizer, et));
     tokenizer_close(&tokenizer);
     return ERR_OK;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 
 #include "common/formats/source/source.h"
+#include "common/formats/tokenizer/chat_template.h"
 
 enum err data_set_options(const struct recipe *recipe, const struct recipe_dataset *row,
                           struct arena *arena, const char **path, struct dataset_options *out,
@@ -29,14 +30,34 @@ enum err data_set_options(const struct recipe *recipe, const struct recipe_datas
     return ERR_OK;
 }
 
-static enum err check_file(const char *path, const struct dataset_options *options,
-                           struct err_text *et)
+/* The model's own template, or the one that the recipe names, as a worker will look for it. */
+static enum err check_template(const struct recipe *recipe, const struct dataset_options *options,
+                               struct arena *arena, struct err_text *et)
+{
+    const struct chat_template *found = NULL;
+    struct tokenizer *tokenizer = NULL;
+    const char *folder = recipe_path(recipe, recipe->base_model, arena);
+    if (folder == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(tokenizer_open(folder, &tokenizer, et));
+    enum err err = chat_template_resolve(tokenizer, options->chat_template, &found, et);
+    tokenizer_close(&tokenizer);
+    if (err != ERR_NOT_FOUND)
+        return err;
+    struct err_text why = *et;
+    return error_set(et, ERR_RECIPE, "%s: chat_template: %s", recipe->file_name, why.text);
+}
+
+/* Settles the type that the file's rows have. */
+static enum err check_file(const char *path, struct dataset_options *options, struct err_text *et)
 {
     struct source source;
     struct dataset_report report;
     TRY(source_open(&source, path, et));
     source_will_stream(&source);
     enum err err = dataset_check(source.bytes, options, NULL, &report, et);
+    if (err == ERR_OK)
+        options->type = report.type;
     source_close(&source);
     TRY(err);
     if (report.bad_rows == 0)
@@ -56,6 +77,8 @@ static enum err check_list(const struct recipe *recipe, const struct recipe_data
         struct dataset_options options;
         TRY(data_set_options(recipe, &rows[i], arena, &path, &options, et));
         TRY(check_file(path, &options, et));
+        if (options.type == DATASET_TYPE_CHAT)
+            TRY(check_template(recipe, &options, arena, et));
     }
     return ERR_OK;
 }

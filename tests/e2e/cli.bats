@@ -72,6 +72,27 @@ no_children_within() {
     [ ! -e "$WORK/out" ]
 }
 
+@test "a recipe that does not fit its model is exit code 3 before anything is sent" {
+    qctl model create "$WORK/fit" --config "$WORK/data/model/config.json" --tokenizer "$WORK/data/model"
+    sed 's/^random_init: true//; s/^base_model:.*/base_model: fit/' "$WORK/tiny.yml" > "$WORK/fit.yml"
+    printf 'adapter: lora\nlora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj]\n' >> "$WORK/fit.yml"
+    refused() { # KEY=VALUE TEXT
+        run qctl submit --dry-run "$WORK/fit.yml" --set "$1"
+        [ "$status" -eq 3 ]
+        [[ "$output" == *"$2"* ]]
+    }
+    run qctl submit --dry-run "$WORK/fit.yml"
+    [ "$status" -eq 0 ]
+    refused lora_r=4000 "lora_r: 4000 is more than module model.layers.0.self_attn.q_proj can have (192 x 192)"
+    refused "lora_target_modules=[q_proj, foo]" "\"foo\" matches no linear module of the layers; there are q_proj"
+    refused sequence_len=100000 "sequence_len: 100000 is longer than the 256 positions of the model"
+    refused "resources={memory: 1M}" "memory: 1.0M, but one row of 96 tokens of this model needs"
+    echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}' > "$WORK/data/chat.jsonl"
+    refused "datasets=[data/chat.jsonl]" "chat_template: the model has no chat template; set chat_template to one of"
+    sed -i 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' "$WORK/fit/config.json"
+    refused lora_r=2 "config.json says 1 layers, the weights have more (model.layers.1."
+}
+
 @test "nobody at the endpoint is exit code 7" {
     run qctl jobs --coordinator "ipc://$WORK/nobody.sock" --timeout 500ms
     [ "$status" -eq 7 ]

@@ -1,5 +1,5 @@
 /* task_settings.h - from the words of a recipe to the settings of engine and formats: the one place
- * that knows both. Internal to task.
+ * that knows both. For this folder, and for who checks a recipe before it is submitted.
  */
 #ifndef WORKER_TASK_TASK_SETTINGS_H
 #define WORKER_TASK_TASK_SETTINGS_H
