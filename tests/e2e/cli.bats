@@ -360,11 +360,13 @@ PY
     [[ "$output" == *"weights "*"none here"* ]]
     qctl run "$WORK/tiny.yml" --threads 1 --set base_model="$WORK/made" --set random_init=false \
         --set adapter=lora --set lora_r=4 --set lora_alpha=8 --set lora_target_modules=[q_proj] \
-        --set max_steps=1 --set output_dir="$WORK/lora" 2> /dev/null > /dev/null
+        --set chat_template=zephyr --set max_steps=1 --set output_dir="$WORK/lora" 2> /dev/null > /dev/null
     run qctl inspect "$WORK/lora"
     [ "$status" -eq 0 ]
     [[ "${lines[0]}" == "$WORK/lora: a LoRA adapter of PEFT" ]]
     [[ "$output" == *"q_proj "*" 4 "*" 2" ]]
+    [[ "$output" == *"chat template  zephyr"* ]]
+    grep -q 'eos_token' "$WORK/lora/chat_template.jinja"
     qctl inspect "$WORK/made" -o json > "$WORK/made.json"
     python3 - "$WORK/made.json" <<'PY'
 import json, sys

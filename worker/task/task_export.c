@@ -207,8 +207,11 @@ out:
     return err;
 }
 
+/* The tokenizer's files as the model has them; but a chat template that the recipe chose is written
+ * in place of the model's, since whoever loads the result has to ask with it. */
 static enum err export_tokenizer(struct exporter *x, struct err_text *et)
 {
+    const struct chat_template *chosen = task_settings_template(&x->run->recipe);
     const char *file;
     for (size_t i = 0; (file = tokenizer_file_name(i)) != NULL; i++) {
         const char *name = arena_print(&x->arena, "model/%s", file);
@@ -216,7 +219,8 @@ static enum err export_tokenizer(struct exporter *x, struct err_text *et)
             return ERR_OUT_OF_MEMORY;
         bool is_config =
             strcmp(file, "config.json") == 0 || strcmp(file, "generation_config.json") == 0;
-        if (is_config || task_run_input(x->run, name) == NULL)
+        bool is_template = strncmp(file, "chat_template.", strlen("chat_template.")) == 0;
+        if (is_config || (is_template && chosen != NULL) || task_run_input(x->run, name) == NULL)
             continue; /* those of a model are written anew, an adapter has none */
         const struct cache_item *item = NULL;
         TRY(task_run_open(x->run, name, &item, et));
@@ -224,7 +228,10 @@ static enum err export_tokenizer(struct exporter *x, struct err_text *et)
         cache_release(x->run->env->options.cache, &item);
         TRY(err);
     }
-    return ERR_OK;
+    if (chosen == NULL)
+        return ERR_OK;
+    struct text jinja = text_of(chat_template_jinja(chosen));
+    return task_run_output(x->run, "chat_template.jinja", span_of_text(jinja), false, et);
 }
 
 static enum err export_log(struct exporter *x, struct err_text *et)

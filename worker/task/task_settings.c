@@ -129,3 +129,11 @@ struct text task_settings_base_model(const struct recipe *recipe)
     bool is_hub_name = slashes == 0 || (slashes == 1 && name.data[0] != '/' && name.data[0] != '.');
     return is_hub_name ? name : (struct text){name.data + last, name.size - last};
 }
+
+const struct chat_template *task_settings_template(const struct recipe *recipe)
+{
+    const char *name = recipe->chat_template;
+    for (size_t i = 0; name == NULL && i < recipe->datasets_count; i++)
+        name = recipe->datasets[i].chat_template;
+    return name != NULL ? chat_template_named(text_of(name)) : NULL;
+}

@@ -7,6 +7,7 @@
 #include "common/formats/dataset/dataset.h"
 #include "common/formats/dataset/dataset_pack.h"
 #include "common/formats/peft/peft_config.h"
+#include "common/formats/tokenizer/chat_template.h"
 #include "common/recipe/recipe.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
@@ -28,5 +29,9 @@ struct dataset_pack_options task_settings_pack(const struct recipe *recipe);
 /* Name of the base model as the result names it: base_model_name, or else of base_model a hub's
  * "owner/name" as it is and a path by its last component. Borrowed from the recipe. */
 struct text task_settings_base_model(const struct recipe *recipe);
+
+/* The chat template that the recipe chose instead of the model's own, NULL when it chose none: what
+ * is trained with it has to carry it. */
+const struct chat_template *task_settings_template(const struct recipe *recipe);
 
 #endif

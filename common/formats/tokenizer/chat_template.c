@@ -46,6 +46,11 @@ const char *chat_template_name(const struct chat_template *chat_template)
     return chat_template->name;
 }
 
+const char *chat_template_jinja(const struct chat_template *chat_template)
+{
+    return chat_template->forms[0];
+}
+
 const char *chat_template_choices(char *out, size_t out_bytes)
 {
     const struct chat_template *row;

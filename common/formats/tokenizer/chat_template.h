@@ -44,6 +44,9 @@ struct chat_render_options {
 const struct chat_template *chat_template_named(struct text name);
 const char *chat_template_name(const struct chat_template *chat_template);
 
+/* A Jinja text that renders as the template does, for files of a tokenizer. Static. */
+const char *chat_template_jinja(const struct chat_template *chat_template);
+
 enum { CHAT_TEMPLATE_CHOICES_BYTES = 320 };
 
 /* Writes "chatml, qwen-2, ..." for messages and returns `out`. */

@@ -10,108 +10,207 @@
 #define BOS CHAT_TEMPLATE_BOS
 #define EOS CHAT_TEMPLATE_EOS
 
-/* Pieces that several forms share. */
-#define FOR               "{%for message in messages%}"
-#define LOOP              "{%for message in loop_messages%}"
-#define END               "{%endfor%}"
-#define ELSE              "{%else%}"
-#define ENDIF             "{%endif%}"
-#define ROLE(role, print) "if message.role=='" role "'%}{{" print "}}"
+/* ---- pieces that several forms share ---- */
+
+#define FOR        "{%for message in messages%}"
+#define FOR_ALL    "{%set loop_messages=messages%}" FOR_REST
+#define FOR_REST   "{%for message in loop_messages%}"
+#define END        "{%endfor%}"
+#define ENDIF      "{%endif%}"
+#define ASK(print) "{%if add_generation_prompt%}{{" print "}}"
+
+/* What a role prints. */
+#define IF(role, print)   "{%if message.role=='" role "'%}{{" print "}}"
+#define ELIF(role, print) "{%elif message.role=='" role "'%}{{" print "}}"
+#define ELSE_RAISE(text)  "{%else%}{{raise_exception('" text "')}}{%endif%}"
+
 #define ALTERNATE                                                                                  \
     "{%if(message.role=='user')!=(loop.index0%2==0)%}{{raise_exception('Conversation roles must "  \
     "alternate user/assistant/user/assistant/...')}}{%endif%}"
-#define ASK(text) "{%if add_generation_prompt%}{{'" text "'}}"
-#define SYSTEM_SET                                                                                 \
+#define TAKE_SYSTEM                                                                                \
     "{%if messages[0].role=='system'%}{%set loop_messages=messages[1:]%}{%set "                    \
     "system_message=messages[0].content%}{%else%}{%set loop_messages=messages%}{%set "             \
     "system_message=false%}{%endif%}"
 
-#define CHATML_LOOP "{{'<|im_start|>'+message.role+'\\n'+message.content+'<|im_end|>\\n'}}"
-#define CHATML_ASK  ASK("<|im_start|>assistant\\n") ENDIF
+/* ---- ChatML ---- */
+
+#define CHATML_SAY "{{'<|im_start|>'+message.role+'\\n'+message.content+'<|im_end|>\\n'}}"
+#define CHATML_ASK ASK("'<|im_start|>assistant\\n'") ENDIF
 #define CHATML_DEFAULT(text)                                                                       \
     FOR "{%if loop.first and messages[0].role!='system'%}{{'<|im_start|>system\\n" text            \
-        "<|im_end|>\\n'}}{%endif%}" CHATML_LOOP END CHATML_ASK
-#define QWEN_SYSTEM "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
-#define SMOL_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
+        "<|im_end|>\\n'}}{%endif%}" CHATML_SAY END CHATML_ASK
 #define CHATML_TURNS                                                                               \
     .system_open = "<|im_start|>system\n", .system_close = "<|im_end|>\n",                         \
     .user_open = "<|im_start|>user\n", .user_close = "<|im_end|>\n",                               \
     .assistant_open = "<|im_start|>assistant\n", .assistant_close = "<|im_end|>",                  \
     .after_assistant = "\n", .generation = "<|im_start|>assistant\n"
 
-#define LLAMA_3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
-#define LLAMA_3_CONTENT                                                                            \
-    "{%set content='<|start_header_id|>'+message.role+'<|end_header_id|>\\n\\n'+message.content|"  \
-    "trim+'<|eot_id|>'%}{%if loop.index0==0%}{%set "                                               \
-    "content=bos_token+content%}{%endif%}{{content}}"
-#define LLAMA_3_ASK "'<|start_header_id|>assistant<|end_header_id|>\\n\\n'}}"
-#define LLAMA_3_TURNS                                                                              \
-    .start = BOS, .system_close = "<|eot_id|>", .user_open = LLAMA_3_HEAD("user"),                 \
-    .user_close = "<|eot_id|>", .assistant_open = LLAMA_3_HEAD("assistant"),                       \
-    .assistant_close = "<|eot_id|>", .generation = LLAMA_3_HEAD("assistant"),                      \
-    .trim = CHAT_TRIM_ALL
+#define QWEN_2_SYSTEM   "You are a helpful assistant."
+#define QWEN_2_5_SYSTEM "You are Qwen, created by Alibaba Cloud. You are a helpful assistant."
+#define QWEN_2_5_TOOLS                                                                             \
+    "{%if tools%}*{%else%}{%if messages[0].role=='system'%}{{'<|im_start|>system\\n'+"             \
+    "messages[0].content+'<|im_end|>\\n'}}{%else%}{{'<|im_start|>system\\n" QWEN_2_5_SYSTEM        \
+    "<|im_end|>\\n'}}{%endif%}{%endif%}" FOR                                                       \
+    "{%if(message.role=='user')or(message.role=='system'and not loop.first)or("                    \
+    "message.role=='assistant'and not message.tool_calls)%}" CHATML_SAY                            \
+    "{%elif message.role=='assistant'%}*" CHATML_ASK
+#define SMOL_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
+/* ---- Llama ---- */
+
+#define LLAMA_2_USER                                                                               \
+    TAKE_SYSTEM FOR_REST ALTERNATE                                                                 \
+        "{%if loop.index0==0 and system_message!=false%}{%set content='<<SYS>>\\n'+"               \
+        "system_message+'\\n<</SYS>>\\n\\n'+message.content%}{%else%}{%set "                       \
+        "content=message.content%}{%endif%}" IF("user",                                            \
+                                                "bos_token+'[INST] '+content.strip()+' [/INST]'")
+#define LLAMA_2_ASSISTANT ELIF("assistant", "' '+content.strip()+' '+eos_token") ENDIF END
+
+#define LLAMA_3_TITLE      "'<|start_header_id|>'+message.role+'<|end_header_id|>\\n\\n'+"
+#define LLAMA_3_OPEN(role) "'<|start_header_id|>" role "<|end_header_id|>\\n\\n'"
+#define LLAMA_3_BEGIN      "{%if loop.index0==0%}{%set content=bos_token+content%}{%endif%}{{content}}"
+#define LLAMA_3_ASK        ASK(LLAMA_3_OPEN("assistant")) ENDIF
+#define LLAMA_3_LOOP                                                                               \
+    FOR_ALL "{%set content=" LLAMA_3_TITLE "message.content|trim+'<|eot_id|>'%}" LLAMA_3_BEGIN END
+#define LLAMA_3_PARTS                                                                              \
+    FOR_ALL "{%if message.content is string%}{%set message_text=message.content|trim%}*{%set "     \
+            "content=" LLAMA_3_TITLE "message_text+'<|eot_id|>'%}" LLAMA_3_BEGIN END
+#define LLAMA_3_HEAD(role) "<|start_header_id|>" role "<|end_header_id|>\n\n"
+#define LLAMA_3_TURNS                                                                              \
+    .start = BOS, .system_open = LLAMA_3_HEAD("system"), .system_close = "<|eot_id|>",             \
+    .user_open = LLAMA_3_HEAD("user"), .user_close = "<|eot_id|>",                                 \
+    .assistant_open = LLAMA_3_HEAD("assistant"), .assistant_close = "<|eot_id|>",                  \
+    .generation = LLAMA_3_HEAD("assistant"), .trim = CHAT_TRIM_ALL
+
+#define LLAMA_3_1_SAY       "{{" LLAMA_3_TITLE "message.content|trim+'<|eot_id|>'}}"
+#define LLAMA_3_1_DAYS(day) "Cutting Knowledge Date: December 2023\\nToday Date: " day "\\n\\n'"
+#define LLAMA_3_1_PLAIN                                                                            \
+    "{{bos_token+'<|start_header_id|>system<|end_header_id|>\\n\\n" LLAMA_3_1_DAYS(                \
+        "26 Jul 2024") "}}{%if messages[0].role=='system'%}{{messages[0].content|trim}}{%set "     \
+                       "loop_messages=messages[1:]%}{%else%}{%set "                                \
+                       "loop_messages=messages%}{%endif%}"                                         \
+                       "{{'<|eot_id|>'}}" FOR_REST LLAMA_3_1_SAY END LLAMA_3_ASK
+#define LLAMA_3_1_TOOLS                                                                            \
+    "{{bos_token}}*{%set date_string='26 Jul 2024'%}*{{" LLAMA_3_OPEN(                             \
+        "system") "}}*{{'" LLAMA_3_1_DAYS("'+date_string+'") "}}*{{system_message+'<|eot_id|>'}}"  \
+                                                             "*" LLAMA_3_1_SAY "*" LLAMA_3_ASK
+
+/* ---- Zephyr, Phi ---- */
+
+#define ZEPHYR_SAY(role) "'<|" role "|>\\n'+message.content+eos_token+'\\n'"
+#define ZEPHYR_LOOP                                                                                \
+    FOR IF("user", ZEPHYR_SAY("user")) ELIF("system", ZEPHYR_SAY("system"))                        \
+        ELIF("assistant", ZEPHYR_SAY("assistant")) ENDIF                                           \
+        "{%if loop.last and add_generation_prompt%}{{'<|assistant|>\\n'}}{%endif%}" END
+
+#define PHI_SAY(role) "'<|" role "|>\\n'+message.content+'<|end|>\\n'"
+#define PHI_3_LOOP(and_content)                                                                    \
+    FOR "{%if message.role=='system'" and_content                                                  \
+        "%}{{" PHI_SAY("system") "}}" ELIF("user", PHI_SAY("user"))                                \
+            ELIF("assistant", PHI_SAY("assistant"))                                                \
+                ENDIF END ASK("'<|assistant|>\\n'") "{%else%}{{eos_token}}{%endif%}"
+#define PHI_3_LEGACY_LOOP(assistant)                                                               \
+    "{{bos_token}}" FOR "{%if(message.role=='system')%}{{" PHI_SAY(                                \
+        "system") "}}{%elif(message.role=='user')%}{{'<|user|>\\n'+message.content+'<|end|>\\n<|"  \
+                  "assistant|>\\n'"                                                                \
+                  "}}{%elif" assistant "%}{{message.content+'<|end|>\\n'}}{%endif%}" END
 #define PHI_3_TURNS                                                                                \
     .system_open = "<|system|>\n", .system_close = "<|end|>\n", .user_open = "<|user|>\n",         \
     .assistant_close = "<|end|>", .after_assistant = "\n"
-#define PHI_3_LOOP(wants_content)                                                                  \
-    FOR "{%if message.role=='system'" wants_content "%}{{'<|system|>\\n'+message.content+"         \
-        "'<|end|>\\n'}}{%el" ROLE(                                                                 \
-            "user", "'<|user|>\\n'+message.content+'<|end|>\\n'") "{%el" ROLE("assistant",         \
-                                                                              "'<|assistant|>\\n'" \
-                                                                              "+message.content+'" \
-                                                                              "<|end|>\\n'")       \
-            ENDIF END
-#define PHI_3_ASK ASK("<|assistant|>\\n")
+#define PHI_3_ANSWERS                                                                              \
+    .user_close = "<|end|>\n", .assistant_open = "<|assistant|>\n",                                \
+    .generation = "<|assistant|>\n", .tail = EOS
 
+/* ---- Gemma ---- */
+
+#define GEMMA_ROLE                                                                                 \
+    "{%if(message.role=='assistant')%}{%set role='model'%}{%else%}{%set "                          \
+    "role=message.role%}{%endif%}"
+#define GEMMA_START                                                                                \
+    "{{bos_token}}{%if messages[0].role=='system'%}{{raise_exception('System role not "            \
+    "supported')}}{%endif%}" FOR ALTERNATE GEMMA_ROLE
+#define GEMMA_SAY "{{'<start_of_turn>'+role+'\\n'+message.content|trim+'<end_of_turn>\\n'}}"
+#define GEMMA_ASK ASK("'<start_of_turn>model\\n'") ENDIF
+#define GEMMA_3_PLAIN                                                                              \
+    "{{bos_token}}{%if messages[0].role=='system'%}{%set prefix=messages[0].content+'\\n\\n'%}"    \
+    "{%set loop_messages=messages[1:]%}{%else%}{%set prefix=''%}{%set "                            \
+    "loop_messages=messages%}{%endif%}" FOR_REST ALTERNATE GEMMA_ROLE                              \
+    "{{'<start_of_turn>'+role+'\\n'+(prefix if loop.first else'')+message.content|trim+"           \
+    "'<end_of_turn>\\n'}}" END GEMMA_ASK
+#define GEMMA_3_PICTURES                                                                           \
+    "{{bos_token}}{%if messages[0].role=='system'%}*{%set first_user_prefix="                      \
+    "messages[0].content+'\\n\\n'%}*" FOR_REST ALTERNATE GEMMA_ROLE                                \
+    "{{'<start_of_turn>'+role+'\\n'+(first_user_prefix if loop.first else'')}}{%if "               \
+    "message.content is string%}{{message.content|trim}}*{{'<end_of_turn>\\n'}}" END GEMMA_ASK
 #define GEMMA_TURNS                                                                                \
     .start = BOS, .user_open = "<start_of_turn>user\n", .user_close = "<end_of_turn>\n",           \
     .assistant_open = "<start_of_turn>model\n", .assistant_close = "<end_of_turn>",                \
     .after_assistant = "\n", .generation = "<start_of_turn>model\n",                               \
     .trim = CHAT_TRIM_USER | CHAT_TRIM_ASSISTANT, .alternate = true
-#define GEMMA_SET_ROLE                                                                             \
-    "{%if(message.role=='assistant')%}{%set role='model'%}{%else%}{%set "                          \
-    "role=message.role%}{%endif%}"
-#define GEMMA_START                                                                                \
-    "{{bos_token}}{%if messages[0].role=='system'%}{{raise_exception('System role not "            \
-    "supported')}}{%endif%}" FOR ALTERNATE GEMMA_SET_ROLE
-#define GEMMA_TURN "{{'<start_of_turn>'+role+'\\n'+message.content|trim+'<end_of_turn>\\n'}}"
-#define GEMMA_ASK  ASK("<start_of_turn>model\\n") ENDIF
 
-#define MISTRAL_START "{{bos_token}}" FOR ALTERNATE "{%"
-#define MISTRAL_END                                                                                \
-    "{%else%}{{raise_exception('Only user and assistant roles are supported!')}}{%endif%}" END
-/* Mistral's templates since the summer of 2024; the tools are between. */
-#define MISTRAL_TOOLS(user, assistant)                                                             \
-    "{%if messages[0].role=='system'%}*{%set user_messages=*{{bos_token}}" LOOP                    \
-    "{%if message.role=='user'%}*{%if loop.last and system_message is defined%}{{'" user           \
-    "'+system_message+'\\n\\n'+*content+'[/INST]'}}{%else%}{{'" user                               \
+/* ---- Mistral ---- */
+
+#define MISTRAL_LOOP(assistant)                                                                    \
+    "{{bos_token}}" FOR ALTERNATE IF("user", "'[INST] '+message.content+' [/INST]'")               \
+        ELIF("assistant", assistant) ELSE_RAISE("Only user and assistant roles are supported!")    \
+            END
+#define MISTRAL_V1                                                                                 \
+    "{%if messages[0].role=='system'%}*{{bos_token}}" FOR_REST                                     \
+    "*{%if message.role=='user'%}{%if loop.first and system_message is defined%}{{' [INST] '+"     \
+    "system_message+'\\n\\n'+*content+' [/INST]'}}{%else%}{{' [INST] '+*content+' [/INST]'}}"      \
+    "{%endif%}" ELIF("assistant", "' '+*content+eos_token") ELSE_RAISE("*") END
+/* The system message is in the `which` turn of the user, "first" or "last". */
+#define MISTRAL_PLAIN(which, open, close, assistant)                                               \
+    TAKE_SYSTEM                                                                                    \
+        "{{bos_token}}" FOR_REST ALTERNATE "{%if message.role=='user'%}{%if loop." which           \
+        " and system_message!=false%}{{'" open "'+system_message+'\\n\\n'+message.content+'" close \
+        "'}}{%else%}{{'" open "'+message.content+'" close                                          \
+        "'}}{%endif%}" ELIF("assistant", assistant) ELSE_RAISE(                                    \
+            "Only user and assistant roles are supported, with the exception of an initial "       \
+            "optional system message!") END
+/* Mistral's own since the summer of 2024. */
+#define MISTRAL_TOOLS(open, assistant)                                                             \
+    "{%if messages[0].role=='system'%}*{%set user_messages=*{{bos_token}}" FOR_REST                \
+    "{%if message.role=='user'%}*{%if loop.last and system_message is defined%}{{'" open           \
+    "'+system_message+'\\n\\n'+*content+'[/INST]'}}{%else%}{{'" open                               \
     "'+*content+'[/INST]'}}{%endif%}*{%elif message.role=='assistant'%}*{{" assistant              \
     "+eos_token}}*{%endif%}" END
+#define MISTRAL_TURNS                                                                              \
+    .start = BOS, .user_open = "[INST] ", .user_close = " [/INST]", .assistant_close = EOS,        \
+    .alternate = true
+
+/* ---- others ---- */
+
+#define ALPACA_LOOP                                                                                \
+    "{{bos_token}}" FOR "{%if message.role=='system'and loop.first%}{{message.content}}" ELIF(     \
+        "user", "'### Instruction:\\n'+message.content")                                           \
+        ELIF("assistant", "'### Response:\\n'+message.content+eos_token") ENDIF                    \
+        "{%if not loop.last%}{{'\\n\\n'}}{%endif%}" END ASK("'\\n\\n### Response:\\n'") ENDIF
+
+#define VICUNA_LOOP                                                                                \
+    "{%if messages[0].role=='system'%}{%set system_message=messages[0].content|trim+'\\n\\n'%}"    \
+    "{%set messages=messages[1:]%}{%else%}{%set system_message=''%}{%endif%}"                      \
+    "{{bos_token+system_message}}" FOR ALTERNATE IF("user", "'USER: '+message.content|trim+'\\n'") \
+        ELIF("assistant", "'ASSISTANT: '+message.content|trim+eos_token+'\\n'")                    \
+            ENDIF END ASK("'ASSISTANT:'") ENDIF
 
 static const struct chat_template rows[] = {
     {
         .name = "chatml",
-        .forms = {FOR CHATML_LOOP END CHATML_ASK},
+        .forms = {FOR CHATML_SAY END CHATML_ASK},
         CHATML_TURNS,
     },
     {
         .name = "qwen-2",
-        .forms = {CHATML_DEFAULT("You are a helpful assistant.")},
+        .forms = {CHATML_DEFAULT(QWEN_2_SYSTEM)},
         CHATML_TURNS,
-        .default_system = "You are a helpful assistant.",
+        .default_system = QWEN_2_SYSTEM,
     },
     {
         .name = "qwen-2.5",
-        .forms =
-            {"{%if tools%}*{%else%}{%if messages[0].role=='system'%}{{'<|im_start|>system\\n'"
-             "+messages[0].content+'<|im_end|>\\n'}}{%else%}{{'<|im_start|>system\\n" QWEN_SYSTEM
-             "<|im_end|>\\n'}}{%endif%}{%endif%}" FOR
-             "{%if(message.role=='user')or(message.role=='system'and not loop.first)or("
-             "message.role=='assistant'and not message.tool_calls)%}" CHATML_LOOP
-             "{%elif message.role=='assistant'%}*" CHATML_ASK},
+        .forms = {CHATML_DEFAULT(QWEN_2_5_SYSTEM), QWEN_2_5_TOOLS},
         CHATML_TURNS,
-        .default_system = QWEN_SYSTEM,
+        .default_system = QWEN_2_5_SYSTEM,
     },
     {
         .name = "smollm2",
@@ -121,15 +220,7 @@ static const struct chat_template rows[] = {
     },
     {
         .name = "llama-2",
-        .forms = {SYSTEM_SET LOOP ALTERNATE
-                  "{%if loop.index0==0 and system_message!=false%}{%set content='<<SYS>>\\n'+"
-                  "system_message+'\\n<</SYS>>\\n\\n'+message.content%}{%else%}{%set "
-                  "content=message.content%}{%endif%}{%" ROLE(
-                      "user",
-                      "bos_token+'[INST] "
-                      "'+content.strip()+' "
-                      "[/INST]'") "*{%el" ROLE("assistant", "' '+content.strip()+' '+eos_token")
-                      ENDIF END},
+        .forms = {LLAMA_2_USER LLAMA_2_ASSISTANT, LLAMA_2_USER "*" LLAMA_2_ASSISTANT},
         .system_open = "<<SYS>>\n",
         .system_close = "\n<</SYS>>\n\n",
         .user_open = BOS "[INST] ",
@@ -141,44 +232,23 @@ static const struct chat_template rows[] = {
         .alternate = true,
     },
     {
-        /* The first form opens a turn whether it is asked to or not. A conversation that is
+        /* The second form opens a turn whether it is asked to or not. A conversation that is
          * trained on stays closed here. */
         .name = "llama-3",
-        .forms =
-            {"{%set loop_messages=messages%}" LOOP LLAMA_3_CONTENT END "{{" LLAMA_3_ASK,
-             "{%set loop_messages=messages%}" LOOP LLAMA_3_CONTENT END
-             "{%if add_generation_prompt%}{{" LLAMA_3_ASK ENDIF,
-             "{%set loop_messages=messages%}" LOOP
-             "{%if message.content is string%}{%set message_text=message.content|trim%}*{%set "
-             "content='<|start_header_id|>'+message.role+'<|end_header_id|>\\n\\n'+message_text"
-             "+'<|eot_id|>'%}{%if loop.index0==0%}{%set content=bos_token+content%}{%endif%}"
-             "{{content}}" END "{%if add_generation_prompt%}{{" LLAMA_3_ASK ENDIF},
+        .forms = {LLAMA_3_LOOP LLAMA_3_ASK, LLAMA_3_LOOP "{{" LLAMA_3_OPEN("assistant") "}}",
+                  LLAMA_3_PARTS LLAMA_3_ASK},
         LLAMA_3_TURNS,
-        .system_open = LLAMA_3_HEAD("system"),
     },
     {
         .name = "llama-3.1",
-        .forms = {"{{bos_token}}*{%set date_string='26 Jul 2024'%}*{{'<|start_header_id|>system<|"
-                  "end_header_id|>\\n\\n'}}*{{'Cutting Knowledge Date: December 2023\\nToday Date: "
-                  "'+date_string+'\\n\\n'}}*{{system_message+'<|eot_id|>'}}*{{'<|start_header_id|>'"
-                  "+message.role+'<|end_header_id|>\\n\\n'+message.content|trim+'<|eot_id|>'}}*"
-                  "{%if add_generation_prompt%}{{" LLAMA_3_ASK ENDIF},
+        .forms = {LLAMA_3_1_PLAIN, LLAMA_3_1_TOOLS},
         LLAMA_3_TURNS,
-        .system_open = LLAMA_3_HEAD("system"),
         .preface = "Cutting Knowledge Date: December 2023\nToday Date: 26 Jul 2024\n\n",
         .default_system = "",
     },
     {
         .name = "zephyr",
-        .forms =
-            {FOR "{%" ROLE("user", "'<|user|>\\n'+message.content+eos_token+'\\n'") "{%el" ROLE(
-                "system",
-                "'<|system|>\\n'+message.content+eos_token+'\\n'") "{%el" ROLE("assistant",
-                                                                               "'<|assistant|>\\n'+"
-                                                                               "message.content+"
-                                                                               "eos_token+'\\n'")
-                 ENDIF
-             "{%if loop.last and add_generation_prompt%}{{'<|assistant|>\\n'}}{%endif%}" END},
+        .forms = {ZEPHYR_LOOP},
         .system_open = "<|system|>\n",
         .system_close = EOS "\n",
         .user_open = "<|user|>\n",
@@ -190,34 +260,21 @@ static const struct chat_template rows[] = {
     },
     {
         .name = "phi-3",
-        .forms = {PHI_3_LOOP("") PHI_3_ASK "{%else%}{{eos_token}}{%endif%}"},
+        .forms = {PHI_3_LOOP("")},
         PHI_3_TURNS,
-        .user_close = "<|end|>\n",
-        .assistant_open = "<|assistant|>\n",
-        .generation = "<|assistant|>\n",
-        .tail = EOS,
+        PHI_3_ANSWERS,
     },
     {
         .name = "phi-3.5",
-        .forms = {PHI_3_LOOP("and message.content") PHI_3_ASK "{%else%}{{eos_token}}{%endif%}"},
+        .forms = {PHI_3_LOOP("and message.content")},
         PHI_3_TURNS,
-        .user_close = "<|end|>\n",
-        .assistant_open = "<|assistant|>\n",
-        .generation = "<|assistant|>\n",
-        .tail = EOS,
+        PHI_3_ANSWERS,
         .skip_empty_system = true,
     },
     {
         .name = "phi-3-legacy",
-        .forms =
-            {"{{bos_token}}" FOR "{%if(message.role=='system')%}{{'<|system|>\\n'+"
-             "message.content+'<|end|>\\n'}}{%elif(message.role=='user')%}{{'<|user|>\\n'+"
-             "message.content+'<|end|>\\n<|assistant|>\\n'}}{%el" ROLE(
-                 "assistant", "message.content+'<|end|>\\n'") ENDIF END,
-             "{{bos_token}}" FOR "{%if(message.role=='system')%}{{'<|system|>\\n'+"
-             "message.content+'<|end|>\\n'}}{%elif(message.role=='user')%}{{'<|user|>\\n'+"
-             "message.content+'<|end|>\\n<|assistant|>\\n'}}{%elif(message.role=='assistant')%}"
-             "{{message.content+'<|end|>\\n'}}{%endif%}" END},
+        .forms = {PHI_3_LEGACY_LOOP(" message.role=='assistant'"),
+                  PHI_3_LEGACY_LOOP("(message.role=='assistant')")},
         PHI_3_TURNS,
         .start = BOS,
         .user_close = "<|end|>\n<|assistant|>\n",
@@ -225,52 +282,35 @@ static const struct chat_template rows[] = {
     {
         .name = "gemma",
         .alias = "gemma-2",
-        .forms = {GEMMA_START GEMMA_TURN END GEMMA_ASK, GEMMA_START
-                  "{%if message.content is string%}" GEMMA_TURN "{%else%}*{%endif%}" END GEMMA_ASK},
+        .forms = {GEMMA_START GEMMA_SAY END GEMMA_ASK, GEMMA_START
+                  "{%if message.content is string%}" GEMMA_SAY "{%else%}*{%endif%}" END GEMMA_ASK},
         GEMMA_TURNS,
         .system = CHAT_SYSTEM_REFUSED,
     },
     {
         .name = "gemma-3",
-        .forms = {"{{bos_token}}{%if messages[0].role=='system'%}*{%set first_user_prefix="
-                  "messages[0].content+'\\n\\n'%}*" LOOP ALTERNATE GEMMA_SET_ROLE
-                  "{{'<start_of_turn>'+role+'\\n'+(first_user_prefix if loop.first else'')}}{%if "
-                  "message.content is string%}{{message.content|trim}}*{{'<end_of_turn>\\n'}}" END
-                      GEMMA_ASK},
+        .forms = {GEMMA_3_PLAIN, GEMMA_3_PICTURES},
         GEMMA_TURNS,
         .system_close = "\n\n",
         .system = CHAT_SYSTEM_BEFORE_USER,
     },
     {
         .name = "mistral",
-        .forms = {MISTRAL_START ROLE("user", "'[INST] '+message.content+' [/INST]'") "{%el" ROLE(
-            "assistant", "message.content+eos_token") MISTRAL_END},
-        .start = BOS,
-        .user_open = "[INST] ",
-        .user_close = " [/INST]",
-        .assistant_close = EOS,
+        .forms = {MISTRAL_LOOP("message.content+eos_token")},
+        MISTRAL_TURNS,
         .system = CHAT_SYSTEM_REFUSED,
-        .alternate = true,
     },
     {
         .name = "mistral-v0.1",
-        .forms = {MISTRAL_START ROLE("user", "'[INST] '+message.content+' [/INST]'") "{%el" ROLE(
-            "assistant", "message.content+eos_token+' '") MISTRAL_END},
-        .start = BOS,
-        .user_open = "[INST] ",
-        .user_close = " [/INST]",
-        .assistant_close = EOS,
+        .forms = {MISTRAL_LOOP("message.content+eos_token+' '")},
+        MISTRAL_TURNS,
         .after_assistant = " ",
         .system = CHAT_SYSTEM_REFUSED,
-        .alternate = true,
     },
     {
         .name = "mistral-v1",
-        .forms = {"{%if messages[0].role=='system'%}*{{bos_token}}" LOOP
-                  "*{%if message.role=='user'%}{%if loop.first and system_message is defined%}"
-                  "{{' [INST] '+system_message+'\\n\\n'+*content+' [/INST]'}}{%else%}{{' [INST] '+"
-                  "*content+' [/INST]'}}{%endif%}{%elif message.role=='assistant'%}{{' '+*content+"
-                  "eos_token}}{%else%}{{raise_exception(*)}}{%endif%}" END},
+        .forms = {MISTRAL_PLAIN("first", " [INST] ", " [/INST]", "' '+message.content+eos_token"),
+                  MISTRAL_V1},
         .start = BOS,
         .system_close = "\n\n",
         .user_open = " [INST] ",
@@ -283,7 +323,8 @@ static const struct chat_template rows[] = {
     {
         .name = "mistral-v3",
         .alias = "mistral-v2v3",
-        .forms = {MISTRAL_TOOLS("[INST] ", "' '+*content|trim")},
+        .forms = {MISTRAL_PLAIN("last", "[INST] ", "[/INST]", "' '+message.content|trim+eos_token"),
+                  MISTRAL_TOOLS("[INST] ", "' '+*content|trim")},
         .start = BOS,
         .system_close = "\n\n",
         .user_open = "[INST] ",
@@ -297,7 +338,8 @@ static const struct chat_template rows[] = {
     {
         .name = "mistral-v3-tekken",
         .alias = "mistral-nemo",
-        .forms = {MISTRAL_TOOLS("[INST]", "message.content"), MISTRAL_TOOLS("[INST]", "content")},
+        .forms = {MISTRAL_PLAIN("last", "[INST]", "[/INST]", "message.content+eos_token"),
+                  MISTRAL_TOOLS("[INST]", "message.content"), MISTRAL_TOOLS("[INST]", "content")},
         .start = BOS,
         .system_close = "\n\n",
         .user_open = "[INST]",
@@ -308,15 +350,7 @@ static const struct chat_template rows[] = {
     },
     {
         .name = "alpaca",
-        .forms = {"{{bos_token}}" FOR
-                  "{%if message.role=='system'and loop.first%}{{message.content}}{%el" ROLE(
-                      "user",
-                      "'### Instruction:\\n'+message.content") "{%el" ROLE("assistant",
-                                                                           "'### "
-                                                                           "Response:\\n'+message."
-                                                                           "content+eos_token")
-                      ENDIF "{%if not loop.last%}{{'\\n\\n'}}{%endif%}" END ASK(
-                          "\\n\\n### Response:\\n") ENDIF},
+        .forms = {ALPACA_LOOP},
         .start = BOS,
         .separator = "\n\n",
         .user_open = "### Instruction:\n",
@@ -327,13 +361,7 @@ static const struct chat_template rows[] = {
     },
     {
         .name = "vicuna",
-        .forms =
-            {"{%if messages[0].role=='system'%}{%set system_message=messages[0].content|trim+"
-             "'\\n\\n'%}{%set messages=messages[1:]%}{%else%}{%set system_message=''%}{%endif%}"
-             "{{bos_token+system_message}}" FOR ALTERNATE
-             "{%" ROLE("user", "'USER: '+message.content|trim+'\\n'") "{%el" ROLE(
-                 "assistant", "'ASSISTANT: '+message.content|trim+eos_token+'\\n'")
-                 ENDIF END ASK("ASSISTANT:") ENDIF},
+        .forms = {VICUNA_LOOP},
         .start = BOS,
         .system_close = "\n\n",
         .user_open = "USER: ",

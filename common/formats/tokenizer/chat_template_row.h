@@ -28,7 +28,8 @@ struct chat_template {
     const char *name;
     const char *alias; /* another name that people know, or NULL */
     /* What the one spelling of the model's Jinja (jinja_form.h) looks like, "*" standing for
-     * anything: tools, pictures. None: chosen by name alone. */
+     * anything: tools, pictures. The first has no "*": it is a template itself, the one that is
+     * written. */
     const char *forms[CHAT_TEMPLATE_FORMS_MAX];
     const char *start;
     const char *separator; /* between messages */

@@ -170,7 +170,7 @@ static enum err read_config(struct tokenizer *t, struct json_value root, bool wi
     return read_template(t, root, et);
 }
 
-enum kind { KIND_CONFIG, KIND_MAP, KIND_IDS };
+enum kind { KIND_CONFIG, KIND_MAP, KIND_IDS, KIND_TEMPLATE };
 
 static enum err read_file(struct tokenizer *t, const char *path, enum kind kind, bool with_added,
                           struct switches *switches, struct err_text *et)
@@ -183,6 +183,8 @@ static enum err read_file(struct tokenizer *t, const char *path, enum kind kind,
         err = read_config(t, root, with_added, switches, et);
     else if (kind == KIND_MAP)
         err = read_roles(t, root, et);
+    else if (kind == KIND_TEMPLATE)
+        err = t->chat_template.size == 0 ? read_template(t, root, et) : ERR_OK;
     else
         err = read_role_ids(t, root, et);
     json_read_close(&doc);
@@ -207,10 +209,9 @@ enum err special_tokens_read(struct tokenizer *tokenizer, const char *folder, bo
         const char *name;
         enum kind kind;
     } files[] = {
-        {"tokenizer_config.json", KIND_CONFIG},
-        {"special_tokens_map.json", KIND_MAP},
-        {"generation_config.json", KIND_IDS},
-        {"config.json", KIND_IDS},
+        {"tokenizer_config.json", KIND_CONFIG}, {"special_tokens_map.json", KIND_MAP},
+        {"generation_config.json", KIND_IDS},   {"config.json", KIND_IDS},
+        {"chat_template.json", KIND_TEMPLATE},
     };
     char path[PATH_BYTES_MAX];
     struct switches switches = {0};

@@ -18,9 +18,9 @@
 enum { PATH_BYTES_MAX = 4096 };
 
 static const char *const FILE_NAMES[] = {
-    "tokenizer.json", "tokenizer.model",        "vocab.json",
-    "merges.txt",     "tokenizer_config.json",  "special_tokens_map.json",
-    "config.json",    "generation_config.json", "chat_template.jinja",
+    "tokenizer.json",        "tokenizer.model",         "vocab.json",  "merges.txt",
+    "tokenizer_config.json", "special_tokens_map.json", "config.json", "generation_config.json",
+    "chat_template.jinja",   "chat_template.json",
 };
 
 const char *tokenizer_file_name(size_t index)

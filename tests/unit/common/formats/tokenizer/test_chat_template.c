@@ -19,6 +19,7 @@
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/chat_template.h"
 #include "common/formats/tokenizer/chat_template_row.h"
+#include "common/formats/tokenizer/jinja_form.h"
 #include "common/formats/tokenizer/unicode.h"
 
 #define FOLDER "tests/golden/chat_template"
@@ -417,6 +418,23 @@ static void test_chat_template__real_files_are_recognised(void **state)
     }
 }
 
+static void test_chat_template__what_is_written_is_recognised_again(void **state)
+{
+    (void)state;
+    const struct chat_template *row;
+    for (size_t i = 0; (row = chat_template_row_at(i)) != NULL; i++) {
+        const char *jinja = chat_template_jinja(row);
+        assert_null(strchr(jinja, '*'));
+        assert_ptr_equal(chat_template_recognise(text_of(jinja)), row);
+        /* It is spelled the one way already, so that it is what was compared with Jinja. */
+        struct bytes form;
+        bytes_init(&form, TEXT_BYTES);
+        jinja_form_write(text_of(jinja), &form);
+        assert_true(text_is((struct text){(const char *)form.data, form.size}, jinja));
+        bytes_fini(&form);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -425,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_chat_template__opened_text_is_a_start_of_the_closed_one),
         cmocka_unit_test(test_chat_template__roles_out_of_turn_are_refused_by_number),
         cmocka_unit_test(test_chat_template__known_forms_are_recognised),
+        cmocka_unit_test(test_chat_template__what_is_written_is_recognised_again),
         cmocka_unit_test(test_chat_template__real_files_are_recognised),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -38,6 +38,13 @@ static void put_file(const struct folder *folder, const char *name, const char *
     assert_int_equal(file_write_atomic(path, span_of_text(text_of(content)), NULL), ERR_OK);
 }
 
+static void remove_file(const struct folder *folder, const char *name)
+{
+    char path[PATH_BYTES + 64];
+    (void)snprintf(path, sizeof(path), "%s/%s", folder->path, name);
+    assert_int_equal(unlink(path), 0);
+}
+
 static struct folder folder_make(void)
 {
     struct folder folder;
@@ -236,6 +243,16 @@ static void test_tokenizer__special_tokens_come_from_the_files_beside_it(void **
     assert_int_equal(tokenizer_id(tokenizer, TEXT("abc")), TOKENIZER_NONE);
     assert_true(text_is(tokenizer_token(tokenizer, 6), "ab"));
     assert_int_equal(tokenizer_token(tokenizer, 99).size, 0);
+    tokenizer_close(&tokenizer);
+    put_file(&folder, "tokenizer_config.json", "{}");
+    put_file(&folder, "chat_template.json", "{\"chat_template\": \"of a processor\"}");
+    put_file(&folder, "chat_template.jinja", "");
+    assert_int_equal(tokenizer_open(folder.path, &tokenizer, &et), ERR_OK);
+    assert_true(text_is(tokenizer_chat_template(tokenizer), ""));
+    tokenizer_close(&tokenizer);
+    remove_file(&folder, "chat_template.jinja");
+    assert_int_equal(tokenizer_open(folder.path, &tokenizer, &et), ERR_OK);
+    assert_true(text_is(tokenizer_chat_template(tokenizer), "of a processor"));
     tokenizer_close(&tokenizer);
     put_file(&folder, "special_tokens_map.json", "{\"eos_token\": \"<gone>\"}");
     assert_int_equal(tokenizer_open(folder.path, &tokenizer, &et), ERR_FORMAT);
