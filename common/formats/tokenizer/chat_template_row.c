@@ -162,10 +162,10 @@
 /* The system message is in the `which` turn of the user, "first" or "last". */
 #define MISTRAL_PLAIN(which, open, close, assistant)                                               \
     TAKE_SYSTEM                                                                                    \
-        "{{bos_token}}" FOR_REST ALTERNATE "{%if message.role=='user'%}{%if loop." which           \
-        " and system_message!=false%}{{'" open "'+system_message+'\\n\\n'+message.content+'" close \
-        "'}}{%else%}{{'" open "'+message.content+'" close                                          \
-        "'}}{%endif%}" ELIF("assistant", assistant) ELSE_RAISE(                                    \
+    "{{bos_token}}" FOR_REST ALTERNATE "{%if message.role=='user'%}{%if loop." which               \
+    " and system_message!=false%}{{'" open "'+system_message+'\\n\\n'+message.content+'" close     \
+    "'}}{%else%}{{'" open "'+message.content+'" close "'}}{%endif%}" ELIF("assistant", assistant)  \
+        ELSE_RAISE(                                                                                \
             "Only user and assistant roles are supported, with the exception of an initial "       \
             "optional system message!") END
 /* Mistral's own since the summer of 2024. */
