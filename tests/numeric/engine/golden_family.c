@@ -144,23 +144,9 @@ struct golden_family *golden_family_open(const char *name)
     return g;
 }
 
-/* Families that the engine has no row for. */
-static const char *const not_yet[] = {
-    "bitnet",
-    "bitnet-packed",
-    "bitnet-packed-auto",
-};
-
 struct golden_family *golden_family_of_test(void **state)
 {
-    const char *name = *state;
-    for (size_t i = 0; i < COUNT_OF(not_yet); i++) {
-        if (strcmp(not_yet[i], name) == 0) {
-            print_message("%s: not yet\n", name);
-            skip();
-        }
-    }
-    return golden_family_open(name);
+    return golden_family_open(*state);
 }
 
 void golden_family_close(struct golden_family *golden)

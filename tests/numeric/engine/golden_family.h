@@ -75,7 +75,7 @@ const char *golden_family_path(unsigned slot, const char *name, const char *file
 struct golden_family *golden_family_open(const char *name);
 void golden_family_close(struct golden_family *golden);
 
-/* The model of a GOLDEN_TEST; skips when the engine has no row for its family yet. */
+/* The model of a GOLDEN_TEST. */
 struct golden_family *golden_family_of_test(void **state);
 
 void golden_family_rows(const struct golden_family *golden,

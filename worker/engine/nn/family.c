@@ -21,18 +21,19 @@ static const struct role_row roles[MODEL_ROLE_COUNT] = {
 
 #define FAMILY_NAME(role, name) [MODEL_##role] = name,
 static const struct family families[FAMILY_COUNT] = {
-#define FAMILY_ROW(id, type, n, p, a, m, r, b, e, l, t)                                            \
-    [FAMILY_##id] = {.model_type = type,                                                           \
-                     .norm = NORM_##n,                                                             \
-                     .position = POSITION_##p,                                                     \
-                     .attention = ATTENTION_##a,                                                   \
-                     .mlp = MLP_##m,                                                               \
-                     .residual = RESIDUAL_##r,                                                     \
-                     .bias = BIAS_##b,                                                             \
-                     .embedding = EMBEDDING_##e,                                                   \
-                     .linear = LINEAR_##l,                                                         \
-                     .targets = t,                                                                 \
-                     .names = {MODEL_NAMES_##id(FAMILY_NAME)}},
+#define FAMILY_ROW(row, type, n, p, a, m, r, b, e, l, t)                                           \
+    [FAMILY_##row] = {.id = FAMILY_##row,                                                          \
+                      .model_type = type,                                                          \
+                      .norm = NORM_##n,                                                            \
+                      .position = POSITION_##p,                                                    \
+                      .attention = ATTENTION_##a,                                                  \
+                      .mlp = MLP_##m,                                                              \
+                      .residual = RESIDUAL_##r,                                                    \
+                      .bias = BIAS_##b,                                                            \
+                      .embedding = EMBEDDING_##e,                                                  \
+                      .linear = LINEAR_##l,                                                        \
+                      .targets = t,                                                                \
+                      .names = {MODEL_NAMES_##row(FAMILY_NAME)}},
     MODEL_FAMILY_ROWS(FAMILY_ROW) MODEL_VARIANT_ROWS(FAMILY_ROW)
 #undef FAMILY_ROW
 };
@@ -72,8 +73,8 @@ enum model_kind family_role_kind(enum model_role role)
 const char *family_gguf_name(const struct family *family, enum model_role role)
 {
     ASSERT((unsigned)role < MODEL_ROLE_COUNT && family->names[role] != NULL);
-#define FAMILY_GGUF_NAME(id, named, name)                                                          \
-    if (family == &families[FAMILY_##id] && role == MODEL_##named)                                 \
+#define FAMILY_GGUF_NAME(row, named, name)                                                         \
+    if (family->id == FAMILY_##row && role == MODEL_##named)                                       \
         return name;
     MODEL_GGUF_NAME_ROWS(FAMILY_GGUF_NAME)
 #undef FAMILY_GGUF_NAME

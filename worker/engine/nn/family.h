@@ -38,6 +38,7 @@ enum model_role {
 enum model_kind { MODEL_KIND_TABLE, MODEL_KIND_GAIN, MODEL_KIND_LINEAR, MODEL_KIND_BIAS };
 
 struct family {
+    enum family_id id;
     const char *model_type;
     enum family_norm norm;
     enum family_position position;

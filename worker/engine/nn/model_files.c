@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "worker/engine/nn/model_ternary.h"
 
 static enum err dtype_of(const struct safetensor *t, enum dtype *out, struct err_text *et)
 {
@@ -100,6 +101,14 @@ static const struct safetensor *find_tensor(const struct model *model, const str
     return t;
 }
 
+/* The scale of a packed matrix, or NULL. */
+static const struct safetensor *find_scale(const struct model *model, const struct model_param *p)
+{
+    char name[512];
+    int size = snprintf(name, sizeof name, "%s_scale", p->name);
+    return size > 0 && (size_t)size < sizeof name ? find_under(model, "", name) : NULL;
+}
+
 enum err model_files_load(struct model *model, struct err_text *et)
 {
     for (size_t i = 0; i < model->param_count; i++) {
@@ -113,6 +122,10 @@ enum err model_files_load(struct model *model, struct err_text *et)
                              "layers%s",
                              p->name, model->config.model_type, model->shape.layers,
                              model->shape.tied ? "" : " and an untied head");
+        if (model_ternary_is(model, p)) {
+            TRY(model_ternary_take(model, p, t, find_scale(model, p), et));
+            continue;
+        }
         TRY(check_shape(p, t, et));
         TRY(dtype_of(t, &p->dtype, et));
         TRY(take_data(model, p, t));

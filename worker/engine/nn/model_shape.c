@@ -47,8 +47,13 @@ static enum err check_options(const struct hf_config *c, const struct family *fa
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: quantization_config: the weights are not plain f32, f16 or "
                          "bf16; take the unquantized model");
-    if (family->linear == LINEAR_TERNARY && c->quantized)
-        return error_set(et, ERR_UNSUPPORTED, "config.json: ternary weights are not supported yet");
+    const char *linear = c->quant_linear_class;
+    if (linear[0] != '\0' && strcmp(linear, "bitlinear") != 0 &&
+        strcmp(linear, "autobitlinear") != 0)
+        return error_set(et, ERR_UNSUPPORTED,
+                         "config.json: quantization_config.linear_class \"%s\"; expected bitlinear "
+                         "or autobitlinear",
+                         linear);
     if (c->alibi)
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: alibi: positions by slopes of attention are not supported; "
