@@ -2,6 +2,7 @@
 #include "common/formats/peft/peft_config.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,8 +74,8 @@ static enum err read_opt_list(const struct reader *r, const char *key, const str
     return is_given ? read_list(r, list, out, count) : ERR_OK;
 }
 
-static enum err read_patterns(const struct reader *r, const char *key, double min, double max,
-                              const struct peft_pattern **out, size_t *count)
+static enum err read_patterns(const struct reader *r, const char *key, bool whole, double min,
+                              double max, const struct peft_pattern **out, size_t *count)
 {
     struct json_value object = {0};
     bool is_given = false;
@@ -88,9 +89,12 @@ static enum err read_patterns(const struct reader *r, const char *key, double mi
     struct json_cursor c = {0};
     while (json_read_next(object, &c)) {
         struct peft_pattern *p = &patterns[c.count - 1];
+        char expected[64];
+        (void)snprintf(expected, sizeof expected, "%s from %g to %g",
+                       whole ? "a whole number" : "a number", min, max);
         TRY(json_read_as_f64(c.value, &p->value, r->et));
-        if (!(p->value >= min && p->value <= max))
-            return json_read_wrong(c.value, "a sensible rank or alpha", r->et);
+        if (!(p->value >= min && p->value <= max) || (whole && p->value != floor(p->value)))
+            return json_read_wrong(c.value, expected, r->et);
         TRY(keep_text(r, c.value.key, &p->suffix));
     }
     *out = patterns;
@@ -116,7 +120,8 @@ static enum err read_numbers(const struct reader *r, struct peft_config *made)
     made->lora_alpha = 8.0; /* PEFT's default, whatever r is */
     TRY(json_read_opt_f64(r->root, "lora_alpha", &made->lora_alpha, NULL, r->et));
     if (!(fabs(made->lora_alpha) <= ALPHA_MAX))
-        return json_read_wrong(json_read_find(r->root, "lora_alpha"), "a sensible number", r->et);
+        return json_read_wrong(json_read_find(r->root, "lora_alpha"), "a number from -1e9 to 1e9",
+                               r->et);
     TRY(json_read_opt_f64(r->root, "lora_dropout", &made->lora_dropout, NULL, r->et));
     if (!(made->lora_dropout >= 0.0 && made->lora_dropout < 1.0))
         return json_read_wrong(json_read_find(r->root, "lora_dropout"),
@@ -157,9 +162,9 @@ static enum err read_all(const struct reader *r, struct peft_config *made)
     TRY(read_text(r, "base_model_name_or_path", &made->base_model));
     TRY(read_text(r, "revision", &made->revision));
     TRY(read_opt_list(r, "modules_to_save", &made->modules_to_save, &made->save_count));
-    TRY(read_patterns(r, "rank_pattern", 1.0, PEFT_CONFIG_RANK_MAX, &made->rank_patterns,
+    TRY(read_patterns(r, "rank_pattern", true, 1.0, PEFT_CONFIG_RANK_MAX, &made->rank_patterns,
                       &made->rank_pattern_count));
-    return read_patterns(r, "alpha_pattern", -ALPHA_MAX, ALPHA_MAX, &made->alpha_patterns,
+    return read_patterns(r, "alpha_pattern", false, -ALPHA_MAX, ALPHA_MAX, &made->alpha_patterns,
                          &made->alpha_pattern_count);
 }
 

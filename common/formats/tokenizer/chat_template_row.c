@@ -68,8 +68,10 @@
 
 #define LLAMA_3_TITLE      "'<|start_header_id|>'+message.role+'<|end_header_id|>\\n\\n'+"
 #define LLAMA_3_OPEN(role) "'<|start_header_id|>" role "<|end_header_id|>\\n\\n'"
-#define LLAMA_3_BEGIN      "{%if loop.index0==0%}{%set content=bos_token+content%}{%endif%}{{content}}"
-#define LLAMA_3_ASK        ASK(LLAMA_3_OPEN("assistant")) ENDIF
+#define LLAMA_3_BEGIN                                                                              \
+    "{%if loop.index0==0%}{%set content=bos_token+content%}{%endif%}"                              \
+    "{{content}}"
+#define LLAMA_3_ASK ASK(LLAMA_3_OPEN("assistant")) ENDIF
 #define LLAMA_3_LOOP                                                                               \
     FOR_ALL "{%set content=" LLAMA_3_TITLE "message.content|trim+'<|eot_id|>'%}" LLAMA_3_BEGIN END
 #define LLAMA_3_PARTS                                                                              \
