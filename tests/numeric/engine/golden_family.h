@@ -18,6 +18,7 @@
     F("llama3")                                                                                    \
     F("llama31")                                                                                   \
     F("llama-linear-rope")                                                                         \
+    F("llama-yarn")                                                                                \
     F("mistral")                                                                                   \
     F("gemma")                                                                                     \
     F("gemma2")                                                                                    \
