@@ -75,6 +75,11 @@ static const struct command_option create_options[] = {
 static const struct command_option inspect_options[] = {
     {"tensors", NULL, "a line a tensor instead of a line a type"},
 };
+static const struct command_option convert_options[] = {
+    {"type", "NAME", "of matrices: keep, f32, f16 or bf16 (keep; an adapter: f32)"},
+    {"base", "MODEL", "of an adapter: the folder or GGUF file that it is for"},
+    {"name", "TEXT", "general.name of the file (the name of IN)"},
+};
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
     {"name", "NAME", "who holds it (the name of the file)"},
@@ -141,6 +146,12 @@ static const struct command commands[] = {
      "  qctl inspect model-Q4_K_M.gguf --tensors\n"
      "  qctl inspect outputs/demo -o json           # an adapter\n",
      OPTIONS(inspect_options), 1, 1, cmd_inspect},
+    {"convert", "IN OUT [--type NAME]",
+     "a model folder to GGUF, GGUF to a folder, an adapter to GGUF",
+     "  qctl convert models/tiny tiny.gguf --type f16\n"
+     "  qctl convert tiny.gguf models/tiny-again\n"
+     "  qctl convert outputs/demo demo-lora.gguf --base models/tiny\n",
+     OPTIONS(convert_options), 2, 2, cmd_convert},
     {"doctor", "", "what of this machine would get in the way", "  qctl doctor\n", NULL, 0, 0, 0,
      cmd_doctor},
     {"generate", "MODEL [--prompt TEXT]", "let a model go on with a text",

@@ -11,22 +11,22 @@
 /* The first row of a model_type with its activation is the one that is written. */
 static const struct gguf_arch rows[] = {
     {"llama", "llama", "LlamaForCausalLM", "silu",
-     GGUF_ARCH_PERMUTED | GGUF_ARCH_VOCABULARY | GGUF_ARCH_BASE | GGUF_ARCH_ROTATED},
+     GGUF_ARCH_PERMUTED | GGUF_ARCH_VOCABULARY | GGUF_ARCH_BASE | GGUF_ARCH_ROTATED, 0},
     {"gemma", "gemma", "GemmaForCausalLM", GELU,
-     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED},
+     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED, 0},
     {"gemma2", "gemma2", "Gemma2ForCausalLM", GELU,
-     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED | GGUF_ARCH_WINDOW | GGUF_ARCH_CAPS},
+     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED | GGUF_ARCH_WINDOW | GGUF_ARCH_CAPS, 2},
     {"gemma3", "gemma3_text", "Gemma3ForCausalLM", GELU,
-     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED | GGUF_ARCH_WINDOW | GGUF_ARCH_BASE},
-    {"phi2", "phi", "PhiForCausalLM", "gelu_new", GGUF_ARCH_LAYER_NORM | GGUF_ARCH_ROTATED},
+     GGUF_ARCH_PLUS_ONE | GGUF_ARCH_HEAD | GGUF_ARCH_TIED | GGUF_ARCH_WINDOW | GGUF_ARCH_BASE, 6},
+    {"phi2", "phi", "PhiForCausalLM", "gelu_new", GGUF_ARCH_LAYER_NORM | GGUF_ARCH_ROTATED, 0},
     {"phi3", "phi3", "Phi3ForCausalLM", "silu",
-     GGUF_ARCH_BASE | GGUF_ARCH_ROTATED | GGUF_ARCH_WINDOW},
-    {"falcon", "falcon", "FalconForCausalLM", "gelu", GGUF_ARCH_LAYER_NORM},
-    {"qwen2", "qwen2", "Qwen2ForCausalLM", "silu", GGUF_ARCH_BASE},
-    {"qwen3", "qwen3", "Qwen3ForCausalLM", "silu", GGUF_ARCH_BASE | GGUF_ARCH_HEAD},
-    {"gpt2", "gpt2", "GPT2LMHeadModel", "gelu_new", GGUF_ARCH_LAYER_NORM | GGUF_ARCH_ONE_HEADS},
-    {"bitnet", "bitnet", "BitNetForCausalLM", "silu", GGUF_ARCH_BASE | GGUF_ARCH_LINEAR},
-    {"bitnet-b1.58", "bitnet", "BitNetForCausalLM", "relu2", GGUF_ARCH_BASE | GGUF_ARCH_LINEAR},
+     GGUF_ARCH_BASE | GGUF_ARCH_ROTATED | GGUF_ARCH_WINDOW, 0},
+    {"falcon", "falcon", "FalconForCausalLM", "gelu", GGUF_ARCH_LAYER_NORM, 0},
+    {"qwen2", "qwen2", "Qwen2ForCausalLM", "silu", GGUF_ARCH_BASE, 0},
+    {"qwen3", "qwen3", "Qwen3ForCausalLM", "silu", GGUF_ARCH_BASE | GGUF_ARCH_HEAD, 0},
+    {"gpt2", "gpt2", "GPT2LMHeadModel", "gelu_new", GGUF_ARCH_LAYER_NORM | GGUF_ARCH_ONE_HEADS, 0},
+    {"bitnet", "bitnet", "BitNetForCausalLM", "silu", GGUF_ARCH_BASE | GGUF_ARCH_LINEAR, 0},
+    {"bitnet-b1.58", "bitnet", "BitNetForCausalLM", "relu2", GGUF_ARCH_BASE | GGUF_ARCH_LINEAR, 0},
 };
 
 /* Other names of config.json for the same. */
@@ -36,8 +36,6 @@ static const struct {
 } synonyms[] = {
     {"mistral", "llama"},
     {"gemma3", "gemma3_text"},
-    {"RefinedWebModel", "falcon"},
-    {"RefinedWeb", "falcon"},
 };
 
 /* Activations that are computed alike. Gemma's first files say "gelu" and mean its approximation.
@@ -82,14 +80,24 @@ static bool activation_fits(const struct gguf_arch *arch, const char *found)
     return false;
 }
 
+static const char *meaning_of(const char *model_type)
+{
+    for (size_t i = 0; i < COUNT_OF(synonyms); i++) {
+        if (strcmp(synonyms[i].found, model_type) == 0)
+            return synonyms[i].meant;
+    }
+    return model_type;
+}
+
+bool gguf_arch_means(const struct gguf_arch *arch, const char *model_type)
+{
+    return strcmp(arch->model_type, meaning_of(model_type)) == 0;
+}
+
 enum err gguf_arch_of_config(const struct hf_config *config, const char *name,
                              const struct gguf_arch **out, struct err_text *et)
 {
-    const char *type = config->model_type;
-    for (size_t i = 0; i < COUNT_OF(synonyms); i++) {
-        if (strcmp(synonyms[i].found, type) == 0)
-            type = synonyms[i].meant;
-    }
+    const char *type = meaning_of(config->model_type);
     const struct gguf_arch *near = NULL;
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         if (strcmp(rows[i].model_type, type) != 0)

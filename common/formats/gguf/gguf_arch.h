@@ -36,6 +36,7 @@ struct gguf_arch {
     const char *architecture; /* the class of transformers */
     const char *activation;   /* hidden_act */
     unsigned flags;           /* of enum gguf_arch_flag */
+    uint32_t window_pattern;  /* every so many layers one without a window; 0: none without */
 };
 
 /* The row of a general.architecture, NULL when there is none. */
@@ -45,6 +46,9 @@ const struct gguf_arch *gguf_arch_named(struct text name);
  * what the architecture cannot say (another activation, alibi). `name` is for messages. */
 MUST_CHECK enum err gguf_arch_of_config(const struct hf_config *config, const char *name,
                                         const struct gguf_arch **out, struct err_text *et);
+
+/* Whether the architecture stands for models of this model_type. */
+bool gguf_arch_means(const struct gguf_arch *arch, const char *model_type);
 
 /* "llama, gemma, ...", cut to fit: for messages. */
 void gguf_arch_choices(char *out, size_t out_bytes);

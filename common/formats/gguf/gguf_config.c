@@ -104,6 +104,26 @@ static enum err read_vocabulary(const struct reading *r)
     return ERR_OK;
 }
 
+/* A number, or for each layer whether it has the window. */
+static enum err read_window_pattern(const struct reading *r)
+{
+    struct key key = key_of(r, "attention.sliding_window_pattern");
+    const struct gguf_value *value = gguf_find(r->gguf, key.text);
+    uint32_t pattern = r->arch->window_pattern;
+    if (value == NULL || !value->is_array) {
+        TRY(read_opt_size(r, "attention.sliding_window_pattern", 0, LAYERS_MAX, &pattern));
+        hf_config_set_pattern(r->config, pattern);
+        return ERR_OK;
+    }
+    if (value->type != GGUF_BOOL || value->count != r->config->num_hidden_layers)
+        return gguf_wrong(r->gguf, key.text, "a number, or a bool for each layer", r->et);
+    for (uint32_t i = 0; i < r->config->num_hidden_layers; i++) {
+        if (gguf_item_i64(value, i) == 0)
+            hf_config_set_full(r->config, i);
+    }
+    return ERR_OK;
+}
+
 static enum err read_sizes(const struct reading *r)
 {
     struct hf_config *c = r->config;
@@ -117,6 +137,7 @@ static enum err read_sizes(const struct reading *r)
     c->max_position_embeddings = POSITIONS_DEFAULT;
     TRY(read_opt_size(r, "context_length", 1, INT32_MAX, &c->max_position_embeddings));
     TRY(read_opt_size(r, "attention.sliding_window", 0, INT32_MAX, &c->sliding_window));
+    TRY(read_window_pattern(r));
     if (c->num_attention_heads % c->num_key_value_heads != 0)
         return error_set(r->et, ERR_FORMAT,
                          "%s: %s: expected a divisor of attention.head_count = %u, found %u",
@@ -164,13 +185,16 @@ static enum err read_numbers(const struct reading *r)
                           ? "attention.layer_norm_epsilon"
                           : "attention.layer_norm_rms_epsilon";
     uint32_t rotated = c->head_dim;
-    c->rope_theta = strcmp(r->arch->name, "gemma3") == 0 ? 1000000.0 : 10000.0;
+    bool is_gemma3 = strcmp(r->arch->name, "gemma3") == 0;
+    c->rope_theta = is_gemma3 ? 1000000.0 : 10000.0;
+    c->rope_local_theta = is_gemma3 ? 10000.0 : 0.0;
     c->initializer_range = 0.02;
     c->embedding_multiplier = 1.0;
     TRY(read_opt_number(r, eps, 1e-30, 1.0, &c->norm_eps));
     if (c->norm_eps == 0.0)
         return gguf_wrong(r->gguf, key_of(r, eps).text, "a number", r->et);
     TRY(read_opt_number(r, "rope.freq_base", 1.0, 1e15, &c->rope_theta));
+    TRY(read_opt_number(r, "rope.freq_base_swa", 1.0, 1e15, &c->rope_local_theta));
     TRY(read_opt_number(r, "attn_logit_softcapping", 0.0, 1e6, &c->attn_logit_softcapping));
     TRY(read_opt_number(r, "final_logit_softcapping", 0.0, 1e6, &c->final_logit_softcapping));
     TRY(read_opt_size(r, "rope.dimension_count", 0, c->head_dim, &rotated));
@@ -270,6 +294,8 @@ static enum err read_rope(const struct reading *r)
     if (type.size == 0 || text_is(type, "none") ||
         (text_is(type, "linear") && (rope->factor == 0.0 || rope->factor == 1.0))) {
         rope->factor = 0.0;
+        if (rope->original_max_position_embeddings == r->config->max_position_embeddings)
+            rope->original_max_position_embeddings = 0;
         return ERR_OK;
     }
     if (!text_is(type, "linear") && !text_is(type, "yarn"))
@@ -295,7 +321,9 @@ static void read_flags(const struct reading *r)
     c->mlp_bias = says_biases && has_tensor(r, "blk.0.ffn_down.bias");
     c->bias = is_falcon && has_tensor(r, "blk.0.attn_qkv.bias");
     c->parallel_attn = is_falcon;
-    c->new_decoder_architecture = is_falcon && has_tensor(r, "blk.0.attn_norm_2.weight");
+    bool has_two_norms = has_tensor(r, "blk.0.attn_norm_2.weight");
+    c->new_decoder_architecture = is_falcon && (has_two_norms || c->num_key_value_heads > 1);
+    c->num_ln_in_parallel_attn = has_two_norms ? 2 : 1;
     if (weight == NULL)
         return;
     if (weight->format == BLOCK_FORMAT_F32)
@@ -356,6 +384,12 @@ static enum err read_all(struct reading *r)
     TRY(read_rope(r));
     TRY(read_tokens(r));
     read_flags(r);
+    if (strcmp(r->arch->model_type, "bitnet") == 0) { /* weights are ternary already */
+        r->config->quantized = true;
+        set_name(r->config->quant_method, "bitnet");
+        set_name(r->config->quant_linear_class, "autobitlinear");
+        set_name(r->config->quant_mode, "offline");
+    }
     if (strcmp(r->arch->name, "llama") == 0 && r->config->sliding_window > 0) {
         set_name(r->config->model_type, "mistral");
         set_name(r->config->architecture, "MistralForCausalLM");

@@ -3,8 +3,11 @@
  * What an architecture implies is written out on the way to config.json and left away on the way
  * back; what it cannot say is an error, never dropped. Keys of ours that llama.cpp's converter
  * does not write, and that its loader passes over:
- *   llama.attention.sliding_window               Mistral's window
- *   ARCH.attention.scale                         where it is not the one of head and width
+ *   llama.attention.sliding_window           Mistral's window
+ *   ARCH.attention.sliding_window_pattern    where it is not the architecture's: a number, or
+ *                                            for each layer whether it has the window
+ *   ARCH.attention.scale                     where it is not the one of head and width
+ *   ARCH.rope.freq_base_swa                  base of layers with a window, where not 10000
  * Refuses to know: weights, except for shapes and for the factors of rotary frequencies, which
  * GGUF holds as tensors.
  */

@@ -75,6 +75,33 @@ static double scalar_assumed(const struct writing *g)
     return by_width ? (double)(c->hidden_size / c->num_attention_heads) : (double)c->head_dim;
 }
 
+/* Which layers have the window: one number where that says it, else a list. */
+static void put_window(const struct writing *g)
+{
+    const struct hf_config *c = g->config;
+    uint32_t pattern = 0;
+    bool is_regular = true;
+    char key[KEY_BYTES];
+    put_size(g, "attention.sliding_window", c->sliding_window);
+    for (uint32_t i = 0; i < c->num_hidden_layers && pattern == 0; i++)
+        pattern = hf_config_layer_slides(c, i) ? 0 : i + 1;
+    for (uint32_t i = 0; i < c->num_hidden_layers && is_regular; i++)
+        is_regular = hf_config_layer_slides(c, i) != (pattern > 0 && (i + 1) % pattern == 0);
+    /* A model too short to show its pattern keeps to the usual one. */
+    bool is_usual = pattern == g->arch->window_pattern ||
+                    (pattern == 0 && g->arch->window_pattern > c->num_hidden_layers);
+    if (c->sliding_window == 0 || (is_regular && is_usual))
+        return;
+    if (is_regular) {
+        put_size(g, "attention.sliding_window_pattern", pattern);
+        return;
+    }
+    (void)snprintf(key, sizeof key, "%s.attention.sliding_window_pattern", g->arch->name);
+    gguf_write_array(g->w, key, GGUF_BOOL, c->num_hidden_layers);
+    for (uint32_t i = 0; i < c->num_hidden_layers; i++)
+        gguf_write_item_u8(g->w, hf_config_layer_slides(c, i));
+}
+
 static void put_attention(const struct writing *g)
 {
     const struct hf_config *c = g->config;
@@ -83,7 +110,7 @@ static void put_attention(const struct writing *g)
         put_size(g, "attention.value_length", c->head_dim);
     }
     if (has(g, GGUF_ARCH_WINDOW) || c->sliding_window > 0)
-        put_size(g, "attention.sliding_window", c->sliding_window);
+        put_window(g);
     if (has(g, GGUF_ARCH_CAPS)) {
         put_number(g, "attn_logit_softcapping", c->attn_logit_softcapping);
         put_number(g, "final_logit_softcapping", c->final_logit_softcapping);
@@ -153,6 +180,8 @@ enum err gguf_config_write(const struct hf_config *c, const char *name, uint32_t
                has(&g, GGUF_ARCH_LAYER_NORM) ? "attention.layer_norm_epsilon"
                                              : "attention.layer_norm_rms_epsilon",
                c->norm_eps);
+    if (c->rope_local_theta > 0.0 && c->rope_local_theta != BASE_DEFAULT)
+        put_number(&g, "rope.freq_base_swa", c->rope_local_theta);
     put_attention(&g);
     gguf_write_u32(w, "general.file_type", file_type);
     if (has(&g, GGUF_ARCH_VOCABULARY))

@@ -103,7 +103,7 @@ void gguf_write_item_i32(struct gguf_write *w, int32_t value)
     put_number(&w->keys, (uint32_t)value, sizeof value);
 }
 
-void gguf_write_item_bool(struct gguf_write *w, bool value)
+void gguf_write_item_u8(struct gguf_write *w, uint8_t value)
 {
     put_number(&w->keys, value, 1);
 }

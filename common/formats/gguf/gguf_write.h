@@ -47,7 +47,7 @@ void gguf_write_array(struct gguf_write *w, const char *key, enum gguf_type type
 void gguf_write_item_text(struct gguf_write *w, struct text value);
 void gguf_write_item_f32(struct gguf_write *w, float value);
 void gguf_write_item_i32(struct gguf_write *w, int32_t value);
-void gguf_write_item_bool(struct gguf_write *w, bool value);
+void gguf_write_item_u8(struct gguf_write *w, uint8_t value); /* GGUF_U8, GGUF_BOOL */
 
 /* A key as it was read, type and all. */
 void gguf_write_value(struct gguf_write *w, const struct gguf_value *value);

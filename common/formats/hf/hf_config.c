@@ -5,9 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/hf/hf_read.h"
-#include "common/formats/hf/hf_write.h"
 #include "common/formats/json/json_read.h"
-#include "common/formats/json/json_write.h"
 #include "common/formats/source/source.h"
 
 enum {
@@ -92,7 +90,7 @@ static const struct assumed *assumed_for(const char *model_type)
 
 /* ---- windows ---- */
 
-static void set_full(struct hf_config *c, uint32_t layer)
+void hf_config_set_full(struct hf_config *c, uint32_t layer)
 {
     c->full_layers[layer / 8] = (uint8_t)(c->full_layers[layer / 8] | 1u << layer % 8);
 }
@@ -107,7 +105,7 @@ void hf_config_set_pattern(struct hf_config *config, uint32_t pattern)
 {
     memset(config->full_layers, 0, sizeof config->full_layers);
     for (uint32_t l = pattern; pattern > 0 && l <= HF_CONFIG_LAYERS_MAX; l += pattern)
-        set_full(config, l - 1);
+        hf_config_set_full(config, l - 1);
 }
 
 /* layer_types of newer files wins over the older ways to say which layers have the window. */
@@ -124,7 +122,7 @@ static enum err read_layers(struct json_value root, struct hf_config *c, struct 
     TRY(hf_read_opt_size(root, lows, 0, INT32_MAX, &low, et));
     hf_config_set_pattern(c, pattern);
     for (uint32_t l = 0; assumed->window_needs_flag && l < MIN(low, c->num_hidden_layers); l++)
-        set_full(c, l);
+        hf_config_set_full(c, l);
     TRY(json_read_opt_array(root, "layer_types", &types, &found, et));
     if (!found)
         return ERR_OK;
@@ -136,7 +134,7 @@ static enum err read_layers(struct json_value root, struct hf_config *c, struct 
         char name[HF_CONFIG_NAME_BYTES] = "";
         TRY(hf_read_as_name(at.value, name, et));
         if (strcmp(name, "full_attention") == 0)
-            set_full(c, l);
+            hf_config_set_full(c, l);
         else if (strcmp(name, "sliding_attention") != 0)
             return json_read_wrong(at.value, "full_attention or sliding_attention", et);
     }
@@ -477,60 +475,4 @@ enum err hf_config_open(struct hf_config *config, const char *path, struct err_t
     enum err err = hf_config_parse(config, source.bytes, path, et);
     source_close(&source);
     return err;
-}
-
-static void print_rope(struct json_write *w, const struct hf_config_rope *r)
-{
-    if (r->type[0] == '\0') {
-        json_write_null(w, "rope_scaling");
-        return;
-    }
-    json_write_object_begin(w, "rope_scaling");
-    json_write_text(w, "rope_type", text_of(r->type));
-    if (r->factor > 0.0)
-        json_write_f64(w, "factor", r->factor);
-    if (r->low_freq_factor > 0.0)
-        json_write_f64(w, "low_freq_factor", r->low_freq_factor);
-    if (r->high_freq_factor > 0.0)
-        json_write_f64(w, "high_freq_factor", r->high_freq_factor);
-    if (r->original_max_position_embeddings > 0)
-        json_write_u64(w, "original_max_position_embeddings", r->original_max_position_embeddings);
-    json_write_object_end(w);
-}
-
-enum err hf_config_print(const struct hf_config *c, struct bytes *out)
-{
-    struct json_write w;
-    json_write_init(&w, JSON_WRITE_PRETTY, HF_CONFIG_SIZE_BYTES_MAX);
-    json_write_object_begin(&w, NULL);
-    json_write_array_begin(&w, "architectures");
-    if (c->architecture[0] != '\0')
-        json_write_text(&w, NULL, text_of(c->architecture));
-    json_write_array_end(&w);
-    json_write_text(&w, "model_type", text_of(c->model_type));
-    if (c->dtype[0] != '\0')
-        json_write_text(&w, "torch_dtype", text_of(c->dtype));
-    json_write_text(&w, "hidden_act", text_of(c->hidden_act));
-    json_write_u64(&w, "vocab_size", c->vocab_size);
-    json_write_u64(&w, "hidden_size", c->hidden_size);
-    json_write_u64(&w, "intermediate_size", c->intermediate_size);
-    json_write_u64(&w, "num_hidden_layers", c->num_hidden_layers);
-    json_write_u64(&w, "num_attention_heads", c->num_attention_heads);
-    json_write_u64(&w, "num_key_value_heads", c->num_key_value_heads);
-    json_write_u64(&w, "head_dim", c->head_dim);
-    json_write_u64(&w, "max_position_embeddings", c->max_position_embeddings);
-    if (c->sliding_window > 0)
-        json_write_u64(&w, "sliding_window", c->sliding_window);
-    json_write_f64(&w, "rms_norm_eps", c->norm_eps);
-    json_write_f64(&w, "rope_theta", c->rope_theta);
-    json_write_f64(&w, "initializer_range", c->initializer_range);
-    json_write_f64(&w, "attention_dropout", 0.0);
-    json_write_bool(&w, "tie_word_embeddings", c->tie_word_embeddings);
-    json_write_bool(&w, "attention_bias", c->attention_bias);
-    json_write_bool(&w, "mlp_bias", c->mlp_bias);
-    json_write_bool(&w, "use_cache", true);
-    hf_write_tokens(&w, c->bos_token_id, c->pad_token_id, &c->eos);
-    print_rope(&w, &c->rope);
-    json_write_object_end(&w);
-    return json_write_close(&w, out);
 }

@@ -111,8 +111,12 @@ bool hf_config_layer_slides(const struct hf_config *config, uint32_t layer);
 /* Every `pattern`-th layer sees all keys, the others the window; 0: all layers have the window. */
 void hf_config_set_pattern(struct hf_config *config, uint32_t pattern);
 
-/* Appends config.json of a Llama-like model: the keys that transformers writes for it, sorted. For
- * a model made from a random start, or when weights are written anew. */
+/* The layer sees all keys. */
+void hf_config_set_full(struct hf_config *config, uint32_t layer);
+
+/* Appends config.json with the keys that transformers' classes of the model_type know, sorted; a
+ * model_type that is not known here gets those of Llama. For a model made from a random start, or
+ * when weights are written anew. */
 MUST_CHECK enum err hf_config_print(const struct hf_config *config, struct bytes *out);
 
 #endif

@@ -139,8 +139,21 @@ static enum err lay_out(const struct safetensors_content *content, const struct 
     return put_header(content, *order, header, data_bytes);
 }
 
+static enum err send_data(void *context, const struct safetensor *tensor, file_sink_f sink,
+                          void *sink_context)
+{
+    (void)context;
+    return sink(sink_context, tensor->data);
+}
+
 enum err safetensors_write(const struct safetensors_content *content, file_sink_f sink,
                            void *context)
+{
+    return safetensors_write_made(content, send_data, NULL, sink, context);
+}
+
+enum err safetensors_write_made(const struct safetensors_content *content, safetensors_data_f data,
+                                void *data_context, file_sink_f sink, void *context)
 {
     const struct safetensor **order = NULL;
     struct bytes header;
@@ -150,7 +163,7 @@ enum err safetensors_write(const struct safetensors_content *content, file_sink_
     TRY_OUT(lay_out(content, &order, &header, &data_bytes));
     TRY_OUT(sink(context, bytes_span(&header)));
     for (size_t i = 0; i < content->count; i++)
-        TRY_OUT(sink(context, order[i]->data));
+        TRY_OUT(data(data_context, order[i], sink, context));
 out:
     bytes_fini(&header);
     mem_free(order);

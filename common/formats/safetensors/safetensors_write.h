@@ -32,6 +32,16 @@ extern const struct safetensors_note safetensors_write_note_pt;
 MUST_CHECK enum err safetensors_write(const struct safetensors_content *content, file_sink_f sink,
                                       void *context);
 
+/* Sends the data of `tensor`, as many bytes as its type and shape say, to `sink`. */
+typedef enum err (*safetensors_data_f)(void *context, const struct safetensor *tensor,
+                                       file_sink_f sink, void *sink_context);
+
+/* The same for tensors whose data is made when its turn comes: data.data is not looked at,
+ * data.size says how much there will be. */
+MUST_CHECK enum err safetensors_write_made(const struct safetensors_content *content,
+                                           safetensors_data_f data, void *data_context,
+                                           file_sink_f sink, void *context);
+
 /* Durable and at once, through a temporary file. */
 MUST_CHECK enum err safetensors_write_file(const struct safetensors_content *content,
                                            const char *path, struct err_text *et);

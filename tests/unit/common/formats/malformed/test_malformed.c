@@ -2,8 +2,8 @@
  *
  * tests/golden/malformed holds pairs: FILE and FILE.expected, the latter being one line
  * "CODE: message" with the file's name in place of its path. The reader follows from the end of the
- * name: .safetensors, adapter_config.json, generation_config.json, config.json, tokenizer.json,
- * .json.
+ * name: .safetensors, .model.gguf (its config), .gguf, adapter_config.json, generation_config.json,
+ * config.json, tokenizer.json, .json.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -12,6 +12,7 @@
 
 #include <cmocka.h>
 
+#include "common/formats/gguf/gguf_config.h"
 #include "common/formats/hf/hf_config.h"
 #include "common/formats/hf/hf_generation.h"
 #include "common/formats/json/json_read.h"
@@ -42,6 +43,19 @@ static enum err open_tokenizer(const char *name, struct err_text *et)
     return err;
 }
 
+static enum err read_gguf(const char *name, struct span content, struct err_text *et)
+{
+    struct gguf gguf;
+    struct hf_config config;
+    enum err err = gguf_parse(&gguf, content, name, et);
+    if (err != ERR_OK)
+        return err;
+    if (ends_in(name, ".model.gguf"))
+        err = gguf_config_read(&gguf, &config, et);
+    gguf_close(&gguf);
+    return err;
+}
+
 static enum err read_file(const char *name, struct span content, struct err_text *et)
 {
     union {
@@ -52,6 +66,8 @@ static enum err read_file(const char *name, struct span content, struct err_text
         struct json_doc *doc;
     } out;
     struct arena arena;
+    if (ends_in(name, ".gguf"))
+        return read_gguf(name, content, et);
     if (ends_in(name, ".safetensors"))
         return safetensors_parse(&out.st, content, name, et);
     if (ends_in(name, "generation_config.json"))

@@ -1,0 +1,40 @@
+/* convert_model.h - a model folder becomes a GGUF file, or the other way round.
+ *
+ * Weights keep their bits where they keep their type. What changes place only (rows of q and k in
+ * llama files, Falcon's fused matrices, GPT-2's turned ones) comes back as it was; Gemma's gains
+ * are stored plus one in f32, which loses bits of those below 2^-16. Tensors pass through row by
+ * row: memory does not grow with the model.
+ */
+#ifndef COMMON_FORMATS_CONVERT_CONVERT_MODEL_H
+#define COMMON_FORMATS_CONVERT_CONVERT_MODEL_H
+
+#include "common/formats/convert/convert_plan.h"
+
+struct convert_model_options {
+    const char *name;         /* general.name; NULL: none */
+    enum block_format format; /* of matrices: plain, or CONVERT_PLAN_KEEP */
+    convert_decode_f decode;  /* for block formats on the way to a folder; may be NULL */
+};
+
+/* What was done, for people. */
+struct convert_model_report {
+    const char *architecture; /* general.architecture; static */
+    size_t tensor_count;
+    uint64_t size_bytes;
+    bool has_tokenizer;
+};
+
+/* Reads config.json, safetensors and (where there is one) the tokenizer in `folder` and writes the
+ * GGUF file `path`, durably and at once. Errors of the readers, of convert_plan_gguf and of the
+ * file, with what is wrong in `et`; then there is no file. */
+MUST_CHECK enum err convert_model_to_gguf(const char *folder, const char *path,
+                                          const struct convert_model_options *options,
+                                          struct convert_model_report *report, struct err_text *et);
+
+/* Reads the GGUF file `path` and writes config.json, generation_config.json, model.safetensors and
+ * the tokenizer's files into `folder`, which is made when missing; config.json last. */
+MUST_CHECK enum err convert_model_to_hf(const char *path, const char *folder,
+                                        const struct convert_model_options *options,
+                                        struct convert_model_report *report, struct err_text *et);
+
+#endif

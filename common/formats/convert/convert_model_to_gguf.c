@@ -1,0 +1,108 @@
+/* convert_model_to_gguf.c - a model folder becomes a GGUF file. */
+#include "common/formats/convert/convert_model.h"
+#include "common/formats/convert/convert_tokenizer.h"
+#include "common/formats/safetensors/safetensors_index.h"
+#include "common/formats/source/folder.h"
+#include "common/formats/tokenizer/tokenizer.h"
+#include "common/mem/mem.h"
+
+/* llama.cpp's numbers for what most of a file's weights are in. */
+enum { FILE_TYPE_F32 = 0, FILE_TYPE_F16 = 1, FILE_TYPE_BF16 = 32, QUANTIZATION_VERSION = 2 };
+
+/* A conversion on its way; everything in it is owned. */
+struct work {
+    struct hf_config config;
+    struct safetensors weights;
+    struct tokenizer *tokenizer; /* NULL: the folder has none */
+    struct convert_plan plan;
+    struct arena arena;
+    struct gguf_write w;
+};
+
+static uint32_t file_type_of(const struct convert_plan *plan)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        if (t->is_made || t->rank != 2 || convert_name_kind(t->place.role) != CONVERT_LINEAR)
+            continue;
+        return t->out == BLOCK_FORMAT_F32   ? FILE_TYPE_F32
+               : t->out == BLOCK_FORMAT_F16 ? FILE_TYPE_F16
+                                            : FILE_TYPE_BF16;
+    }
+    return FILE_TYPE_F32;
+}
+
+static enum err open_all(struct work *work, const char *folder,
+                         const struct convert_model_options *options, struct err_text *et)
+{
+    const char *config = folder_join(&work->arena, folder, "config.json");
+    if (config == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", folder);
+    TRY(hf_config_open(&work->config, config, et));
+    TRY(safetensors_index_open_folder(&work->weights, folder, "model", et));
+    enum err err = tokenizer_open(folder, &work->tokenizer, et);
+    if (err != ERR_OK && err != ERR_NOT_FOUND)
+        return err;
+    return convert_plan_gguf(&work->config, folder, &work->weights, options->format, &work->arena,
+                             &work->plan, et);
+}
+
+static void put_token(struct gguf_write *w, const char *key, int32_t id)
+{
+    if (id != HF_CONFIG_NO_TOKEN)
+        gguf_write_u32(w, key, (uint32_t)id);
+}
+
+static enum err write_keys(struct work *work, const char *folder,
+                           const struct convert_model_options *options,
+                           struct convert_model_report *report, struct err_text *et)
+{
+    const struct gguf_arch *arch = NULL;
+    struct gguf_write *w = &work->w;
+    TRY(gguf_arch_of_config(&work->config, folder, &arch, et));
+    gguf_write_text(w, "general.architecture", text_of(arch->name));
+    gguf_write_text(w, "general.type", TEXT("model"));
+    if (options->name != NULL)
+        gguf_write_text(w, "general.name", text_of(options->name));
+    TRY(gguf_config_write(&work->config, folder, file_type_of(&work->plan), w, et));
+    if (work->tokenizer == NULL) {
+        put_token(w, "tokenizer.ggml.bos_token_id", work->config.bos_token_id);
+        put_token(w, "tokenizer.ggml.padding_token_id", work->config.pad_token_id);
+        if (work->config.eos.count > 0)
+            put_token(w, "tokenizer.ggml.eos_token_id", work->config.eos.ids[0]);
+    } else {
+        enum err err = convert_tokenizer_write(work->tokenizer, &work->config, &work->arena, w, et);
+        if (err != ERR_OK)
+            return error_prefix(et, err, "%s", folder);
+    }
+    gguf_write_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
+    report->architecture = arch->name;
+    report->tensor_count = work->plan.count;
+    report->has_tokenizer = work->tokenizer != NULL;
+    return ERR_OK;
+}
+
+enum err convert_model_to_gguf(const char *folder, const char *path,
+                               const struct convert_model_options *options,
+                               struct convert_model_report *report, struct err_text *et)
+{
+    struct work *work = mem_alloc(1, sizeof *work);
+    if (work == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", folder);
+    struct convert_model_report made = {0};
+    arena_init(&work->arena, SIZE_MAX); /* bounded by the files' tables */
+    gguf_write_init(&work->w);
+    enum err err;
+    TRY_OUT(open_all(work, folder, options, et));
+    TRY_OUT(write_keys(work, folder, options, &made, et));
+    TRY_OUT(convert_plan_write(&work->plan, &work->w, path, et));
+    made.size_bytes = gguf_write_size_bytes(&work->w);
+    *report = made;
+out:
+    gguf_write_fini(&work->w);
+    tokenizer_close(&work->tokenizer);
+    safetensors_close(&work->weights);
+    arena_fini(&work->arena);
+    mem_free(work);
+    return err;
+}

@@ -1,0 +1,141 @@
+/* convert_model_to_hf.c - a GGUF file becomes a model folder. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/formats/convert/convert_model.h"
+#include "common/formats/hf/hf_generation.h"
+#include "common/formats/safetensors/safetensors_write.h"
+#include "common/formats/source/folder.h"
+#include "common/mem/mem.h"
+
+/* A conversion on its way; everything in it is owned, texts and tables by the arena. */
+struct work {
+    struct gguf gguf;
+    struct hf_config config;
+    struct convert_plan plan;
+    struct safetensor *tensors; /* as the plan's, without data */
+    struct arena arena;
+    const char *folder;
+    struct err_text *et;
+};
+
+static enum err out_of_memory(const struct work *work)
+{
+    return error_set(work->et, ERR_OUT_OF_MEMORY, "%s: out of memory", work->folder);
+}
+
+static const char *name_of(enum block_format format)
+{
+    return format == BLOCK_FORMAT_F32   ? "float32"
+           : format == BLOCK_FORMAT_F16 ? "float16"
+                                        : "bfloat16";
+}
+
+static enum err open_all(struct work *work, const char *path,
+                         const struct convert_model_options *options)
+{
+    enum block_format main_format = BLOCK_FORMAT_F32;
+    TRY(gguf_open(&work->gguf, path, work->et));
+    TRY(gguf_config_read(&work->gguf, &work->config, work->et));
+    TRY(convert_plan_hf(&work->gguf, &work->config, options->format, options->decode, &work->arena,
+                        &work->plan, &main_format, work->et));
+    (void)snprintf(work->config.dtype, sizeof work->config.dtype, "%s", name_of(main_format));
+    work->tensors = arena_alloc(&work->arena, work->plan.count, sizeof *work->tensors);
+    if (work->tensors == NULL)
+        return out_of_memory(work);
+    for (size_t i = 0; i < work->plan.count; i++) {
+        const struct convert_tensor *t = &work->plan.tensors[i];
+        bool is_packed = t->out == BLOCK_FORMAT_COUNT;
+        work->tensors[i] = (struct safetensor){
+            .name = text_of(t->name),
+            .dtype = is_packed ? SAFETENSORS_U8 : convert_float_dtype_of(t->out),
+            .rank = t->rank,
+            .shape = {t->shape[0], t->shape[1]},
+            .data = {NULL, (size_t)convert_tensor_size_bytes(t)},
+        };
+    }
+    return ERR_OK;
+}
+
+static enum err send_tensor(void *context, const struct safetensor *tensor, file_sink_f sink,
+                            void *sink_context)
+{
+    const struct work *work = context;
+    return convert_tensor_write(&work->plan.tensors[tensor - work->tensors], sink, sink_context);
+}
+
+static enum err write_weights(struct work *work, uint64_t *size_bytes)
+{
+    const struct safetensors_content content = {work->tensors, work->plan.count,
+                                                &safetensors_write_note_pt, 1};
+    const char *path = folder_join(&work->arena, work->folder, "model.safetensors");
+    struct file_writer file;
+    if (path == NULL)
+        return out_of_memory(work);
+    TRY(file_writer_open(&file, path, work->et));
+    enum err err = safetensors_write_made(&content, send_tensor, work, file_sink_writer, &file);
+    *size_bytes = file.size_bytes;
+    if (err == ERR_OK)
+        return file_writer_commit(&file, work->et);
+    file_writer_abandon(&file);
+    return error_set(work->et, err, "%s: cannot be written: %s", path, error_text(err));
+}
+
+static enum err write_text(struct work *work, const char *name, const struct bytes *text)
+{
+    const char *path = folder_join(&work->arena, work->folder, name);
+    return path != NULL ? file_write_atomic(path, bytes_span(text), work->et) : out_of_memory(work);
+}
+
+static enum err write_configs(struct work *work)
+{
+    const struct hf_config *c = &work->config;
+    const struct hf_generation generation = {
+        .bos_token_id = c->bos_token_id,
+        .pad_token_id = c->pad_token_id,
+        .eos = c->eos,
+        .temperature = 1,
+        .top_p = 1,
+        .repetition_penalty = 1,
+    };
+    struct bytes text;
+    bytes_init(&text, HF_CONFIG_SIZE_BYTES_MAX);
+    enum err err;
+    TRY_OUT(hf_generation_print(&generation, &text));
+    TRY_OUT(write_text(work, "generation_config.json", &text));
+    bytes_clear(&text);
+    TRY_OUT(hf_config_print(c, &text));
+    err = write_text(work, "config.json", &text);
+out:
+    bytes_fini(&text);
+    return err;
+}
+
+enum err convert_model_to_hf(const char *path, const char *folder,
+                             const struct convert_model_options *options,
+                             struct convert_model_report *report, struct err_text *et)
+{
+    struct work *work = mem_alloc(1, sizeof *work);
+    if (work == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
+    struct convert_model_report made = {0};
+    const struct gguf_arch *arch = NULL;
+    work->folder = folder;
+    work->et = et;
+    arena_init(&work->arena, SIZE_MAX); /* bounded by the file's tables */
+    enum err err;
+    TRY_OUT(open_all(work, path, options));
+    TRY_OUT(gguf_arch_of_config(&work->config, path, &arch, et));
+    TRY_OUT(folder_create(folder, et));
+    TRY_OUT(write_weights(work, &made.size_bytes));
+    TRY_OUT(write_configs(work));
+    made.architecture = arch->name;
+    made.tensor_count = work->plan.count;
+    *report = made;
+out:
+    gguf_close(&work->gguf);
+    arena_fini(&work->arena);
+    mem_free(work);
+    return err;
+}

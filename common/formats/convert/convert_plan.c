@@ -1,0 +1,103 @@
+/* convert_plan.c - what plans in both directions share: order, completeness, the file. */
+#include "common/formats/convert/convert_plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "common/base/check.h"
+
+static int compare_tensors(const void *a, const void *b)
+{
+    return convert_name_compare(((const struct convert_tensor *)a)->name,
+                                ((const struct convert_tensor *)b)->name);
+}
+
+bool convert_plan_order_rows(const struct hf_config *config, const struct gguf_arch *arch,
+                             struct convert_tensor *t)
+{
+    enum convert_role role = t->place.role;
+    t->heads = config->num_attention_heads;
+    t->kv_heads = config->num_key_value_heads;
+    if ((arch->flags & GGUF_ARCH_PERMUTED) != 0 && (role == CONVERT_QUERY || role == CONVERT_KEY)) {
+        t->order = CONVERT_ORDER_PAIRS;
+        t->heads = role == CONVERT_KEY ? t->kv_heads : t->heads;
+        return t->rows % t->heads == 0 && t->rows / t->heads % 2 == 0;
+    }
+    if (strcmp(arch->name, "falcon") == 0 && role == CONVERT_QUERY_KEY_VALUE) {
+        t->order = CONVERT_ORDER_SPLIT;
+        return t->rows % (t->heads + 2 * t->kv_heads) == 0;
+    }
+    return true;
+}
+
+enum err convert_plan_sort(struct convert_plan *plan, const char *name, struct err_text *et)
+{
+    if (plan->count == 0)
+        return error_set(et, ERR_FORMAT, "%s: expected the tensors of a model, found none", name);
+    qsort(plan->tensors, plan->count, sizeof *plan->tensors, compare_tensors);
+    for (size_t i = 1; i < plan->count; i++) {
+        if (strcmp(plan->tensors[i - 1].name, plan->tensors[i].name) == 0)
+            return error_set(et, ERR_FORMAT, "%s: two tensors become %s", name,
+                             plan->tensors[i].name);
+    }
+    return ERR_OK;
+}
+
+enum err convert_plan_finish(struct convert_plan *plan, uint32_t layers, const char *name,
+                             struct err_text *et)
+{
+    TRY(convert_plan_sort(plan, name, et));
+    bool has_table = false;
+    size_t in_layers[2] = {0}; /* weights, biases */
+    size_t in_first[2] = {0};
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        has_table = has_table || t->place.role == CONVERT_EMBEDDING;
+        if (t->is_made || !convert_name_is_of_layer(t->place.role))
+            continue;
+        if (t->place.layer >= layers)
+            return error_set(et, ERR_FORMAT, "%s: expected %u layers, found tensor %s", name,
+                             layers, t->name);
+        in_layers[t->place.is_bias]++;
+        in_first[t->place.is_bias] += t->place.layer == 0;
+    }
+    if (!has_table)
+        return error_set(et, ERR_FORMAT, "%s: expected an embedding, found none", name);
+    for (size_t kind = 0; kind < COUNT_OF(in_first); kind++) {
+        if (in_layers[kind] != in_first[kind] * layers)
+            return error_set(et, ERR_FORMAT,
+                             "%s: expected %u layers of %zu %s as in the first, found %zu in all",
+                             name, layers, in_first[kind], kind == 0 ? "weights" : "biases",
+                             in_layers[kind]);
+    }
+    return ERR_OK;
+}
+
+static enum err send_piece(void *context, struct span piece)
+{
+    return gguf_write_data(context, piece);
+}
+
+enum err convert_plan_write(const struct convert_plan *plan, struct gguf_write *w, const char *path,
+                            struct err_text *et)
+{
+    struct file_writer file;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        if (strlen(t->name) >= GGUF_NAME_BYTES_MAX)
+            return error_set(et, ERR_LIMIT, "%s: tensor %s: expected a name of less than %d bytes",
+                             path, t->name, GGUF_NAME_BYTES_MAX);
+        gguf_write_tensor(w, text_of(t->name), t->out, t->rank, t->shape);
+    }
+    TRY(file_writer_open(&file, path, et));
+    enum err err;
+    TRY_OUT(gguf_write_header(w, file_sink_writer, &file));
+    for (size_t i = 0; i < plan->count; i++)
+        TRY_OUT(convert_tensor_write(&plan->tensors[i], send_piece, w));
+    err = gguf_write_finish(w);
+out:
+    if (err == ERR_OK)
+        return file_writer_commit(&file, et);
+    file_writer_abandon(&file);
+    return error_set(et, err, "%s: cannot be written: %s", path, error_text(err));
+}

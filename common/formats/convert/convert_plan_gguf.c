@@ -1,0 +1,255 @@
+/* convert_plan_gguf.c - from a model folder's tensors to GGUF's. */
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/formats/convert/convert_plan.h"
+
+#define SCALE_ENDING ".weight_scale"
+
+/* Tensors made from the config, at most: long and short factors. */
+enum { MADE_MAX = 2, CODES_A_BYTE = 4 };
+
+#define TERNARY_SCALE_MIN 1e-5
+
+struct planning {
+    const struct hf_config *config;
+    const struct gguf_arch *arch;
+    const char *name;
+    const struct safetensors *weights;
+    enum block_format format;
+    struct arena *arena;
+    struct convert_plan *plan;
+    struct err_text *et;
+};
+
+static bool ends_in(struct text name, const char *end)
+{
+    size_t size = strlen(end);
+    return name.size >= size && memcmp(name.data + name.size - size, end, size) == 0;
+}
+
+/* Buffers that old checkpoints hold beside their weights: masks, frequencies. */
+static bool is_left_out(const struct safetensor *st)
+{
+    static const char *const ends[] = {".rotary_emb.inv_freq", ".attn.masked_bias",
+                                       ".attention.masked_bias", SCALE_ENDING};
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        if (ends_in(st->name, ends[i]))
+            return true;
+    }
+    return st->rank == 4 &&
+           (ends_in(st->name, ".attn.bias") || ends_in(st->name, ".attention.bias"));
+}
+
+/* The first family that has a place for all tensors. */
+static enum err choose_family(struct planning *p)
+{
+    const char *unknown = NULL;
+    const struct convert_family *family;
+    for (size_t i = 0; (family = convert_name_family(p->arch, i)) != NULL; i++) {
+        struct convert_place place;
+        bool fits = true;
+        for (size_t k = 0; k < p->weights->count && fits; k++) {
+            const struct safetensor *st = &p->weights->tensors[k];
+            fits = is_left_out(st) || (convert_name_of_hf(family, st->name, &place) &&
+                                       !convert_name_is_part(family, place.role));
+            if (!fits)
+                unknown = st->name.data;
+        }
+        if (fits) {
+            p->plan->family = family;
+            return ERR_OK;
+        }
+    }
+    return error_set(p->et, ERR_UNSUPPORTED, "%s: tensor %s: models of architecture %s have none",
+                     p->name, unknown != NULL ? unknown : "names", p->arch->name);
+}
+
+static enum err wrong_shape(const struct planning *p, const struct safetensor *st,
+                            const char *expected)
+{
+    return error_set(p->et, ERR_SHAPE,
+                     "%s: tensor %s: expected %s, found rank %u with %" PRIu64 " rows", p->name,
+                     st->name.data, expected, st->rank, st->rank > 0 ? st->shape[0] : 0);
+}
+
+static enum err set_order(const struct planning *p, const struct safetensor *st,
+                          struct convert_tensor *t)
+{
+    enum convert_role role = t->place.role;
+    if (!convert_plan_order_rows(p->config, p->arch, t))
+        return wrong_shape(p, st, "rows of whole heads");
+    if (strcmp(p->arch->name, "gpt2") == 0 && convert_name_kind(role) == CONVERT_LINEAR &&
+        role != CONVERT_HEAD && st->rank == 2) {
+        t->order = CONVERT_ORDER_TURNED;
+        t->rows = t->shape[0] = st->shape[1];
+        t->columns = t->shape[1] = st->shape[0];
+    }
+    return ERR_OK;
+}
+
+/* BitNet: packed codes with their scale, or weights that are made ternary, as their layers do on
+ * each use: x -> clip(round(x / s), -1, 1) * s with s = mean |x|. */
+static enum err set_ternary(const struct planning *p, const struct safetensor *st,
+                            struct convert_tensor *t)
+{
+    if (t->in != BLOCK_FORMAT_COUNT) {
+        struct convert_range range = convert_tensor_range(st->data, t->in);
+        double mean = range.sum / (double)MAX(t->rows * t->columns, 1u);
+        t->change = CONVERT_CHANGE_TERNARY;
+        t->scale = (float)(mean > TERNARY_SCALE_MIN ? mean : TERNARY_SCALE_MIN);
+        return ERR_OK;
+    }
+    char name[CONVERT_NAME_BYTES];
+    enum block_format format;
+    (void)snprintf(name, sizeof name, "%.*s" SCALE_ENDING,
+                   (int)(st->name.size - (sizeof ".weight" - 1)), st->name.data);
+    const struct safetensor *scale = safetensors_find(p->weights, text_of(name));
+    if (scale == NULL || safetensors_element_count(scale) != 1 ||
+        !convert_float_format_of(scale->dtype, &format))
+        return error_set(p->et, ERR_FORMAT, "%s: tensor %s: expected one number in %s", p->name,
+                         st->name.data, name);
+    convert_float_decode(format, 1, scale->data.data, &t->scale);
+    if (strcmp(p->config->quant_linear_class, "bitlinear") == 0)
+        t->scale = 1.0f / t->scale; /* its layers divide by it */
+    if (!(t->scale > 0.0f && t->scale < 1e9f))
+        return error_set(p->et, ERR_FORMAT, "%s: tensor %s: expected a number above 0", p->name,
+                         name);
+    t->change = CONVERT_CHANGE_UNPACK;
+    t->rows = t->shape[0] = st->shape[0] * CODES_A_BYTE;
+    return ERR_OK;
+}
+
+static enum err plan_tensor(const struct planning *p, const struct safetensor *st,
+                            struct convert_tensor *t)
+{
+    enum convert_role role = t->place.role;
+    bool is_ternary = strcmp(p->arch->model_type, "bitnet") == 0 && st->rank == 2 &&
+                      convert_name_kind(role) == CONVERT_LINEAR && role != CONVERT_HEAD;
+    bool is_packed = is_ternary && st->dtype == SAFETENSORS_U8;
+    if (is_packed)
+        t->in = BLOCK_FORMAT_COUNT;
+    else if (!convert_float_format_of(st->dtype, &t->in))
+        return error_set(p->et, ERR_UNSUPPORTED,
+                         "%s: tensor %s: expected F32, F16 or BF16, found %s", p->name,
+                         st->name.data, safetensors_dtype_name(st->dtype));
+    if (st->rank != 1 && st->rank != 2)
+        return wrong_shape(p, st, "a vector or a matrix");
+    t->rank = st->rank;
+    t->shape[0] = t->rows = st->shape[0];
+    t->shape[1] = t->columns = st->rank == 2 ? st->shape[1] : 1;
+    t->data = st->data;
+    TRY(set_order(p, st, t));
+    if (is_ternary)
+        TRY(set_ternary(p, st, t));
+    if (convert_name_kind(role) == CONVERT_GAIN && !t->place.is_bias &&
+        (p->arch->flags & GGUF_ARCH_PLUS_ONE) != 0) {
+        t->change = CONVERT_CHANGE_ADD;
+        t->addend = 1.0f;
+    }
+    t->out = p->format != CONVERT_PLAN_KEEP ? p->format : is_packed ? BLOCK_FORMAT_BF16 : t->in;
+    if (st->rank == 1 || role == CONVERT_POSITION)
+        t->out = BLOCK_FORMAT_F32;
+    if (st->rank == 1 && t->order == CONVERT_ORDER_SAME) { /* one row of it */
+        t->columns = t->rows;
+        t->rows = 1;
+    }
+    return ERR_OK;
+}
+
+/* Whether the tied head is to be left out, or to stand for a missing embedding. */
+static bool plays_role(const struct planning *p, struct convert_place *place, bool has_embedding)
+{
+    if (place->role != CONVERT_HEAD || place->is_bias || !p->config->tie_word_embeddings)
+        return true;
+    if (!has_embedding)
+        place->role = CONVERT_EMBEDDING;
+    return !has_embedding;
+}
+
+static enum err plan_weights(struct planning *p)
+{
+    bool has_embedding = false;
+    struct convert_place place;
+    for (size_t i = 0; i < p->weights->count; i++) {
+        const struct safetensor *st = &p->weights->tensors[i];
+        has_embedding = has_embedding || (!is_left_out(st) &&
+                                          convert_name_of_hf(p->plan->family, st->name, &place) &&
+                                          place.role == CONVERT_EMBEDDING);
+    }
+    for (size_t i = 0; i < p->weights->count; i++) {
+        const struct safetensor *st = &p->weights->tensors[i];
+        struct convert_tensor *t = &p->plan->tensors[p->plan->count];
+        if (is_left_out(st) || !convert_name_of_hf(p->plan->family, st->name, &place) ||
+            !plays_role(p, &place, has_embedding))
+            continue;
+        *t = (struct convert_tensor){.place = place};
+        convert_name_print_gguf(p->plan->family, place, t->name);
+        TRY(plan_tensor(p, st, t));
+        p->plan->count++;
+    }
+    return ERR_OK;
+}
+
+static enum err make_factors(struct planning *p, const char *name, const double *factors,
+                             size_t count)
+{
+    float *values = arena_alloc(p->arena, count, sizeof *values);
+    if (values == NULL)
+        return error_set(p->et, ERR_OUT_OF_MEMORY, "%s: out of memory", p->name);
+    if (factors == NULL)
+        gguf_config_rope_freqs(p->config, values, count);
+    for (size_t i = 0; factors != NULL && i < count; i++)
+        values[i] = (float)factors[i];
+    struct convert_tensor *t = &p->plan->tensors[p->plan->count++];
+    *t = (struct convert_tensor){
+        .place = {.role = CONVERT_ROLE_COUNT},
+        .is_made = true,
+        .rank = 1,
+        .shape = {count},
+        .rows = 1,
+        .columns = count,
+        .data = {(const uint8_t *)values, count * sizeof *values},
+        .in = BLOCK_FORMAT_F32,
+        .out = BLOCK_FORMAT_F32,
+    };
+    (void)snprintf(t->name, sizeof t->name, "%s", name);
+    return ERR_OK;
+}
+
+static enum err make_tensors(struct planning *p)
+{
+    const struct hf_config_rope *rope = &p->config->rope;
+    if (strcmp(rope->type, "llama3") == 0)
+        return make_factors(p, GGUF_CONFIG_ROPE_FREQS, NULL, p->config->head_dim / 2);
+    if (rope->factor_count == 0)
+        return ERR_OK;
+    TRY(make_factors(p, GGUF_CONFIG_ROPE_LONG, rope->long_factors, rope->factor_count));
+    return make_factors(p, GGUF_CONFIG_ROPE_SHORT, rope->short_factors, rope->factor_count);
+}
+
+enum err convert_plan_gguf(const struct hf_config *config, const char *name,
+                           const struct safetensors *weights, enum block_format format,
+                           struct arena *arena, struct convert_plan *plan, struct err_text *et)
+{
+    struct convert_plan made = {0};
+    struct planning p = {.config = config,
+                         .name = name,
+                         .weights = weights,
+                         .format = format,
+                         .arena = arena,
+                         .plan = &made,
+                         .et = et};
+    TRY(gguf_arch_of_config(config, name, &p.arch, et));
+    made.tensors = arena_alloc(arena, weights->count + MADE_MAX, sizeof *made.tensors);
+    if (made.tensors == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", name);
+    TRY(choose_family(&p));
+    TRY(plan_weights(&p));
+    TRY(make_tensors(&p));
+    TRY(convert_plan_finish(&made, config->num_hidden_layers, name, et));
+    *plan = made;
+    return ERR_OK;
+}

@@ -1,0 +1,279 @@
+/* test_convert.c - models of every family go to GGUF and come back with the bits they had. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "common/base/check.h"
+#include "common/formats/safetensors/safetensors_index.h"
+#include "common/mem/mem.h"
+#include "tests/unit/common/formats/convert/convert_folders.h"
+
+static void convert_there_and_back(const char *folder, const struct convert_folders *f,
+                                   enum block_format format)
+{
+    const struct convert_model_options options = {.format = format};
+    struct convert_model_report report;
+    struct err_text et = {{0}};
+    convert_folders_to_gguf(f, folder, format);
+    if (convert_model_to_hf(f->gguf, f->back, &options, &report, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+}
+
+static void expect_same_values(const struct safetensor *a, const struct safetensor *b)
+{
+    enum block_format from = BLOCK_FORMAT_COUNT, to = BLOCK_FORMAT_COUNT;
+    uint64_t count = safetensors_element_count(a);
+    assert_int_equal(count, safetensors_element_count(b));
+    if (a->dtype == b->dtype) {
+        assert_memory_equal(a->data.data, b->data.data, a->data.size);
+        return;
+    }
+    assert_true(convert_float_format_of(a->dtype, &from) && convert_float_format_of(b->dtype, &to));
+    for (uint64_t i = 0; i < count; i++) {
+        float x, y;
+        convert_float_decode(from, 1, a->data.data + i * block_format_bytes(from), &x);
+        convert_float_decode(to, 1, b->data.data + i * block_format_bytes(to), &y);
+        assert_memory_equal(&x, &y, sizeof x);
+    }
+}
+
+/* Gains that GGUF holds plus one lose what f32 cannot hold beside the one. */
+static bool is_shifted(const char *family, const struct safetensor *t)
+{
+    return strncmp(family, "gemma", 5) == 0 && t->rank == 1 && strstr(t->name.data, "norm") != NULL;
+}
+
+static void expect_near(const struct safetensor *a, const struct safetensor *b)
+{
+    enum block_format from = BLOCK_FORMAT_COUNT, to = BLOCK_FORMAT_COUNT;
+    assert_true(convert_float_format_of(a->dtype, &from) && convert_float_format_of(b->dtype, &to));
+    for (uint64_t i = 0; i < safetensors_element_count(a); i++) {
+        float x, y;
+        convert_float_decode(from, 1, a->data.data + i * block_format_bytes(from), &x);
+        convert_float_decode(to, 1, b->data.data + i * block_format_bytes(to), &y);
+        assert_true(fabsf(x - y) <= 6e-8f);
+    }
+}
+
+static void check_weights(const char *family, const char *folder, const struct convert_folders *f)
+{
+    struct safetensors before, after;
+    struct err_text et = {{0}};
+    assert_int_equal(safetensors_index_open_folder(&before, folder, "model", &et), ERR_OK);
+    assert_int_equal(safetensors_index_open_folder(&after, f->back, "model", &et), ERR_OK);
+    for (size_t i = 0; i < before.count; i++) {
+        const struct safetensor *there = &before.tensors[i];
+        const struct safetensor *back = safetensors_find(&after, there->name);
+        if (back == NULL)
+            fail_msg("%s: tensor %s is lost", family, there->name.data);
+        if (is_shifted(family, there))
+            expect_near(there, back);
+        else
+            expect_same_values(there, back);
+    }
+    assert_int_equal(before.count, after.count);
+    safetensors_close(&before);
+    safetensors_close(&after);
+}
+
+/* Fails with the first line that differs. */
+static void expect_same_lines(const char *family, const char *a, const char *b)
+{
+    while (*a != '\0' && *a == *b) {
+        size_t size = strcspn(a, "\n") + 1;
+        if (size != strcspn(b, "\n") + 1 || memcmp(a, b, size) != 0)
+            break;
+        a += size;
+        b += size;
+    }
+    if (strcmp(a, b) != 0)
+        fail_msg("%s: expected %.*s, found %.*s", family, (int)strcspn(a, "\n"), a,
+                 (int)strcspn(b, "\n"), b);
+}
+
+static void print_config(const char *folder, struct bytes *out)
+{
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    char path[256];
+    struct err_text et = {{0}};
+    assert_non_null(config);
+    (void)snprintf(path, sizeof path, "%s/config.json", folder);
+    if (hf_config_open(config, path, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    if (strcmp(config->model_type, "gemma") == 0) /* "gelu" means its approximation there */
+        (void)snprintf(config->hidden_act, sizeof config->hidden_act, "gelu_pytorch_tanh");
+    assert_int_equal(hf_config_print(config, out), ERR_OK);
+    bytes_append(out, "", 1);
+    assert_int_equal(bytes_status(out), ERR_OK);
+    mem_free(config);
+}
+
+static void check_config(const char *family, const char *folder, const struct convert_folders *f)
+{
+    struct bytes before, after;
+    bytes_init(&before, 1 << 20);
+    bytes_init(&after, 1 << 20);
+    print_config(folder, &before);
+    print_config(f->back, &after);
+    expect_same_lines(family, (const char *)before.data, (const char *)after.data);
+    bytes_fini(&before);
+    bytes_fini(&after);
+}
+
+static void test_convert__every_family_comes_back_bit_for_bit(void **state)
+{
+    (void)state;
+    static const char *const families[] = {
+        "llama2",
+        "llama3",
+        "llama31",
+        "llama-linear-rope",
+        "mistral",
+        "qwen2",
+        "qwen25",
+        "qwen3",
+        "gemma",
+        "gemma2",
+        "gemma3_text",
+        "phi2",
+        "phi3",
+        "phi35",
+        "gpt2",
+        "falcon7b",
+        "falcon-new",
+        "falcon-11b",
+        "bitnet-packed-auto",
+    };
+    for (size_t i = 0; i < COUNT_OF(families); i++) {
+        char folder[128];
+        struct convert_folders f;
+        (void)snprintf(folder, sizeof folder, CONVERT_FAMILIES "/%s", families[i]);
+        convert_folders_make(&f);
+        convert_there_and_back(folder, &f, CONVERT_PLAN_KEEP);
+        check_weights(families[i], folder, &f);
+        check_config(families[i], folder, &f);
+        convert_folders_remove(&f);
+    }
+}
+
+/* A wider type holds a narrower one: there and back is the same again. */
+static void test_convert__a_wider_type_keeps_every_value(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"llama2", "gemma2", "phi35", "falcon-new"};
+    for (size_t i = 0; i < COUNT_OF(families); i++) {
+        char folder[128];
+        struct convert_folders f;
+        (void)snprintf(folder, sizeof folder, CONVERT_FAMILIES "/%s", families[i]);
+        convert_folders_make(&f);
+        convert_there_and_back(folder, &f, BLOCK_FORMAT_F32);
+        check_weights(families[i], folder, &f);
+        convert_folders_remove(&f);
+    }
+}
+
+/* Weights of the master model, codes with a scale to divide by and codes with one to multiply
+ * with become the same kind of file: -s, 0 or s in each matrix. */
+static void test_convert__bitnet_is_ternary_in_gguf(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"bitnet", "bitnet-packed", "bitnet-packed-auto"};
+    for (size_t i = 0; i < COUNT_OF(families); i++) {
+        char folder[128];
+        struct convert_folders f;
+        struct gguf gguf;
+        (void)snprintf(folder, sizeof folder, CONVERT_FAMILIES "/%s", families[i]);
+        convert_folders_make(&f);
+        convert_folders_to_gguf(&f, folder, BLOCK_FORMAT_F32);
+        assert_int_equal(gguf_open(&gguf, f.gguf, NULL), ERR_OK);
+        const struct gguf_tensor *t = gguf_find_tensor(&gguf, TEXT("blk.1.ffn_up.weight"));
+        assert_non_null(t);
+        assert_int_equal(t->shape[0], 20);
+        struct convert_range range = convert_tensor_range(t->data, t->format);
+        assert_true(range.is_ternary && range.max > 1e-4f && range.max < 10.0f);
+        gguf_close(&gguf);
+        convert_folders_remove(&f);
+    }
+}
+
+static void test_convert__a_missing_tensor_is_missed(void **state)
+{
+    (void)state;
+    struct convert_folders f;
+    struct safetensors st;
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    struct convert_plan plan;
+    struct arena arena;
+    struct err_text et = {{0}};
+    arena_init(&arena, 1 << 20);
+    convert_folders_make(&f);
+    assert_int_equal(safetensors_index_open_folder(&st, CONVERT_FAMILIES "/llama2", "model", NULL),
+                     ERR_OK);
+    assert_int_equal(hf_config_open(config, CONVERT_FAMILIES "/llama2/config.json", NULL), ERR_OK);
+    st.count--; /* model.norm.weight */
+    st.count--; /* a matrix of layer 1 */
+    assert_int_equal(convert_plan_gguf(config, "m", &st, CONVERT_PLAN_KEEP, &arena, &plan, &et),
+                     ERR_FORMAT);
+    assert_string_equal(et.text,
+                        "m: expected 2 layers of 9 weights as in the first, found 17 in all");
+    st.tensors[0].name = TEXT("model.layers.0.surprise.weight");
+    assert_int_equal(convert_plan_gguf(config, "m", &st, CONVERT_PLAN_KEEP, &arena, &plan, &et),
+                     ERR_UNSUPPORTED);
+    assert_string_equal(et.text, "m: tensor model.layers.0.surprise.weight: models of architecture "
+                                 "llama have none");
+    safetensors_close(&st);
+    arena_fini(&arena);
+    mem_free(config);
+    convert_folders_remove(&f);
+}
+
+static void test_convert__halves_round_to_even(void **state)
+{
+    (void)state;
+    static const struct {
+        float value;
+        uint16_t f16, bf16;
+    } rows[] = {
+        {0.0f, 0x0000, 0x0000},           {-0.0f, 0x8000, 0x8000},
+        {1.0f, 0x3c00, 0x3f80},           {65504.0f, 0x7bff, 0x4780},
+        {65520.0f, 0x7c00, 0x4780},       {65519.0f, 0x7bff, 0x4780},
+        {0x1p-24f, 0x0001, 0x3380},       {0x1p-25f, 0x0000, 0x3300},
+        {0x1.8p-25f, 0x0001, 0x3340},     {0x1.ffcp-15f, 0x0400, 0x3880},
+        {1.00048828125f, 0x3c00, 0x3f80}, {1.00146484375f, 0x3c02, 0x3f80},
+        {1.00390625f, 0x3c04, 0x3f80},    {1.01171875f, 0x3c0c, 0x3f82},
+        {INFINITY, 0x7c00, 0x7f80},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        uint16_t half;
+        convert_float_encode(BLOCK_FORMAT_F16, 1, &rows[i].value, &half);
+        assert_int_equal(half, rows[i].f16);
+        convert_float_encode(BLOCK_FORMAT_BF16, 1, &rows[i].value, &half);
+        assert_int_equal(half, rows[i].bf16);
+    }
+    for (uint32_t bits = 0; bits < 1u << 16; bits++) {
+        uint16_t half = (uint16_t)bits, again;
+        float value;
+        for (int b = 0; b < 2; b++) {
+            enum block_format format = b == 0 ? BLOCK_FORMAT_F16 : BLOCK_FORMAT_BF16;
+            convert_float_decode(format, 1, &half, &value);
+            convert_float_encode(format, 1, &value, &again);
+            assert_true(again == half || (isnan(value) && (again & 0x7fff) != 0));
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_convert__a_wider_type_keeps_every_value),
+        cmocka_unit_test(test_convert__bitnet_is_ternary_in_gguf),
+        cmocka_unit_test(test_convert__a_missing_tensor_is_missed),
+        cmocka_unit_test(test_convert__halves_round_to_even),
+        cmocka_unit_test(test_convert__every_family_comes_back_bit_for_bit),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
