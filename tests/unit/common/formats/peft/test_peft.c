@@ -121,7 +121,7 @@ static void test_peft_config__what_is_not_ours_to_read_is_refused(void **state)
         {"{\"peft_type\":\"LORA\",\"target_modules\":[7]}", ERR_FORMAT,
          "adapter_config.json: target_modules[0]: expected a text, found 7"},
         {"{\"peft_type\":\"LORA\",\"target_modules\":[],\"rank_pattern\":{\"a.b\":0}}", ERR_FORMAT,
-         "adapter_config.json: rank_pattern.a.b: expected a sensible rank or alpha, found 0"},
+         "adapter_config.json: rank_pattern.a.b: expected a whole number from 1 to 65536, found 0"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct arena arena;
