@@ -6,7 +6,12 @@
 
 #include "common/base/check.h"
 
-enum { LEAVES_BYTES_MAX = 64 << 20 }; /* an artifact of 2 TiB */
+enum {
+    LEAVES_BYTES_MAX = 64 << 20, /* an artifact of 2 TiB */
+    UPLOAD_ATTEMPTS_MAX = 12,    /* in all about ten seconds of pauses */
+    RETRY_MS = 10,
+    RETRY_DOUBLINGS_MAX = 7
+};
 
 void client_bulk_init(struct client_bulk *bulk, struct transport *socket, uint32_t wait_ms)
 {
@@ -47,7 +52,7 @@ static enum err put(struct client_bulk *bulk, const struct message_type *type, v
     return ERR_OK;
 }
 
-enum err client_bulk_upload(struct client_bulk *bulk, struct digest digest, struct span content,
+static enum err upload_once(struct client_bulk *bulk, struct digest digest, struct span content,
                             struct err_text *et)
 {
     bool present = false;
@@ -64,6 +69,22 @@ enum err client_bulk_upload(struct client_bulk *bulk, struct digest digest, stru
         return ERR_OK;
     struct msg_put_end end = {.digest = digest};
     return put(bulk, &message_type_msg_put_end, &end, digest, &present, et);
+}
+
+/* A coordinator that was started again knows nothing of an upload in progress; one that has too
+ * many at once takes this one later. */
+enum err client_bulk_upload(struct client_bulk *bulk, struct digest digest, struct span content,
+                            struct err_text *et)
+{
+    enum err err = ERR_OK;
+    for (unsigned attempt = 0; attempt < UPLOAD_ATTEMPTS_MAX; attempt++) {
+        if (attempt > 0)
+            exchange_pause(RETRY_MS << MIN(attempt, RETRY_DOUBLINGS_MAX));
+        err = upload_once(bulk, digest, content, et);
+        if (err != ERR_STATE && err != ERR_BUSY)
+            break;
+    }
+    return err;
 }
 
 /* Collects all leaves and checks them against the root. */

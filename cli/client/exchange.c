@@ -32,9 +32,9 @@ uint64_t exchange_now_ms(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void pause_ms(long ms)
+void exchange_pause(uint32_t ms)
 {
-    const struct timespec time = {.tv_nsec = ms * 1000000};
+    const struct timespec time = {.tv_sec = ms / 1000, .tv_nsec = (long)(ms % 1000) * 1000000};
     (void)nanosleep(&time, NULL);
 }
 
@@ -47,7 +47,7 @@ static enum err send_frame(struct exchange *exchange, struct span frame, uint64_
             return err;
         if (exchange_now_ms() >= deadline_ms)
             return ERR_UNREACHABLE;
-        pause_ms(RETRY_SEND_MS);
+        exchange_pause(RETRY_SEND_MS);
     }
 }
 
@@ -154,7 +154,7 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
         if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE && !is_new)
             return err;
         if (is_new)
-            pause_ms(RETRY_SEND_MS);
+            exchange_pause(RETRY_SEND_MS);
     }
     return fail_unreachable(exchange, et);
 }

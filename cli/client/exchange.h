@@ -32,6 +32,9 @@ void exchange_fini(struct exchange *exchange);
 /* Milliseconds on the monotonic clock. */
 uint64_t exchange_now_ms(void);
 
+/* Lets some time go by before another attempt. */
+void exchange_pause(uint32_t ms);
+
 /* Sends a frame without a ticket and waits for a message of `reply_type`. */
 MUST_CHECK enum err exchange_greet(struct exchange *exchange, const struct message_type *reply_type,
                                    struct err_text *et);

@@ -12,6 +12,8 @@
 #include "common/base/check.h"
 #include "common/message/state.h"
 
+enum { ERROR_BYTES = 48 };
+
 static enum style_color color_of(enum job_state state)
 {
     switch (state) {
@@ -54,9 +56,18 @@ static void print_progress(const struct job_row *row, char *out, size_t size)
         (void)snprintf(out, size, "%.*s", TEXT_ARGS(row->stage));
 }
 
+/* "DIGEST: " before the words of a failure; that a job was cancelled, its state says. */
+static const char *print_error(const struct job_row *row, char *out, size_t size)
+{
+    bool is_said = row->error == 0 || (row->error == ERR_CANCELLED && row->detail.size == 0);
+    (void)snprintf(out, size, "%s%s", is_said ? "" : error_name((enum err)row->error),
+                   is_said || row->detail.size == 0 ? "" : ": ");
+    return out;
+}
+
 static void add_row(struct table *table, const struct job_row *row)
 {
-    char text[HUMAN_BYTES], progress[LIMIT_NAME_BYTES + 48];
+    char text[HUMAN_BYTES], progress[LIMIT_NAME_BYTES + 48], error[ERROR_BYTES];
     enum job_state state = (enum job_state)row->state;
     table_row(table);
     table_cell(table, 0, STYLE_BOLD, "%s", human_id(row->job, text));
@@ -69,11 +80,8 @@ static void add_row(struct table *table, const struct job_row *row)
     table_cell(table, 5, STYLE_PLAIN, "%s", progress);
     table_cell(table, 6, STYLE_PLAIN, "%s", human_number(row->loss, text));
     table_cell(table, 7, STYLE_PLAIN, "%s", human_number(row->eval_loss, text));
-    if (row->error != 0)
-        table_cell(table, 8, STYLE_BAD, "%s: %.*s", error_name((enum err)row->error),
-                   TEXT_ARGS(row->detail));
-    else
-        table_cell(table, 8, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+    table_cell(table, 8, row->error != 0 ? STYLE_BAD : STYLE_DIM, "%s%.*s",
+               print_error(row, error, sizeof error), TEXT_ARGS(row->detail));
 }
 
 static enum err print_jobs(struct invocation *invocation, const struct msg_jobs *jobs)
@@ -142,7 +150,7 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
     char text[HUMAN_BYTES], line[LIMIT_NAME_BYTES + 48], hex[DIGEST_HEX_BYTES];
-    char detail[LIMIT_TEXT_BYTES + 32];
+    char detail[LIMIT_TEXT_BYTES + 32], error[ERROR_BYTES];
     FILE *out = invocation->out;
     enum job_state state = (enum job_state)row->state;
     (void)snprintf(line, sizeof line, "%016" PRIx64, row->job);
@@ -153,9 +161,8 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     print_line(out, "owner", line);
     (void)fprintf(out, "%-10s %s%s%s\n", "state", style_on(&invocation->style, color_of(state)),
                   state_job_word(state), style_off(&invocation->style, color_of(state)));
-    (void)snprintf(detail, sizeof detail, "%s%s%.*s",
-                   row->error != 0 ? error_name((enum err)row->error) : "",
-                   row->error != 0 ? ": " : "", TEXT_ARGS(row->detail));
+    (void)snprintf(detail, sizeof detail, "%s%.*s", print_error(row, error, sizeof error),
+                   TEXT_ARGS(row->detail));
     print_line(out, row->error != 0 ? "error" : "detail", detail);
     print_progress(row, line, sizeof line);
     print_line(out, "stage", line);

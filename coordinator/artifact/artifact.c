@@ -46,13 +46,15 @@ void artifact_entry_path(const struct artifact_store *store, struct digest diges
 
 struct artifact_identity artifact_entry_identity(const struct stat *st)
 {
-    return (struct artifact_identity){st->st_dev, st->st_ino, st->st_size, st->st_mtim};
+    return (struct artifact_identity){st->st_dev, st->st_ino, st->st_size, st->st_mtim,
+                                      st->st_ctim};
 }
 
 static bool identity_equal(struct artifact_identity a, struct artifact_identity b)
 {
     return a.device == b.device && a.inode == b.inode && a.size == b.size &&
-           a.modified.tv_sec == b.modified.tv_sec && a.modified.tv_nsec == b.modified.tv_nsec;
+           a.modified.tv_sec == b.modified.tv_sec && a.modified.tv_nsec == b.modified.tv_nsec &&
+           a.changed.tv_sec == b.changed.tv_sec && a.changed.tv_nsec == b.changed.tv_nsec;
 }
 
 void artifact_entry_free(struct artifact_store *store, struct artifact_entry *entry)

@@ -113,8 +113,9 @@ struct artifact_put;
 MUST_CHECK enum err artifact_put_begin(struct artifact_store *store, struct digest digest,
                                        uint64_t size_bytes, bool ephemeral,
                                        struct artifact_put **out, struct err_text *et);
-/* Chunks come in ascending order and have DIGEST_CHUNK_BYTES each but the last. ERR_PROTOCOL
- * otherwise: the put can only be abandoned then. */
+/* Chunks come in ascending order and have DIGEST_CHUNK_BYTES each but the last; the one before may
+ * come again, when its answer was lost. ERR_PROTOCOL otherwise: the put can only be abandoned then.
+ */
 MUST_CHECK enum err artifact_put_chunk(struct artifact_put *put, uint64_t index, struct span data,
                                        struct err_text *et);
 /* Verifies, makes durable, publishes; *put is NULL afterwards, also on failure. ERR_DIGEST: the

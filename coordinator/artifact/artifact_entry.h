@@ -17,7 +17,7 @@ struct artifact_identity {
     dev_t device;
     ino_t inode;
     off_t size;
-    struct timespec modified;
+    struct timespec modified, changed; /* of content, of inode */
 };
 
 struct artifact_entry {

@@ -145,6 +145,8 @@ enum err artifact_put_chunk(struct artifact_put *put, uint64_t index, struct spa
     uint64_t size_bytes = put->entry->size_bytes;
     uint64_t expected =
         begin < size_bytes ? MIN(size_bytes - begin, (uint64_t)DIGEST_CHUNK_BYTES) : 0;
+    if (put->next_index > 0 && index == put->next_index - 1)
+        return ERR_OK;
     if (index != put->next_index || data.size != expected || data.size == 0)
         return error_set(et, ERR_PROTOCOL,
                          "chunk %" PRIu64 " of %zu bytes, expected chunk %" PRIu64 " of %" PRIu64,

@@ -22,8 +22,8 @@ struct kept {
 struct bulk_server {
     pthread_t thread;
     pthread_mutex_t lock;
-    bool quit, corrupt;
-    unsigned mute;
+    bool quit, corrupt, forgets, knows_put;
+    unsigned mute, busy, late;
     uint64_t chunks;
     char endpoint[256];
     struct transport *socket;
@@ -69,6 +69,10 @@ static void reply(struct bulk_server *s, const struct transport_id *to,
 static void reply_put(struct bulk_server *s, const struct transport_id *to, uint64_t ticket,
                       enum err error, bool present)
 {
+    for (unsigned i = 0; i < s->late; i++) {
+        const struct msg_put_reply old = {.ticket = UINT64_MAX - i, .error = ERR_INTERNAL};
+        reply(s, to, &message_type_msg_put_reply, &old);
+    }
     const struct msg_put_reply answer = {ticket, (uint32_t)error, present};
     reply(s, to, &message_type_msg_put_reply, &answer);
 }
@@ -112,6 +116,27 @@ static void on_leaves_get(struct bulk_server *s, const struct transport_id *to,
     digest_tree_fini(&tree);
 }
 
+static void on_put_begin(struct bulk_server *s, const struct transport_id *to,
+                         const struct msg_put_begin *begin)
+{
+    bool is_busy = s->busy > 0;
+    s->busy -= is_busy;
+    s->knows_put = !is_busy;
+    bytes_clear(&s->put);
+    reply_put(s, to, begin->ticket, is_busy ? ERR_BUSY : ERR_OK,
+              !is_busy && find(s, begin->digest) != NULL);
+}
+
+static void on_put_chunk(struct bulk_server *s, const struct transport_id *to,
+                         const struct msg_put_chunk *chunk)
+{
+    s->knows_put = s->knows_put && !s->forgets;
+    s->forgets = false;
+    if (s->knows_put)
+        bytes_append(&s->put, chunk->data.data, chunk->data.size);
+    reply_put(s, to, chunk->ticket, s->knows_put ? ERR_OK : ERR_STATE, false);
+}
+
 static void on_put_end(struct bulk_server *s, const struct transport_id *to,
                        const struct msg_put_end *end)
 {
@@ -138,12 +163,10 @@ static void handle(struct bulk_server *s, const struct transport_frame *frame)
         on_leaves_get(s, &frame->id, &m.leaves_get);
         break;
     case MSG_PUT_BEGIN:
-        bytes_clear(&s->put);
-        reply_put(s, &frame->id, m.put_begin.ticket, ERR_OK, find(s, m.put_begin.digest) != NULL);
+        on_put_begin(s, &frame->id, &m.put_begin);
         break;
     case MSG_PUT_CHUNK:
-        bytes_append(&s->put, m.put_chunk.data.data, m.put_chunk.data.size);
-        reply_put(s, &frame->id, m.put_chunk.ticket, ERR_OK, false);
+        on_put_chunk(s, &frame->id, &m.put_chunk);
         break;
     case MSG_PUT_END:
         on_put_end(s, &frame->id, &m.put_end);
@@ -237,6 +260,27 @@ void bulk_server_corrupt(struct bulk_server *server, bool corrupt)
 {
     pthread_mutex_lock(&server->lock);
     server->corrupt = corrupt;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void bulk_server_busy(struct bulk_server *server, unsigned count)
+{
+    pthread_mutex_lock(&server->lock);
+    server->busy = count;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void bulk_server_forget(struct bulk_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    server->forgets = true;
+    pthread_mutex_unlock(&server->lock);
+}
+
+void bulk_server_late(struct bulk_server *server, unsigned count)
+{
+    pthread_mutex_lock(&server->lock);
+    server->late = count;
     pthread_mutex_unlock(&server->lock);
 }
 

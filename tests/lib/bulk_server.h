@@ -29,6 +29,16 @@ void bulk_server_corrupt(struct bulk_server *server, bool corrupt);
 /* Leaves the next `count` requests unanswered. */
 void bulk_server_mute(struct bulk_server *server, unsigned count);
 
+/* Answers the next `count` beginnings of a put with ERR_BUSY. */
+void bulk_server_busy(struct bulk_server *server, unsigned count);
+
+/* As if it was killed and started again at the next chunk that is put: of that put it knows
+ * nothing. */
+void bulk_server_forget(struct bulk_server *server);
+
+/* Before each answer from now on, so many to requests that nobody waits for. */
+void bulk_server_late(struct bulk_server *server, unsigned count);
+
 /* Chunks served so far. */
 uint64_t bulk_server_chunks(struct bulk_server *server);
 

@@ -11,10 +11,12 @@
 #include "common/wire/wire.h"
 
 enum {
-    SLICE_MS = 50,        /* between two looks at `cancelled` */
-    RECONNECT_MS = 3000,  /* without an answer: a fresh connection, the same request */
-    WINDOW = 4,           /* chunks under way at once: a network's round trip is hidden */
-    PUT_RESTARTS_MAX = 8, /* a coordinator that restarted knows nothing of a put in progress */
+    SLICE_MS = 50,         /* between two looks at `cancelled` */
+    RECONNECT_MS = 3000,   /* without an answer: a fresh connection, the same request */
+    WINDOW = 4,            /* chunks under way at once: a network's round trip is hidden */
+    PUT_RESTARTS_MAX = 8,  /* a coordinator that restarted knows nothing of a put in progress */
+    PAUSE_SLICES_MAX = 10, /* between two attempts while there is no room */
+    LATE_MAX = 4096,       /* replies to requests that were given up, before the awaited one */
 };
 
 struct bulk {
@@ -73,18 +75,21 @@ static enum err reconnect(struct bulk *bulk)
     return transport_connect(bulk->endpoint, &bulk->options.transport, &bulk->socket, NULL);
 }
 
-/* Waits a slice for the reply with our ticket. ERR_TIMEOUT: not yet. What else comes is late. */
+/* Waits a slice of silence for the reply with our ticket. ERR_TIMEOUT: not yet. What else comes is
+ * late, and takes no time from the slices. */
 static enum err listen(struct bulk *bulk, uint32_t number, union message_any *reply)
 {
     struct transport_frame frame;
     const struct message_type *type;
-    TRY(transport_receive(bulk->socket, SLICE_MS, &frame));
-    arena_reset(&bulk->arena);
-    TRY(wire_decode(frame.body, &bulk->arena, &type, reply));
-    /* Every reply of the bulk socket begins with its ticket. */
-    if (type->number != number || reply->put_reply.ticket != bulk->ticket)
-        return ERR_TIMEOUT;
-    return ERR_OK;
+    for (int late = 0; late < LATE_MAX; late++) {
+        TRY(transport_receive(bulk->socket, SLICE_MS, &frame));
+        arena_reset(&bulk->arena);
+        TRY(wire_decode(frame.body, &bulk->arena, &type, reply));
+        /* Every reply of the bulk socket begins with its ticket. */
+        if (type->number == number && reply->put_reply.ticket == bulk->ticket)
+            return ERR_OK;
+    }
+    return ERR_PROTOCOL;
 }
 
 /* Sends the encoded request, again after each RECONNECT_MS of silence, and takes its reply. */
@@ -232,13 +237,14 @@ static enum err take_chunk(struct window *w, const struct msg_chunk *reply, bool
     return ERR_OK;
 }
 
-static enum err listen_window(struct bulk *bulk, struct window *w, bool *progress)
+static enum err listen_window(struct bulk *bulk, struct window *w, bool *progress, bool *silence)
 {
     struct transport_frame frame;
     const struct message_type *type;
     union message_any reply;
     enum err err = transport_receive(bulk->socket, SLICE_MS, &frame);
-    if (err == ERR_TIMEOUT)
+    *silence = err == ERR_TIMEOUT;
+    if (*silence)
         return ERR_OK;
     TRY(err);
     arena_reset(&bulk->arena);
@@ -261,7 +267,7 @@ enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct span leaves
         .digest = digest, .leaves = leaves, .sink = sink, .count = leaves.size / DIGEST_BYTES};
     uint32_t waited = 0, silent = 0;
     for (fill_window(bulk, &w); w.under_way > 0; fill_window(bulk, &w)) {
-        bool progress = false;
+        bool progress = false, silence = false;
         if (atomic_load(bulk->options.cancelled))
             return ERR_CANCELLED;
         if (waited >= bulk->options.patience_ms)
@@ -271,9 +277,9 @@ enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct span leaves
             silent = 0;
         }
         TRY(send_window(bulk, &w));
-        TRY(listen_window(bulk, &w, &progress));
-        waited = progress ? 0 : waited + SLICE_MS;
-        silent = progress ? 0 : silent + SLICE_MS;
+        TRY(listen_window(bulk, &w, &progress, &silence));
+        waited = progress ? 0 : waited + (silence ? SLICE_MS : 0);
+        silent = progress ? 0 : silent + (silence ? SLICE_MS : 0);
     }
     return ERR_OK;
 }
@@ -315,15 +321,41 @@ static enum err put_once(struct bulk *bulk, struct digest digest, struct span co
     return put_step(bulk, &message_type_msg_put_end, &end, &present);
 }
 
+/* Nothing is under way: what comes is late. */
+static enum err rest(struct bulk *bulk, uint32_t slices)
+{
+    struct transport_frame frame;
+    for (uint32_t i = 0, late = 0; i < slices && late < LATE_MAX;) {
+        if (atomic_load(bulk->options.cancelled))
+            return ERR_CANCELLED;
+        enum err err = transport_receive(bulk->socket, SLICE_MS, &frame);
+        if (err == ERR_TIMEOUT)
+            i++;
+        else if (err != ERR_OK && err != ERR_PROTOCOL)
+            return err;
+        else
+            late++;
+    }
+    return ERR_OK;
+}
+
 enum err bulk_put(struct bulk *bulk, struct digest digest, struct span content, bool ephemeral)
 {
     enum err err = ERR_OK;
-    for (int restart = 0; restart < PUT_RESTARTS_MAX; restart++) {
+    uint32_t waited_ms = 0, slices = 1;
+    for (int restart = 0; restart < PUT_RESTARTS_MAX;) {
         err = put_once(bulk, digest, content, ephemeral);
         if (err != ERR_STATE && err != ERR_NOT_FOUND && err != ERR_BUSY)
             break;
-        if (atomic_load(bulk->options.cancelled))
-            return ERR_CANCELLED;
+        if (err != ERR_BUSY) {
+            restart++;
+            continue;
+        }
+        if (waited_ms >= bulk->options.patience_ms)
+            break;
+        TRY(rest(bulk, slices));
+        waited_ms += slices * SLICE_MS;
+        slices = MIN(slices * 2, (uint32_t)PAUSE_SLICES_MAX);
     }
     return err;
 }

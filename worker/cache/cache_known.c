@@ -11,6 +11,8 @@ struct cache_identity cache_known_identity(const struct stat *st)
         .size_bytes = (uint64_t)st->st_size,
         .mtime_s = st->st_mtim.tv_sec,
         .mtime_ns = st->st_mtim.tv_nsec,
+        .ctime_s = st->st_ctim.tv_sec,
+        .ctime_ns = st->st_ctim.tv_nsec,
     };
 }
 
@@ -23,7 +25,8 @@ void cache_known_fini(struct cache_known *known)
 bool cache_known_is_same(const struct cache_identity *a, const struct cache_identity *b)
 {
     return a->device == b->device && a->inode == b->inode && a->size_bytes == b->size_bytes &&
-           a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns;
+           a->mtime_s == b->mtime_s && a->mtime_ns == b->mtime_ns && a->ctime_s == b->ctime_s &&
+           a->ctime_ns == b->ctime_ns;
 }
 
 const struct digest *cache_known_find(const struct cache_known *known,

@@ -10,10 +10,12 @@
 
 #include "common/digest/digest.h"
 
-/* A file that changes gets another time of change; then it is hashed again. */
+/* A file that changes gets another time of change; then it is hashed again. The time of its content
+ * can be set back (touch, rsync, tar), that of its inode can not. */
 struct cache_identity {
     uint64_t device, inode, size_bytes;
     int64_t mtime_s, mtime_ns;
+    int64_t ctime_s, ctime_ns;
 };
 
 enum { CACHE_KNOWN_MAX = 8192 };

@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -224,6 +225,65 @@ static void test_cache__what_is_put_is_at_the_coordinator(void **state)
     assert_int_equal(ref.size_bytes, 0);
 }
 
+static enum err put(struct place *p, uint8_t mark)
+{
+    struct artifact_ref ref;
+    p->content[BIG - 1] = mark;
+    return cache_put(p->cache, TEXT("it"), (struct span){p->content, BIG}, true, &ref, NULL);
+}
+
+static void test_cache__what_is_put_waits_for_room(void **state)
+{
+    struct place *p = *state;
+    bulk_server_busy(p->server, 9);
+    assert_int_equal(put(p, 1), ERR_OK);
+    cache_destroy(&p->cache);
+    cache_start(p, 200);
+    bulk_server_busy(p->server, 1000000);
+    assert_int_equal(put(p, 2), ERR_BUSY);
+}
+
+static void test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it(void **state)
+{
+    struct place *p = *state;
+    bulk_server_forget(p->server);
+    assert_int_equal(put(p, 3), ERR_OK);
+}
+
+static void test_cache__late_replies_take_no_patience(void **state)
+{
+    struct place *p = *state;
+    cache_destroy(&p->cache);
+    cache_start(p, 300);
+    bulk_server_late(p->server, 50);
+    assert_int_equal(put(p, 4), ERR_OK);
+}
+
+static void test_cache__a_time_of_change_that_was_set_back_does_not_deceive(void **state)
+{
+    struct place *p = *state;
+    char path[160];
+    struct stat st;
+    struct artifact_ref ref = at_server(p, 1, false);
+    (void)snprintf(path, sizeof path, "%s/shared", p->folder);
+    ref.path = text_of(path);
+    assert_int_equal(file_write_atomic(path, (struct span){p->content, BIG}, NULL), ERR_OK);
+    const struct cache_item *item = NULL;
+    assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
+    cache_release(p->cache, &item);
+    assert_int_equal(stat(path, &st), 0);
+    FILE *file = fopen(path, "r+b"); /* the same inode, size and time of content */
+    assert_non_null(file);
+    assert_int_equal(fputc(p->content[0] ^ 1, file), p->content[0] ^ 1);
+    assert_int_equal(fclose(file), 0);
+    const struct timespec times[2] = {st.st_atim, st.st_mtim};
+    assert_int_equal(utimensat(AT_FDCWD, path, times, 0), 0);
+    assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
+    assert_string_not_equal(item->path, path);
+    assert_memory_equal(item->bytes.data, p->content, BIG);
+    cache_release(p->cache, &item);
+}
+
 static void test_cache__an_unanswered_request_is_asked_again(void **state)
 {
     struct place *p = *state;
@@ -293,6 +353,10 @@ int main(void)
         TEST(test_cache__stays_within_its_bytes_and_never_drops_what_is_open),
         TEST(test_cache__round_traffic_lies_in_memory_only),
         TEST(test_cache__what_is_put_is_at_the_coordinator),
+        TEST(test_cache__what_is_put_waits_for_room),
+        TEST(test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it),
+        TEST(test_cache__late_replies_take_no_patience),
+        TEST(test_cache__a_time_of_change_that_was_set_back_does_not_deceive),
         TEST(test_cache__an_unanswered_request_is_asked_again),
         TEST(test_cache__patience_ends_and_a_cancel_ends_it_sooner),
         TEST(test_cache__one_process_a_folder),
