@@ -194,9 +194,6 @@ static enum err check_lora(struct recipe_load *load)
     if (!given(r, RECIPE_KEY_lora_alpha))
         return fail(load, RECIPE_KEY_lora_alpha,
                     "is required with adapter: lora (lora_r or twice that is usual)");
-    if (r->lora_target_modules_count == 0 && !r->lora_target_linear)
-        return fail(load, RECIPE_KEY_lora_target_modules,
-                    "is required with adapter: lora (or lora_target_linear: true for all)");
     return ERR_OK;
 }
 

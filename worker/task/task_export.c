@@ -11,13 +11,14 @@
 #include "common/formats/peft/peft_write.h"
 #include "common/mem/mem.h"
 #include "schemas/state_file.def"
+#include "worker/engine/train/train_adapter.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
 
-enum { ARENA_BYTES = 256 << 20, FACTS_MAX = 8, PATH_BYTES = 4096 };
+enum { FACTS_MAX = 8, PATH_BYTES = 4096 };
 
 struct exporter {
     struct task_run *run;
@@ -40,19 +41,19 @@ static enum err put_bytes(struct exporter *x, const char *name, enum err printed
     return err;
 }
 
-/* The vector as tensors named as in the layout. */
-static struct safetensor *list_tensors(struct exporter *x, size_t *count)
+/* Entries as tensors of their names. */
+static struct safetensor *list_tensors(struct exporter *x, const struct train_entry *entries,
+                                       size_t count, const float *values)
 {
-    *count = train_layout_entry_count(x->layout);
-    struct safetensor *tensors = arena_alloc(&x->arena, *count, sizeof *tensors);
-    for (size_t i = 0; tensors != NULL && i < *count; i++) {
-        const struct train_entry *entry = train_layout_entry(x->layout, i);
+    struct safetensor *tensors = arena_alloc(&x->arena, count, sizeof *tensors);
+    for (size_t i = 0; tensors != NULL && i < count; i++) {
+        const struct train_entry *entry = &entries[i];
         tensors[i] = (struct safetensor){
             .name = text_of(entry->name),
             .dtype = SAFETENSORS_F32,
             .rank = (uint32_t)entry->dimensions,
             .shape = {entry->shape[0], entry->shape[1]},
-            .data = {(const uint8_t *)(x->values + entry->offset), entry->count * sizeof(float)},
+            .data = {(const uint8_t *)(values + entry->offset), entry->count * sizeof(float)},
         };
     }
     return tensors;
@@ -109,27 +110,43 @@ static struct text *list_datasets(struct exporter *x, size_t *count)
     return names;
 }
 
-static enum err fill_peft_config(struct exporter *x, struct peft_config *config)
+/* Ranks and alphas of the modules that are not as the recipe says. */
+static enum err fill_patterns(struct exporter *x, const struct train_adapter *adapter,
+                              struct peft_config *config)
+{
+    size_t count = adapter->module_count;
+    struct peft_pattern *ranks = arena_alloc(&x->arena, count, sizeof *ranks);
+    struct peft_pattern *alphas = arena_alloc(&x->arena, count, sizeof *alphas);
+    if (ranks == NULL || alphas == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const struct train_adapter_module *module = &adapter->modules[i];
+        ranks[i] = (struct peft_pattern){module->name, (double)module->rank};
+        alphas[i] = (struct peft_pattern){module->name, module->alpha};
+    }
+    config->rank_patterns = ranks;
+    config->alpha_patterns = alphas;
+    config->rank_pattern_count = config->alpha_pattern_count = count;
+    return ERR_OK;
+}
+
+static enum err fill_peft_config(struct exporter *x, const struct train_adapter *adapter,
+                                 struct peft_config *config)
 {
     const struct recipe *recipe = &x->run->recipe;
-    size_t count = train_layout_target_count(x->layout);
-    struct text *targets = arena_alloc(&x->arena, count, sizeof *targets);
-    if (targets == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < count; i++)
-        targets[i] = text_of(train_layout_target(x->layout, i));
     *config = (struct peft_config){
         .base_model = task_settings_base_model(recipe),
         .r = (uint32_t)recipe->lora_r,
         .lora_alpha = recipe->lora_alpha,
         .lora_dropout = recipe->lora_dropout,
         .use_rslora = recipe->peft_use_rslora,
-        .target_modules = targets,
-        .target_count = count,
+        .fan_in_fan_out = model_family(x->model)->linear == LINEAR_TURNED,
+        .target_modules = adapter->targets,
+        .target_count = adapter->target_count,
     };
     if (recipe->model_revision != NULL)
         config->revision = text_of(recipe->model_revision);
-    return ERR_OK;
+    return fill_patterns(x, adapter, config);
 }
 
 static enum err export_adapter(struct exporter *x, struct err_text *et)
@@ -137,13 +154,18 @@ static enum err export_adapter(struct exporter *x, struct err_text *et)
     struct peft_config config;
     struct peft_card_fact facts[FACTS_MAX];
     struct bytes text;
-    TRY(fill_peft_config(x, &config));
+    struct train_config settings;
+    struct train_adapter adapter;
+    task_settings_train(&x->run->recipe, &settings);
+    TRY(train_adapter_fold(x->model, &settings, x->layout, x->values, &x->arena, &adapter));
+    TRY(fill_peft_config(x, &adapter, &config));
     struct peft_card card = {.config = &config, .facts = facts};
     card.title = text_of(x->run->recipe.name != NULL ? x->run->recipe.name : "adapter");
     card.fact_count = list_facts(x, facts);
     card.datasets = list_datasets(x, &card.dataset_count);
-    struct peft_content content = {.config = &config, .card = &card};
-    content.tensors = list_tensors(x, &content.tensor_count);
+    struct peft_content content = {
+        .config = &config, .card = &card, .tensor_count = adapter.entry_count};
+    content.tensors = list_tensors(x, adapter.entries, adapter.entry_count, adapter.values);
     if (content.tensors == NULL || card.datasets == NULL)
         return ERR_OUT_OF_MEMORY;
     bytes_init(&text, SIZE_MAX);
@@ -184,8 +206,9 @@ static enum err export_model(struct exporter *x, struct err_text *et)
     const char *folder;
     struct hf_generation generation;
     struct bytes text;
-    size_t count;
-    struct safetensor *tensors = list_tensors(x, &count);
+    size_t count = train_layout_entry_count(x->layout);
+    struct safetensor *tensors =
+        list_tensors(x, train_layout_entry(x->layout, 0), count, x->values);
     struct hf_config *config = arena_alloc(&x->arena, 1, sizeof *config);
     if (tensors == NULL || config == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -300,7 +323,7 @@ static enum err export_all(struct exporter *x, struct err_text *et)
 enum err task_kind_export(struct task_run *run, struct err_text *et)
 {
     struct exporter x = {.run = run};
-    arena_init(&x.arena, ARENA_BYTES);
+    arena_init(&x.arena, SIZE_MAX); /* names, and an adapter once more: as large as what trains */
     enum err err = export_all(&x, et);
     train_layout_destroy(&x.layout);
     mem_free(x.values);

@@ -12,20 +12,11 @@
 #include "common/numeric/random.h"
 #include "worker/engine/tensor/dtype.h"
 
-enum part { PART_WHOLE, PART_A, PART_B };
-
-/* The public entry first: entries are sorted and handed out as one array. */
-struct entry {
-    struct train_entry public;
-    size_t param;
-    enum part part;
-};
-
 struct train_layout {
     const struct model *model; /* borrowed */
     struct binding binding;    /* owned */
     struct arena arena;        /* owned: names, entries, targets */
-    struct entry *entries;
+    struct train_entry *entries;
     size_t entry_count;
     const char **targets; /* distinct last parts of adapted modules, sorted */
     size_t target_count;
@@ -209,23 +200,23 @@ static bool is_adapted(const struct model *model, const struct train_config *con
     return false;
 }
 
-static enum err add_entry(struct train_layout *layout, size_t param, enum part part, size_t rows,
-                          size_t columns)
+static enum err add_entry(struct train_layout *layout, size_t param, enum train_part part,
+                          size_t rows, size_t columns)
 {
     const struct model_param *p = model_param(layout->model, param);
     const char *name = p->name;
-    if (part != PART_WHOLE)
+    if (part != TRAIN_PART_WHOLE)
         name = arena_print(&layout->arena, "base_model.model.%.*s.lora_%c.weight",
-                           TEXT_ARGS(module_of(p)), part == PART_A ? 'A' : 'B');
+                           TEXT_ARGS(module_of(p)), part == TRAIN_PART_A ? 'A' : 'B');
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
     bool vector = p->kind == MODEL_KIND_GAIN || p->kind == MODEL_KIND_BIAS;
-    layout->entries[layout->entry_count++] = (struct entry){.public = {.name = name,
-                                                                       .dimensions = vector ? 1 : 2,
-                                                                       .shape = {rows, columns},
-                                                                       .count = rows * columns},
-                                                            .param = param,
-                                                            .part = part};
+    layout->entries[layout->entry_count++] = (struct train_entry){.param = param,
+                                                                  .part = part,
+                                                                  .name = name,
+                                                                  .dimensions = vector ? 1 : 2,
+                                                                  .shape = {rows, columns},
+                                                                  .count = rows * columns};
     return ERR_OK;
 }
 
@@ -239,11 +230,11 @@ static enum err add_entries(struct train_layout *layout, const struct train_conf
         const struct model_param *p = model_param(layout->model, i);
         if (config->method == TRAIN_METHOD_FULL) {
             if (!is_part(p))
-                TRY(add_entry(layout, i, PART_WHOLE, p->turned ? p->columns : p->rows,
+                TRY(add_entry(layout, i, TRAIN_PART_WHOLE, p->turned ? p->columns : p->rows,
                               p->turned ? p->rows : p->columns));
         } else if (is_adapted(layout->model, config, p)) {
-            TRY(add_entry(layout, i, PART_A, config->rank, p->columns));
-            TRY(add_entry(layout, i, PART_B, p->rows, config->rank));
+            TRY(add_entry(layout, i, TRAIN_PART_A, config->rank, p->columns));
+            TRY(add_entry(layout, i, TRAIN_PART_B, p->rows, config->rank));
         }
     }
     return ERR_OK;
@@ -251,8 +242,8 @@ static enum err add_entries(struct train_layout *layout, const struct train_conf
 
 static int compare_entries(const void *a, const void *b)
 {
-    const struct entry *left = a, *right = b;
-    return strcmp(left->public.name, right->public.name);
+    const struct train_entry *left = a, *right = b;
+    return strcmp(left->name, right->name);
 }
 
 /* Sorts the entries, gives them their offsets and tells the binding. */
@@ -262,15 +253,15 @@ static void place_entries(struct train_layout *layout, const struct train_config
     size_t offset = 0;
     qsort(layout->entries, layout->entry_count, sizeof *layout->entries, compare_entries);
     for (size_t i = 0; i < layout->entry_count; i++) {
-        struct entry *e = &layout->entries[i];
+        struct train_entry *e = &layout->entries[i];
         struct binding_slot *slot = &layout->binding.slots[e->param];
-        e->public.offset = offset;
-        offset += e->public.count;
-        if (e->part == PART_WHOLE) {
-            slot->weight_offset = e->public.offset;
+        e->offset = offset;
+        offset += e->count;
+        if (e->part == TRAIN_PART_WHOLE) {
+            slot->weight_offset = e->offset;
             continue;
         }
-        *(e->part == PART_A ? &slot->adapter.a_offset : &slot->adapter.b_offset) = e->public.offset;
+        *(e->part == TRAIN_PART_A ? &slot->adapter.a_offset : &slot->adapter.b_offset) = e->offset;
         slot->adapter.rank = config->rank;
         slot->adapter.scale = (float)(config->alpha / root);
         slot->adapter.dropout = (float)config->dropout;
@@ -290,7 +281,7 @@ static enum err add_targets(struct train_layout *layout)
     if (layout->targets == NULL)
         return ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < layout->entry_count; i++) {
-        if (layout->entries[i].part != PART_A)
+        if (layout->entries[i].part != TRAIN_PART_A)
             continue;
         struct text part =
             last_part(module_of(model_param(layout->model, layout->entries[i].param)));
@@ -354,7 +345,7 @@ size_t train_layout_entry_count(const struct train_layout *layout)
 const struct train_entry *train_layout_entry(const struct train_layout *layout, size_t index)
 {
     ASSERT(index < layout->entry_count);
-    return &layout->entries[index].public;
+    return &layout->entries[index];
 }
 
 const struct binding *train_layout_binding(const struct train_layout *layout)
@@ -376,16 +367,16 @@ const char *train_layout_target(const struct train_layout *layout, size_t index)
 void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values)
 {
     for (size_t i = 0; i < layout->entry_count; i++) {
-        const struct entry *e = &layout->entries[i];
+        const struct train_entry *e = &layout->entries[i];
         const struct model_param *p = model_param(layout->model, e->param);
-        float *at = values + e->public.offset;
-        uint64_t name = random_name(text_of(e->public.name));
-        if (e->part == PART_WHOLE)
-            dtype_decode(p->dtype, e->public.count, p->data, at);
-        else if (e->part == PART_A)
+        float *at = values + e->offset;
+        uint64_t name = random_name(text_of(e->name));
+        if (e->part == TRAIN_PART_WHOLE)
+            dtype_decode(p->dtype, e->count, p->data, at);
+        else if (e->part == TRAIN_PART_A)
             init_kaiming_uniform(random_key(seed, RANDOM_INIT, name, p->layer, 0), p->columns, 0,
-                                 e->public.count, at);
+                                 e->count, at);
         else
-            memset(at, 0, e->public.count * sizeof *at);
+            memset(at, 0, e->count * sizeof *at);
     }
 }

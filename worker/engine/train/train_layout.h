@@ -31,7 +31,11 @@ struct train_config {
     size_t target_count;        /* 0: the family's usual choice */
 };
 
+enum train_part { TRAIN_PART_WHOLE, TRAIN_PART_A, TRAIN_PART_B };
+
 struct train_entry {
+    size_t param;         /* of the model */
+    enum train_part part; /* the parameter itself, or a matrix of its adapter */
     const char *name;
     size_t dimensions; /* 1 or 2 */
     size_t shape[2];

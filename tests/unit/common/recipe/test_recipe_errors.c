@@ -138,9 +138,6 @@ static const struct bad_recipe bad_recipes[] = {
      "r.yml: lora_r: is required with adapter: lora (8 and 16 are usual)"},
     {LORA "lora_r: 16\n", ERR_RECIPE,
      "r.yml: lora_alpha: is required with adapter: lora (lora_r or twice that is usual)"},
-    {LORA "lora_r: 16\nlora_alpha: 16\n", ERR_RECIPE,
-     "r.yml: lora_target_modules: is required with adapter: lora (or lora_target_linear: true for "
-     "all)"},
     {LORA "lora_r: 1\nlora_alpha: 1\nlora_target_linear: yes\nlora_target_modules: [q_proj]\n",
      ERR_RECIPE, "r.yml:7:1: lora_target_linear: excludes lora_target_modules; give one of them"},
     {LORA "base_model_name: ../models/m\n", ERR_RECIPE,

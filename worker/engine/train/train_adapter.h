@@ -1,0 +1,40 @@
+/* train_adapter.h - the trained adapter under the names that the rest of the world knows.
+ *
+ * Elsewhere a fused module is one module: PEFT has no name for its parts. So the adapters of the
+ * parts, and one on the module itself, become one adapter of the module that computes the same:
+ *
+ *   A = their A stacked       (their ranks in all, in)
+ *   B = their B in blocks     (out, their ranks in all): a part's columns are 0 but in its own rows
+ *
+ * with a rank and an alpha of its own, so that the scale stays. Everything else is as in the
+ * layout.
+ */
+#ifndef WORKER_ENGINE_TRAIN_TRAIN_ADAPTER_H
+#define WORKER_ENGINE_TRAIN_TRAIN_ADAPTER_H
+
+#include "common/mem/arena.h"
+#include "worker/engine/train/train_layout.h"
+
+/* A module whose rank and alpha are not those of the recipe. */
+struct train_adapter_module {
+    struct text name; /* "model.layers.0.self_attn.qkv_proj" */
+    size_t rank;
+    double alpha;
+};
+
+struct train_adapter {
+    const struct train_entry *entries; /* sorted by name; offsets count from `values` */
+    size_t entry_count;
+    const float *values;
+    const struct text *targets; /* distinct last parts of the modules' names, sorted */
+    size_t target_count;
+    const struct train_adapter_module *modules; /* sorted by name */
+    size_t module_count;
+};
+
+/* Everything is in the arena, or borrowed from layout and values. ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err train_adapter_fold(const struct model *model, const struct train_config *config,
+                                       const struct train_layout *layout, const float *values,
+                                       struct arena *arena, struct train_adapter *out);
+
+#endif
