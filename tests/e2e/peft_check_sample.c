@@ -18,7 +18,7 @@
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/train/train.h"
 
-enum { TOKENS = 24, RANK = 4, SKIP = 77 };
+enum { TOKENS = 48, RANK = 4, SKIP = 77 };
 
 struct sample {
     struct arena arena;
@@ -45,6 +45,7 @@ static enum err open_all(struct sample *s, const char *base)
                                         .target_count = 1};
     const struct train_options options = {.rows_at_once = 1};
     TRY(model_open(base, &s->model, &s->et));
+    s->config.fan_in_fan_out = model_family(s->model)->linear == LINEAR_TURNED;
     TRY(safetensors_index_open_folder(&s->base, base, "model", &s->et));
     TRY(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, 1, &s->kernel));
     TRY(train_layout_create(s->model, &config, &s->layout, &s->et));

@@ -107,11 +107,15 @@ static enum err check_base(struct verifier *v, const struct peft_module *m,
     if (w == NULL || w->rank != 2)
         return error_set(v->et, ERR_FORMAT, "%s: module %.*s: the base model has no matrix %s",
                          v->weights, TEXT_ARGS(m->name), name);
-    if (w->shape[0] != m->out || w->shape[1] != m->in)
+    bool turned = v->adapter.config.fan_in_fan_out;
+    uint64_t out = w->shape[turned ? 1 : 0], in = w->shape[turned ? 0 : 1];
+    if (w->dtype == SAFETENSORS_U8)
+        out *= 4; /* BitNet packs the rows of a ternary matrix by four */
+    if (out != m->out || in != m->in)
         return error_set(v->et, ERR_SHAPE,
                          "%s: module %.*s: expected out %" PRIu64 " and in %" PRIu64
                          " as in the base model, found %" PRIu64 " and %" PRIu64,
-                         v->weights, TEXT_ARGS(m->name), w->shape[0], w->shape[1], m->out, m->in);
+                         v->weights, TEXT_ARGS(m->name), out, in, m->out, m->in);
     return ERR_OK;
 }
 

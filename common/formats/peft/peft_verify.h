@@ -16,7 +16,8 @@
  *    the target modules and each target has a pair; the file is laid out as the writer does, with
  *    the note format = pt;
  *  - README.md opens with front matter that names the same base model, library_name: peft, tags;
- *  - with `base` (may be NULL), every module is a matrix of it and shapes agree.
+ *  - with `base` (may be NULL), every module is a matrix of it and shapes agree; the matrices are
+ *    (in, out) when the config says fan_in_fan_out.
  * ERR_OK, or the code of the first deviation with file, key, expected and found in `et`. */
 MUST_CHECK enum err peft_verify_folder(const char *folder, const struct safetensors *base,
                                        struct err_text *et);

@@ -327,6 +327,10 @@ static void test_peft_verify__tensors_that_deviate_are_named(void **state)
     rewrite(&f, &config);
     expect_deviation(&f, ERR_NOT_FINITE, Q ".lora_A.weight: element 3 is not finite");
     f.values[3] = 0.0f;
+    struct peft_config turned = config;
+    turned.fan_in_fan_out = true;
+    rewrite(&f, &turned);
+    expect_deviation(&f, ERR_SHAPE, "expected out 4 and in 6 as in the base model, found 6 and 4");
     rewrite(&f, &config);
     f.base.count = 1;
     expect_deviation(&f, ERR_FORMAT, "the base model has no matrix");
