@@ -36,16 +36,17 @@ struct inspection {
     struct arena arena;
 };
 
+/* Packed weights are more than the elements they lie in, so a model that is understood counts. */
 static void say_parameters(struct inspection *in, size_t file_count)
 {
     char a[HUMAN_BYTES], b[HUMAN_BYTES];
     char files[48] = "";
+    uint64_t count = in->model != NULL ? model_element_count(in->model) : in->tensors.element_count;
     if (file_count > 1)
         (void)snprintf(files, sizeof files, " in %zu files", file_count);
-    inspect_facts_say(&in->facts, "parameters", "%s in %zu tensors, %s%s",
-                      human_count(in->tensors.element_count, a), in->tensors.count,
-                      human_size(in->tensors.size_bytes, b), files);
-    inspect_facts_number(&in->facts, "parameters", in->tensors.element_count);
+    inspect_facts_say(&in->facts, "parameters", "%s in %zu tensors, %s%s", human_count(count, a),
+                      in->tensors.count, human_size(in->tensors.size_bytes, b), files);
+    inspect_facts_number(&in->facts, "parameters", count);
     inspect_facts_number(&in->facts, "size_bytes", in->tensors.size_bytes);
 }
 
@@ -85,6 +86,7 @@ static enum err inspect_model_folder(struct inspection *in, struct err_text *et)
     in->kind = "a Hugging Face model";
     in->word = "model";
     TRY(hf_config_open(in->config, config, et));
+    enum err err = model_create_outline(in->config, &in->model, &why);
     bool weighed = file_exists(single) || file_exists(index);
     if (weighed) {
         TRY(safetensors_index_open_folder(&in->safetensors, in->path, "model", et));
@@ -96,8 +98,10 @@ static enum err inspect_model_folder(struct inspection *in, struct err_text *et)
     }
     inspect_model_sizes(&in->facts, in->config, &targets);
     inspect_model_tokenizer(&in->facts, in->path, false);
-    enum err err = weighed ? model_open(in->path, &in->model, &why)
-                           : model_create_outline(in->config, &in->model, &why);
+    if (weighed && err == ERR_OK) {
+        model_destroy(&in->model);
+        err = model_open(in->path, &in->model, &why);
+    }
     return plan(in, err, &why, targets, et);
 }
 
@@ -139,6 +143,10 @@ static enum err inspect_gguf_model(struct inspection *in, struct err_text *et)
     TRY(gguf_opt_text(&in->gguf, "general.name", &title, NULL, et));
     if (title.size > 0)
         inspect_facts_say(&in->facts, "name", "%.*s", TEXT_ARGS(title));
+    enum err err = gguf_config_read(&in->gguf, in->config, &why);
+    bool known = err == ERR_OK;
+    if (known)
+        err = model_create_outline(in->config, &in->model, &why);
     if (in->tensors.count > 0)
         say_parameters(in, in->gguf.part_count + 1);
     else
@@ -146,15 +154,10 @@ static enum err inspect_gguf_model(struct inspection *in, struct err_text *et)
     inspect_facts_say(&in->facts, "architecture", "%.*s, %zu keys", TEXT_ARGS(arch),
                       in->gguf.value_count);
     inspect_facts_text(&in->facts, "architecture", arch);
-    enum err err = gguf_config_read(&in->gguf, in->config, &why);
-    if (err == ERR_OK)
+    if (known)
         inspect_model_sizes(&in->facts, in->config, &targets);
     inspect_model_vocabulary(&in->facts, &in->gguf);
-    if (in->tensors.count == 0)
-        return ERR_OK;
-    if (err == ERR_OK)
-        err = model_create_outline(in->config, &in->model, &why);
-    return plan(in, err, &why, targets, et);
+    return in->tensors.count > 0 ? plan(in, err, &why, targets, et) : ERR_OK;
 }
 
 static enum err inspect_gguf(struct inspection *in, struct err_text *et)
@@ -207,9 +210,14 @@ static enum err inspect(struct inspection *in, struct err_text *et)
         return inspect_adapter_folder(in, et);
     if (file_exists(config))
         return inspect_model_folder(in, et);
+    inspect_model_tokenizer(&in->facts, in->path, true);
+    in->kind = "a tokenizer";
+    in->word = "tokenizer";
+    if (in->facts.count > 0)
+        return ERR_OK;
     return error_set(et, ERR_NOT_FOUND,
-                     "%s: expected config.json (a model) or " PEFT_ADAPTER_CONFIG_FILE
-                     " (an adapter), found neither",
+                     "%s: expected config.json (a model), " PEFT_ADAPTER_CONFIG_FILE
+                     " (an adapter) or a tokenizer, found none of them",
                      in->path);
 }
 

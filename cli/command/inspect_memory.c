@@ -57,9 +57,9 @@ static enum err plan_way(const struct model *model, const struct targets *target
                                         .target_count = targets->count};
     *row = (struct inspect_memory_row){.name = ways[way].name};
     if (ways[way].full || ways[way].rank > 0) {
-        /* A model may be too narrow for a rank; then it needs no memory for it either. */
+        /* Too narrow for the rank, or of a kind that only adapters train: no way to run it. */
         enum err err = train_layout_create(model, &config, &layout, et);
-        if (err == ERR_RECIPE && ways[way].rank > 8)
+        if (err == ERR_RECIPE)
             return ERR_OK;
         TRY(err);
         row->trained_count = train_layout_count(layout);
@@ -86,6 +86,7 @@ enum err inspect_memory_plan(const struct model *model, const char *targets, uin
     if (out->length_count == 0)
         out->lengths[out->length_count++] = (uint32_t)positions;
     split(targets, &list);
+    out->every_module = strcmp(list.names[0], "all-linear") == 0;
     for (size_t i = 0; i < COUNT_OF(ways); i++)
         TRY(plan_way(model, &list, i, out, et));
     return ERR_OK;
@@ -123,7 +124,7 @@ enum err inspect_memory_print(const struct inspect_memory *memory, struct invoca
         (void)fprintf(
             invocation->out,
             "A worker's figure is for one row at a time: the weights (%s, mapped from their "
-            "file and\nshared by the workers of a machine) and what it computes with.\n",
+            "file and\nshared by the workers of a machine) and what it computes with.%s\n",
             human_size(memory->weight_bytes, text));
     return err;
 }

@@ -25,10 +25,12 @@ struct inspect_memory {
     size_t length_count;
     struct inspect_memory_row rows[INSPECT_MEMORY_ROWS];
     size_t row_count;
+    bool every_module; /* LoRA sits on all linear modules: the model has no default targets */
 };
 
 /* Plans evaluation, LoRA on `targets` (names separated by commas; "" or NULL: every linear module)
- * and full training of a model. ERR_OUT_OF_MEMORY, or what the engine says of the targets. */
+ * and full training of a model; a way that the engine would refuse is left out. ERR_OUT_OF_MEMORY.
+ */
 MUST_CHECK enum err inspect_memory_plan(const struct model *model, const char *targets,
                                         uint64_t weight_bytes, struct inspect_memory *out,
                                         struct err_text *et);

@@ -9,17 +9,16 @@
 #include "common/base/check.h"
 #include "common/formats/tokenizer/chat_template.h"
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/formats/tokenizer/tokenizer_export.h"
 #include "worker/engine/nn/family.h"
 
 enum { LINE_BYTES = 512 };
-
-#define NO_ID UINT64_MAX
 
 static void say_positions(struct inspect_facts *facts, const struct hf_config *config)
 {
     char line[LINE_BYTES], text[HUMAN_BYTES];
     int at = snprintf(line, sizeof line, "%s", human_count(config->max_position_embeddings, text));
-    if (config->sliding_window > 0)
+    if (config->sliding_window > 0 && config->sliding_window < config->max_position_embeddings)
         at += snprintf(line + at, sizeof line - (size_t)at, ", a window of %s",
                        human_count(config->sliding_window, text));
     if (config->rope.type[0] != '\0' && strcmp(config->rope.type, "default") != 0)
@@ -78,28 +77,24 @@ void inspect_model_sizes(struct inspect_facts *facts, const struct hf_config *co
 
 /* ---- tokenizers ---- */
 
-/* Special ids of either source. */
-struct roles {
-    uint64_t ids[4];
-    struct text tokens[4];
-};
-
-static const char *const ROLES[] = {"bos", "eos", "pad", "unk"};
-static const char *const ROLE_KEYS[] = {"bos_token_id", "eos_token_id", "pad_token_id",
-                                        "unk_token_id"};
-
-static void say_roles(struct inspect_facts *facts, const struct roles *roles)
+/* Special ids and how they are spelled. */
+static void say_roles(struct inspect_facts *facts, const struct tokenizer *tokenizer)
 {
+    static const char *const names[] = {"bos", "eos", "pad", "unk"};
+    static const char *const keys[] = {"bos_token_id", "eos_token_id", "pad_token_id",
+                                       "unk_token_id"};
+    struct tokenizer_roles roles = tokenizer_roles(tokenizer);
+    const uint32_t ids[] = {roles.bos, roles.eos, roles.pad, roles.unk};
     char line[LINE_BYTES] = "";
     size_t at = 0;
-    for (size_t i = 0; i < COUNT_OF(ROLES) && at < sizeof line; i++) {
-        const char *gap = at > 0 ? ", " : "";
-        if (roles->ids[i] == NO_ID)
+    for (size_t i = 0; i < COUNT_OF(ids) && at < sizeof line; i++) {
+        struct text token = tokenizer_token(tokenizer, ids[i]);
+        if (ids[i] == TOKENIZER_NONE)
             continue;
-        at += (size_t)snprintf(line + at, sizeof line - at, "%s%s %" PRIu64 " %.*s", gap, ROLES[i],
-                               roles->ids[i], (int)MIN(roles->tokens[i].size, (size_t)64),
-                               roles->tokens[i].size > 0 ? roles->tokens[i].data : "");
-        inspect_facts_number(facts, ROLE_KEYS[i], roles->ids[i]);
+        at += (size_t)snprintf(line + at, sizeof line - at, "%s%s %" PRIu32 " %.*s",
+                               at > 0 ? ", " : "", names[i], ids[i],
+                               (int)MIN(token.size, (size_t)64), token.size > 0 ? token.data : "");
+        inspect_facts_number(facts, keys[i], ids[i]);
     }
     inspect_facts_say(facts, "special ids", "%s", at > 0 ? line : "none");
 }
@@ -122,92 +117,67 @@ static void say_template(struct inspect_facts *facts, struct text jinja)
         inspect_facts_say(facts, "chat template", "none");
 }
 
-/* By what is in the vocabulary: bytes as pieces, blanks as letters. */
+/* The kind, as GGUF names it where it can; "another" otherwise. */
 static const char *kind_of(const struct tokenizer *tokenizer)
 {
-    if (tokenizer_id(tokenizer, TEXT("<0x0A>")) != TOKENIZER_NONE)
-        return "SentencePiece with byte fallback";
-    if (tokenizer_id(tokenizer, TEXT("\xC4\xA0")) != TOKENIZER_NONE)
-        return "byte-level BPE";
-    if (tokenizer_id(tokenizer, TEXT("\xE2\x96\x81")) != TOKENIZER_NONE)
-        return "SentencePiece";
-    return "BPE";
+    static const struct {
+        const char *model;
+        const char *kind;
+    } kinds[] = {
+        {"llama", "SentencePiece BPE"},
+        {"gpt2", "byte-level BPE"},
+        {"t5", "SentencePiece Unigram"},
+    };
+    struct arena arena;
+    struct tokenizer_export exported;
+    const char *kind = "of a kind without a name";
+    arena_init(&arena, SIZE_MAX);
+    if (tokenizer_export_make(tokenizer, &arena, &exported, NULL) == ERR_OK)
+        for (size_t i = 0; i < COUNT_OF(kinds); i++)
+            if (strcmp(exported.model, kinds[i].model) == 0)
+                kind = kinds[i].kind;
+    arena_fini(&arena);
+    return kind;
+}
+
+static void say_tokenizer(struct inspect_facts *facts, const struct tokenizer *tokenizer)
+{
+    char text[HUMAN_BYTES];
+    uint32_t size = tokenizer_vocabulary_size(tokenizer);
+    const char *kind = kind_of(tokenizer);
+    inspect_facts_say(facts, "tokenizer", "%s, %s tokens", kind, human_count(size, text));
+    inspect_facts_text(facts, "tokenizer", text_of(kind));
+    inspect_facts_number(facts, "tokens", size);
+    say_roles(facts, tokenizer);
+    say_template(facts, tokenizer_chat_template(tokenizer));
+}
+
+static void take_tokenizer(struct inspect_facts *facts, enum err err, const struct err_text *why,
+                           struct tokenizer *tokenizer, bool optional)
+{
+    if (err == ERR_OK) {
+        say_tokenizer(facts, tokenizer);
+        tokenizer_close(&tokenizer);
+    } else if (err != ERR_NOT_FOUND) {
+        inspect_facts_say(facts, "tokenizer", "cannot be read: %s", why->text);
+        inspect_facts_text(facts, "tokenizer_error", text_of(why->text));
+    } else if (!optional) {
+        inspect_facts_say(facts, "tokenizer", "none");
+    }
 }
 
 void inspect_model_tokenizer(struct inspect_facts *facts, const char *folder, bool optional)
 {
     struct tokenizer *tokenizer = NULL;
     struct err_text why = {{0}};
-    char text[HUMAN_BYTES];
     enum err err = tokenizer_open(folder, &tokenizer, &why);
-    if (err == ERR_NOT_FOUND && optional)
-        return;
-    if (err != ERR_OK) {
-        inspect_facts_say(facts, "tokenizer", "%s", err == ERR_NOT_FOUND ? "none" : why.text);
-        inspect_facts_text(facts, "tokenizer_error", text_of(why.text));
-        return;
-    }
-    uint32_t size = tokenizer_vocabulary_size(tokenizer);
-    struct tokenizer_roles found = tokenizer_roles(tokenizer);
-    const uint32_t ids[] = {found.bos, found.eos, found.pad, found.unk};
-    struct roles roles;
-    for (size_t i = 0; i < COUNT_OF(ids); i++) {
-        roles.ids[i] = ids[i] == TOKENIZER_NONE ? NO_ID : ids[i];
-        roles.tokens[i] = tokenizer_token(tokenizer, ids[i]);
-    }
-    inspect_facts_say(facts, "tokenizer", "%s, %s tokens", kind_of(tokenizer),
-                      human_count(size, text));
-    inspect_facts_text(facts, "tokenizer", text_of(kind_of(tokenizer)));
-    inspect_facts_number(facts, "tokens", size);
-    say_roles(facts, &roles);
-    say_template(facts, tokenizer_chat_template(tokenizer));
-    tokenizer_close(&tokenizer);
-}
-
-static const char *kind_of_gguf(struct text model)
-{
-    static const struct {
-        const char *model;
-        const char *kind;
-    } kinds[] = {
-        {"llama", "SentencePiece with byte fallback"},
-        {"gpt2", "byte-level BPE"},
-        {"t5", "SentencePiece Unigram"},
-        {"bert", "WordPiece"},
-    };
-    for (size_t i = 0; i < COUNT_OF(kinds); i++)
-        if (text_is(model, kinds[i].model))
-            return kinds[i].kind;
-    return "of a kind that qfleet does not know";
+    take_tokenizer(facts, err, &why, tokenizer, optional);
 }
 
 void inspect_model_vocabulary(struct inspect_facts *facts, const struct gguf *gguf)
 {
-    static const char *const keys[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id",
-                                       "tokenizer.ggml.padding_token_id",
-                                       "tokenizer.ggml.unknown_token_id"};
-    struct text model = TEXT(""), jinja = TEXT("");
-    struct roles roles;
-    char text[HUMAN_BYTES];
-    const struct gguf_value *tokens = gguf_find(gguf, "tokenizer.ggml.tokens");
-    if (gguf_opt_text(gguf, "tokenizer.ggml.model", &model, NULL, NULL) != ERR_OK ||
-        model.size == 0 || tokens == NULL || tokens->type != GGUF_TEXT) {
-        inspect_facts_say(facts, "tokenizer", "none");
-        return;
-    }
-    for (size_t i = 0; i < COUNT_OF(keys); i++) {
-        int64_t id = -1;
-        if (gguf_opt_i64(gguf, keys[i], -1, UINT32_MAX, &id, NULL, NULL) != ERR_OK)
-            id = -1;
-        bool named = id >= 0 && (uint64_t)id < tokens->count;
-        roles.ids[i] = named ? (uint64_t)id : NO_ID;
-        roles.tokens[i] = named ? tokens->texts[id] : TEXT("");
-    }
-    inspect_facts_say(facts, "tokenizer", "%s, %s tokens", kind_of_gguf(model),
-                      human_count(tokens->count, text));
-    inspect_facts_text(facts, "tokenizer", text_of(kind_of_gguf(model)));
-    inspect_facts_number(facts, "tokens", tokens->count);
-    say_roles(facts, &roles);
-    if (gguf_opt_text(gguf, "tokenizer.chat_template", &jinja, NULL, NULL) == ERR_OK)
-        say_template(facts, jinja);
+    struct tokenizer *tokenizer = NULL;
+    struct err_text why = {{0}};
+    enum err err = tokenizer_open_gguf(gguf, &tokenizer, &why);
+    take_tokenizer(facts, err, &why, tokenizer, false);
 }

@@ -15,7 +15,7 @@ void inspect_model_sizes(struct inspect_facts *facts, const struct hf_config *co
  * read is a fact, too; that there is none goes unsaid where it is `optional`. */
 void inspect_model_tokenizer(struct inspect_facts *facts, const char *folder, bool optional);
 
-/* The same from the keys of a GGUF file. */
+/* The same of the tokenizer inside a GGUF file. */
 void inspect_model_vocabulary(struct inspect_facts *facts, const struct gguf *gguf);
 
 #endif
