@@ -125,7 +125,8 @@ enum err inspect_memory_print(const struct inspect_memory *memory, struct invoca
             invocation->out,
             "A worker's figure is for one row at a time: the weights (%s, mapped from their "
             "file and\nshared by the workers of a machine) and what it computes with.%s\n",
-            human_size(memory->weight_bytes, text));
+            human_size(memory->weight_bytes, text),
+            memory->every_module ? " LoRA sits on every linear module." : "");
     return err;
 }
 
