@@ -156,7 +156,8 @@ static void multiply_block(const struct stage *s, size_t column0, size_t columns
 static void decode_b(const struct stage *s, size_t p, size_t j, size_t count, float *out)
 {
     const struct kernel_gemm *g = s->gemm;
-    size_t offset = p * g->b_row_stride + j * g->b_col_stride;
+    size_t offset = g->b_row_stride == 1 ? p + kernel_pair_line(g->b_pairs, j) * g->b_col_stride
+                                         : kernel_pair_line(g->b_pairs, p) * g->b_row_stride + j;
     s->space->rows->decode(count, g->b_dtype,
                            (const char *)g->b + dtype_span_bytes(g->b_dtype, offset), out);
 }
@@ -194,13 +195,14 @@ static void pack_b(const struct stage *s, size_t p0, size_t depth, size_t column
 {
     const struct gemm_tile *tile = s->tile;
     const struct kernel_gemm *g = s->gemm;
-    if (g->b_dtype != DTYPE_F32 && g->b_row_stride != 1) {
+    bool as_is = g->b_dtype == DTYPE_F32 && g->b_pairs == 0;
+    if (!as_is && g->b_row_stride != 1) {
         pack_along_n(s, p0, depth, column0, columns, strip, b);
         return;
     }
     for (size_t j = 0; j < columns; j += tile->columns) {
         size_t count = MIN(tile->columns, columns - j);
-        if (g->b_dtype == DTYPE_F32)
+        if (as_is)
             tile->pack_b((const float *)g->b + p0 * g->b_row_stride +
                              (column0 + j) * g->b_col_stride,
                          g->b_row_stride, g->b_col_stride, count, depth, b + j * depth);
@@ -271,7 +273,9 @@ static void plan_units(struct stage *s)
     const struct kernel_gemm *g = s->gemm;
     size_t elements = dtype_block_elements(g->b_dtype);
     bool along_k = g->b_row_stride == 1;
-    ASSERT(g->b_dtype == DTYPE_F32 || along_k || g->b_col_stride == 1);
+    bool plain = g->b_dtype == DTYPE_F32 && g->b_pairs == 0;
+    ASSERT(plain || along_k || g->b_col_stride == 1);
+    ASSERT(g->b_pairs == 0 || (along_k ? g->n : g->k) % g->b_pairs == 0);
     ASSERT((along_k ? g->k : g->n) % elements == 0);
     s->unit_k = along_k ? elements : 1;
     s->unit_n = along_k ? s->tile->columns : MAX(s->tile->columns, elements);

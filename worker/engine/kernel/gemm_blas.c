@@ -36,12 +36,13 @@ static void decode_block(const struct rows *rows, const struct kernel_gemm *g, s
     bool along_n = g->b_col_stride == 1;
     size_t lines = along_n ? k : n, width = along_n ? n : k;
     size_t stride = along_n ? g->b_row_stride : g->b_col_stride;
-    size_t first = k0 * g->b_row_stride + n0 * g->b_col_stride;
+    size_t first = along_n ? n0 : k0, line = along_n ? k0 : n0;
     if (is_plain(g->b_row_stride, g->b_col_stride)) {
-        for (size_t i = 0; i < lines; i++)
-            rows->decode(width, g->b_dtype,
-                         (const char *)g->b + dtype_span_bytes(g->b_dtype, first + i * stride),
+        for (size_t i = 0; i < lines; i++) {
+            size_t at = first + kernel_pair_line(g->b_pairs, line + i) * stride;
+            rows->decode(width, g->b_dtype, (const char *)g->b + dtype_span_bytes(g->b_dtype, at),
                          buffer + i * width);
+        }
         return;
     }
     for (size_t j = 0; j < n; j++) /* f32 with two strides: copied along k */
@@ -60,7 +61,7 @@ void gemm_blas_run(const struct rows *rows, float *buffer, const struct kernel_g
             memset(g->c + i * g->c_row_stride, 0, g->n * sizeof(float));
         return;
     }
-    if (g->b_dtype == DTYPE_F32 && is_plain(g->b_row_stride, g->b_col_stride)) {
+    if (g->b_dtype == DTYPE_F32 && g->b_pairs == 0 && is_plain(g->b_row_stride, g->b_col_stride)) {
         multiply(g, g->n, g->k, g->a, g->b, g->b_row_stride, g->b_col_stride, g->c, g->accumulate);
         return;
     }

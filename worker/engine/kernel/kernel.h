@@ -29,12 +29,24 @@ enum kernel_isa { KERNEL_ISA_BEST, KERNEL_ISA_PORTABLE, KERNEL_ISA_AVX2, KERNEL_
 
 enum { KERNEL_THREADS_MAX = 256 };
 
+/* Where b_pairs = D keeps line `line`; the line itself with D = 0. */
+static inline size_t kernel_pair_line(size_t D, size_t line)
+{
+    if (D == 0)
+        return line;
+    size_t head = line / D * D, within = line % D;
+    return head + within % (D / 2) * 2 + within / (D / 2);
+}
+
 /* A product C (m, n) = [C +] A (m, k) · B (k, n). A and C are f32, B is read through the tile
  * decoder of its type and is never expanded as a whole. Any operand may be transposed through its
  * strides: element (i, p) of A is a[i * a_row_stride + p * a_col_stride]. For types other than f32,
  * b is one contiguous matrix whose unit stride is b_row_stride or b_col_stride; along that axis its
  * size and the other stride are whole blocks. With k = 0, C becomes +0, or stays as it is when
- * accumulating. C overlaps neither operand. */
+ * accumulating. C overlaps neither operand.
+ * Llama's GGUF files hold the rows of q and k with the two that rotate together side by side: with
+ * b_pairs = D, line h D/2 + i of each D lines (h < 2) is read where line 2 i + h would lie, so that
+ * the product sees, and its chains follow, the order of everyone else. Not with two strides. */
 struct kernel_gemm {
     size_t m, n, k;
     const float *a;
@@ -42,6 +54,7 @@ struct kernel_gemm {
     const void *b;
     enum dtype b_dtype;
     size_t b_row_stride, b_col_stride;
+    size_t b_pairs; /* 0, or D: how B's lines across its unit stride lie, below */
     float *c;
     size_t c_row_stride;
     bool accumulate; /* start each chain from C instead of +0 */

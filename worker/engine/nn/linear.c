@@ -43,7 +43,7 @@ static struct matrix weight_matrix(const struct pass *pass, size_t param)
 
 static struct matrix value_matrix(const struct pass *pass, size_t offset, size_t out, size_t in)
 {
-    return (struct matrix){{pass->values + offset, DTYPE_F32}, out, in, false};
+    return (struct matrix){{pass->values + offset, DTYPE_F32, 0}, out, in, false};
 }
 
 /* ---- products ---- */
@@ -62,6 +62,7 @@ static void multiply(const struct pass *pass, const float *x, const struct matri
                                    .a_col_stride = 1,
                                    .b = matrix_row(w, row),
                                    .b_dtype = w->weight.dtype,
+                                   .b_pairs = w->weight.pairs,
                                    .b_row_stride = w->turned ? w->out : 1,
                                    .b_col_stride = w->turned ? 1 : w->in,
                                    .c = piece->y + at,
@@ -85,6 +86,7 @@ static void multiply_back(const struct pass *pass, const struct piece *piece,
                                    .a_col_stride = 1,
                                    .b = matrix_row(w, row),
                                    .b_dtype = w->weight.dtype,
+                                   .b_pairs = w->weight.pairs,
                                    .b_row_stride = w->turned ? 1 : w->in,
                                    .b_col_stride = w->turned ? w->out : 1,
                                    .c = dx,

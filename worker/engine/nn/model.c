@@ -3,43 +3,18 @@
 
 #include "common/base/check.h"
 #include "common/formats/safetensors/safetensors_index.h"
+#include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
-#include "worker/engine/nn/frequency.h"
 #include "worker/engine/nn/model_files.h"
-#include "worker/engine/nn/model_params.h"
-#include "worker/engine/nn/model_shape.h"
-
-/* A model without data yet. */
-static enum err create_empty(const struct hf_config *config, struct model **out,
-                             struct err_text *et)
-{
-    struct model_shape shape;
-    const struct family *family = family_of(config);
-    TRY(model_shape_read(config, family, &shape, et));
-    struct model *model = mem_alloc(1, sizeof *model);
-    if (model == NULL)
-        return ERR_OUT_OF_MEMORY;
-    enum err err;
-    model->shape = shape;
-    model->family = family;
-    model->config = *config;
-    arena_init(&model->arena, SIZE_MAX);
-    TRY_OUT(frequency_read(config, shape.rotary_width, &model->arena, model->ropes, et));
-    TRY_OUT(model_params_list(model));
-    *out = model;
-    return ERR_OK;
-out:
-    model_destroy(&model);
-    return err;
-}
+#include "worker/engine/nn/model_gguf.h"
 
 enum err model_create_outline(const struct hf_config *config, struct model **out,
                               struct err_text *et)
 {
-    return create_empty(config, out, et);
+    return model_state_create(config, family_of(config), out, et);
 }
 
 void model_destroy(struct model **model)
@@ -47,6 +22,7 @@ void model_destroy(struct model **model)
     if (*model == NULL)
         return;
     safetensors_close(&(*model)->files);
+    gguf_close(&(*model)->gguf);
     arena_fini(&(*model)->arena);
     mem_free(*model);
     *model = NULL;
@@ -59,7 +35,7 @@ static enum err open_config(const char *path, struct model **out, struct err_tex
         return ERR_OUT_OF_MEMORY;
     enum err err = hf_config_open(config, path, et);
     if (err == ERR_OK) {
-        err = create_empty(config, out, et);
+        err = model_state_create(config, family_of(config), out, et);
         if (err != ERR_OK && err != ERR_OUT_OF_MEMORY)
             (void)error_prefix(et, err, "%s", path);
     }
@@ -67,7 +43,7 @@ static enum err open_config(const char *path, struct model **out, struct err_tex
     return err;
 }
 
-enum err model_open(const char *folder, struct model **out, struct err_text *et)
+static enum err open_folder(const char *folder, struct model **out, struct err_text *et)
 {
     struct arena paths;
     arena_init(&paths, 1 << 16);
@@ -87,6 +63,11 @@ out:
     model_destroy(&model);
     arena_fini(&paths);
     return err;
+}
+
+enum err model_open(const char *path, struct model **out, struct err_text *et)
+{
+    return file_exists(path) ? model_gguf_open(path, out, et) : open_folder(path, out, et);
 }
 
 enum err model_open_files(const char *config_path, const char *weights_path, struct model **out,
@@ -125,7 +106,7 @@ enum err model_create_random(const struct hf_config *config, uint64_t seed, stru
 {
     struct model *model = NULL;
     enum err err;
-    TRY_OUT(create_empty(config, &model, et));
+    TRY_OUT(model_state_create(config, family_of(config), &model, et));
     for (size_t i = 0; i < model->param_count; i++) {
         struct model_param *p = &model->params[i];
         if (p->part.whole != MODEL_NO_PARAM)

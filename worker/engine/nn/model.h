@@ -85,13 +85,14 @@ struct model_param {
     struct model_part part;
 };
 
-/* Opens a Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
+/* Opens a GGUF file (of a split one: the first), whose weights stay in their block formats, or a
+ * Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
  * every parameter is there with the shape the config asks for. A tied model may store its one
  * matrix as the embedding or as the head. Caller owns *out, release with model_destroy.
  * ERR_NOT_FOUND: a file or tensor is missing; ERR_SHAPE; ERR_UNSUPPORTED: family, type or option
  * without a row; ERR_FORMAT: a damaged file. `et` names file, tensor, what was expected and found.
  */
-MUST_CHECK enum err model_open(const char *folder, struct model **out, struct err_text *et);
+MUST_CHECK enum err model_open(const char *path, struct model **out, struct err_text *et);
 
 /* As model_open for a config file and a weights file (single, or an index of shards) anywhere. */
 MUST_CHECK enum err model_open_files(const char *config_path, const char *weights_path,

@@ -1,12 +1,13 @@
-/* model_files.c - finding, checking and placing tensors. */
+/* model_files.c - finding tensors by their names in safetensors files. */
 #include "worker/engine/nn/model_files.h"
 
-#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "common/base/check.h"
+#include "worker/engine/nn/model_tensor.h"
 #include "worker/engine/nn/model_ternary.h"
+
+_Static_assert((int)SAFETENSORS_RANK_MAX == (int)MODEL_TENSOR_RANK_MAX, "shapes are copied whole");
 
 static enum err dtype_of(const struct safetensor *t, enum dtype *out, struct err_text *et)
 {
@@ -18,58 +19,6 @@ static enum err dtype_of(const struct safetensor *t, enum dtype *out, struct err
     }
     return error_set(et, ERR_UNSUPPORTED, "tensor %s: type %s; expected F32, F16 or BF16",
                      t->name.data, safetensors_dtype_name(t->dtype));
-}
-
-static bool is_vector(const struct model_param *p)
-{
-    return p->kind == MODEL_KIND_GAIN || p->kind == MODEL_KIND_BIAS;
-}
-
-static void print_shape(char *out, size_t size, uint32_t rank, const uint64_t *shape)
-{
-    (void)snprintf(out, size, "a scalar");
-    for (uint32_t i = 0, at = 0; i < rank && at < size; i++)
-        at +=
-            (uint32_t)snprintf(out + at, size - at, i == 0 ? "%" PRIu64 : " x %" PRIu64, shape[i]);
-}
-
-static enum err check_shape(const struct model_param *p, const struct safetensor *t,
-                            struct err_text *et)
-{
-    uint64_t wanted[2] = {p->turned ? p->columns : p->rows, p->turned ? p->rows : p->columns};
-    uint32_t rank = is_vector(p) ? 1 : 2;
-    if (t->rank == rank && memcmp(t->shape, wanted, rank * sizeof wanted[0]) == 0)
-        return ERR_OK;
-    char expected[64], found[256];
-    print_shape(expected, sizeof expected, rank, wanted);
-    print_shape(found, sizeof found, t->rank, t->shape);
-    return error_set(et, ERR_SHAPE, "tensor %s: expected %s by config.json, found %s", t->name.data,
-                     expected, found);
-}
-
-/* Vectors become f32, and what a file put at an odd address is copied: kernels read aligned
- * elements.
- */
-static enum err take_data(struct model *model, struct model_param *p, const struct safetensor *t)
-{
-    size_t count = p->rows * p->columns, size = dtype_block_bytes(p->dtype);
-    if (is_vector(p)) {
-        float *vector = arena_alloc(&model->arena, count, sizeof *vector);
-        if (vector == NULL)
-            return ERR_OUT_OF_MEMORY;
-        dtype_decode(p->dtype, count, t->data.data, vector);
-        p->dtype = DTYPE_F32;
-        p->data = vector;
-    } else if ((uintptr_t)t->data.data % size != 0) {
-        void *copy = arena_alloc(&model->arena, count, size);
-        if (copy == NULL)
-            return ERR_OUT_OF_MEMORY;
-        memcpy(copy, t->data.data, t->data.size);
-        p->data = copy;
-    } else {
-        p->data = t->data.data;
-    }
-    return ERR_OK;
 }
 
 static const struct safetensor *find_under(const struct model *model, const char *prefix,
@@ -117,18 +66,15 @@ enum err model_files_load(struct model *model, struct err_text *et)
             continue;
         const struct safetensor *t = find_tensor(model, p);
         if (t == NULL)
-            return error_set(et, ERR_NOT_FOUND,
-                             "tensor %s is missing; config.json says model_type %s with %zu "
-                             "layers%s",
-                             p->name, model->config.model_type, model->shape.layers,
-                             model->shape.tied ? "" : " and an untied head");
+            return model_tensor_missing(model, p->name, et);
         if (model_ternary_is(model, p)) {
             TRY(model_ternary_take(model, p, t, find_scale(model, p), et));
             continue;
         }
-        TRY(check_shape(p, t, et));
-        TRY(dtype_of(t, &p->dtype, et));
-        TRY(take_data(model, p, t));
+        struct model_tensor tensor = {.name = t->name, .rank = t->rank, .data = t->data};
+        memcpy(tensor.shape, t->shape, sizeof tensor.shape);
+        TRY(dtype_of(t, &tensor.dtype, et));
+        TRY(model_tensor_place(model, p, &tensor, et));
     }
     return ERR_OK;
 }

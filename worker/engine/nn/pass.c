@@ -15,9 +15,11 @@ struct pass_weight pass_weight(const struct pass *pass, size_t param)
 {
     size_t offset = pass_offset(pass, param);
     if (offset != BINDING_NONE)
-        return (struct pass_weight){pass->values + offset, DTYPE_F32};
+        return (struct pass_weight){pass->values + offset, DTYPE_F32, 0};
     const struct model_param *p = model_param(pass->model, param);
-    return (struct pass_weight){p->data, p->dtype};
+    bool in_pairs = p->row_order == MODEL_ROWS_ROTARY_PAIRS;
+    return (struct pass_weight){p->data, p->dtype,
+                                in_pairs ? model_shape(pass->model)->head_width : 0};
 }
 
 const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param)

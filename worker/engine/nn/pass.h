@@ -35,6 +35,7 @@ struct pass {
 struct pass_weight {
     const void *data;
     enum dtype dtype;
+    size_t pairs; /* kernel_gemm.b_pairs */
 };
 struct pass_weight pass_weight(const struct pass *pass, size_t param);
 

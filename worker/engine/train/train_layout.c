@@ -10,7 +10,8 @@
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
-#include "worker/engine/tensor/dtype.h"
+#include "worker/engine/kernel/kernel.h"
+#include "worker/engine/quant/blocks.h"
 
 struct train_layout {
     const struct model *model; /* borrowed */
@@ -364,6 +365,17 @@ const char *train_layout_target(const struct train_layout *layout, size_t index)
     return layout->targets[index];
 }
 
+/* The values of a parameter, in the order of Hugging Face files. */
+static void decode_whole(const struct model *model, const struct model_param *p, float *out)
+{
+    size_t D = p->row_order == MODEL_ROWS_ROTARY_PAIRS ? model_shape(model)->head_width : 0;
+    for (size_t row = 0; row < p->rows; row++) {
+        size_t from = kernel_pair_line(D, row) * p->columns;
+        block_decode(p->dtype, p->columns, (const char *)p->data + dtype_span_bytes(p->dtype, from),
+                     out + row * p->columns);
+    }
+}
+
 void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values)
 {
     for (size_t i = 0; i < layout->entry_count; i++) {
@@ -372,7 +384,7 @@ void train_layout_values(const struct train_layout *layout, uint64_t seed, float
         float *at = values + e->offset;
         uint64_t name = random_name(text_of(e->name));
         if (e->part == TRAIN_PART_WHOLE)
-            dtype_decode(p->dtype, e->count, p->data, at);
+            decode_whole(layout->model, p, at);
         else if (e->part == TRAIN_PART_A)
             init_kaiming_uniform(random_key(seed, RANDOM_INIT, name, p->layer, 0), p->columns, 0,
                                  e->count, at);
