@@ -17,7 +17,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         err = tokenizer_model_finish(t, &et);
     if (err == ERR_OK) {
         err = tokenizer_encode(t, NULL, TEXT("ab  the\n\xC3\xA9"), TOKENIZER_ADD_SPECIAL, &ids);
-        ASSERT(err == ERR_OK);
+        ASSERT(err == ERR_OK || err == ERR_DATA); /* an unknown character, no token for such */
         for (size_t i = 0; i < ids.count; i++)
             ASSERT(ids.ids[i] < tokenizer_vocabulary_size(t));
     }

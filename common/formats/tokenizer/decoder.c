@@ -66,9 +66,10 @@ static enum err read_metaspace(struct decoder *decoder, struct json_value value,
     TRY(json_read_opt_bool(value, "add_prefix_space", &prefix, NULL, et));
     if (replacement.size == 0)
         return json_read_wrong(json_read_find(value, "replacement"), "a character", et);
+    TRY(decoder_add_replace(decoder, replacement, TEXT(" "), arena));
     if (prefix && !text_is(scheme, "never"))
-        decoder->strip_left = 1;
-    return decoder_add_replace(decoder, replacement, TEXT(" "), arena);
+        decoder->drop = decoder->replaces[decoder->replace_count - 1].from;
+    return ERR_OK;
 }
 
 static enum err read_step(void *context, struct text type, struct json_value value,

@@ -27,6 +27,7 @@ struct decoder {
     bool byte_fallback; /* "<0x0A>" stands for a byte */
     bool spaced;        /* no decoder in the file: a space before every token */
     size_t strip_left;  /* up to so many spaces go at the very start */
+    struct text drop;   /* what goes from the first token wherever it stands in it, if anything */
 };
 
 /* From a "decoder" value (null: tokens joined by spaces). ERR_UNSUPPORTED names an unknown type. */

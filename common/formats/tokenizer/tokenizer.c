@@ -164,14 +164,31 @@ static void emit_whole(struct tokenizer_stream *stream, struct text text, struct
     }
 }
 
-enum err tokenizer_stream_push(struct tokenizer_stream *stream, uint32_t id, struct bytes *out)
+/* The spelling of a first token without what its decoder drops there, in `kept`. */
+static struct text drop_from(struct text token, struct text drop, char kept[VOCAB_TOKEN_BYTES_MAX])
+{
+    size_t size = 0;
+    for (size_t at = 0; at < token.size;) {
+        if (token.size - at >= drop.size && memcmp(token.data + at, drop.data, drop.size) == 0)
+            at += drop.size;
+        else
+            kept[size++] = token.data[at++];
+    }
+    return (struct text){kept, size};
+}
+
+/* What token `id` adds to the text. */
+static struct text bytes_of(struct tokenizer_stream *stream, uint32_t id,
+                            char kept[VOCAB_TOKEN_BYTES_MAX])
 {
     const struct tokenizer *t = stream->tokenizer;
-    if (id >= t->vocab.size || t->vocab.tokens[id].data == NULL)
-        return ERR_DATA;
-    if ((stream->flags & TOKENIZER_SKIP_SPECIAL) && t->special[id])
-        return ERR_OK;
+    struct text token = t->vocab.tokens[id];
     struct text bytes = t->decoded[id];
+    if (!stream->begun && t->decoder.drop.size > 0) {
+        struct text rest = drop_from(token, t->decoder.drop, kept);
+        bytes = rest.size < token.size ? rest : bytes;
+    }
+    stream->begun = true;
     for (; stream->strip_left > 0 && bytes.size > 0; stream->strip_left--) {
         if (bytes.data[0] != ' ') {
             stream->strip_left = 0;
@@ -179,6 +196,18 @@ enum err tokenizer_stream_push(struct tokenizer_stream *stream, uint32_t id, str
         }
         bytes = (struct text){bytes.data + 1, bytes.size - 1};
     }
+    return bytes;
+}
+
+enum err tokenizer_stream_push(struct tokenizer_stream *stream, uint32_t id, struct bytes *out)
+{
+    const struct tokenizer *t = stream->tokenizer;
+    char kept[VOCAB_TOKEN_BYTES_MAX];
+    if (id >= t->vocab.size || t->vocab.tokens[id].data == NULL)
+        return ERR_DATA;
+    if ((stream->flags & TOKENIZER_SKIP_SPECIAL) && t->special[id])
+        return ERR_OK;
+    struct text bytes = bytes_of(stream, id, kept);
     if (stream->held_count == 0) {
         emit_whole(stream, bytes, out);
         return bytes_status(out);
@@ -236,16 +265,6 @@ struct text tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id)
 {
     bool known = id < tokenizer->vocab.size && tokenizer->vocab.tokens[id].data != NULL;
     return known ? tokenizer->decoded[id] : TEXT("");
-}
-
-uint32_t tokenizer_id(const struct tokenizer *tokenizer, struct text token)
-{
-    return vocab_find(&tokenizer->vocab, token);
-}
-
-bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id)
-{
-    return id < tokenizer->vocab.size && tokenizer->special[id] != 0;
 }
 
 struct tokenizer_roles tokenizer_roles(const struct tokenizer *tokenizer)

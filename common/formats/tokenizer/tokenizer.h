@@ -76,6 +76,7 @@ MUST_CHECK enum err tokenizer_decode(const struct tokenizer *tokenizer, const ui
 struct tokenizer_stream {
     const struct tokenizer *tokenizer; /* borrowed */
     unsigned flags;
+    bool begun;        /* a token has come */
     size_t strip_left; /* leading characters that may still be stripped */
     size_t held_count;
     uint8_t held[4]; /* the first bytes of a character that is not whole yet */
@@ -97,11 +98,6 @@ struct text tokenizer_token(const struct tokenizer *tokenizer, uint32_t id);
 /* The bytes that a token becomes inside a text (" the"); of a byte piece they need not be UTF-8.
  * Empty for an id without a token. Borrowed until close. */
 struct text tokenizer_bytes(const struct tokenizer *tokenizer, uint32_t id);
-
-/* TOKENIZER_NONE when there is no such token. */
-uint32_t tokenizer_id(const struct tokenizer *tokenizer, struct text token);
-
-bool tokenizer_is_special(const struct tokenizer *tokenizer, uint32_t id);
 
 /* Ids with a role, TOKENIZER_NONE where the files name none. */
 struct tokenizer_roles {

@@ -3,6 +3,7 @@
 #include "common/formats/tokenizer/tokenizer_json.h"
 
 #include "common/base/check.h"
+#include "common/formats/json/json_float.h"
 
 /* The largest id of the added tokens, -1 when there is none. */
 static enum err top_id(struct json_value added, int64_t *out, struct err_text *et)
@@ -83,7 +84,10 @@ static enum err read_merges(struct tokenizer *t, struct json_value merges, struc
         } else {
             TRY(json_read_as_text(cursor.value, &line, et));
             if (!tokenizer_model_part(line, &left, &right))
-                return json_read_wrong(cursor.value, "two tokens with a space between", et);
+                return json_read_wrong(cursor.value,
+                                       "two tokens with one space between (an editor turns "
+                                       "no-break spaces into spaces: fetch the file again)",
+                                       et);
         }
         TRY(tokenizer_model_add_merge(t, left, right, cursor.count - 1, et));
     }
@@ -139,6 +143,34 @@ static enum err read_bpe(struct tokenizer *t, struct json_value model, struct js
     return read_model_options(t, model, et);
 }
 
+/* The score as the library that wrote the file reads it back: its digits as one whole number,
+ * divided by a power of ten, each rounded. The last bit that this costs decides between equal sums.
+ */
+static double reread(double score)
+{
+    enum { POWER_MAX = 22 }; /* of ten, that a double holds exactly */
+    char digits[JSON_FLOAT_BYTES];
+    uint64_t whole = 0;
+    double power = 1;
+    bool fraction = false;
+    int places = 0;
+    size_t size = json_float_print_f64(score, digits);
+    for (size_t i = score < 0 ? 1 : 0; i < size; i++) {
+        if (digits[i] == '.') {
+            fraction = true;
+            continue;
+        }
+        if (digits[i] < '0' || digits[i] > '9' || places == POWER_MAX)
+            return score; /* an exponent: no score of a real vocabulary */
+        whole = whole * 10 + (uint64_t)(digits[i] - '0');
+        places += fraction;
+    }
+    for (int i = 0; i < places; i++)
+        power *= 10;
+    double value = (double)whole / power;
+    return score < 0 ? -value : value;
+}
+
 /* [spelling, score] of every id in turn; *bytes is what the spellings take together, *least the
  * least score. */
 static enum err read_scored(struct tokenizer *t, struct json_value vocabulary, size_t *bytes,
@@ -163,6 +195,7 @@ static enum err read_scored(struct tokenizer *t, struct json_value vocabulary, s
                              json_read_name(cursor.value.doc), id);
         t->scores[id] = (float)score;
         *bytes += token.size;
+        score = reread(score);
         *least = id == 0 ? score : MIN(*least, score);
     }
     return ERR_OK;
@@ -191,7 +224,7 @@ static enum err read_unigram(struct tokenizer *t, struct json_value model, struc
     for (uint32_t id = 0; json_read_next(vocabulary, &cursor); id++) {
         double score;
         TRY(json_read_as_f64(json_read_item(cursor.value, 1), &score, et));
-        unigram_add(&t->unigram, id, score);
+        unigram_add(&t->unigram, id, reread(score));
     }
     t->model = TOKENIZER_UNIGRAM;
     t->roles.unk = unk < 0 ? TOKENIZER_NONE : (uint32_t)unk;
