@@ -17,6 +17,7 @@ enum err cmd_control_cancel(struct invocation *invocation, struct err_text *et);
 enum err cmd_control_pause(struct invocation *invocation, struct err_text *et);
 enum err cmd_control_resume(struct invocation *invocation, struct err_text *et);
 enum err cmd_control_retry(struct invocation *invocation, struct err_text *et);
+enum err cmd_control_forget(struct invocation *invocation, struct err_text *et);
 enum err cmd_workers(struct invocation *invocation, struct err_text *et);
 enum err cmd_workers_drain(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et);

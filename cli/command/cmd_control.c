@@ -1,5 +1,5 @@
-/* cmd_control.c - `qctl cancel`, `pause`, `resume`, `retry` and `stop`: what changes a job or the
- * fleet. */
+/* cmd_control.c - `qctl cancel`, `pause`, `resume`, `retry`, `forget` and `stop`: what changes a
+ * job or the fleet. */
 #include <stdio.h>
 
 #include "cli/client/client.h"
@@ -52,6 +52,11 @@ enum err cmd_control_resume(struct invocation *invocation, struct err_text *et)
 enum err cmd_control_retry(struct invocation *invocation, struct err_text *et)
 {
     return control(invocation, JOB_ACTION_RETRY, "waits to run again", et);
+}
+
+enum err cmd_control_forget(struct invocation *invocation, struct err_text *et)
+{
+    return control(invocation, JOB_ACTION_FORGET, "forgotten", et);
 }
 
 enum err cmd_control_stop(struct invocation *invocation, struct err_text *et)

@@ -133,7 +133,7 @@ static void print_event(struct invocation *invocation, const struct event_row *r
 static enum err print_events(struct invocation *invocation, struct client *client, uint64_t *after,
                              struct err_text *et)
 {
-    for (uint32_t count = 1; count > 0;) {
+    for (bool is_more = true; is_more;) {
         struct msg_events_get get = {
             .prefix = text_of(invocation->argument_count > 0 ? invocation->arguments[0] : ""),
             .after = *after,
@@ -141,11 +141,10 @@ static enum err print_events(struct invocation *invocation, struct client *clien
         const union message_any *reply = NULL;
         TRY(client_request(client, &message_type_msg_events_get, &get, &message_type_msg_events,
                            &reply, et));
-        count = reply->events.events_count;
-        for (uint32_t i = 0; i < count; i++) {
+        for (uint32_t i = 0; i < reply->events.events_count; i++)
             print_event(invocation, &reply->events.events[i]);
-            *after = MAX(*after, reply->events.events[i].seq);
-        }
+        is_more = reply->events.next > *after && reply->events.next < reply->events.last;
+        *after = MAX(*after, reply->events.next);
     }
     return ERR_OK;
 }

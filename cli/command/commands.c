@@ -122,6 +122,8 @@ static const struct command commands[] = {
      COMMAND_ARGUMENTS_MAX, cmd_control_resume},
     {"retry", "JOB...", "let jobs that failed go on; make damaged results again",
      "  qctl retry last\n", OPTIONS(reason_options), 1, COMMAND_ARGUMENTS_MAX, cmd_control_retry},
+    {"forget", "JOB...", "drop jobs that are over, with their results", "  qctl forget 9c4\n",
+     OPTIONS(reason_options), 1, COMMAND_ARGUMENTS_MAX, cmd_control_forget},
     {"workers", "", "who computes, on what", "  qctl workers\n  qctl workers -o json\n", NULL, 0, 0,
      0, cmd_workers},
     {"workers list", "", "the same", "  qctl workers list\n", NULL, 0, 0, 0, cmd_workers},

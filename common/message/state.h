@@ -31,7 +31,13 @@ enum stage_kind { STAGE_KIND_ROWS(STATE_ENUM_KIND) STAGE_KIND_COUNT };
 
 enum peer_role { PEER_WORKER, PEER_CLIENT };
 
-enum job_action { JOB_ACTION_CANCEL, JOB_ACTION_PAUSE, JOB_ACTION_RESUME, JOB_ACTION_RETRY };
+enum job_action {
+    JOB_ACTION_CANCEL,
+    JOB_ACTION_PAUSE,
+    JOB_ACTION_RESUME,
+    JOB_ACTION_RETRY,
+    JOB_ACTION_FORGET
+};
 
 /* The word shown to people ("run", "ok", "FAIL"); "?" outside the enum. Static strings. */
 const char *state_job_word(enum job_state state);

@@ -25,6 +25,8 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->artifact_lost.job;
     case REC_ANSWER_FROZEN:
         return record->answer_frozen.job;
+    case REC_JOB_FORGOTTEN:
+        return record->job_forgotten.job;
     default:
         return 0;
     }
@@ -148,6 +150,11 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_ANSWER_FROZEN:
         text = describe_answer(&record->answer_frozen, arena);
+        break;
+    case REC_JOB_FORGOTTEN:
+        text = record->job_forgotten.detail.size == 0
+                   ? "forgotten"
+                   : arena_print(arena, "forgotten: %.*s", TEXT_ARGS(record->job_forgotten.detail));
         break;
     case REC_ARTIFACT_LOST:
         text = arena_print(arena, "%.*s", TEXT_ARGS(record->artifact_lost.detail));

@@ -8,7 +8,9 @@
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/store/record_codec.h"
 
-enum { EVENTS_BYTES_MAX = 3 << 20, EVENT_BYTES = 64 };
+/* Of one reply to a request for events, and of the log that is looked through for it: the loop has
+ * others to serve. */
+enum { EVENTS_BYTES_MAX = 3 << 20, EVENT_BYTES = 64, LOOK_RECORDS = 4096, LOOK_BYTES = 4 << 20 };
 
 /* The reply, or why there is none. */
 static void answer(struct server *server, struct server_peer *peer, uint64_t ticket, enum err err,
@@ -66,6 +68,7 @@ struct listing {
     uint64_t job;       /* 0: all */
     struct msg_events reply;
     size_t size;
+    size_t looked_count, looked_bytes;
     bool is_full;
 };
 
@@ -75,14 +78,17 @@ static enum err on_record(void *context, uint64_t seq, const struct store_record
     union message_record decoded;
     arena_reset(&l->arena);
     TRY(record_codec_read(record->number, record->payload, &l->arena, &decoded));
+    l->reply.next = seq;
+    l->looked_bytes += record->payload.size;
+    l->is_full = ++l->looked_count == LOOK_RECORDS || l->looked_bytes > LOOK_BYTES;
     if (l->job != 0 && admin_event_job(record->number, &decoded) != l->job)
-        return ERR_OK;
+        return l->is_full ? ERR_CANCELLED : ERR_OK;
     struct event_row *row = &l->reply.events[l->reply.events_count];
     TRY(admin_event_row(l->server->sched, seq, record->unix_ms, record->number, &decoded,
                         &l->server->arena, row));
     l->reply.events_count++;
     l->size += EVENT_BYTES + row->text.size;
-    l->is_full = l->reply.events_count == LIMIT_LIST_ROWS || l->size > EVENTS_BYTES_MAX;
+    l->is_full |= l->reply.events_count == LIMIT_LIST_ROWS || l->size > EVENTS_BYTES_MAX;
     return l->is_full ? ERR_CANCELLED : ERR_OK;
 }
 
@@ -102,7 +108,10 @@ void server_request_events(struct server *server, struct server_peer *peer,
                            const union message_any *message)
 {
     const struct msg_events_get *request = &message->events_get;
-    struct listing l = {.server = server, .reply = {.ticket = request->ticket}};
+    struct listing l = {.server = server,
+                        .reply = {.ticket = request->ticket,
+                                  .next = request->after,
+                                  .last = store_last(server->store)}};
     struct err_text et = {""};
     enum err err = ERR_OK;
     arena_init(&l.arena, SERVER_ARENA_BYTES);

@@ -14,11 +14,28 @@ static void answer(struct sched *s, struct peer_id client, uint64_t ticket, enum
                             .detail = text_of(detail == NULL ? error_text(error) : detail)};
 }
 
+static size_t count_open(const struct sched *s, struct text owner)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < s->job_count; i++)
+        count += !state_job_is_terminal(s->jobs[i]->state) &&
+                 text_equal(s->jobs[i]->submitted.owner, owner);
+    return count;
+}
+
 enum err control_submit(struct sched *s, struct peer_id client, uint64_t ticket,
                         const struct rec_job_submitted *record)
 {
     TRY(effect_reserve(&s->effect, 1, 1, 0));
     struct job *job = record->request == 0 ? NULL : job_of_request(s, record->request);
+    if (job == NULL && count_open(s, record->owner) >= LIMIT_OWNER_JOBS) {
+        answer(s, client, ticket, ERR_LIMIT,
+               arena_print(&s->effect.arena,
+                           "%d jobs of %.*s wait or run, which is the limit; let some end, or "
+                           "cancel them",
+                           LIMIT_OWNER_JOBS, TEXT_ARGS(record->owner)));
+        return ERR_OK;
+    }
     if (job == NULL) {
         struct err_text et = {.text = ""};
         struct sched_record submitted = {.number = REC_JOB_SUBMITTED};
@@ -50,6 +67,14 @@ static enum err enter(struct sched *s, struct job *job, enum job_state state, st
     return ERR_OK;
 }
 
+static enum err forget(struct sched *s, const struct job *job, struct text reason)
+{
+    struct sched_record record = {.number = REC_JOB_FORGOTTEN};
+    record.record.job_forgotten =
+        (struct rec_job_forgotten){.job = job->submitted.job, .detail = reason};
+    return core_decide(s, &record, NULL);
+}
+
 static enum err act(struct sched *s, struct job *job, enum job_action action, struct text reason)
 {
     switch (action) {
@@ -70,6 +95,8 @@ static enum err act(struct sched *s, struct job *job, enum job_action action, st
         return job->state == JOB_FAILED || job->state == JOB_CANCELLED
                    ? enter(s, job, JOB_WAITING, TEXT(""))
                    : ERR_STATE;
+    case JOB_ACTION_FORGET:
+        return job_may_be_forgotten(job) ? forget(s, job, reason) : ERR_STATE;
     }
     return ERR_USAGE;
 }

@@ -25,6 +25,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return r->worker_quarantined.worker.size == 0
                    ? ERR_OK
                    : roster_quarantine(&s->roster, r->worker_quarantined.worker);
+    case REC_JOB_FORGOTTEN:
+        return job_apply_forgotten(s, &r->job_forgotten);
     case REC_ANSWER_FROZEN:
         return job_apply_answer(s, &r->answer_frozen);
     case REC_ARTIFACT_LOST:

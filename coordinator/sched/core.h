@@ -28,6 +28,7 @@ struct sched {
     struct roster roster;
     struct job **jobs; /* owned, by submission */
     size_t job_count, job_capacity;
+    size_t submitted_count; /* in all, forgotten ones included */
     struct map jobs_by_id, jobs_by_request;
     struct list dirty;    /* jobs to look at before the step ends */
     struct heap retries;  /* jobs with a failed work, by the time of its next try */

@@ -38,7 +38,9 @@ static enum err check_graph(const struct sched *s, const struct rec_job_submitte
         return error_set(et, ERR_EXISTS, "job %016llx exists already",
                          (unsigned long long)record->job);
     if (s->job_count >= LIMIT_JOBS)
-        return error_set(et, ERR_LIMIT, "%d jobs are kept, which is the limit", LIMIT_JOBS);
+        return error_set(et, ERR_LIMIT,
+                         "%d jobs are kept, which is the limit; `qctl forget` old ones",
+                         LIMIT_JOBS);
     if (record->stages_count == 0 || record->stages_count > LIMIT_JOB_STAGES)
         return error_set(et, ERR_DATA, "a job of %u stages", record->stages_count);
     for (uint32_t i = 0; i < record->stages_count; i++)
@@ -117,7 +119,7 @@ enum err job_apply_submitted(struct sched *s, const struct rec_job_submitted *re
     list_node_init(&job->dirty);
     list_node_init(&job->answer.node);
     list_init(&job->leases);
-    job->seq = s->job_count;
+    job->seq = s->submitted_count++;
     s->jobs[s->job_count++] = job;
     map_add(&s->jobs_by_id, &job->by_id, record->job);
     map_add(&s->jobs_by_request, &job->by_request, record->request);
@@ -139,6 +141,38 @@ void job_destroy(struct job *job)
     mem_free(job->checkpoints);
     arena_fini(&job->arena);
     mem_free(job);
+}
+
+bool job_may_be_forgotten(const struct job *job)
+{
+    bool is_busy = false;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        is_busy |= job->stages[i].work_is_out || job->stages[i].tasks.leases > 0;
+    return state_job_is_terminal(job->state) && !is_busy;
+}
+
+enum err job_apply_forgotten(struct sched *s, const struct rec_job_forgotten *record)
+{
+    struct job *job = job_of_id(s, record->job);
+    if (job == NULL || !job_may_be_forgotten(job))
+        return ERR_STATE;
+    size_t place = 0;
+    while (s->jobs[place] != job)
+        place++;
+    s->job_count--;
+    memmove(s->jobs + place, s->jobs + place + 1, (s->job_count - place) * sizeof *s->jobs);
+    map_remove(&s->jobs_by_id, &job->by_id);
+    map_remove(&s->jobs_by_request, &job->by_request);
+    heap_remove(&s->retries, &job->by_retry);
+    heap_remove(&job->pool->jobs, &job->by_rank);
+    list_remove(&job->dirty);
+    list_remove(&job->answer.node);
+    for (size_t i = 0; i < CORE_TRIALS; i++) {
+        if (s->trials[i].stage != NULL && s->trials[i].stage->job == job)
+            s->trials[i] = (struct trial){0};
+    }
+    job_destroy(job);
+    return ERR_OK;
 }
 
 static struct stage *stage_of(const struct sched *s, uint64_t id, uint32_t index)

@@ -107,10 +107,14 @@ MUST_CHECK enum err job_apply_task_done(struct sched *s, const struct rec_task_d
                                         uint64_t unix_ms);
 MUST_CHECK enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *record);
 MUST_CHECK enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record);
+MUST_CHECK enum err job_apply_forgotten(struct sched *s, const struct rec_job_forgotten *record);
 MUST_CHECK enum err job_apply_answer(struct sched *s, const struct rec_answer_frozen *record);
 MUST_CHECK enum err job_apply_state(struct sched *s, const struct rec_job_state *record);
 
 void job_destroy(struct job *job);
+
+/* It is over and nothing of it is out any more. */
+bool job_may_be_forgotten(const struct job *job);
 
 /* NULL when there is none. */
 struct job *job_of_id(const struct sched *s, uint64_t id);

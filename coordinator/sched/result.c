@@ -34,6 +34,10 @@ static enum err take_late(struct sched *s, struct worker *worker,
         if (ghost->fence != message->fence || message->fence == 0)
             continue;
         struct job *job = job_of_id(s, ghost->job);
+        if (job == NULL) { /* forgotten since */
+            ghost->fence = 0;
+            continue;
+        }
         struct stage *stage = &job->stages[ghost->stage];
         bool is_at_hand = ghost->index < stage->tasks.count &&
                           (stage->run == NULL || stage->run->rounds == ghost->round);

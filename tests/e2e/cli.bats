@@ -300,10 +300,9 @@ PY
     [ ! -e "$WORK/damaged-data" ]
 }
 
-@test "a damaged checkpoint is refused, not trained from" {
-    set -- "$WORK/tiny.yml" --threads 1 --set max_steps=100000 --set "output_dir=$WORK/from-damage" \
-        --data "$WORK/damaged-state"
-    qctl run "$@" 2> /dev/null &
+@test "damaged checkpoints are not trained from: the run goes back, to the same bits" {
+    set -- "$WORK/tiny.yml" --threads 1 --set max_steps=40
+    qctl run "$@" --set "output_dir=$WORK/from-damage" --data "$WORK/damaged-state" 2> /dev/null &
     pid=$!
     for _ in $(seq 200); do
         [ "$(grep -rl qfleet-state "$WORK/damaged-state/artifacts" 2> /dev/null | wc -l)" -gt 2 ] && break
@@ -324,9 +323,35 @@ for folder, _, names in os.walk(sys.argv[1]):
             with open(path, "wb") as file:
                 file.write(content)
 PY
-    run timeout 60 qctl run "$@"
-    [ "$status" -eq 8 ]
-    [[ "$output" == *"the file on disk is damaged"* ]]
+    run qctl run "$@" --set "output_dir=$WORK/from-damage" --data "$WORK/damaged-state"
+    [ "$status" -eq 0 ]
+    [ -n "$(ls "$WORK/damaged-state/artifacts/damaged")" ]
+    run qctl run "$@" --set "output_dir=$WORK/from-start"
+    [ "$status" -eq 0 ]
+    cmp "$WORK/from-damage/model.safetensors" "$WORK/from-start/model.safetensors"
+}
+
+@test "a job that is over can be forgotten" {
+    mkdir -m 700 "$WORK/forget"
+    export QFLEET_COORDINATOR="ipc://$WORK/forget/control.sock"
+    qfleet-coordinator --data "$WORK/forget" > /dev/null 2>&1 3>&- &
+    coordinator=$!
+    run qctl submit "$WORK/tiny.yml" --timeout 30s
+    [ "$status" -eq 0 ]
+    run qctl forget last
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"the job is in state wait"* ]]
+    qctl cancel last
+    run qctl jobs
+    [[ "$output" == *"tiny"*"cancel"* ]]
+    [[ "$output" != *"CANCELLED"* ]]
+    qctl forget last
+    run qctl show last
+    [ "$status" -eq 4 ]
+    run qctl logs
+    [[ "${lines[-1]}" == *"forgotten"* ]]
+    kill -TERM "$coordinator"
+    wait "$coordinator" || true
 }
 
 @test "a model of ours speaks, and model create makes one" {

@@ -74,6 +74,41 @@ static void test_server__a_submitted_job_survives_kill(void **state)
     const struct msg_events *events = &server_fixture_hear(f, f->client_socket, MSG_EVENTS)->events;
     assert_int_equal(events->events_count, 3); /* started, submitted, started */
     assert_int_equal(events->events[1].job, job);
+    assert_int_equal(events->next, 3);
+    assert_int_equal(events->last, 3);
+}
+
+/* More records than one request looks through, the two of the second job at their ends. */
+static void test_server__a_long_log_is_looked_through_in_pages(void **state)
+{
+    struct server_fixture *f = *state;
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    (void)server_fixture_submit_all(f, 1);
+    uint64_t job = server_fixture_submit(f, 2)->job;
+    char ids[2][17];
+    (void)snprintf(ids[0], 17, "%016llx", (unsigned long long)list_jobs(f)->jobs[1].job);
+    (void)snprintf(ids[1], 17, "%016llx", (unsigned long long)job);
+    for (uint32_t i = 0; i <= 4200; i++) {
+        struct msg_job_control control = {.ticket = i,
+                                          .prefix = text_of(ids[i == 4200]),
+                                          .action =
+                                              i % 2 == 0 ? JOB_ACTION_CANCEL : JOB_ACTION_RETRY};
+        server_fixture_say(f, f->client_socket, MSG_JOB_CONTROL, &control);
+        assert_int_equal(server_fixture_hear(f, f->client_socket, MSG_STATUS)->status.error, 0);
+    }
+    struct msg_events_get get = {.ticket = 4, .prefix = text_of(ids[1])};
+    uint32_t count = 0, pages = 0;
+    const struct msg_events *events;
+    do {
+        server_fixture_say(f, f->client_socket, MSG_EVENTS_GET, &get);
+        events = &server_fixture_hear(f, f->client_socket, MSG_EVENTS)->events;
+        assert_true(events->next > get.after);
+        get.after = events->next;
+        count += events->events_count;
+        pages++;
+    } while (events->next < events->last);
+    assert_int_equal(count, 2); /* submitted, cancelled */
+    assert_int_equal(pages, 2);
 }
 
 static void test_server__a_worker_is_given_the_first_task(void **state)
@@ -238,6 +273,7 @@ int main(void)
         TEST(test_server__missing_inputs_are_named_put_and_then_the_job_is_there),
         TEST(test_server__an_input_may_be_a_path_that_it_reads_itself),
         TEST(test_server__a_submitted_job_survives_kill),
+        TEST(test_server__a_long_log_is_looked_through_in_pages),
         TEST(test_server__a_worker_is_given_the_first_task),
         TEST(test_server__a_task_too_large_to_be_sent_fails_its_job),
         TEST(test_server__artifacts_come_back_in_chunks_with_leaves),

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -340,6 +341,50 @@ static void test_job__sums_that_differ_send_the_round_back(void **state)
     assert_int_equal(w->folds, 21);
 }
 
+static void test_job__forgotten_leaves_room_and_stays_forgotten(void **state)
+{
+    struct world *w = world(state);
+    world_hello(w, 1, "a", "f32/1");
+    for (uint64_t i = 1; i <= 3; i++)
+        world_submit(w, i, world_recipe(w, two_steps), 1, false);
+    world_control(w, "last", JOB_ACTION_FORGET);
+    assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_STATE);
+    world_run(w);
+    uint64_t first = sched_job_submitted(w->s, 0)->job;
+    uint64_t last = sched_job_submitted(w->s, 2)->job;
+    char middle[17];
+    (void)snprintf(middle, sizeof middle, "%016llx",
+                   (unsigned long long)sched_job_submitted(w->s, 1)->job);
+    world_control(w, middle, JOB_ACTION_FORGET);
+    assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_OK);
+    for (int life = 0; life < 2; life++) {
+        assert_int_equal(sched_job_count(w->s), 2);
+        assert_int_equal(sched_job_submitted(w->s, 0)->job, first);
+        assert_int_equal(sched_job_submitted(w->s, 1)->job, last);
+        world_restart(w);
+    }
+    world_hello(w, 2, "a", "f32/1");
+    world_submit(w, 2, world_recipe(w, two_steps), 1, false); /* a new one of the same request */
+    world_run(w);
+    assert_int_equal(world_state(w, 2), JOB_DONE);
+}
+
+static void test_job__one_owner_may_not_fill_the_queue(void **state)
+{
+    struct world *w = world(state);
+    struct span recipe = world_recipe(w, two_steps);
+    for (uint64_t i = 1; i <= LIMIT_OWNER_JOBS; i++)
+        world_submit(w, i, recipe, 1, false);
+    assert_non_null(world_sent(w, MSG_SUBMITTED, 0));
+    world_submit(w, LIMIT_OWNER_JOBS + 1, recipe, 1, false);
+    assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_LIMIT);
+    world_submit(w, 7, recipe, 1, false); /* known already */
+    assert_non_null(world_sent(w, MSG_SUBMITTED, 0));
+    world_control(w, "last", JOB_ACTION_CANCEL);
+    world_submit(w, LIMIT_OWNER_JOBS + 1, recipe, 1, false);
+    assert_non_null(world_sent(w, MSG_SUBMITTED, 0));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -363,6 +408,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_job__loss_that_is_not_finite_fails_with_its_place,
                                         setup, teardown),
         cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_job__forgotten_leaves_room_and_stays_forgotten, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_job__one_owner_may_not_fill_the_queue, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
