@@ -4,6 +4,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/convert/convert_model.h"
+#include "common/formats/convert/convert_tokenizer_files.h"
 #include "common/formats/hf/hf_generation.h"
 #include "common/formats/safetensors/safetensors_write.h"
 #include "common/formats/source/folder.h"
@@ -88,6 +89,19 @@ static enum err write_text(struct work *work, const char *name, const struct byt
     return path != NULL ? file_write_atomic(path, bytes_span(text), work->et) : out_of_memory(work);
 }
 
+/* The file may hold none. */
+static enum err write_tokenizer(struct work *work, const char *path, bool *has_tokenizer)
+{
+    struct tokenizer *tokenizer = NULL;
+    *has_tokenizer = gguf_find(&work->gguf, "tokenizer.ggml.tokens") != NULL;
+    if (!*has_tokenizer)
+        return ERR_OK;
+    TRY(tokenizer_open(path, &tokenizer, work->et));
+    enum err err = convert_tokenizer_files_write(tokenizer, work->folder, &work->arena, work->et);
+    tokenizer_close(&tokenizer);
+    return err;
+}
+
 static enum err write_configs(struct work *work)
 {
     const struct hf_config *c = &work->config;
@@ -129,6 +143,7 @@ enum err convert_model_to_hf(const char *path, const char *folder,
     TRY_OUT(gguf_arch_of_config(&work->config, path, &arch, et));
     TRY_OUT(folder_create(folder, et));
     TRY_OUT(write_weights(work, &made.size_bytes));
+    TRY_OUT(write_tokenizer(work, path, &made.has_tokenizer));
     TRY_OUT(write_configs(work));
     made.architecture = arch->name;
     made.tensor_count = work->plan.count;

@@ -100,7 +100,11 @@ static enum err check_count(struct reading *r, const char *what, uint64_t count,
 
 static enum err read_texts(struct reading *r, struct gguf_value *value)
 {
-    TRY(check_count(r, "texts in an array", value->count, TEXT_BYTES_MIN, UINT32_MAX));
+    size_t left = gguf_cursor_left(&r->cursor);
+    if (value->count > left / TEXT_BYTES_MIN)
+        return error_set(r->et, ERR_TRUNCATED,
+                         "%s: %.*s: expected %" PRIu64 " texts, found %zu bytes for them",
+                         r->cursor.name, TEXT_ARGS(value->key), value->count, left);
     struct text *texts = arena_alloc(&r->gguf->arena, (size_t)value->count, sizeof *texts);
     if (texts == NULL)
         return out_of_memory(r);
@@ -197,11 +201,11 @@ static enum err read_tensor(struct reading *r, struct gguf_tensor *t, uint64_t *
         return error_set(r->et, ERR_FORMAT,
                          "%s: tensor %.*s: expected at most %d dimensions, found %" PRIu32, c->name,
                          TEXT_ARGS(t->name), GGUF_RANK_MAX, t->rank);
-    size_t elements = 1;
+    size_t bound = 1; /* no product of some of the extents overflows, whatever is empty */
     bool fits = true;
     for (uint32_t i = t->rank; i-- > 0;) {
         TRY(gguf_cursor_u64(c, "the shape of a tensor", &t->shape[i]));
-        fits = fits && check_mul(elements, t->shape[i], &elements);
+        fits = fits && check_mul(bound, MAX(t->shape[i], 1u), &bound);
     }
     TRY(read_format(r, t));
     TRY(gguf_cursor_u64(c, "the offset of a tensor", offset));
@@ -212,7 +216,7 @@ static enum err read_tensor(struct reading *r, struct gguf_tensor *t, uint64_t *
                          " elements, found rows of %" PRIu64,
                          c->name, TEXT_ARGS(t->name), block_format_name(t->format),
                          block_format_elements(t->format), columns);
-    if (!fits || !block_format_size_bytes(t->format, elements, &t->data.size))
+    if (!fits || !block_format_size_bytes(t->format, gguf_element_count(t), &t->data.size))
         return error_set(r->et, ERR_OVERFLOW, "%s: tensor %.*s: its shape overflows 64 bits",
                          c->name, TEXT_ARGS(t->name));
     return ERR_OK;

@@ -130,9 +130,11 @@ static enum err add_tensor(struct gguf_write *w, struct text name, enum block_fo
     size_t end;
     if (name.size >= GGUF_NAME_BYTES_MAX || rank > GGUF_RANK_MAX)
         return ERR_LIMIT;
+    size_t bound = 1; /* as the reader has it */
     for (uint32_t i = 0; i < rank; i++) {
-        if (!check_mul(size, shape[i], &size))
+        if (!check_mul(bound, MAX(shape[i], 1u), &bound))
             return ERR_OVERFLOW;
+        size *= shape[i];
     }
     if ((rank > 0 ? shape[rank - 1] : 1) % block_format_elements(format) != 0)
         return ERR_SHAPE;
