@@ -42,8 +42,19 @@ static void compare_product(struct kernel *kernel, size_t m, size_t n, size_t k,
         c[i] = wanted[i] = random_normal_f32(3, i);
     }
     size_t a_row = turned ? 1 : SIDE, a_column = turned ? SIDE : 1;
-    struct kernel_gemm gemm = {m,         n,    k, a,      a_row, a_column,  b,
-                               DTYPE_F32, SIDE, 1, wanted, SIDE,  accumulate};
+    struct kernel_gemm gemm = {.m = m,
+                               .n = n,
+                               .k = k,
+                               .a = a,
+                               .a_row_stride = a_row,
+                               .a_col_stride = a_column,
+                               .b = b,
+                               .b_dtype = DTYPE_F32,
+                               .b_row_stride = SIDE,
+                               .b_col_stride = 1,
+                               .c = wanted,
+                               .c_row_stride = SIDE,
+                               .accumulate = accumulate};
     struct lanes_product product = {m, n, k, a, a_row, a_column, b, SIDE, c, SIDE, accumulate};
     kernel_gemm(kernel, &gemm);
     kernel_lanes(kernel)->product(&product);
