@@ -1,26 +1,39 @@
-/* peft_check_sample.c - an adapter folder of ours and the logits it must give, for peft_check.py.
+/* peft_check_sample.c - a folder of ours and the logits it must give, for peft_check.py.
  *
- *   peft_check_sample BASE OUT [rslora]
+ *   peft_check_sample BASE OUT lora|rslora|parts|full
  *
- * Puts LoRA of rank 4 with values that are not zero on every linear module of the model in BASE,
- * writes it to OUT/adapter, and our logits of some tokens to OUT/logits.safetensors. The folder
- * must pass our own strict check first.
+ * lora, rslora, parts: LoRA of rank 4 with values that are not zero on every linear module of the
+ * model in BASE, with `parts` also on every part of its fused modules, goes to OUT/adapter, which
+ * must pass our own strict check. full: the model as full training would write it, f32, goes to
+ * OUT/model. Our logits of some tokens go to OUT/logits.safetensors. Exits 77 when BASE has no
+ * parts, or is nothing that full training takes.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/hf/hf_config.h"
 #include "common/formats/peft/peft_verify.h"
 #include "common/formats/peft/peft_write.h"
 #include "common/formats/safetensors/safetensors_index.h"
+#include "common/formats/safetensors/safetensors_write.h"
+#include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/train/train.h"
+#include "worker/engine/train/train_adapter.h"
 
-enum { TOKENS = 48, RANK = 4, SKIP = 77 };
+enum { TOKENS = 48, RANK = 4, TARGETS_MAX = 256, SKIP = 77 };
+
+enum variant { VARIANT_LORA, VARIANT_RSLORA, VARIANT_PARTS, VARIANT_FULL, VARIANT_COUNT };
+
+static const char *const variants[VARIANT_COUNT] = {"lora", "rslora", "parts", "full"};
 
 struct sample {
+    enum variant variant;
+    struct train_config training;
+    const char *targets[TARGETS_MAX];
     struct arena arena;
     struct kernel *kernel;
     struct model *model;
@@ -34,21 +47,40 @@ struct sample {
     struct err_text et;
 };
 
-static enum err open_all(struct sample *s, const char *base)
+/* "all-linear", and with VARIANT_PARTS the parts of fused modules by their names. */
+static enum err list_targets(struct sample *s)
 {
-    static const char *const targets[] = {"all-linear"};
-    const struct train_config config = {.method = TRAIN_METHOD_LORA,
+    size_t count = 0;
+    s->targets[count++] = "all-linear";
+    for (size_t i = 0; s->variant == VARIANT_PARTS && i < model_param_count(s->model); i++) {
+        const struct model_param *p = model_param(s->model, i);
+        if (p->part.whole == MODEL_NO_PARAM || count == TARGETS_MAX)
+            continue;
+        struct text module = text_of(p->name);
+        module.size -= strlen(".weight");
+        s->targets[count] = arena_copy_text(&s->arena, module);
+        if (s->targets[count++] == NULL)
+            return ERR_OUT_OF_MEMORY;
+    }
+    s->training = (struct train_config){.method = s->variant == VARIANT_FULL ? TRAIN_METHOD_FULL
+                                                                             : TRAIN_METHOD_LORA,
                                         .rank = RANK,
                                         .alpha = s->config.lora_alpha,
                                         .rank_stabilized = s->config.use_rslora,
-                                        .targets = targets,
-                                        .target_count = 1};
+                                        .targets = s->targets,
+                                        .target_count = count};
+    return s->variant == VARIANT_PARTS && count == 1 ? ERR_RECIPE : ERR_OK;
+}
+
+static enum err open_all(struct sample *s, const char *base)
+{
     const struct train_options options = {.rows_at_once = 1};
     TRY(model_open(base, &s->model, &s->et));
     s->config.fan_in_fan_out = model_family(s->model)->linear == LINEAR_TURNED;
+    TRY(list_targets(s));
     TRY(safetensors_index_open_folder(&s->base, base, "model", &s->et));
     TRY(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, 1, &s->kernel));
-    TRY(train_layout_create(s->model, &config, &s->layout, &s->et));
+    TRY(train_layout_create(s->model, &s->training, &s->layout, &s->et));
     TRY(train_create(s->model, s->kernel, s->layout, &options, &s->train));
     s->values = mem_alloc(train_layout_count(s->layout), sizeof *s->values);
     s->logits = mem_alloc(TOKENS * model_shape(s->model)->vocabulary, sizeof *s->logits);
@@ -63,7 +95,7 @@ static enum err compute(struct sample *s)
     uint8_t loss[TOKENS] = {0};
     size_t vocabulary = model_shape(s->model)->vocabulary;
     train_layout_values(s->layout, 7, s->values);
-    for (size_t i = 0; i < train_layout_count(s->layout); i++)
+    for (size_t i = 0; s->variant != VARIANT_FULL && i < train_layout_count(s->layout); i++)
         s->values[i] += (float)(i * 2654435761u % 2001) * 1e-4f - 0.1f;
     for (size_t i = 0; i < TOKENS; i++) {
         tokens[i] = (uint32_t)(i * 7919 % vocabulary);
@@ -77,31 +109,77 @@ static enum err compute(struct sample *s)
     return train_logits(s->train, s->values, &row, s->logits, &s->et);
 }
 
-static enum err write_adapter(struct sample *s, const char *folder)
+static struct safetensor *list_tensors(struct sample *s, const struct train_entry *entries,
+                                       size_t count, const float *values)
 {
-    size_t count = train_layout_entry_count(s->layout);
-    size_t target_count = train_layout_target_count(s->layout);
     struct safetensor *tensors = arena_alloc(&s->arena, count, sizeof *tensors);
-    struct text *targets = arena_alloc(&s->arena, target_count, sizeof *targets);
-    if (tensors == NULL || targets == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        const struct train_entry *e = train_layout_entry(s->layout, i);
+    for (size_t i = 0; tensors != NULL && i < count; i++) {
+        const struct train_entry *e = &entries[i];
         tensors[i] = (struct safetensor){
             .name = text_of(e->name),
             .dtype = SAFETENSORS_F32,
             .rank = (uint32_t)e->dimensions,
             .shape = {e->shape[0], e->shape[1]},
-            .data = {(const uint8_t *)(s->values + e->offset), e->count * sizeof(float)}};
+            .data = {(const uint8_t *)(values + e->offset), e->count * sizeof(float)}};
     }
-    for (size_t i = 0; i < target_count; i++)
-        targets[i] = text_of(train_layout_target(s->layout, i));
-    s->config.target_modules = targets;
-    s->config.target_count = target_count;
+    return tensors;
+}
+
+static enum err fill_patterns(struct sample *s, const struct train_adapter *adapter)
+{
+    size_t count = adapter->module_count;
+    struct peft_pattern *ranks = arena_alloc(&s->arena, count, sizeof *ranks);
+    struct peft_pattern *alphas = arena_alloc(&s->arena, count, sizeof *alphas);
+    if (ranks == NULL || alphas == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < count; i++) {
+        const struct train_adapter_module *module = &adapter->modules[i];
+        ranks[i] = (struct peft_pattern){module->name, (double)module->rank};
+        alphas[i] = (struct peft_pattern){module->name, module->alpha};
+    }
+    s->config.rank_patterns = ranks;
+    s->config.alpha_patterns = alphas;
+    s->config.rank_pattern_count = s->config.alpha_pattern_count = count;
+    return ERR_OK;
+}
+
+static enum err write_adapter(struct sample *s, const char *folder)
+{
+    struct train_adapter adapter;
+    TRY(train_adapter_fold(s->model, &s->training, s->layout, s->values, &s->arena, &adapter));
+    TRY(fill_patterns(s, &adapter));
+    size_t count = adapter.entry_count;
+    struct safetensor *tensors = list_tensors(s, adapter.entries, count, adapter.values);
+    if (tensors == NULL)
+        return ERR_OUT_OF_MEMORY;
+    s->config.target_modules = adapter.targets;
+    s->config.target_count = adapter.target_count;
     const struct peft_card card = {.title = TEXT("peft_check"), .config = &s->config};
     const struct peft_content content = {&s->config, tensors, count, &card};
     TRY(peft_write_folder(folder, &content, &s->et));
     return peft_verify_folder(folder, &s->base, &s->et);
+}
+
+static enum err write_model(struct sample *s, const char *folder)
+{
+    const char *config = folder_join(&s->arena, folder, "config.json");
+    const char *weights = folder_join(&s->arena, folder, "model.safetensors");
+    size_t count = train_layout_entry_count(s->layout);
+    struct safetensor *tensors =
+        list_tensors(s, train_layout_entry(s->layout, 0), count, s->values);
+    if (config == NULL || weights == NULL || tensors == NULL)
+        return ERR_OUT_OF_MEMORY;
+    const struct safetensors_content content = {
+        .tensors = tensors, .count = count, .notes = &safetensors_write_note_pt, .note_count = 1};
+    struct bytes text;
+    TRY(folder_create(folder, &s->et));
+    TRY(safetensors_write_file(&content, weights, &s->et));
+    bytes_init(&text, 1 << 20);
+    enum err err = hf_config_print(model_config(s->model), &text);
+    if (err == ERR_OK)
+        err = file_write_atomic(config, bytes_span(&text), &s->et);
+    bytes_fini(&text);
+    return err;
 }
 
 static enum err write_logits(struct sample *s, const char *path)
@@ -125,33 +203,38 @@ static enum err write_logits(struct sample *s, const char *path)
 
 static enum err run(struct sample *s, const char *base, const char *out)
 {
-    const char *adapter = folder_join(&s->arena, out, "adapter");
+    bool full = s->variant == VARIANT_FULL;
+    const char *folder = folder_join(&s->arena, out, full ? "model" : "adapter");
     const char *logits = folder_join(&s->arena, out, "logits.safetensors");
-    if (adapter == NULL || logits == NULL)
+    if (folder == NULL || logits == NULL)
         return ERR_OUT_OF_MEMORY;
     TRY(open_all(s, base));
     TRY(compute(s));
-    TRY(write_adapter(s, adapter));
+    TRY(full ? write_model(s, folder) : write_adapter(s, folder));
     return write_logits(s, logits);
 }
 
 int main(int argc, char **argv)
 {
-    if (argc < 3) {
-        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT [rslora]\n");
+    size_t variant = 0;
+    while (argc == 4 && variant < VARIANT_COUNT && strcmp(argv[3], variants[variant]) != 0)
+        variant++;
+    if (argc != 4 || variant == VARIANT_COUNT) {
+        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT lora|rslora|parts|full\n");
         return 2;
     }
     if (!folder_exists(argv[1])) {
         (void)printf("skipped: %s is not there\n", argv[1]);
         return SKIP;
     }
-    struct sample s = {.config = {.base_model = TEXT("owner/base"),
+    struct sample s = {.variant = (enum variant)variant,
+                       .config = {.base_model = TEXT("owner/base"),
                                   .r = RANK,
                                   .lora_alpha = 8.0,
-                                  .use_rslora = argc > 3 && strcmp(argv[3], "rslora") == 0}};
+                                  .use_rslora = variant == VARIANT_RSLORA}};
     arena_init(&s.arena, 64 << 20);
     enum err err = run(&s, argv[1], argv[2]);
-    if (err != ERR_OK)
+    if (err != ERR_OK && err != ERR_RECIPE)
         (void)fprintf(stderr, "%s\n", s.et.text[0] != '\0' ? s.et.text : error_text(err));
     mem_free(s.logits);
     mem_free(s.values);
@@ -161,5 +244,5 @@ int main(int argc, char **argv)
     safetensors_close(&s.base);
     model_destroy(&s.model);
     arena_fini(&s.arena);
-    return err == ERR_OK ? 0 : 1;
+    return err == ERR_OK ? 0 : err == ERR_RECIPE ? SKIP : 1;
 }

@@ -146,6 +146,16 @@ static void print_cap(struct json_write *w, const char *key, double cap)
         json_write_null(w, key);
 }
 
+/* transformers 5 checks the type: a whole number must be written as one. */
+static void print_scalar(struct json_write *w, double scalar)
+{
+    uint64_t whole = (uint64_t)scalar;
+    if ((double)whole >= scalar)
+        json_write_u64(w, "query_pre_attn_scalar", whole);
+    else
+        json_write_f64(w, "query_pre_attn_scalar", scalar);
+}
+
 static void print_numbers(struct json_write *w, const struct dialect *d, const struct hf_config *c)
 {
     json_write_f64(w, d->eps, c->norm_eps);
@@ -157,7 +167,7 @@ static void print_numbers(struct json_write *w, const struct dialect *d, const s
     if ((d->flags & HAS_PARTIAL) != 0 && c->partial_rotary_factor > 0.0)
         json_write_f64(w, "partial_rotary_factor", c->partial_rotary_factor);
     if ((d->flags & HAS_SCALAR) != 0 && c->query_pre_attn_scalar > 0.0)
-        json_write_f64(w, "query_pre_attn_scalar", c->query_pre_attn_scalar);
+        print_scalar(w, c->query_pre_attn_scalar);
     if (c->embedding_multiplier > 0.0 && c->embedding_multiplier != 1.0)
         json_write_f64(w, "embedding_multiplier", c->embedding_multiplier);
     if ((d->flags & HAS_CAPS) != 0) {
