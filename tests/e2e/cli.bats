@@ -417,6 +417,31 @@ PY
     [ "${#lines[@]}" -eq 1 ]
 }
 
+@test "convert goes to GGUF and back, and takes adapters along" {
+    run qctl convert "$WORK/made" "$WORK/made.gguf"
+    [ "$status" -eq 0 ]
+    [[ "$output" == "$WORK/made.gguf: a GGUF model of architecture llama, "* ]]
+    run qctl inspect "$WORK/made.gguf"
+    [[ "$output" == *"family "*" llama"* ]]
+    qctl convert "$WORK/made.gguf" "$WORK/again"
+    cmp "$WORK/made/model.safetensors" "$WORK/again/model.safetensors"
+    run qctl generate "$WORK/made" --temperature 0 --prompt "Once" --max-new-tokens 8
+    said=$output
+    run qctl generate "$WORK/again" --temperature 0 --prompt "Once" --max-new-tokens 8
+    [ "$output" = "$said" ]
+    run qctl convert "$WORK/lora" "$WORK/lora.gguf" --base "$WORK/made.gguf" --type f16
+    [ "$status" -eq 0 ]
+    [[ "$output" == "$WORK/lora.gguf: a GGUF adapter of architecture llama, "* ]]
+    run qctl inspect "$WORK/lora.gguf"
+    [ "$status" -eq 0 ]
+    run qctl convert "$WORK/lora" "$WORK/lora2.gguf"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"expected --base MODEL"* ]]
+    run qctl convert "$WORK/made" "$WORK/made.gguf"
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"exists already"* ]]
+}
+
 @test "the recipes of the examples run, the second on what the first makes" {
     mkdir "$WORK/examples"
     cp -R "$BATS_TEST_DIRNAME"/../../examples/0* "$WORK/examples"

@@ -14,6 +14,7 @@
 #define MODULE_ENDING ".weight"
 
 enum { QUANTIZATION_VERSION = 2, FILE_TYPE_F32 = 0, FILE_TYPE_F16 = 1, FILE_TYPE_BF16 = 32 };
+enum { TEMPLATE_BYTES_MAX = 1 << 20 };
 
 /* A conversion on its way; everything in it is owned. */
 struct work {
@@ -132,6 +133,24 @@ static enum err plan_module(struct work *work, const struct peft_module *module,
     return ERR_OK;
 }
 
+/* The template that the adapter was trained with, where its folder has one. */
+static enum err write_template(struct work *work)
+{
+    const char *path = folder_join(&work->arena, work->folder, "chat_template.jinja");
+    struct bytes text;
+    if (path == NULL)
+        return error_set(work->et, ERR_OUT_OF_MEMORY, "%s: out of memory", work->folder);
+    if (!file_exists(path))
+        return ERR_OK;
+    bytes_init(&text, TEMPLATE_BYTES_MAX);
+    enum err err = file_read(path, TEMPLATE_BYTES_MAX, &text, work->et);
+    if (err == ERR_OK)
+        gguf_write_text(&work->w, "tokenizer.chat_template",
+                        (struct text){(const char *)text.data, text.size});
+    bytes_fini(&text);
+    return err;
+}
+
 static void write_keys(struct work *work, const struct convert_model_options *options,
                        enum block_format format)
 {
@@ -169,6 +188,7 @@ static enum err convert(struct work *work, const char *base, const char *path,
         TRY(plan_module(work, &work->adapter.modules[i], format));
     TRY(convert_plan_sort(&work->plan, work->folder, work->et));
     write_keys(work, options, format);
+    TRY(write_template(work));
     return convert_plan_write(&work->plan, &work->w, path, work->et);
 }
 

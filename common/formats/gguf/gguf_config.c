@@ -258,6 +258,30 @@ static enum err read_rope_freqs(const struct reading *r)
                      r->gguf->name);
 }
 
+/* rope.scaling.attn_factor times what llama.cpp multiplies it with; left out where it is what the
+ * type means without it. */
+static enum err read_attention_factor(const struct reading *r, double times)
+{
+    double factor = 0.0;
+    TRY(read_opt_number(r, "rope.scaling.attn_factor", 0.0, 1e6, &factor));
+    factor *= times;
+    double usual = gguf_config_attention_factor(r->config);
+    if (factor > 0.0 && fabs(factor - usual) > FACTOR_TOLERANCE * usual)
+        r->config->rope.attention_factor = decimal_of(factor);
+    return ERR_OK;
+}
+
+static enum err read_yarn(const struct reading *r)
+{
+    struct hf_config_rope *rope = &r->config->rope;
+    set_name(rope->type, "yarn");
+    if (rope->original_max_position_embeddings == 0)
+        rope->original_max_position_embeddings = r->config->max_position_embeddings;
+    TRY(read_opt_number(r, "rope.scaling.yarn_beta_fast", 0.0, 1e6, &rope->beta_fast));
+    TRY(read_opt_number(r, "rope.scaling.yarn_beta_slow", 0.0, 1e6, &rope->beta_slow));
+    return read_attention_factor(r, gguf_config_attention_factor(r->config));
+}
+
 static enum err read_long_rope(const struct reading *r)
 {
     struct hf_config_rope *rope = &r->config->rope;
@@ -273,7 +297,7 @@ static enum err read_long_rope(const struct reading *r)
     TRY(read_factors(r, GGUF_CONFIG_ROPE_SHORT, rope->short_factors, count));
     rope->factor_count = count;
     set_name(rope->type, "longrope");
-    return ERR_OK;
+    return read_attention_factor(r, 1.0);
 }
 
 static enum err read_rope(const struct reading *r)
@@ -300,7 +324,9 @@ static enum err read_rope(const struct reading *r)
     }
     if (!text_is(type, "linear") && !text_is(type, "yarn"))
         return gguf_wrong(r->gguf, key.text, "none, linear or yarn", r->et);
-    set_name(rope->type, text_is(type, "linear") ? "linear" : "yarn");
+    if (text_is(type, "yarn"))
+        return read_yarn(r);
+    set_name(rope->type, "linear");
     return ERR_OK;
 }
 

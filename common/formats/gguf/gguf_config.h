@@ -35,6 +35,11 @@ MUST_CHECK enum err gguf_config_write(const struct hf_config *config, const char
                                       uint32_t file_type, struct gguf_write *w,
                                       struct err_text *et);
 
+/* What cosines and sines are multiplied with where rope_scaling does not say it: for yarn
+ * 1 + 0.1 ln(factor) (Peng et al. 2023), for longrope sqrt(1 + ln(longest / original) /
+ * ln(original)) (Ding et al. 2024); never below 1. */
+double gguf_config_attention_factor(const struct hf_config *config);
+
 /* The divisors of rotary frequencies that rope type "llama3" means, [count] = half the head;
  * torch's own f32 arithmetic within its rounding. */
 void gguf_config_rope_freqs(const struct hf_config *config, float *out, size_t count);

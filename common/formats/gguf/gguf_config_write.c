@@ -120,14 +120,26 @@ static void put_attention(const struct writing *g)
         put_number(g, "attention.scale", 1.0 / sqrt(scalar));
 }
 
-/* sqrt(1 + ln(longest / original) / ln(original)): what Phi-3 multiplies its logits' scale with. */
-static double long_rope_factor(const struct hf_config *c)
+double gguf_config_attention_factor(const struct hf_config *c)
 {
     double original = c->rope.original_max_position_embeddings;
-    double scale = c->max_position_embeddings / original;
-    if (c->rope.attention_factor > 0.0)
-        return c->rope.attention_factor;
+    if (strcmp(c->rope.type, "yarn") == 0)
+        return c->rope.factor > 1.0 ? 1.0 + 0.1 * scalar_log(c->rope.factor) : 1.0;
+    double scale = original > 1.0 ? c->max_position_embeddings / original : 1.0;
     return scale > 1.0 ? sqrt(1.0 + scalar_log(scale) / scalar_log(original)) : 1.0;
+}
+
+static void put_yarn(const struct writing *g)
+{
+    const struct hf_config_rope *rope = &g->config->rope;
+    put_size(g, "rope.scaling.original_context_length", rope->original_max_position_embeddings);
+    if (rope->attention_factor > 0.0) /* llama.cpp multiplies by the usual one */
+        put_number(g, "rope.scaling.attn_factor",
+                   rope->attention_factor / gguf_config_attention_factor(g->config));
+    if (rope->beta_fast > 0.0)
+        put_number(g, "rope.scaling.yarn_beta_fast", rope->beta_fast);
+    if (rope->beta_slow > 0.0)
+        put_number(g, "rope.scaling.yarn_beta_slow", rope->beta_slow);
 }
 
 static enum err put_rope(const struct writing *g)
@@ -151,15 +163,16 @@ static enum err put_rope(const struct writing *g)
         put_text(g, "rope.scaling.type", type);
         put_number(g, "rope.scaling.factor", rope->factor);
         if (type[0] == 'y')
-            put_size(g, "rope.scaling.original_context_length",
-                     rope->original_max_position_embeddings);
+            put_yarn(g);
         return ERR_OK;
     }
     if (strcmp(type, "llama3") == 0 && strcmp(g->arch->name, "llama") == 0)
         return ERR_OK; /* a tensor holds it */
     if ((strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0) && is_phi3 &&
         rope->original_max_position_embeddings > 1) {
-        put_number(g, "rope.scaling.attn_factor", long_rope_factor(c));
+        put_number(g, "rope.scaling.attn_factor",
+                   rope->attention_factor > 0.0 ? rope->attention_factor
+                                                : gguf_config_attention_factor(c));
         return ERR_OK;
     }
     return error_set(g->et, ERR_UNSUPPORTED,
