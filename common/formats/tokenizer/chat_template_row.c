@@ -54,6 +54,38 @@
     "{%if(message.role=='user')or(message.role=='system'and not loop.first)or("                    \
     "message.role=='assistant'and not message.tool_calls)%}" CHATML_SAY                            \
     "{%elif message.role=='assistant'%}*" CHATML_ASK
+/* The last answer, if no question follows it, begins with its thoughts, be they none; what earlier
+ * answers thought is left out. */
+#define QWEN_3_THINK ".split('</think>')[0].rstrip('\\n').split('<think>')[-1].lstrip('\\n')"
+#define QWEN_3_SAY(name)                                                                           \
+    "'<think>\\n'+" name ".strip('\\n')+'\\n</think>\\n\\n'+content.lstrip('\\n')"
+#define QWEN_3_PLAIN                                                                               \
+    "{%set ns=namespace(last=messages|length-1,found=false)%}{%for message in messages[::-1]%}"    \
+    "{%if not ns.found and message.role=='user'and not("                                           \
+    "message.content.startswith('<tool_response>')and "                                            \
+    "message.content.endswith('</tool_response>'))%}{%set ns.found=true%}{%set "                   \
+    "ns.last=messages|length-1-loop.index0%}{%endif%}{%endfor%}" FOR                               \
+    "{%if message.role!='assistant'%}" CHATML_SAY "{%else%}{%set content=message.content%}{%set "  \
+    "reasoning=''%}{%if'</think>'in content%}{%set reasoning=content" QWEN_3_THINK                 \
+    "%}{%set content=content.split('</think>')[-1].lstrip('\\n')%}{%endif%}"                       \
+    "{{'<|im_start|>assistant\\n'}}{%if loop.index0>ns.last and(loop.last or "                     \
+    "reasoning)%}{{" QWEN_3_SAY(                                                                   \
+        "reasoning") "}}{%else%}{{content}}{%endif%}{{'<|im_end|>\\n'}}{%endif%}" END CHATML_ASK
+#define QWEN_3_TOOLS                                                                               \
+    "{%if tools%}*{%else%}{%if messages[0].role=='system'%}{{'<|im_start|>system\\n'+"             \
+    "messages[0].content+'<|im_end|>\\n'}}{%endif%}{%endif%}{%set ns=namespace(*{%set "            \
+    "ns.last_query_index=index%}{%endif%}{%endfor%}" FOR                                           \
+    "*{%if(message.role=='user')or(message.role=='system'and not loop.first)%}{{'<|im_start|>'+"   \
+    "message.role+'\\n'+*content+'<|im_end|>\\n'}}{%elif "                                         \
+    "message.role=='assistant'%}*" QWEN_3_THINK                                                    \
+    "*{%if loop.index0>ns.last_query_index%}{%if loop.last or(not loop.last and "                  \
+    "reasoning_content)%}{{'<|im_start|>'+message.role+'\\n<think>\\n'+"                           \
+    "reasoning_content.strip('\\n')+'\\n</think>\\n\\n'+content.lstrip('\\n')}}{%else%}"           \
+    "{{'<|im_start|>'+message.role+'\\n'+content}}{%endif%}{%else%}{{'<|im_start|>'+"              \
+    "message.role+'\\n'+content}}{%endif%}*{{'<|im_end|>\\n'}}*" ASK(                              \
+        "'<|im_start|>assistant\\n'") "{%if enable_thinking is defined and enable_thinking is "    \
+                                      "false%}{{'<think>\\n\\n</think>\\n\\n"                      \
+                                      "'}}{%endif%}{%endif%}"
 #define SMOL_SYSTEM "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
 
 /* ---- Llama ---- */
@@ -213,6 +245,12 @@ static const struct chat_template rows[] = {
         .forms = {CHATML_DEFAULT(QWEN_2_5_SYSTEM), QWEN_2_5_TOOLS},
         CHATML_TURNS,
         .default_system = QWEN_2_5_SYSTEM,
+    },
+    {
+        .name = "qwen-3",
+        .forms = {QWEN_3_PLAIN, QWEN_3_TOOLS},
+        CHATML_TURNS,
+        .thinks = true,
     },
     {
         .name = "smollm2",

@@ -43,8 +43,10 @@ struct chat_template {
     const char *generation;                       /* opens the turn to be generated */
     const char *tail;                             /* ends a conversation that stays closed */
     enum chat_system_place system;
-    unsigned trim;          /* of enum chat_trim: blanks around contents go */
-    bool alternate;         /* user and assistant take turns, the user first */
+    unsigned trim;  /* of enum chat_trim: blanks around contents go */
+    bool alternate; /* user and assistant take turns, the user first */
+    bool thinks;    /* an answer behind the last question begins with its thoughts in <think> tags,
+                       other answers are without theirs */
     bool skip_empty_system; /* a system turn without content is none */
 };
 
