@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/formats/gguf/gguf.h"
 #include "common/formats/hf/hf_folder.h"
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
@@ -63,10 +64,38 @@ static enum err resolve(struct freezer *f, enum recipe_key key, const char *path
     return ERR_OK;
 }
 
+static const char *base_of(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash != NULL ? slash + 1 : path;
+}
+
+/* The file, and those beside it where it is the first of a split model. */
+static enum err add_gguf(struct freezer *f, const char *path)
+{
+    struct gguf gguf;
+    if (f->recipe->random_init)
+        return error_set(f->et, ERR_RECIPE,
+                         "%s:%u: base_model: expected a folder with config.json for a random "
+                         "start, found the file %s",
+                         f->recipe->file_name, f->recipe->origins[RECIPE_KEY_base_model].line,
+                         path);
+    TRY(gguf_open(&gguf, path, f->et));
+    enum err err = ERR_OK;
+    for (size_t i = 0; i < gguf.part_count + 1 && err == ERR_OK; i++) {
+        const char *part = i == 0 ? gguf.name : gguf.parts[i - 1].name;
+        err = add_file(f, arena_print(f->arena, "model/%s", base_of(part)), part);
+    }
+    gguf_close(&gguf);
+    return err;
+}
+
 static enum err add_model(struct freezer *f)
 {
     const char *folder;
     TRY(resolve(f, RECIPE_KEY_base_model, f->recipe->base_model, &folder));
+    if (file_exists(folder))
+        return add_gguf(f, folder);
     struct hf_folder files;
     if (f->recipe->random_init)
         TRY(hf_folder_list_unweighted(folder, f->arena, &files, f->et));
@@ -93,9 +122,7 @@ static enum err add_datasets(struct freezer *f, enum recipe_key key, const char 
             return error_set(
                 f->et, ERR_DATA, "%s:%u: %s: expected a file, found the folder %s; name its files",
                 f->recipe->file_name, f->recipe->origins[key].line, recipe_key_name(key), path);
-        const char *slash = strrchr(path, '/');
-        const char *base = slash != NULL ? slash + 1 : path;
-        TRY(add_file(f, arena_print(f->arena, "%s/%zu/%s", role, i, base), path));
+        TRY(add_file(f, arena_print(f->arena, "%s/%zu/%s", role, i, base_of(path)), path));
         if (f->refs[f->count - 1].size_bytes == 0)
             return error_set(f->et, ERR_DATA, "%s: expected rows, found an empty file", path);
     }

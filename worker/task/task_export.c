@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/formats/convert/convert_tokenizer_files.h"
 #include "common/formats/hf/hf_generation.h"
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/peft/peft_write.h"
@@ -230,12 +231,33 @@ out:
     return err;
 }
 
+/* A file of the tokenizer, as an output. */
+static enum err put_tokenizer_file(void *context, const char *name, struct span content,
+                                   struct err_text *et)
+{
+    struct exporter *x = context;
+    return task_run_output(x->run, name, content, false, et);
+}
+
+/* A GGUF file has its tokenizer inside: it is written out as a folder has it. */
+static enum err unpack_tokenizer(struct exporter *x, struct err_text *et)
+{
+    const struct tokenizer *tokenizer;
+    TRY(task_model_tokenizer(x->run, &tokenizer, et));
+    return convert_tokenizer_files_make(tokenizer, "tokenizer", &x->arena, put_tokenizer_file, x,
+                                        et);
+}
+
 /* The tokenizer's files as the model has them; but a chat template that the recipe chose is written
  * in place of the model's, since whoever loads the result has to ask with it. */
 static enum err export_tokenizer(struct exporter *x, struct err_text *et)
 {
     const struct chat_template *chosen = task_settings_template(&x->run->recipe);
     const char *file;
+    bool packed;
+    TRY(task_model_is_file(x->run, &packed, et));
+    if (packed)
+        TRY(unpack_tokenizer(x, et));
     for (size_t i = 0; (file = tokenizer_file_name(i)) != NULL; i++) {
         const char *name = arena_print(&x->arena, "model/%s", file);
         if (name == NULL)

@@ -9,7 +9,7 @@
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
 
-enum { KEY_BYTES = 16 << 20 };
+enum { KEY_BYTES = 16 << 20, PATH_BYTES = 8192 };
 
 static bool is_under(struct text name, const char *prefix)
 {
@@ -32,6 +32,7 @@ void task_model_close(struct task_model *model, struct cache *cache)
 {
     tokenizer_close(&model->tokenizer);
     model_destroy(&model->model);
+    mem_free(model->path);
     task_model_drop_view(cache, &model->items, &model->item_count, &model->folder);
     *model = (struct task_model){.items = NULL};
 }
@@ -91,6 +92,35 @@ static enum err find_key(const struct task_run *run, struct digest *key)
     return err;
 }
 
+/* The GGUF file among the inputs, of several the first by name; else the folder. */
+static enum err find_path(const struct task_run *run, struct task_model *model)
+{
+    static const char prefix[] = "model/", ending[] = ".gguf";
+    struct text first = {0};
+    for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
+        struct text name = run->spec->inputs[i].name;
+        size_t size = sizeof ending - 1;
+        if (is_under(name, prefix) && name.size > sizeof prefix - 1 + size &&
+            memcmp(name.data + name.size - size, ending, size) == 0 &&
+            (first.size == 0 || text_compare(name, first) < 0))
+            first = name;
+    }
+    struct bytes path;
+    bytes_init(&path, PATH_BYTES);
+    bytes_print(&path, "%s", model->folder);
+    if (first.size > 0)
+        bytes_print(&path, "/%.*s", (int)(first.size - (sizeof prefix - 1)),
+                    first.data + sizeof prefix - 1);
+    enum err err = bytes_status(&path);
+    if (err == ERR_OK) {
+        struct span span = bytes_span(&path);
+        model->path = mem_copy_text((struct text){(const char *)span.data, span.size});
+        err = model->path != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
+    }
+    bytes_fini(&path);
+    return err;
+}
+
 /* Makes env->model the one of this run's job. */
 static enum err settle(struct task_run *run, struct err_text *et)
 {
@@ -102,7 +132,18 @@ static enum err settle(struct task_run *run, struct err_text *et)
     task_session_close(&run->env->session, run->env->options.cache); /* it borrows the model */
     task_model_close(model, run->env->options.cache);
     TRY(task_model_view(run, "model/", &model->items, &model->item_count, &model->folder, et));
-    model->key = key;
+    enum err err = find_path(run, model);
+    if (err == ERR_OK)
+        model->key = key;
+    else
+        task_model_close(model, run->env->options.cache);
+    return err;
+}
+
+enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et)
+{
+    TRY(settle(run, et));
+    *out = strcmp(run->env->model.path, run->env->model.folder) != 0;
     return ERR_OK;
 }
 
@@ -138,7 +179,7 @@ enum err task_model_open(struct task_run *run, const struct model **out, struct 
         if (run->recipe.random_init)
             TRY(create_random(run, model->folder, &model->model, et));
         else
-            TRY(model_open(model->folder, &model->model, et));
+            TRY(model_open(model->path, &model->model, et));
     }
     *out = model->model;
     return ERR_OK;
@@ -150,7 +191,7 @@ enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out
     TRY(settle(run, et));
     struct task_model *model = &run->env->model;
     if (model->tokenizer == NULL)
-        TRY(tokenizer_open(model->folder, &model->tokenizer, et));
+        TRY(tokenizer_open(model->path, &model->tokenizer, et));
     *out = model->tokenizer;
     return ERR_OK;
 }

@@ -1,7 +1,8 @@
 /* task_model.h - the model of a job, open for as long as tasks of the job come. Internal to task.
  *
  * Inputs named model/<file> become a folder of links, which the readers of model and tokenizer
- * open. Keyed by the digests of these inputs and of the recipe.
+ * open; or the GGUF file among them, where there is one. Keyed by the digests of these inputs and
+ * of the recipe.
  */
 #ifndef WORKER_TASK_TASK_MODEL_H
 #define WORKER_TASK_TASK_MODEL_H
@@ -17,6 +18,7 @@ struct task_model {
     const struct cache_item **items; /* owned; held open */
     size_t item_count;
     char *folder;                /* owned: the view */
+    char *path;                  /* owned: what is opened, the folder or a file in it */
     struct model *model;         /* owned; opened when first asked for */
     struct tokenizer *tokenizer; /* owned; likewise */
 };
@@ -31,8 +33,10 @@ MUST_CHECK enum err task_model_view(struct task_run *run, const char *prefix,
 void task_model_drop_view(struct cache *cache, const struct cache_item ***items, size_t *item_count,
                           char **folder);
 
-/* Of the run's job; borrowed until another job's task comes. */
+/* Of the run's job; borrowed until another job's task comes. The model's files lie in the folder;
+ * is_file: they are GGUF files, which hold all there is. */
 MUST_CHECK enum err task_model_folder(struct task_run *run, const char **out, struct err_text *et);
+MUST_CHECK enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et);
 MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
                                     struct err_text *et);
 MUST_CHECK enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,

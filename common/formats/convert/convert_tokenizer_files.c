@@ -17,17 +17,16 @@ enum { TEXT_BYTES_MAX = 512 << 20, ID_BYTES = 16 };
 struct writing {
     const struct tokenizer *tokenizer;
     const struct tokenizer_export *e;
-    const char *folder;
+    const char *folder; /* for messages */
     struct arena *arena;
+    convert_tokenizer_put_f put;
+    void *context;
     struct err_text *et;
 };
 
 static enum err write_file(const struct writing *g, const char *name, struct span content)
 {
-    const char *path = folder_join(g->arena, g->folder, name);
-    if (path == NULL)
-        return error_set(g->et, ERR_OUT_OF_MEMORY, "%s: out of memory", g->folder);
-    return file_write_atomic(path, content, g->et);
+    return g->put(g->context, name, content, g->et);
 }
 
 /* Ends the writer into a file. */
@@ -308,14 +307,37 @@ static enum err write_model(const struct writing *g)
     return err;
 }
 
-enum err convert_tokenizer_files_write(const struct tokenizer *tokenizer, const char *folder,
-                                       struct arena *arena, struct err_text *et)
+enum err convert_tokenizer_files_make(const struct tokenizer *tokenizer, const char *place,
+                                      struct arena *arena, convert_tokenizer_put_f put,
+                                      void *context, struct err_text *et)
 {
     struct tokenizer_export e = {0};
     enum err err = tokenizer_export_make(tokenizer, arena, &e, et);
     if (err != ERR_OK)
-        return error_prefix(et, err, "%s", folder);
-    const struct writing g = {tokenizer, &e, folder, arena, et};
+        return error_prefix(et, err, "%s", place);
+    const struct writing g = {tokenizer, &e, place, arena, put, context, et};
     TRY(e.scores != NULL ? write_model(&g) : write_json(&g));
     return write_config(&g);
+}
+
+struct into_folder {
+    const char *folder;
+    struct arena *arena;
+};
+
+static enum err put_into_folder(void *context, const char *name, struct span content,
+                                struct err_text *et)
+{
+    const struct into_folder *into = context;
+    const char *path = folder_join(into->arena, into->folder, name);
+    if (path == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", into->folder);
+    return file_write_atomic(path, content, et);
+}
+
+enum err convert_tokenizer_files_write(const struct tokenizer *tokenizer, const char *folder,
+                                       struct arena *arena, struct err_text *et)
+{
+    struct into_folder into = {folder, arena};
+    return convert_tokenizer_files_make(tokenizer, folder, arena, put_into_folder, &into, et);
 }
