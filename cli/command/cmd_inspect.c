@@ -74,6 +74,13 @@ static enum err plan(struct inspection *in, enum err err, const struct err_text 
     return inspect_memory_plan(in->model, targets, bytes, &in->memory, et);
 }
 
+/* With its weights in place of the outline: whether they are all there, in the right shapes. */
+static enum err reopen(struct inspection *in, struct err_text *why)
+{
+    model_destroy(&in->model);
+    return model_open(in->path, &in->model, why);
+}
+
 static enum err inspect_model_folder(struct inspection *in, struct err_text *et)
 {
     const char *config = folder_join(&in->arena, in->path, "config.json");
@@ -98,10 +105,8 @@ static enum err inspect_model_folder(struct inspection *in, struct err_text *et)
     }
     inspect_model_sizes(&in->facts, in->config, &targets);
     inspect_model_tokenizer(&in->facts, in->path, false);
-    if (weighed && err == ERR_OK) {
-        model_destroy(&in->model);
-        err = model_open(in->path, &in->model, &why);
-    }
+    if (weighed && err == ERR_OK)
+        err = reopen(in, &why);
     return plan(in, err, &why, targets, et);
 }
 
@@ -157,7 +162,11 @@ static enum err inspect_gguf_model(struct inspection *in, struct err_text *et)
     if (known)
         inspect_model_sizes(&in->facts, in->config, &targets);
     inspect_model_vocabulary(&in->facts, &in->gguf);
-    return in->tensors.count > 0 ? plan(in, err, &why, targets, et) : ERR_OK;
+    if (in->tensors.count == 0)
+        return ERR_OK;
+    if (err == ERR_OK)
+        err = reopen(in, &why);
+    return plan(in, err, &why, targets, et);
 }
 
 static enum err inspect_gguf(struct inspection *in, struct err_text *et)
