@@ -107,7 +107,22 @@ static void test_family__a_packed_sample_has_the_logits_it_has_alone(void **stat
     golden_family_close(g);
 }
 
-/* The cache fed by pieces of one size; logits after each piece are rows of the full pass. */
+/* Whether the last logits of a pass over the first `count` tokens are these. */
+static bool ends_in(const struct golden_family *g, const struct train_row *row, size_t count,
+                    const float *logits)
+{
+    size_t V = model_shape(g->model)->vocabulary;
+    struct train_row first = *row;
+    first.token_count = count;
+    float *all = golden_family_logits(g->model, g->layout, g->values, &first);
+    bool equal = memcmp(all + (count - 1) * V, logits, V * sizeof *all) == 0;
+    mem_free(all);
+    return equal;
+}
+
+/* The cache fed by pieces of one size; logits after each piece are rows of the full pass. A model
+ * that rotates long samples otherwise is compared with the pass over the tokens so far; `wanted` is
+ * such a pass for the last of them. */
 static void check_cache(const struct golden_family *g, const struct train_row *row, size_t piece,
                         const float *wanted)
 {
@@ -122,7 +137,10 @@ static void check_cache(const struct golden_family *g, const struct train_row *r
         const float *got;
         OK(generate_feed(generate, row->tokens + done, count, &got, &et));
         done += count;
-        if (memcmp(got, wanted + (done - 1) * V, V * sizeof *got) != 0)
+        bool is_prefix = done <= model_shape(g->model)->positions_short;
+        bool equal = is_prefix ? ends_in(g, row, done, got)
+                               : memcmp(got, wanted + (done - 1) * V, V * sizeof *got) == 0;
+        if (!equal)
             fail_msg("%s: other logits after %zu tokens in pieces of %zu", g->name, done, piece);
     }
     generate_destroy(&generate);

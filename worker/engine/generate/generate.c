@@ -9,47 +9,107 @@
 #include "worker/engine/generate/sample.h"
 #include "worker/engine/nn/transformer.h"
 
-enum { PIECE_TOKENS = 128 }; /* of a prompt at once; never changes a bit */
+/* Neither changes a bit. */
+enum {
+    PIECE_TOKENS = 128,      /* of a prompt at once */
+    POSITIONS_AT_FIRST = 512 /* that there is room for; it doubles as tokens come */
+};
 
 struct generate {
     const struct model *model;
     struct kernel *kernel;
+    const struct binding *binding;
     const float *values;
-    struct transformer *transformer; /* owned */
-    struct batch batch;              /* owned */
-    float *cache;                    /* owned, of the kernel: (layers, 2, positions_max, G * D) */
+    struct transformer *transformer;     /* owned */
+    struct batch batch;                  /* owned */
+    float *cache;                        /* owned, of the kernel: (layers, 2, capacity, G * D) */
     float **cache_keys, **cache_values;  /* owned: (layers) */
     float *logits;                       /* owned: (V) */
     uint8_t *seen;                       /* owned: (V) */
     struct sample_candidate *candidates; /* owned: (V) */
-    size_t position, positions_max;
+    uint32_t *history;                   /* owned: (capacity) tokens fed */
+    size_t position, capacity, positions_max;
+    bool is_long; /* rotated by the frequencies of long samples */
 };
 
-static enum err alloc_all(struct generate *g, const struct binding *binding)
+/* ---- room ---- */
+
+static size_t key_width(const struct generate *g)
 {
     const struct model_shape *s = model_shape(g->model);
-    size_t piece = MIN(g->positions_max, (size_t)PIECE_TOKENS), one, all;
-    struct transformer_plan plan = {
-        .mode = TRANSFORMER_INFER, .tokens = piece, .rows = 1, .positions = g->positions_max};
-    if (!check_mul(g->positions_max, s->kv_heads * s->head_width, &one) ||
-        !check_mul(one, 2 * s->layers, &all) || all > SIZE_MAX / sizeof(float))
+    return s->kv_heads * s->head_width;
+}
+
+/* Where keys or, with `part` 1, values of a layer lie in a cache of `capacity` positions. */
+static float *cache_part(const struct generate *g, float *cache, size_t capacity, size_t layer,
+                         size_t part)
+{
+    return cache + (2 * layer + part) * capacity * key_width(g);
+}
+
+/* What there is so far moves to the new cache. */
+static void move_cache(struct generate *g, float *cache, size_t capacity)
+{
+    size_t count = g->position * key_width(g);
+    for (size_t l = 0; l < model_shape(g->model)->layers; l++) {
+        for (size_t part = 0; part < 2 && g->cache != NULL; part++)
+            kernel_copy(g->kernel, count, cache_part(g, g->cache, g->capacity, l, part),
+                        cache_part(g, cache, capacity, l, part));
+        g->cache_keys[l] = cache_part(g, cache, capacity, l, 0);
+        g->cache_values[l] = cache_part(g, cache, capacity, l, 1);
+    }
+    kernel_free(g->kernel, g->cache);
+    g->cache = cache;
+}
+
+/* Room for `needed` positions, at most positions_max. */
+static enum err make_room(struct generate *g, size_t needed)
+{
+    if (needed <= g->capacity)
+        return ERR_OK;
+    size_t capacity = MAX(MAX(needed, 2 * g->capacity), (size_t)POSITIONS_AT_FIRST), all;
+    capacity = MIN(capacity, g->positions_max);
+    struct transformer_plan plan = {.mode = TRANSFORMER_INFER,
+                                    .tokens = g->batch.token_capacity,
+                                    .rows = 1,
+                                    .positions = capacity};
+    if (!check_mul(capacity, 2 * model_shape(g->model)->layers * key_width(g), &all) ||
+        all > SIZE_MAX / sizeof(float))
         return ERR_OVERFLOW;
-    TRY(transformer_create(g->model, g->kernel, binding, &plan, &g->transformer));
-    TRY(batch_init(&g->batch, piece, 1));
-    g->cache = kernel_alloc(g->kernel, all);
+    struct transformer *transformer = NULL;
+    TRY(transformer_create(g->model, g->kernel, g->binding, &plan, &transformer));
+    float *cache = kernel_alloc(g->kernel, all);
+    uint32_t *history = mem_alloc(capacity, sizeof *history);
+    if (cache == NULL || history == NULL) {
+        transformer_destroy(&transformer);
+        kernel_free(g->kernel, cache);
+        mem_free(history);
+        return ERR_OUT_OF_MEMORY;
+    }
+    if (g->position != 0)
+        memcpy(history, g->history, g->position * sizeof *history);
+    move_cache(g, cache, capacity);
+    transformer_destroy(&g->transformer);
+    mem_free(g->history);
+    g->transformer = transformer;
+    g->history = history;
+    g->capacity = capacity;
+    return ERR_OK;
+}
+
+static enum err alloc_all(struct generate *g)
+{
+    const struct model_shape *s = model_shape(g->model);
+    TRY(batch_init(&g->batch, MIN(g->positions_max, (size_t)PIECE_TOKENS), 1));
     g->cache_keys = mem_alloc(s->layers, sizeof *g->cache_keys);
     g->cache_values = mem_alloc(s->layers, sizeof *g->cache_values);
     g->logits = mem_alloc(s->vocabulary, sizeof *g->logits);
     g->seen = mem_alloc(s->vocabulary, sizeof *g->seen);
     g->candidates = mem_alloc(s->vocabulary, sizeof *g->candidates);
-    if (g->cache == NULL || g->cache_keys == NULL || g->cache_values == NULL || g->logits == NULL ||
-        g->seen == NULL || g->candidates == NULL)
+    if (g->cache_keys == NULL || g->cache_values == NULL || g->logits == NULL || g->seen == NULL ||
+        g->candidates == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (size_t l = 0; l < s->layers; l++) {
-        g->cache_keys[l] = g->cache + 2 * l * one;
-        g->cache_values[l] = g->cache + (2 * l + 1) * one;
-    }
-    return ERR_OK;
+    return make_room(g, 1);
 }
 
 enum err generate_create(const struct model *model, struct kernel *kernel,
@@ -63,9 +123,10 @@ enum err generate_create(const struct model *model, struct kernel *kernel,
         return ERR_OUT_OF_MEMORY;
     g->model = model;
     g->kernel = kernel;
+    g->binding = binding;
     g->values = binding != NULL ? values : NULL;
     g->positions_max = positions_max;
-    enum err err = alloc_all(g, binding);
+    enum err err = alloc_all(g);
     if (err != ERR_OK) {
         generate_destroy(&g);
         return err;
@@ -87,6 +148,7 @@ void generate_destroy(struct generate **generate)
     mem_free(g->logits);
     mem_free(g->seen);
     mem_free(g->candidates);
+    mem_free(g->history);
     mem_free(g);
     *generate = NULL;
 }
@@ -94,6 +156,7 @@ void generate_destroy(struct generate **generate)
 void generate_reset(struct generate *generate)
 {
     generate->position = 0;
+    generate->is_long = false;
     memset(generate->seen, 0, model_shape(generate->model)->vocabulary);
 }
 
@@ -101,6 +164,8 @@ size_t generate_position(const struct generate *generate)
 {
     return generate->position;
 }
+
+/* ---- feeding ---- */
 
 /* One piece, as one segment that goes on where the cache ends. */
 static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t count,
@@ -110,10 +175,11 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
     size_t positions_short = model_shape(g->model)->positions_short;
     batch_clear(batch);
     for (size_t i = 0; i < count; i++) {
-        batch->tokens[i] = tokens[i];
-        batch->positions[i] = (uint32_t)(g->position + i);
-        batch->rotations[i] = batch_rotation(positions_short, g->position + i, g->positions_max);
-        batch->places[i] = g->position + i;
+        size_t position = g->position + i;
+        batch->tokens[i] = g->history[position] = tokens[i];
+        batch->positions[i] = (uint32_t)position;
+        batch->rotations[i] = batch_rotation(positions_short, position, g->is_long ? SIZE_MAX : 0);
+        batch->places[i] = position;
         g->seen[tokens[i]] = 1;
     }
     batch->rows[0] = (struct batch_row){.count = count};
@@ -128,6 +194,35 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
     TRY(transformer_forward(g->transformer, et));
     g->position += count;
     return ERR_OK;
+}
+
+/* All pieces; *last receives the size of the last. On error the position is as it was. */
+static enum err feed_pieces(struct generate *g, const uint32_t *tokens, size_t count, size_t *last,
+                            struct err_text *et)
+{
+    size_t before = g->position;
+    for (size_t done = 0; done < count; done += *last) {
+        *last = MIN(count - done, g->batch.token_capacity);
+        enum err err = feed_piece(g, tokens + done, *last, et);
+        if (err != ERR_OK) {
+            g->position = before;
+            return err;
+        }
+    }
+    return ERR_OK;
+}
+
+/* A sample that grows past positions_short is another one: what was fed is fed again, rotated by
+ * the frequencies of long samples. */
+static enum err become_long(struct generate *g, struct err_text *et)
+{
+    size_t fed = g->position, last;
+    g->is_long = true;
+    g->position = 0;
+    enum err err = feed_pieces(g, g->history, fed, &last, et);
+    if (err != ERR_OK)
+        generate_reset(g);
+    return err;
 }
 
 enum err generate_feed(struct generate *generate, const uint32_t *tokens, size_t count,
@@ -146,16 +241,12 @@ enum err generate_feed(struct generate *generate, const uint32_t *tokens, size_t
                              "token %zu: id %" PRIu32 " is outside the vocabulary of %zu", i,
                              tokens[i], vocabulary);
     }
-    size_t piece = 0, before = g->position;
-    for (size_t done = 0; done < count; done += piece) {
-        piece = MIN(count - done, g->batch.token_capacity);
-        enum err err = feed_piece(g, tokens + done, piece, et);
-        if (err != ERR_OK) {
-            g->position = before;
-            return err;
-        }
-    }
-    transformer_logits(g->transformer, piece - 1, 1, g->logits);
+    size_t positions_short = model_shape(g->model)->positions_short, last = 0;
+    TRY(make_room(g, g->position + count));
+    if (positions_short != 0 && !g->is_long && g->position + count > positions_short)
+        TRY(become_long(g, et));
+    TRY(feed_pieces(g, tokens, count, &last, et));
+    transformer_logits(g->transformer, last - 1, 1, g->logits);
     *logits = g->logits;
     return ERR_OK;
 }

@@ -49,8 +49,11 @@ void generate_reset(struct generate *generate);
 /* Tokens fed so far. */
 size_t generate_position(const struct generate *generate);
 
-/* Appends tokens. *logits are those after the last of them, V f32, borrowed until the next call.
- * ERR_LIMIT: positions_max would be passed; ERR_DATA: a token outside the vocabulary, or none. */
+/* Appends tokens. *logits are those after the last of them, V f32, borrowed until the next call:
+ * the logits that one pass over all tokens so far has, also where a model rotates long samples by
+ * other frequencies (then the tokens before are fed again, once). ERR_LIMIT: positions_max would be
+ * passed; ERR_DATA: a token outside the vocabulary, or none; ERR_NOT_FINITE; ERR_OUT_OF_MEMORY.
+ * After an error while tokens are fed again, all are forgotten. */
 MUST_CHECK enum err generate_feed(struct generate *generate, const uint32_t *tokens, size_t count,
                                   const float **logits, struct err_text *et);
 

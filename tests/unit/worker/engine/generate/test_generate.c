@@ -21,25 +21,31 @@ struct world {
     size_t count, stop_after;
 };
 
-static void world_open(struct world *w)
+static void world_open_at(struct world *w, uint32_t positions, size_t positions_max)
 {
-    static const struct hf_config config = {.model_type = "llama",
-                                            .vocab_size = 8,
-                                            .hidden_size = 4,
-                                            .intermediate_size = 6,
-                                            .num_hidden_layers = 2,
-                                            .num_attention_heads = 2,
-                                            .num_key_value_heads = 1,
-                                            .head_dim = 2,
-                                            .max_position_embeddings = 16,
-                                            .norm_eps = 1e-5,
-                                            .rope_theta = 10000,
-                                            .partial_rotary_factor = 1,
-                                            .initializer_range = 0.5};
+    const struct hf_config config = {.model_type = "llama",
+                                     .vocab_size = 8,
+                                     .hidden_size = 4,
+                                     .intermediate_size = 6,
+                                     .num_hidden_layers = 2,
+                                     .num_attention_heads = 2,
+                                     .num_key_value_heads = 1,
+                                     .head_dim = 2,
+                                     .max_position_embeddings = positions,
+                                     .norm_eps = 1e-5,
+                                     .rope_theta = 10000,
+                                     .partial_rotary_factor = 1,
+                                     .initializer_range = 0.5};
     *w = (struct world){.stop_after = SIZE_MAX};
     assert_int_equal(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, 1, &w->kernel), ERR_OK);
     assert_int_equal(model_create_random(&config, 1, &w->model, NULL), ERR_OK);
-    assert_int_equal(generate_create(w->model, w->kernel, NULL, NULL, 12, &w->generate), ERR_OK);
+    assert_int_equal(generate_create(w->model, w->kernel, NULL, NULL, positions_max, &w->generate),
+                     ERR_OK);
+}
+
+static void world_open(struct world *w)
+{
+    world_open_at(w, 16, 12);
 }
 
 static void world_close(struct world *w)
@@ -71,6 +77,34 @@ static void test_generate__ends_where_the_positions_end(void **state)
     assert_int_equal(count, 10); /* nine are fed back, the tenth has no place left */
     assert_int_equal(w.count, count);
     assert_int_equal(generate_position(w.generate), 12);
+    world_close(&w);
+}
+
+static void test_generate__room_grows_and_changes_no_bit(void **state)
+{
+    (void)state;
+    enum { COUNT = 1300 };
+    static const size_t pieces[] = {COUNT, 100, 511};
+    uint32_t tokens[COUNT];
+    float wanted[8];
+    struct world w;
+    for (size_t i = 0; i < COUNT; i++)
+        tokens[i] = (uint32_t)(i * i % 7);
+    world_open_at(&w, 1 << 17, 1 << 17);
+    for (size_t p = 0; p < COUNT_OF(pieces); p++) {
+        const float *logits = NULL;
+        generate_reset(w.generate);
+        for (size_t done = 0; done < COUNT; done += pieces[p])
+            assert_int_equal(generate_feed(w.generate, tokens + done, MIN(pieces[p], COUNT - done),
+                                           &logits, NULL),
+                             ERR_OK);
+        if (p == 0)
+            memcpy(wanted, logits, sizeof wanted);
+        assert_memory_equal(wanted, logits, sizeof wanted);
+        generate_destroy(&w.generate);
+        assert_int_equal(generate_create(w.model, w.kernel, NULL, NULL, 1 << 17, &w.generate),
+                         ERR_OK);
+    }
     world_close(&w);
 }
 
@@ -154,6 +188,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_generate__ends_where_the_positions_end),
+        cmocka_unit_test(test_generate__room_grows_and_changes_no_bit),
         cmocka_unit_test(test_generate__same_seed_same_text_after_reset),
         cmocka_unit_test(test_generate__stop_token_and_callback_end_it),
         cmocka_unit_test(test_generate__bad_input_changes_nothing),
