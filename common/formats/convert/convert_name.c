@@ -118,6 +118,16 @@ static bool cut_end(struct text *name, const char *ending)
     return true;
 }
 
+/* Takes `start` off the start of `name`. */
+static bool cut_start(struct text *name, const char *start)
+{
+    size_t size = strlen(start);
+    if (name->size < size || memcmp(name->data, start, size) != 0)
+        return false;
+    *name = (struct text){name->data + size, name->size - size};
+    return true;
+}
+
 static bool find_hf(const struct convert_family *family, struct text stem,
                     struct convert_place *place)
 {
@@ -134,13 +144,24 @@ static bool find_hf(const struct convert_family *family, struct text stem,
 bool convert_name_of_hf(const struct convert_family *family, struct text name,
                         struct convert_place *out)
 {
-    static const char *const prefixes[] = {"", "transformer.", "model."};
+    static const struct {
+        const char *found, *meant;
+    } starts[] = {
+        {"", ""},
+        {"", "transformer."},
+        {"", "model."},
+        {"language_model.", ""},
+        {"model.language_model.", "model."},
+    };
     struct convert_place place = {.is_bias = cut_end(&name, BIAS)};
     if (!place.is_bias && !cut_end(&name, WEIGHT))
         return false;
-    for (size_t i = 0; i < COUNT_OF(prefixes); i++) {
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
         char whole[CONVERT_NAME_BYTES];
-        int size = snprintf(whole, sizeof whole, "%s%.*s", prefixes[i], TEXT_ARGS(name));
+        struct text rest = name;
+        if (!cut_start(&rest, starts[i].found))
+            continue;
+        int size = snprintf(whole, sizeof whole, "%s%.*s", starts[i].meant, TEXT_ARGS(rest));
         if (size < 0 || (size_t)size >= sizeof whole || !find_hf(family, text_of(whole), &place))
             continue;
         *out = place;

@@ -39,7 +39,8 @@ bool convert_name_is_of_layer(enum convert_role role);
 const struct convert_family *convert_name_family(const struct gguf_arch *arch, size_t index);
 
 /* The place of a name in safetensors ("model.norm.weight"; a leading "transformer." or "model."
- * may be missing, as in files of a bare model), or in GGUF. False when the family has none. */
+ * may be missing, as in files of a bare model, and a "language_model." may stand before, as in
+ * those of a model that also sees), or in GGUF. False when the family has none. */
 bool convert_name_of_hf(const struct convert_family *family, struct text name,
                         struct convert_place *out);
 bool convert_name_of_gguf(const struct convert_family *family, struct text name,

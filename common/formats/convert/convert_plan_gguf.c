@@ -30,9 +30,22 @@ static bool ends_in(struct text name, const char *end)
     return name.size >= size && memcmp(name.data + name.size - size, end, size) == 0;
 }
 
-/* Buffers that old checkpoints hold beside their weights: masks, frequencies. */
+static bool starts_with(struct text name, const char *start)
+{
+    size_t size = strlen(start);
+    return name.size >= size && memcmp(name.data, start, size) == 0;
+}
+
+/* Buffers that old checkpoints hold beside their weights (masks, frequencies), and the eyes of a
+ * model whose language we take. */
 static bool is_left_out(const struct safetensor *st)
 {
+    static const char *const starts[] = {"vision_tower.", "multi_modal_projector.",
+                                         "model.vision_tower.", "model.multi_modal_projector."};
+    for (size_t i = 0; i < COUNT_OF(starts); i++) {
+        if (starts_with(st->name, starts[i]))
+            return true;
+    }
     static const char *const ends[] = {".rotary_emb.inv_freq", ".attn.masked_bias",
                                        ".attention.masked_bias", SCALE_ENDING};
     for (size_t i = 0; i < COUNT_OF(ends); i++) {
@@ -149,7 +162,10 @@ static enum err plan_tensor(const struct planning *p, const struct safetensor *s
         t->change = CONVERT_CHANGE_ADD;
         t->addend = 1.0f;
     }
-    t->out = p->format != CONVERT_PLAN_KEEP ? p->format : is_packed ? BLOCK_FORMAT_BF16 : t->in;
+    t->out = p->format != CONVERT_PLAN_KEEP ? p->format : t->in;
+    if (is_ternary && p->format == CONVERT_PLAN_KEEP) /* one number, and it shall not be rounded */
+        t->out = convert_float_holds(BLOCK_FORMAT_BF16, 1, &t->scale) ? BLOCK_FORMAT_BF16
+                                                                      : BLOCK_FORMAT_F32;
     if (st->rank == 1 || role == CONVERT_POSITION)
         t->out = BLOCK_FORMAT_F32;
     if (st->rank == 1 && t->order == CONVERT_ORDER_SAME) { /* one row of it */

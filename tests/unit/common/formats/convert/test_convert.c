@@ -201,6 +201,47 @@ static void test_convert__models_of_the_data_come_back_bit_for_bit(void **state)
     }
 }
 
+/* Names as a model that also sees has them become those of its language. */
+static void test_convert__the_language_of_a_seeing_model_is_taken(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *from, *to;
+    } forms[] = {{"model.", "language_model.model."}, {"model.", "model.language_model."}};
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    struct err_text et = {{0}};
+    for (size_t i = 0; i < COUNT_OF(forms); i++) {
+        struct safetensors st;
+        struct convert_plan plan;
+        struct arena arena;
+        arena_init(&arena, 1 << 20);
+        assert_int_equal(
+            safetensors_index_open_folder(&st, CONVERT_FAMILIES "/gemma3_text", "model", &et),
+            ERR_OK);
+        assert_int_equal(
+            hf_config_open(config, CONVERT_FAMILIES "/gemma3_text/config.multimodal.json", &et),
+            ERR_OK);
+        for (size_t k = 0; k < st.count; k++) {
+            char *name = arena_print(&arena, "%s%s", forms[i].to,
+                                     st.tensors[k].name.data + strlen(forms[i].from));
+            st.tensors[k].name = text_of(name);
+        }
+        size_t count = st.count;
+        st.tensors[0].name = TEXT("vision_tower.embeddings.weight"); /* the embedding */
+        assert_int_equal(convert_plan_gguf(config, "m", &st, CONVERT_PLAN_KEEP, &arena, &plan, &et),
+                         ERR_FORMAT);
+        assert_string_equal(et.text, "m: expected an embedding, found none");
+        st.tensors[0].name = TEXT("language_model.lm_head.weight"); /* stands for it when tied */
+        if (convert_plan_gguf(config, "m", &st, CONVERT_PLAN_KEEP, &arena, &plan, &et) != ERR_OK)
+            fail_msg("%s", et.text);
+        assert_int_equal(plan.count, count);
+        assert_string_equal(plan.tensors[1].name, "token_embd.weight");
+        safetensors_close(&st);
+        arena_fini(&arena);
+    }
+    mem_free(config);
+}
+
 static void test_convert__alibi_is_refused_by_name(void **state)
 {
     (void)state;
@@ -326,6 +367,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convert__models_of_the_data_come_back_bit_for_bit),
         cmocka_unit_test(test_convert__alibi_is_refused_by_name),
+        cmocka_unit_test(test_convert__the_language_of_a_seeing_model_is_taken),
         cmocka_unit_test(test_convert__a_wider_type_keeps_every_value),
         cmocka_unit_test(test_convert__bitnet_is_ternary_in_gguf),
         cmocka_unit_test(test_convert__a_missing_tensor_is_missed),
