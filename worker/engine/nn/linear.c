@@ -27,10 +27,15 @@ struct matrix {
     struct pass_weight weight;
     size_t out, in;
     bool turned; /* it lies as (in, out) */
+    /* Where rows of runs may lie elsewhere (model_stored_row); NULL for trainables. */
+    const struct model *model;
+    const struct model_param *stored;
 };
 
 static const void *matrix_row(const struct matrix *w, size_t row)
 {
+    if (w->stored != NULL && w->stored->row_order == MODEL_ROWS_APART)
+        row = model_stored_row(w->model, w->stored, row);
     size_t elements = w->turned ? row : row * w->in;
     return (const uint8_t *)w->weight.data + dtype_span_bytes(w->weight.dtype, elements);
 }
@@ -38,12 +43,17 @@ static const void *matrix_row(const struct matrix *w, size_t row)
 static struct matrix weight_matrix(const struct pass *pass, size_t param)
 {
     const struct model_param *m = model_param(pass->model, param);
-    return (struct matrix){pass_weight(pass, param), m->rows, m->columns, m->turned};
+    return (struct matrix){.weight = pass_weight(pass, param),
+                           .out = m->rows,
+                           .in = m->columns,
+                           .turned = m->turned,
+                           .model = pass->model,
+                           .stored = pass_offset(pass, param) == BINDING_NONE ? m : NULL};
 }
 
 static struct matrix value_matrix(const struct pass *pass, size_t offset, size_t out, size_t in)
 {
-    return (struct matrix){{pass->values + offset, DTYPE_F32, 0}, out, in, false};
+    return (struct matrix){.weight = {pass->values + offset, DTYPE_F32, 0}, .out = out, .in = in};
 }
 
 /* ---- products ---- */

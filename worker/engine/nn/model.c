@@ -8,6 +8,7 @@
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
+#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/model_files.h"
 #include "worker/engine/nn/model_gguf.h"
 
@@ -159,6 +160,26 @@ ptrdiff_t model_param_index(const struct model *model, enum model_role role, siz
     if (first == MODEL_NO_PARAM || !family_role_in_layer(role))
         return first;
     return first + (ptrdiff_t)(layer * model->layer_params);
+}
+
+/* Of each kv head's rows, its queries come first, then its key, then its value. */
+static size_t row_apart(const struct model_shape *s, size_t row)
+{
+    size_t D = s->head_width, q = s->heads / s->kv_heads * D, group = row / (q + 2 * D);
+    size_t within = row % (q + 2 * D);
+    if (within < q)
+        return group * q + within;
+    if (within < q + D)
+        return s->heads * D + group * D + within - q;
+    return (s->heads + s->kv_heads) * D + group * D + within - q - D;
+}
+
+size_t model_stored_row(const struct model *model, const struct model_param *param, size_t row)
+{
+    ASSERT(row < param->rows);
+    if (param->row_order == MODEL_ROWS_ROTARY_PAIRS)
+        return kernel_pair_line(model->shape.head_width, row);
+    return param->row_order == MODEL_ROWS_APART ? row_apart(&model->shape, row) : row;
 }
 
 size_t model_element_count(const struct model *model)

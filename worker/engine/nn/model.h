@@ -58,8 +58,10 @@ enum model_rope {
 
 enum { MODEL_NO_PARAM = -1 };
 
-/* Llama's GGUF files hold the rows of q and k with each head's rotated pairs side by side. */
-enum model_row_order { MODEL_ROWS_PLAIN, MODEL_ROWS_ROTARY_PAIRS };
+/* How the rows of a matrix lie in its file, where they do not lie as in the family's folders:
+ * Llama's GGUF files hold those of q and k with each head's rotated pairs side by side, Falcon's
+ * those of the fused module with all queries before all keys before all values, not in groups. */
+enum model_row_order { MODEL_ROWS_PLAIN, MODEL_ROWS_ROTARY_PAIRS, MODEL_ROWS_APART };
 
 /* The rows of a fused module that one of its parts is: runs of `run` rows, `stride` rows from one
  * to the next, the first at `first`. A part that is one run has run = rows. */
@@ -122,6 +124,9 @@ const struct model_param *model_param(const struct model *model, size_t index);
 /* Index of the parameter of a role, never of its bias (`layer` is ignored outside layers),
  * MODEL_NO_PARAM when the model has none. The head of a tied model is its embedding. */
 ptrdiff_t model_param_index(const struct model *model, enum model_role role, size_t layer);
+
+/* Where the file has row `row` of a parameter, which counts rows as the family's folders do. */
+size_t model_stored_row(const struct model *model, const struct model_param *param, size_t row);
 
 /* Elements of all parameters, parts aside; bytes they take in the files' types. */
 size_t model_element_count(const struct model *model);

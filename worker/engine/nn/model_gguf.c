@@ -7,8 +7,8 @@
 #include "common/base/check.h"
 #include "common/formats/gguf/gguf_config.h"
 #include "common/mem/mem.h"
-#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/model_tensor.h"
+#include "worker/engine/nn/model_ternary.h"
 
 /* Both enums are the rows of block_format.def, in its order. */
 #define MODEL_GGUF_SAME(id, number, elements, bytes)                                               \
@@ -37,22 +37,27 @@ static struct tensor_name name_of(const struct model *model, const struct model_
     return name;
 }
 
-static bool in_pairs(const struct gguf_arch *arch, const struct model_param *p)
+static enum model_row_order order_of(const struct model *model, const struct gguf_arch *arch,
+                                     enum model_role role)
 {
-    return (arch->flags & GGUF_ARCH_PERMUTED) != 0 &&
-           (p->role == MODEL_QUERY || p->role == MODEL_KEY);
+    if ((arch->flags & GGUF_ARCH_PERMUTED) != 0 && (role == MODEL_QUERY || role == MODEL_KEY))
+        return MODEL_ROWS_ROTARY_PAIRS;
+    if (role == MODEL_QUERY_KEY_VALUE && model->family->attention == ATTENTION_FUSED_GROUPS)
+        return MODEL_ROWS_APART;
+    return MODEL_ROWS_PLAIN;
 }
 
 /* A vector is small and has been copied: its elements take the common order. */
 static enum err order_vector(struct model *model, struct model_param *p)
 {
-    const float *pairs = p->data;
+    const float *stored = p->data;
     float *plain = arena_alloc(&model->arena, p->rows, sizeof *plain);
     if (plain == NULL)
         return ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < p->rows; i++)
-        plain[i] = pairs[kernel_pair_line(model->shape.head_width, i)];
+        plain[i] = stored[model_stored_row(model, p, i)];
     p->data = plain;
+    p->row_order = MODEL_ROWS_PLAIN;
     return ERR_OK;
 }
 
@@ -67,12 +72,9 @@ static enum err load_param(struct model *model, const struct gguf_arch *arch, st
         .name = t->name, .dtype = (enum dtype)t->format, .rank = t->rank, .data = t->data};
     memcpy(tensor.shape, t->shape, sizeof t->shape);
     TRY(model_tensor_place(model, p, &tensor, et));
-    if (!in_pairs(arch, p))
-        return ERR_OK;
-    if (p->kind == MODEL_KIND_BIAS)
-        return order_vector(model, p);
-    p->row_order = MODEL_ROWS_ROTARY_PAIRS;
-    return ERR_OK;
+    p->rounds_input = model_ternary_is(model, p); /* the scale is in the values */
+    p->row_order = order_of(model, arch, p->role);
+    return p->kind == MODEL_KIND_BIAS ? order_vector(model, p) : ERR_OK;
 }
 
 /* The family's row, less what the converters of GGUF did to the weights already. */
@@ -81,8 +83,6 @@ static struct family family_as_written(const struct family *row, const struct gg
     struct family family = *row;
     if ((arch->flags & GGUF_ARCH_PLUS_ONE) != 0 && family.norm == NORM_RMS_PLUS_ONE)
         family.norm = NORM_RMS;
-    if (family.attention == ATTENTION_FUSED_GROUPS)
-        family.attention = ATTENTION_FUSED;
     if (family.linear == LINEAR_TURNED)
         family.linear = LINEAR_PLAIN;
     return family;

@@ -3,7 +3,7 @@
  * What the converters of GGUF changed is taken as it is, never changed back in memory:
  *   rows of q and k in pairs          model_param.row_order, seen by the products (kernel.h)
  *   gains of norms stored plus one    the family of the open model is RMS, not RMS_PLUS_ONE
- *   fused q, k, v without groups      the same: FUSED, not FUSED_GROUPS
+ *   fused q, k, v without groups      model_param.row_order, seen by linear.c
  *   Conv1D weights turned             the same: PLAIN, not TURNED
  * Names of parameters are those of the family's Hugging Face files, so that adapters and
  * checkpoints do not know where a model came from.

@@ -10,7 +10,6 @@
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
-#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/quant/blocks.h"
 
 struct train_layout {
@@ -365,12 +364,11 @@ const char *train_layout_target(const struct train_layout *layout, size_t index)
     return layout->targets[index];
 }
 
-/* The values of a parameter, in the order of Hugging Face files. */
+/* The values of a parameter, in the order of its family's folders. */
 static void decode_whole(const struct model *model, const struct model_param *p, float *out)
 {
-    size_t D = p->row_order == MODEL_ROWS_ROTARY_PAIRS ? model_shape(model)->head_width : 0;
     for (size_t row = 0; row < p->rows; row++) {
-        size_t from = kernel_pair_line(D, row) * p->columns;
+        size_t from = model_stored_row(model, p, row) * p->columns;
         block_decode(p->dtype, p->columns, (const char *)p->data + dtype_span_bytes(p->dtype, from),
                      out + row * p->columns);
     }
