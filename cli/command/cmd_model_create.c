@@ -24,19 +24,24 @@ static enum err write_weights(const struct model *model, const char *path, struc
     struct safetensor *tensors = arena_alloc(arena, count, sizeof *tensors);
     if (tensors == NULL)
         return ERR_OUT_OF_MEMORY;
+    size_t written = 0;
     for (size_t i = 0; i < count; i++) {
         const struct model_param *param = model_param(model, i);
         size_t elements = param->rows * param->columns;
+        if (param->part.whole != MODEL_NO_PARAM)
+            continue;
+        bool vector = param->kind == MODEL_KIND_GAIN || param->kind == MODEL_KIND_BIAS;
         ASSERT(param->dtype == DTYPE_F32);
-        tensors[i] = (struct safetensor){
+        tensors[written++] = (struct safetensor){
             .name = text_of(param->name),
             .dtype = SAFETENSORS_F32,
-            .rank = param->columns == 1 ? 1 : 2,
-            .shape = {param->rows, param->columns},
+            .rank = vector ? 1 : 2,
+            .shape = {param->turned ? param->columns : param->rows,
+                      param->turned ? param->rows : param->columns},
             .data = {param->data, elements * sizeof(float)},
         };
     }
-    const struct safetensors_content content = {tensors, count, &safetensors_write_note_pt, 1};
+    const struct safetensors_content content = {tensors, written, &safetensors_write_note_pt, 1};
     return safetensors_write_file(&content, path, et);
 }
 
