@@ -392,6 +392,14 @@ PY
     [[ "$output" == *"q_proj "*" 4 "*" 2" ]]
     [[ "$output" == *"chat template  zephyr"* ]]
     grep -q 'eos_token' "$WORK/lora/chat_template.jinja"
+    cp "$WORK/lora/chat_template.jinja" "$WORK/made"
+    qctl convert "$WORK/made" "$WORK/made.gguf" > /dev/null 2>&1
+    run qctl inspect "$WORK/made.gguf"
+    [[ "${lines[0]}" == "$WORK/made.gguf: a GGUF model" ]]
+    [[ "$output" == *"chat template  zephyr"* ]]
+    qctl convert "$WORK/made.gguf" "$WORK/made-again" > /dev/null 2>&1
+    run qctl inspect "$WORK/made-again"
+    [[ "$output" == *"chat template  zephyr"* ]]
     qctl inspect "$WORK/made" -o json > "$WORK/made.json"
     python3 - "$WORK/made.json" <<'PY'
 import json, sys
@@ -402,6 +410,42 @@ plans = {(p["name"], p["sequence_len"]): p["worker_bytes"] for p in found["memor
 lengths = {length for _, length in plans}
 assert all(plans["evaluation", n] < plans["LoRA r=8", n] <= plans["full training", n] for n in lengths)
 PY
+}
+
+@test "inspect of a model of 13 GB reads next to none of it" {
+    python3 - "$WORK/sparse" <<'PY'
+import json, os, struct, sys
+layers, width, mlp, words = 32, 4096, 11008, 32000
+shapes = {"model.embed_tokens.weight": [words, width], "model.norm.weight": [width],
+          "lm_head.weight": [words, width]}
+for layer in range(layers):
+    at = f"model.layers.{layer}."
+    for name in ("input_layernorm", "post_attention_layernorm"):
+        shapes[f"{at}{name}.weight"] = [width]
+    for name in "qkvo":
+        shapes[f"{at}self_attn.{name}_proj.weight"] = [width, width]
+    for name, shape in (("gate", [mlp, width]), ("up", [mlp, width]), ("down", [width, mlp])):
+        shapes[f"{at}mlp.{name}_proj.weight"] = shape
+header, end = {}, 0
+for name, shape in sorted(shapes.items()):
+    size = 2 * shape[0] * (shape[1] if len(shape) > 1 else 1)
+    header[name] = {"dtype": "BF16", "shape": shape, "data_offsets": [end, end + size]}
+    end += size
+text = json.dumps(header).encode()
+os.mkdir(sys.argv[1])
+with open(sys.argv[1] + "/model.safetensors", "wb") as file:
+    file.write(struct.pack("<Q", len(text)) + text)
+    file.truncate(8 + len(text) + end)
+with open(sys.argv[1] + "/config.json", "w") as file:
+    json.dump({"model_type": "llama", "hidden_size": width, "intermediate_size": mlp,
+               "num_hidden_layers": layers, "num_attention_heads": 32, "vocab_size": words,
+               "rms_norm_eps": 1e-5, "max_position_embeddings": 4096,
+               "tie_word_embeddings": False}, file)
+PY
+    run timeout 10 qctl inspect "$WORK/sparse"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"6 738 415 616 in 291 tensors, 13G"* ]]
+    rm -r "$WORK/sparse"
 }
 
 @test "inspect names what is wrong with a file, with exit code 3 or 4" {

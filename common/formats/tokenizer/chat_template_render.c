@@ -30,23 +30,26 @@ static void expand(const struct rendering *r, const char *text)
             bytes_append(r->out, text, 1);
 }
 
-/* What Python's str.strip takes: White_Space and four separators. */
-static bool is_blank(uint32_t c)
+/* Whether the character at `at` is one that Python's str.strip takes: White_Space and four
+ * separators. Half a character, which a person at a terminal can give, is none. */
+static bool is_blank(struct text text, size_t at)
 {
+    if (unicode_size((uint8_t)text.data[at]) > text.size - at)
+        return false;
+    uint32_t c = unicode_at(text.data + at);
     return unicode_is_space(c) || (c >= 0x1C && c <= 0x1F);
 }
 
 static struct text trimmed(struct text text)
 {
-    while (text.size > 0 && is_blank(unicode_at(text.data))) {
+    while (text.size > 0 && is_blank(text, 0)) {
         size_t size = unicode_size((uint8_t)text.data[0]);
         text = (struct text){text.data + size, text.size - size};
     }
-    while (text.size > 0) {
-        size_t last = unicode_before(text, text.size);
-        if (!is_blank(unicode_at(text.data + last)))
+    for (size_t last; text.size > 0; text.size = last) {
+        last = unicode_before(text, text.size);
+        if (!is_blank(text, last))
             break;
-        text.size = last;
     }
     return text;
 }
