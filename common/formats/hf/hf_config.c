@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/hf/hf_assumed.h"
 #include "common/formats/hf/hf_read.h"
 #include "common/formats/json/json_read.h"
 #include "common/formats/source/source.h"
@@ -15,78 +16,6 @@ enum {
     POSITIONS_MAX = INT32_MAX,
     POSITIONS_DEFAULT = 2048
 };
-
-/* What the classes of transformers assume when a file leaves a key out. Zero: no such thing. */
-struct assumed {
-    const char *model_type;
-    const char *hidden_act;
-    bool ties;
-    bool has_window;         /* the family looks at sliding_window */
-    bool window_needs_flag;  /* only with use_sliding_window */
-    uint32_t sliding_window; /* when the key is absent, not when it is null */
-    uint32_t window_pattern; /* every so many layers one without a window */
-    double rope_theta, rope_local_theta;
-    double query_pre_attn_scalar, attn_cap, final_cap;
-    uint32_t vocab_size, heads, kv_heads, head_dim, positions;
-    double norm_eps;
-};
-
-static const struct assumed assumptions[] = {
-    {.model_type = "llama", .hidden_act = "silu"},
-    {.model_type = "mistral", .hidden_act = "silu", .has_window = true, .sliding_window = 4096},
-    {.model_type = "qwen2",
-     .hidden_act = "silu",
-     .has_window = true,
-     .window_needs_flag = true,
-     .sliding_window = 4096},
-    {.model_type = "qwen3",
-     .hidden_act = "silu",
-     .has_window = true,
-     .window_needs_flag = true,
-     .sliding_window = 4096},
-    {.model_type = "gemma", .hidden_act = "gelu_pytorch_tanh", .ties = true},
-    {.model_type = "gemma2",
-     .hidden_act = "gelu_pytorch_tanh",
-     .ties = true,
-     .has_window = true,
-     .sliding_window = 4096,
-     .window_pattern = 2,
-     .query_pre_attn_scalar = 256,
-     .attn_cap = 50,
-     .final_cap = 30},
-    {.model_type = "gemma3_text",
-     .hidden_act = "gelu_pytorch_tanh",
-     .ties = true,
-     .has_window = true,
-     .sliding_window = 4096,
-     .window_pattern = 6,
-     .rope_theta = 1e6,
-     .rope_local_theta = 1e4,
-     .query_pre_attn_scalar = 256,
-     .vocab_size = 262208,
-     .heads = 8,
-     .kv_heads = 4,
-     .head_dim = 256,
-     .positions = 131072,
-     .norm_eps = 1e-6},
-    {.model_type = "phi", .hidden_act = "gelu_new"},
-    {.model_type = "phi3", .hidden_act = "silu", .has_window = true},
-    {.model_type = "falcon", .hidden_act = "gelu", .ties = true},
-    {.model_type = "gpt2", .hidden_act = "gelu_new", .ties = true},
-    {.model_type = "bitnet", .hidden_act = "relu2", .rope_theta = 5e5},
-};
-
-static const struct assumed assumed_otherwise = {
-    .model_type = "", .hidden_act = "", .ties = true, .has_window = true};
-
-static const struct assumed *assumed_for(const char *model_type)
-{
-    for (size_t i = 0; i < COUNT_OF(assumptions); i++) {
-        if (strcmp(assumptions[i].model_type, model_type) == 0)
-            return &assumptions[i];
-    }
-    return &assumed_otherwise;
-}
 
 /* ---- windows ---- */
 
@@ -114,7 +43,7 @@ static enum err read_layers(struct json_value root, struct hf_config *c, struct 
     static const char *const patterns[] = {"sliding_window_pattern", "_sliding_window_pattern",
                                            NULL};
     static const char *const lows[] = {"max_window_layers", NULL};
-    const struct assumed *assumed = assumed_for(c->model_type);
+    const struct hf_assumed *assumed = hf_assumed_for(c->model_type);
     uint32_t pattern = assumed->window_pattern, low = 28;
     struct json_value types = {0};
     bool found = false;
@@ -144,7 +73,7 @@ static enum err read_layers(struct json_value root, struct hf_config *c, struct 
 static enum err read_window(struct json_value root, struct hf_config *c, struct err_text *et)
 {
     static const char *const window[] = {"sliding_window", NULL};
-    const struct assumed *assumed = assumed_for(c->model_type);
+    const struct hf_assumed *assumed = hf_assumed_for(c->model_type);
     bool uses_window = !assumed->window_needs_flag;
     if (json_read_type(json_read_find(root, window[0])) == JSON_READ_ABSENT)
         c->sliding_window = assumed->sliding_window;
@@ -196,7 +125,7 @@ static enum err read_size(struct json_value root, const char *const *keys, int64
 
 static enum err read_sizes(struct json_value root, struct hf_config *c, struct err_text *et)
 {
-    const struct assumed *assumed = assumed_for(c->model_type);
+    const struct hf_assumed *assumed = hf_assumed_for(c->model_type);
     static const char *const width[] = {"hidden_size", "n_embd", NULL};
     static const char *const inner[] = {"intermediate_size", "ffn_hidden_size", "n_inner", NULL};
     static const char *const layers[] = {"num_hidden_layers", "n_layer", NULL};
@@ -248,7 +177,7 @@ static enum err read_flags(struct json_value root, struct hf_config *c, struct e
         {"qk_layernorm", &c->qk_layernorm},
     };
     static const char *const norms[] = {"num_ln_in_parallel_attn", NULL};
-    c->tie_word_embeddings = assumed_for(c->model_type)->ties;
+    c->tie_word_embeddings = hf_assumed_for(c->model_type)->ties;
     c->parallel_attn = strcmp(c->model_type, "falcon") == 0;
     for (size_t i = 0; i < COUNT_OF(flags); i++)
         TRY(json_read_opt_bool(root, flags[i].key, flags[i].flag, NULL, et));
@@ -270,7 +199,7 @@ static enum err read_numbers(struct json_value root, struct hf_config *c, struct
 {
     static const char *const eps[] = {"rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon",
                                       "norm_eps", NULL};
-    const struct assumed *assumed = assumed_for(c->model_type);
+    const struct hf_assumed *assumed = hf_assumed_for(c->model_type);
     c->norm_eps = assumed->norm_eps;
     if (assumed->norm_eps > 0)
         TRY(hf_read_opt_number(root, eps[0], 1e-30, 1.0, &c->norm_eps, et));
@@ -444,7 +373,7 @@ static enum err read_all(struct json_value root, struct hf_config *c, struct err
     /* Gemma's first files say gelu and mean the tanh form, which the class puts right. */
     bool is_gemma = strcmp(c->model_type, "gemma") == 0 && strcmp(c->hidden_act, "gelu") == 0;
     if (c->hidden_act[0] == '\0' || is_gemma) {
-        const char *act = assumed_for(c->model_type)->hidden_act;
+        const char *act = hf_assumed_for(c->model_type)->hidden_act;
         memcpy(c->hidden_act, act, strlen(act) + 1);
     }
     return ERR_OK;

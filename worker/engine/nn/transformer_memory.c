@@ -1,0 +1,232 @@
+/* transformer_memory.c - buffers in the order in which a step needs them. */
+#include "worker/engine/nn/transformer_memory.h"
+
+#include <string.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "worker/engine/kernel/rope.h"
+
+/* Hands out pieces of one buffer; with base NULL it only counts. */
+struct carve {
+    float *base;
+    size_t used, peak;
+};
+
+static float *carve(struct carve *c, size_t count)
+{
+    float *at = c->base != NULL ? c->base + c->used : NULL;
+    c->used += (count + 15) / 16 * 16;
+    c->peak = MAX(c->peak, c->used);
+    return at;
+}
+
+static size_t rank_of(const struct binding *binding, const struct model *model,
+                      enum model_role role, size_t layer)
+{
+    ptrdiff_t param = model_param_index(model, role, layer);
+    if (binding == NULL || param < 0)
+        return 0;
+    return binding->slots[param].adapter.rank;
+}
+
+static float *carve_mid(struct carve *c, const struct transformer *t, enum model_role role,
+                        size_t layer, size_t tokens)
+{
+    return carve(c, tokens * rank_of(t->pass.binding, t->pass.model, role, layer));
+}
+
+static bool has_role(const struct model *model, enum model_role role)
+{
+    return model_param_index(model, role, 0) != MODEL_NO_PARAM;
+}
+
+/* `count` floats in families that have the role, else NULL. */
+static float *carve_if(struct carve *c, const struct transformer *t, enum model_role role,
+                       size_t count)
+{
+    return has_role(t->pass.model, role) ? carve(c, count) : NULL;
+}
+
+static void carve_mids(struct carve *c, const struct transformer *t, size_t layer, size_t T,
+                       struct block_mids *mids)
+{
+    *mids = (struct block_mids){.query_key_value = carve_mid(c, t, MODEL_QUERY_KEY_VALUE, layer, T),
+                                .query = carve_mid(c, t, MODEL_QUERY, layer, T),
+                                .key = carve_mid(c, t, MODEL_KEY, layer, T),
+                                .value = carve_mid(c, t, MODEL_VALUE, layer, T),
+                                .output = carve_mid(c, t, MODEL_OUTPUT, layer, T),
+                                .gate_up = carve_mid(c, t, MODEL_GATE_UP, layer, T),
+                                .gate = carve_mid(c, t, MODEL_GATE, layer, T),
+                                .up = carve_mid(c, t, MODEL_UP, layer, T),
+                                .down = carve_mid(c, t, MODEL_DOWN, layer, T)};
+}
+
+static void carve_saved(struct carve *c, const struct transformer *t, size_t layer, size_t T,
+                        struct block_saved *saved)
+{
+    const struct model *model = t->pass.model;
+    const struct model_shape *s = model_shape(model);
+    size_t C = s->width, Q = s->heads * s->head_width, K = s->kv_heads * s->head_width;
+    size_t H = s->heads, G = s->kv_heads, stats = norm_stats_count(model, T);
+    *saved = (struct block_saved){0};
+    saved->normed = carve(c, T * C);
+    saved->norm_stats = carve(c, stats);
+    saved->q_plain = carve_if(c, t, MODEL_QUERY_NORM, T * Q);
+    saved->k_plain = carve_if(c, t, MODEL_KEY_NORM, T * K);
+    saved->q_stats = carve_if(c, t, MODEL_QUERY_NORM, norm_stats_count(model, T * H));
+    saved->k_stats = carve_if(c, t, MODEL_KEY_NORM, norm_stats_count(model, T * G));
+    saved->q = carve(c, T * Q);
+    saved->k = carve(c, T * K);
+    saved->v = carve(c, T * K);
+    saved->heads = carve(c, T * Q);
+    saved->heads_normed = carve_if(c, t, MODEL_ATTENTION_SUB_NORM, T * Q);
+    saved->heads_stats = carve_if(c, t, MODEL_ATTENTION_SUB_NORM, stats);
+    saved->stats = carve(c, T * s->heads * 2);
+    saved->attended = carve_if(c, t, MODEL_POST_ATTENTION_NORM, T * C);
+    saved->attended_stats = carve_if(c, t, MODEL_POST_ATTENTION_NORM, stats);
+    saved->middle = carve(c, T * C);
+    saved->mlp_normed = has_role(model, MODEL_MLP_NORM) ? carve(c, T * C) : saved->normed;
+    saved->mlp_norm_stats = carve_if(c, t, MODEL_MLP_NORM, stats);
+    saved->gate = carve_if(c, t, MODEL_GATE, T * s->mlp_width);
+    saved->up = carve(c, T * s->mlp_width);
+    saved->act_stats = carve_if(c, t, MODEL_MLP_SUB_NORM, stats);
+    saved->fed = carve_if(c, t, MODEL_POST_MLP_NORM, T * C);
+    saved->fed_stats = carve_if(c, t, MODEL_POST_MLP_NORM, stats);
+    carve_mids(c, t, layer, T, &saved->mids);
+}
+
+/* Working memory of the layers and of the head is never needed at once, so they share a place. */
+static void carve_work(struct carve *c, struct transformer *t, size_t T)
+{
+    const struct model_shape *s = model_shape(t->pass.model);
+    size_t C = s->width, Q = s->heads * s->head_width, K = s->kv_heads * s->head_width;
+    bool backward = t->mode != TRANSFORMER_INFER;
+    size_t shared = c->used;
+    struct block_work *b = &t->block_work;
+    b->act = carve(c, T * s->mlp_width);
+    b->act_normed = carve_if(c, t, MODEL_MLP_SUB_NORM, T * s->mlp_width);
+    if (backward) {
+        b->dact = carve(c, T * s->mlp_width);
+        b->dnormed = carve(c, T * C);
+        b->dbranch = carve(c, block_splits_gradient(t->pass.model) ? T * C : 0);
+        b->dheads = carve(c, T * Q);
+        b->dq = carve(c, T * Q);
+        b->dk = carve(c, T * K);
+        b->dv = carve(c, T * K);
+        b->delta = carve(c, T * s->heads);
+    }
+    c->used = shared;
+    struct head_work *h = &t->head_work;
+    h->block = head_block(s->vocabulary, T);
+    h->x = carve(c, T * C);
+    h->normed = carve(c, T * C);
+    h->stats = carve(c, norm_stats_count(t->pass.model, T));
+    h->logits = carve(c, h->block * s->vocabulary);
+    if (backward) {
+        h->capped = carve(c, s->logit_cap > 0 ? h->block * s->vocabulary : 0);
+        h->dnormed = carve(c, T * C);
+        h->dx = carve(c, T * C);
+    }
+    c->used = c->peak;
+}
+
+static size_t rank_max(const struct binding *binding)
+{
+    size_t rank = 0;
+    for (size_t i = 0; binding != NULL && i < binding->slot_count; i++)
+        rank = MAX(rank, binding->slots[i].adapter.rank);
+    return rank;
+}
+
+/* Whether linear.c needs its scratch for inputs: dropout, rounded inputs, biases in groups. */
+static bool needs_scratch(const struct transformer *t, const struct transformer_plan *plan)
+{
+    const struct family *family = model_family(t->pass.model);
+    return family->linear == LINEAR_TERNARY ||
+           (plan->mode != TRANSFORMER_INFER &&
+            (rank_max(t->pass.binding) != 0 || family->attention == ATTENTION_FUSED_GROUPS));
+}
+
+/* Rows of the rope table for one position: two sets of frequencies may take turns. */
+static size_t rope_turns(const struct model *model)
+{
+    return model_shape(model)->positions_short != 0 ? 2 : 1;
+}
+
+static void carve_ropes(struct carve *c, struct transformer *t, size_t positions)
+{
+    const struct model *model = t->pass.model;
+    size_t width = model_shape(model)->rotary_width;
+    double scale;
+    for (unsigned rope = MODEL_ROPE_MAIN; rope <= MODEL_ROPE_LOCAL; rope++) {
+        bool there = model_rope_frequency(model, (enum model_rope)rope, &scale) != NULL;
+        size_t turns = rope == MODEL_ROPE_MAIN ? rope_turns(model) : 1;
+        t->ropes[rope] = carve(c, there ? positions * width * turns : 0);
+        t->pass.ropes[rope] = t->ropes[rope];
+    }
+}
+
+size_t transformer_memory_plan(struct transformer *t, const struct transformer_plan *plan,
+                               float *base)
+{
+    const struct model_shape *s = model_shape(t->pass.model);
+    struct carve c = {.base = base};
+    size_t T = plan->tokens, rank = rank_max(t->pass.binding);
+    size_t widest = MAX(MAX(s->width, s->mlp_width), s->heads * s->head_width);
+    carve_ropes(&c, t, plan->positions);
+    t->pass.scratch = carve(&c, needs_scratch(t, plan) ? T * widest : 0);
+    t->pass.scratch_mid = carve(&c, T * rank);
+    t->d = carve(&c, plan->mode == TRANSFORMER_INFER ? 0 : T * s->width);
+    t->remade = carve(&c, plan->mode == TRANSFORMER_RECOMPUTE ? T * s->width : 0);
+    float *two[2] = {NULL, NULL};
+    if (plan->mode == TRANSFORMER_INFER) {
+        two[0] = carve(&c, T * s->width);
+        two[1] = carve(&c, T * s->width);
+    }
+    for (size_t l = 0; l <= s->layers; l++) {
+        float *x = plan->mode == TRANSFORMER_INFER ? two[l % 2] : carve(&c, T * s->width);
+        if (t->x != NULL)
+            t->x[l] = x;
+    }
+    struct block_saved shared = {0};
+    for (size_t l = 0; l < s->layers; l++) {
+        size_t before = c.used;
+        carve_saved(&c, t, l, T, &shared);
+        if (t->saved != NULL)
+            t->saved[l] = shared;
+        if (plan->mode != TRANSFORMER_TRAIN && l + 1 < s->layers)
+            c.used = before;
+    }
+    c.used = c.peak;
+    carve_work(&c, t, T);
+    return c.peak;
+}
+
+/* Tables of cosine and sine. A row of the main table holds the pairs of short samples and then
+ * those of long ones where these differ, so that rope.h sees two rows. */
+enum err transformer_memory_fill_ropes(struct transformer *t, size_t positions)
+{
+    const struct model *model = t->pass.model;
+    size_t half = model_shape(model)->rotary_width / 2;
+    double scale;
+    const double *local = model_rope_frequency(model, MODEL_ROPE_LOCAL, &scale);
+    if (local != NULL)
+        rope_table(positions, half, local, scale, t->ropes[MODEL_ROPE_LOCAL]);
+    const double *longs = model_rope_frequency(model, MODEL_ROPE_LONG, &scale);
+    const double *shorts = model_rope_frequency(model, MODEL_ROPE_MAIN, &scale);
+    if (shorts == NULL)
+        return ERR_OK;
+    if (longs == NULL) {
+        rope_table(positions, half, shorts, scale, t->ropes[MODEL_ROPE_MAIN]);
+        return ERR_OK;
+    }
+    double *both = mem_alloc(2 * half, sizeof *both);
+    if (both == NULL)
+        return ERR_OUT_OF_MEMORY;
+    memcpy(both, shorts, half * sizeof *both);
+    memcpy(both + half, longs, half * sizeof *both);
+    rope_table(positions, 2 * half, both, scale, t->ropes[MODEL_ROPE_MAIN]);
+    mem_free(both);
+    return ERR_OK;
+}
