@@ -45,11 +45,10 @@ static enum err read_tables(const struct gguf *g, struct tables *out, struct err
     return ERR_OK;
 }
 
-/* What is no type becomes 0, which is none. */
 static uint32_t type_of(const struct tables *tables, uint32_t id)
 {
     int64_t type = tables->types == NULL ? TOKENIZER_NORMAL : gguf_item_i64(tables->types, id);
-    return type < TOKENIZER_NORMAL || type > TOKENIZER_BYTE ? 0 : (uint32_t)type;
+    return type < 0 || type > UINT32_MAX ? UINT32_MAX : (uint32_t)type;
 }
 
 static enum err read_charsmap(const struct gguf *g, struct span *out, struct err_text *et)
@@ -85,7 +84,7 @@ static enum err read_pieces(struct tokenizer *t, const struct gguf *g, const str
     TRY_OUT(read_charsmap(g, &list.charsmap, et));
     err = piece_list_build(&list, t, et);
     if (err != ERR_OK)
-        error_prefix(et, err, "%s: tokenizer.ggml.tokens", g->name);
+        error_prefix(et, err, "%s: tokenizer.ggml", g->name);
 out:
     piece_list_fini(&list);
     return err;
@@ -101,9 +100,12 @@ static enum err read_byte_tokens(struct tokenizer *t, const struct gguf *g,
         uint32_t type = type_of(tables, i);
         if (type == TOKENIZER_UNUSED)
             continue;
-        if (type == 0 || unicode_valid_prefix(token) != token.size)
+        if (type < TOKENIZER_NORMAL || type > TOKENIZER_BYTE)
             return error_set(et, ERR_FORMAT,
-                             "%s: tokenizer.ggml.tokens: token %u is not UTF-8 or of no known type",
+                             "%s: tokenizer.ggml.token_type: token %u has type %u, expected 1 to 6",
+                             g->name, i, type);
+        if (unicode_valid_prefix(token) != token.size)
+            return error_set(et, ERR_FORMAT, "%s: tokenizer.ggml.tokens: token %u is not UTF-8",
                              g->name, i);
         enum err err = vocab_add(&t->vocab, &t->arena, i, token);
         if (err != ERR_OK)

@@ -18,6 +18,18 @@ static enum err top_id(struct json_value added, int64_t *out, struct err_text *e
     return ERR_OK;
 }
 
+/* Memory goes by the largest id, so that must not be far beyond the number of tokens. */
+static enum err check_top(int64_t top, size_t count, const struct json_doc *doc,
+                          struct err_text *et)
+{
+    enum { GAP_MAX = 1 << 16 };
+    if (top < 0 || (uint64_t)top < 2 * (uint64_t)count + GAP_MAX)
+        return ERR_OK;
+    return error_set(et, ERR_FORMAT,
+                     "%s: a token has id %lld, but there are %zu tokens; expected ids in a row",
+                     json_read_name(doc), (long long)top, count);
+}
+
 /* Room for the largest id of the vocabulary and of the added tokens. */
 static enum err start_vocabulary(struct tokenizer *t, struct json_value vocabulary,
                                  struct json_value added, struct err_text *et)
@@ -30,6 +42,7 @@ static enum err start_vocabulary(struct tokenizer *t, struct json_value vocabula
         TRY(json_read_as_i64(cursor.value, 0, VOCAB_ID_MAX, &id, et));
         top = MAX(top, id);
     }
+    TRY(check_top(top, json_read_count(vocabulary) + json_read_count(added), vocabulary.doc, et));
     return vocab_init(&t->vocab, &t->arena, (uint32_t)(top + 1));
 }
 
@@ -218,6 +231,7 @@ static enum err read_unigram(struct tokenizer *t, struct json_value model, struc
     TRY(json_read_opt_i64(model, "unk_id", 0, (int64_t)count - 1, &unk, NULL, et));
     TRY(json_read_opt_bool(model, "byte_fallback", &byte_fallback, NULL, et));
     TRY(top_id(added, &top, et));
+    TRY(check_top(top, count + json_read_count(added), model.doc, et));
     TRY(vocab_init(&t->vocab, &t->arena, (uint32_t)MAX((int64_t)count, top + 1)));
     TRY(read_scored(t, vocabulary, &bytes, &least, et));
     TRY(unigram_init(&t->unigram, &t->arena, &t->vocab, bytes));

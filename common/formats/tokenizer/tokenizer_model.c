@@ -10,6 +10,19 @@ void tokenizer_model_init(struct tokenizer *tokenizer, size_t limit_bytes)
     arena_init(&tokenizer->arena, limit_bytes);
 }
 
+static enum err grow_added(struct tokenizer *t)
+{
+    size_t capacity = MAX(2 * t->added_capacity, (size_t)64);
+    struct added_token *added = arena_alloc(&t->arena, capacity, sizeof(*added));
+    if (added == NULL)
+        return ERR_OUT_OF_MEMORY;
+    if (t->added_count > 0)
+        memcpy(added, t->added, t->added_count * sizeof(*added));
+    t->added = added;
+    t->added_capacity = capacity;
+    return ERR_OK;
+}
+
 enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token token,
                              struct err_text *et)
 {
@@ -24,11 +37,6 @@ enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token tok
     if (err != ERR_OK)
         return error_set(et, err, "added token '%.*s' with id %u is beyond the limits",
                          TEXT_ARGS(token.pattern), token.id);
-    if (tokenizer->added == NULL)
-        tokenizer->added =
-            arena_alloc(&tokenizer->arena, ADDED_TOKENS_MAX, sizeof(*tokenizer->added));
-    if (tokenizer->added == NULL)
-        return ERR_OUT_OF_MEMORY;
     token.pattern = tokenizer->vocab.tokens[token.id];
     for (size_t i = 0; i < tokenizer->added_count; i++)
         if (tokenizer->added[i].id == token.id) {
@@ -37,6 +45,8 @@ enum err tokenizer_model_add(struct tokenizer *tokenizer, struct added_token tok
         }
     if (tokenizer->added_count == ADDED_TOKENS_MAX)
         return error_set(et, ERR_LIMIT, "more than %d added tokens", (int)ADDED_TOKENS_MAX);
+    if (tokenizer->added_count == tokenizer->added_capacity)
+        TRY(grow_added(tokenizer));
     tokenizer->added[tokenizer->added_count++] = token;
     return ERR_OK;
 }

@@ -33,6 +33,7 @@ struct tokenizer {
     struct post_processor post_processor;
     struct added_token *added; /* [added_count], patterns as the files spell them */
     size_t added_count;
+    size_t added_capacity;
     struct added_tokens raw;        /* cut out before normalizing */
     struct added_tokens normalized; /* cut out after it */
     uint8_t *special;               /* [vocab.size] 0 or 1 */

@@ -5,10 +5,15 @@
 
 enum err word_cache_use(struct word_cache *cache, const void *model)
 {
-    if (cache->entries == NULL) {
-        cache->entries = mem_alloc_aligned(WORD_CACHE_SLOTS, sizeof(*cache->entries));
-        if (cache->entries == NULL)
+    if (cache->memory == NULL) {
+        /* Pages that nobody writes to are never made: short texts use few of them. */
+        cache->memory = mem_alloc(WORD_CACHE_SLOTS + 1, sizeof(*cache->entries));
+        if (cache->memory == NULL)
             return ERR_OUT_OF_MEMORY;
+        uintptr_t at = (uintptr_t)cache->memory;
+        size_t skew =
+            (sizeof(*cache->entries) - at % sizeof(*cache->entries)) % sizeof(*cache->entries);
+        cache->entries = (struct word_cache_entry *)(void *)((char *)cache->memory + skew);
     } else if (cache->model != model) {
         memset(cache->entries, 0, WORD_CACHE_SLOTS * sizeof(*cache->entries));
     }
@@ -18,6 +23,6 @@ enum err word_cache_use(struct word_cache *cache, const void *model)
 
 void word_cache_fini(struct word_cache *cache)
 {
-    mem_free(cache->entries);
+    mem_free(cache->memory);
     *cache = (struct word_cache){0};
 }

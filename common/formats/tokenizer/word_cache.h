@@ -26,8 +26,11 @@ struct word_cache_entry {
     uint32_t ids[WORD_CACHE_IDS];
 };
 
+_Static_assert(sizeof(struct word_cache_entry) == 64, "one cache line");
+
 struct word_cache {
-    struct word_cache_entry *entries; /* owned: [WORD_CACHE_SLOTS], NULL until first used */
+    void *memory;                     /* owned, NULL until first used */
+    struct word_cache_entry *entries; /* [WORD_CACHE_SLOTS] in it, each a cache line */
     const void *model;                /* whose words those are */
 };
 

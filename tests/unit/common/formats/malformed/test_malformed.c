@@ -2,8 +2,8 @@
  *
  * tests/golden/malformed holds pairs: FILE and FILE.expected, the latter being one line
  * "CODE: message" with the file's name in place of its path. The reader follows from the end of the
- * name: .safetensors, .model.gguf (its config), .gguf, adapter_config.json, generation_config.json,
- * config.json, tokenizer.json, .json.
+ * name: .safetensors, .model.gguf (its config), .tokenizer.gguf, .gguf, adapter_config.json,
+ * generation_config.json, config.json, tokenizer.json, .tokenizer.model, .json.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -66,6 +66,9 @@ static enum err read_file(const char *name, struct span content, struct err_text
         struct json_doc *doc;
     } out;
     struct arena arena;
+    if (ends_in(name, ".tokenizer.gguf") || ends_in(name, ".tokenizer.model") ||
+        ends_in(name, "tokenizer.json"))
+        return open_tokenizer(name, et);
     if (ends_in(name, ".gguf"))
         return read_gguf(name, content, et);
     if (ends_in(name, ".safetensors"))
@@ -78,8 +81,6 @@ static enum err read_file(const char *name, struct span content, struct err_text
         arena_fini(&arena);
         return err;
     }
-    if (ends_in(name, "tokenizer.json"))
-        return open_tokenizer(name, et);
     if (ends_in(name, "config.json"))
         return hf_config_parse(&out.config, content, name, et);
     const struct json_read_options options = {.name = name};

@@ -402,7 +402,7 @@ static void test_tokenizer__lack_of_memory_is_an_error(void **state)
         assert_int_equal(err, ERR_OUT_OF_MEMORY);
         assert_null(tokenizer);
     }
-    assert_true(n > 10);
+    assert_true(n > 5);
     for (n = 1;; n++) {
         struct token_list list;
         token_list_init(&list);
