@@ -8,6 +8,10 @@ setup_file() {
     export TMPDIR="$WORK"
     example-corpus "$WORK/data"
     head -n 60 "$WORK/data/stories.jsonl" > "$WORK/data/few.jsonl"
+    # Small enough for the thread sanitizer, under which each load of a kernel is a call.
+    sed -i 's/\("hidden_size"\): 192/\1: 32/; s/\("intermediate_size"\): 512/\1: 64/
+            s/\("num_attention_heads"\): 6/\1: 2/; s/\("num_key_value_heads"\): 6/\1: 2/' \
+        "$WORK/data/model/config.json"
     cat > "$WORK/tiny.yml" <<'YAML'
 base_model: data/model
 random_init: true
@@ -74,7 +78,7 @@ no_children_within() {
 
 @test "a recipe that does not fit its model is exit code 3 before anything is sent" {
     qctl model create "$WORK/fit" --config "$WORK/data/model/config.json" --tokenizer "$WORK/data/model"
-    sed 's/^random_init: true//; s/^base_model:.*/base_model: fit/' "$WORK/tiny.yml" > "$WORK/fit.yml"
+    sed 's/^random_init: true//; s/^base_model:.*/base_model: fit/; s/^sequence_len: 96/sequence_len: 256/' "$WORK/tiny.yml" > "$WORK/fit.yml"
     printf 'adapter: lora\nlora_r: 4\nlora_alpha: 8\nlora_target_modules: [q_proj]\n' >> "$WORK/fit.yml"
     refused() { # KEY=VALUE TEXT
         run qctl submit --dry-run "$WORK/fit.yml" --set "$1"
@@ -83,10 +87,10 @@ no_children_within() {
     }
     run qctl submit --dry-run "$WORK/fit.yml"
     [ "$status" -eq 0 ]
-    refused lora_r=4000 "lora_r: 4000 is more than module model.layers.0.self_attn.q_proj can have (192 x 192)"
+    refused lora_r=4000 "lora_r: 4000 is more than module model.layers.0.self_attn.q_proj can have (32 x 32)"
     refused "lora_target_modules=[q_proj, foo]" "\"foo\" matches no linear module of the layers; there are q_proj"
     refused sequence_len=100000 "sequence_len: 100000 is longer than the 256 positions of the model"
-    refused "resources={memory: 1M}" "memory: 1.0M, but one row of 96 tokens of this model needs"
+    refused "resources={memory: 1M}" "memory: 1.0M, but one row of 256 tokens of this model needs"
     echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}' > "$WORK/data/chat.jsonl"
     refused "datasets=[data/chat.jsonl]" "chat_template: the model has no chat template; set chat_template to one of"
     sed -i 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' "$WORK/fit/config.json"
