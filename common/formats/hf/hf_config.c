@@ -353,7 +353,8 @@ static enum err enter_text(struct json_value *root, struct err_text *et)
         return ERR_OK;
     TRY(json_read_opt_object(*root, "text_config", &object, &found, et));
     if (!found)
-        return json_read_wrong(object, "the config of the language model", et);
+        return json_read_wrong(json_read_find(*root, "text_config"),
+                               "the config of the language model", et);
     *root = object;
     return ERR_OK;
 }

@@ -69,6 +69,42 @@ static void test_hf_config__old_and_new_spellings_mean_the_same(void **state)
     assert_int_equal(c.eos.ids[1], 128009);
 }
 
+static void test_hf_config__each_family_has_its_own_windows(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *keys; /* before SIZES */
+        uint32_t window;
+        uint8_t slides; /* bit l: layer l */
+    } rows[] = {
+        {"\"model_type\":\"llama\",\"sliding_window\":4", 0, 0},
+        {"\"model_type\":\"mistral\",\"sliding_window\":4", 4, 3},
+        {"\"model_type\":\"mistral\",\"sliding_window\":null", 0, 0},
+        {"\"model_type\":\"mistral\"", 4096, 3},
+        {"\"model_type\":\"qwen2\",\"sliding_window\":4", 0, 0},
+        {"\"model_type\":\"qwen2\",\"sliding_window\":4,\"use_sliding_window\":true,"
+         "\"max_window_layers\":1",
+         4, 2},
+        {"\"model_type\":\"gemma2\",\"sliding_window\":4", 4, 1},
+        {"\"model_type\":\"gemma2\",\"sliding_window\":4,"
+         "\"layer_types\":[\"full_attention\",\"sliding_attention\"]",
+         4, 2},
+        {"\"model_type\":\"gemma3_text\",\"sliding_window\":4", 4, 3},
+        {"\"model_type\":\"gemma3_text\",\"sliding_window\":4,\"sliding_window_pattern\":1", 4, 0},
+    };
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        char text[512];
+        struct hf_config c;
+        struct err_text et = {{0}};
+        (void)snprintf(text, sizeof text, "{%s," SIZES "\"rms_norm_eps\":1e-6}", rows[i].keys);
+        if (parse(text, &c, &et) != ERR_OK)
+            fail_msg("%s: %s", rows[i].keys, et.text);
+        assert_int_equal(c.sliding_window, rows[i].window);
+        for (uint32_t l = 0; l < 2; l++)
+            assert_int_equal(hf_config_layer_slides(&c, l), rows[i].slides >> l & 1);
+    }
+}
+
 static void test_hf_config__bad_values_are_refused_with_their_key(void **state)
 {
     (void)state;
@@ -106,6 +142,16 @@ static void test_hf_config__bad_values_are_refused_with_their_key(void **state)
          "\"longrope\",\"long_factor\":[1,2],\"short_factor\":[1]}}",
          "config.json: rope_scaling.short_factor: expected as many factors as in long_factor, "
          "found an array"},
+        {"{\"model_type\":\"gemma2\"," SIZES
+         "\"rms_norm_eps\":1e-5,\"layer_types\":[\"full_attention\"]}",
+         "config.json: layer_types: expected one name for each of num_hidden_layers, found an "
+         "array"},
+        {"{\"model_type\":\"gemma2\"," SIZES
+         "\"rms_norm_eps\":1e-5,\"layer_types\":[\"full_attention\",\"linear_attention\"]}",
+         "config.json: layer_types[1]: expected full_attention or sliding_attention, found the "
+         "text \"linear_attention\""},
+        {"{\"model_type\":\"gemma3\"}",
+         "config.json: text_config: expected the config of the language model, found nothing"},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {
         struct hf_config c = {.vocab_size = 77};
@@ -323,6 +369,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_hf_config__absent_keys_take_the_values_transformers_assumes),
         cmocka_unit_test(test_hf_config__old_and_new_spellings_mean_the_same),
+        cmocka_unit_test(test_hf_config__each_family_has_its_own_windows),
         cmocka_unit_test(test_hf_config__bad_values_are_refused_with_their_key),
         cmocka_unit_test(test_hf_config__a_printed_config_reads_back_equal),
         cmocka_unit_test(test_hf_config__a_whole_number_is_printed_as_one),
