@@ -148,8 +148,8 @@ static enum err plan_tensor(const struct planning *p, const struct safetensor *s
         return error_set(p->et, ERR_UNSUPPORTED,
                          "%s: tensor %s: expected F32, F16 or BF16, found %s", p->name,
                          st->name.data, safetensors_dtype_name(st->dtype));
-    if (st->rank != 1 && st->rank != 2)
-        return wrong_shape(p, st, "a vector or a matrix");
+    if ((st->rank != 1 && st->rank != 2) || safetensors_element_count(st) == 0)
+        return wrong_shape(p, st, "a vector or a matrix with elements");
     t->rank = st->rank;
     t->shape[0] = t->rows = st->shape[0];
     t->shape[1] = t->columns = st->rank == 2 ? st->shape[1] : 1;

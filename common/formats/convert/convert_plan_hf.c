@@ -82,6 +82,10 @@ static enum err set_order(const struct planning *p, const struct gguf_tensor *fr
     enum convert_role role = t->place.role;
     if (!convert_plan_order_rows(p->config, p->arch, t))
         return wrong_shape(p, from, "rows of whole heads");
+    if (t->order != CONVERT_ORDER_SAME && from->rank == 1 && !convert_float_is_plain(t->in))
+        return error_set(p->et, ERR_UNSUPPORTED,
+                         "%s: tensor %.*s: a vector in %s blocks cannot be put in order",
+                         p->gguf->name, TEXT_ARGS(from->name), block_format_name(t->in));
     if (t->order == CONVERT_ORDER_PAIRS)
         t->order = CONVERT_ORDER_HALVES;
     if (t->order == CONVERT_ORDER_SPLIT)
@@ -142,8 +146,8 @@ static enum err plan_tensor(struct planning *p, const struct gguf_tensor *from,
                             struct convert_tensor *t)
 {
     enum convert_role role = t->place.role;
-    if (from->rank != 1 && from->rank != 2)
-        return wrong_shape(p, from, "a vector or a matrix");
+    if ((from->rank != 1 && from->rank != 2) || gguf_element_count(from) == 0)
+        return wrong_shape(p, from, "a vector or a matrix with elements");
     t->in = from->format;
     t->decode = p->decode;
     if (!convert_float_is_plain(t->in) && p->decode == NULL)

@@ -7,12 +7,13 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 
-enum { CODES_A_BYTE = 4, BATCH = 1024 };
+enum { CODES_A_BYTE = 4, BATCH = 1024, BATCH_ELEMENTS = 1 << 16 };
 
-/* Working memory of one tensor. */
+/* Working memory of one tensor: a batch of its rows. */
 struct buffers {
-    float *values; /* owned: a row */
-    uint8_t *out;  /* owned: a row */
+    float *values; /* owned */
+    uint8_t *out;  /* owned */
+    size_t rows;   /* of a batch */
 };
 
 static size_t element_bytes(enum block_format format)
@@ -79,16 +80,15 @@ static void unpack_row(const struct convert_tensor *t, size_t row, float *out)
 }
 
 /* Codes of the rows r, r + R, r + 2R, r + 3R of the source, R being the rows of the result. */
-static void pack_row(const struct convert_tensor *t, size_t row, struct buffers *b)
+static void pack_row(const struct convert_tensor *t, size_t row, float *values, uint8_t *out)
 {
     size_t row_bytes = t->columns * element_bytes(t->in);
-    memset(b->out, 0, t->columns);
+    memset(out, 0, t->columns);
     for (size_t k = 0; k < CODES_A_BYTE; k++) {
-        decode(t, t->columns, t->data.data + (row + k * t->rows) * row_bytes, b->values);
+        decode(t, t->columns, t->data.data + (row + k * t->rows) * row_bytes, values);
         for (size_t i = 0; i < t->columns; i++) {
-            float value = b->values[i];
-            unsigned code = value > 0.0f ? 2u : value < 0.0f ? 0u : 1u;
-            b->out[i] = (uint8_t)(b->out[i] | code << (2 * k));
+            unsigned code = values[i] > 0.0f ? 2u : values[i] < 0.0f ? 0u : 1u;
+            out[i] = (uint8_t)(out[i] | code << (2 * k));
         }
     }
 }
@@ -100,18 +100,21 @@ static void turned_row(const struct convert_tensor *t, size_t row, float *out)
         convert_float_decode(t->in, 1, t->data.data + (i * t->rows + row) * size, &out[i]);
 }
 
-static void change_row(const struct convert_tensor *t, float *values)
+static float ternary_of(float value, float scale, float inverse)
 {
-    for (size_t i = 0; i < t->columns; i++) {
-        if (t->change == CONVERT_CHANGE_ADD)
-            values[i] += t->addend;
-        if (t->change == CONVERT_CHANGE_SCALE)
-            values[i] *= t->scale;
-        if (t->change == CONVERT_CHANGE_TERNARY) {
-            float code = rintf(values[i] * (1.0f / t->scale)); /* ties to even */
-            values[i] = (code > 1.0f ? 1.0f : code < -1.0f ? -1.0f : code) * t->scale;
-        }
-    }
+    float code = rintf(value * inverse); /* ties to even */
+    return (code > 1.0f ? 1.0f : code < -1.0f ? -1.0f : code) * scale;
+}
+
+static void change_values(const struct convert_tensor *t, float *values, size_t count)
+{
+    float inverse = 1.0f / t->scale;
+    for (size_t i = 0; i < count && t->change == CONVERT_CHANGE_ADD; i++)
+        values[i] += t->addend;
+    for (size_t i = 0; i < count && t->change == CONVERT_CHANGE_SCALE; i++)
+        values[i] *= t->scale;
+    for (size_t i = 0; i < count && t->change == CONVERT_CHANGE_TERNARY; i++)
+        values[i] = ternary_of(values[i], t->scale, inverse);
 }
 
 static size_t row_bytes_in(const struct convert_tensor *t)
@@ -119,40 +122,57 @@ static size_t row_bytes_in(const struct convert_tensor *t)
     return t->columns / block_format_elements(t->in) * block_format_bytes(t->in);
 }
 
-static enum err write_row(const struct convert_tensor *t, size_t row, struct buffers *b,
-                          file_sink_f sink, void *context)
+static bool is_moved_only(const struct convert_tensor *t)
 {
-    struct span piece = {b->out, t->columns * element_bytes(t->out)};
+    return t->in == t->out && t->change == CONVERT_CHANGE_NONE && t->order != CONVERT_ORDER_TURNED;
+}
+
+/* One row into its place in the batch. */
+static void take_row(const struct convert_tensor *t, size_t row, float *values, uint8_t *out)
+{
     if (t->change == CONVERT_CHANGE_PACK) {
-        pack_row(t, row, b);
-        return sink(context, piece);
-    }
-    if (t->change == CONVERT_CHANGE_UNPACK) {
-        unpack_row(t, row_of_source(t, row), b->values);
+        pack_row(t, row, values, out);
+    } else if (t->change == CONVERT_CHANGE_UNPACK) {
+        unpack_row(t, row_of_source(t, row), values);
     } else if (t->order == CONVERT_ORDER_TURNED) {
-        turned_row(t, row, b->values);
+        turned_row(t, row, values);
     } else {
         const uint8_t *from = t->data.data + row_of_source(t, row) * row_bytes_in(t);
-        if (t->in == t->out && t->change == CONVERT_CHANGE_NONE)
-            return sink(context, (struct span){from, piece.size});
-        decode(t, t->columns, from, b->values);
+        if (is_moved_only(t))
+            memcpy(out, from, row_bytes_in(t));
+        else
+            decode(t, t->columns, from, values);
     }
-    change_row(t, b->values);
-    convert_float_encode(t->out, t->columns, b->values, b->out);
-    return sink(context, piece);
+}
+
+static enum err write_rows(const struct convert_tensor *t, struct buffers *b, file_sink_f sink,
+                           void *context)
+{
+    size_t row_bytes = t->columns * element_bytes(t->out);
+    for (size_t row = 0; row < t->rows; row += b->rows) {
+        size_t rows = MIN(b->rows, t->rows - row);
+        for (size_t i = 0; i < rows; i++)
+            take_row(t, row + i, b->values + i * t->columns, b->out + i * row_bytes);
+        if (t->change != CONVERT_CHANGE_PACK && !is_moved_only(t)) {
+            change_values(t, b->values, rows * t->columns);
+            convert_float_encode(t->out, rows * t->columns, b->values, b->out);
+        }
+        TRY(sink(context, (struct span){b->out, rows * row_bytes}));
+    }
+    return ERR_OK;
 }
 
 enum err convert_tensor_write(const struct convert_tensor *t, file_sink_f sink, void *context)
 {
-    if (t->in == t->out && t->order == CONVERT_ORDER_SAME && t->change == CONVERT_CHANGE_NONE)
+    if (is_moved_only(t) && t->order == CONVERT_ORDER_SAME)
         return sink(context, t->data);
-    struct buffers b = {
-        .values = mem_alloc(t->columns, sizeof *b.values),
-        .out = mem_alloc(t->columns, sizeof(float)),
-    };
-    enum err err = b.values != NULL && b.out != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
-    for (size_t row = 0; row < t->rows && err == ERR_OK; row++)
-        err = write_row(t, row, &b, sink, context);
+    struct buffers b = {.rows = MAX(BATCH_ELEMENTS / MAX(t->columns, 1u), 1u)};
+    b.rows = MIN(b.rows, MAX(t->rows, 1u));
+    b.values = mem_alloc(b.rows * t->columns, sizeof *b.values);
+    b.out = mem_alloc(b.rows * t->columns, sizeof(float));
+    enum err err = ERR_OUT_OF_MEMORY;
+    if (b.values != NULL && b.out != NULL)
+        err = write_rows(t, &b, sink, context);
     mem_free(b.values);
     mem_free(b.out);
     return err;

@@ -1,7 +1,7 @@
 /* convert_tensor.h - one tensor on its way from a format to another, row by row.
  *
- * A tensor is seen as rows of `columns` elements (a vector: rows of one). Nothing but a row is held
- * in memory; a tensor that changes neither type nor place is passed on as it lies.
+ * A tensor is seen as rows of `columns` elements (a vector: rows of one). Nothing but a few rows is
+ * held in memory; a tensor that changes neither type nor place is passed on as it lies.
  */
 #ifndef COMMON_FORMATS_CONVERT_CONVERT_TENSOR_H
 #define COMMON_FORMATS_CONVERT_CONVERT_TENSOR_H
