@@ -141,7 +141,7 @@ static enum err fill_peft_config(struct exporter *x, const struct train_adapter 
         .lora_alpha = recipe->lora_alpha,
         .lora_dropout = recipe->lora_dropout,
         .use_rslora = recipe->peft_use_rslora,
-        .fan_in_fan_out = model_family(x->model)->linear == LINEAR_TURNED,
+        .fan_in_fan_out = family_of(model_config(x->model))->linear == LINEAR_TURNED,
         .target_modules = adapter->targets,
         .target_count = adapter->target_count,
     };

@@ -156,11 +156,57 @@ static void test_family_gguf__ternary_values_carry_their_scale(void **state)
     }
 }
 
+/* What full training would write of a GGUF base is the folder's model, or it is refused. */
+static void check_full(const char *family, const struct model *file, const struct model *folder)
+{
+    static const struct train_config config = {.method = TRAIN_METHOD_FULL};
+    struct train_layout *got = NULL, *wanted = NULL;
+    enum err err = train_layout_create(file, &config, &got, &et);
+    if (err == ERR_RECIPE) {
+        print_message("%s: %s\n", family, et.text);
+        return;
+    }
+    assert_int_equal(err, ERR_OK);
+    OK(train_layout_create(folder, &config, &wanted, &et));
+    size_t count = train_layout_count(got);
+    assert_int_equal(count, train_layout_count(wanted));
+    float *ours = mem_alloc(count, sizeof *ours), *theirs = mem_alloc(count, sizeof *theirs);
+    assert_true(ours != NULL && theirs != NULL);
+    train_layout_values(got, 1, ours);
+    train_layout_values(wanted, 1, theirs);
+    if (memcmp(ours, theirs, count * sizeof *ours) != 0)
+        fail_msg("%s: full training would write another model", family);
+    mem_free(ours);
+    mem_free(theirs);
+    train_layout_destroy(&got);
+    train_layout_destroy(&wanted);
+}
+
+#define FAMILY_NAME(name) name,
+
+static void test_family_gguf__full_training_writes_the_folder_or_is_refused(void **state)
+{
+    static const char *const families[] = {GOLDEN_FAMILIES(FAMILY_NAME)};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(families); i++) {
+        char path[] = "/tmp/qfleet-family-XXXXXX";
+        struct model *model = NULL;
+        struct golden_family *golden = golden_family_open(families[i]);
+        convert(families[i], BLOCK_FORMAT_F32, path);
+        OK(model_open(path, &model, &et));
+        check_full(families[i], model, golden->model);
+        model_destroy(&model);
+        golden_family_close(golden);
+        assert_int_equal(unlink(path), 0);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_family_gguf__has_the_bits_of_the_folder),
         cmocka_unit_test(test_family_gguf__ternary_values_carry_their_scale),
+        cmocka_unit_test(test_family_gguf__full_training_writes_the_folder_or_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/hf/hf_config.h"
 #include "common/mem/arena.h"
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
@@ -159,8 +160,21 @@ static enum err check_targets(const struct model *model, const struct train_conf
         model_family(model)->model_type, modules);
 }
 
+/* Gains that GGUF files hold plus one and matrices that they hold turned cannot become those of the
+ * family's folder, which is what full training writes. */
+static bool is_as_published(const struct model *model)
+{
+    const struct family *family = model_family(model), *row = family_of(model_config(model));
+    return family->norm == row->norm && family->linear == row->linear;
+}
+
 static enum err check_full(const struct model *model, struct err_text *et)
 {
+    if (!is_as_published(model))
+        return error_set(et, ERR_RECIPE,
+                         "adapter: a GGUF file of model_type %s is a base for adapters alone; say "
+                         "lora, or train a model folder (qctl convert makes one)",
+                         model_config(model)->model_type);
     for (size_t i = 0; i < model_param_count(model); i++) {
         const struct model_param *p = model_param(model, i);
         if (p->rounds_input)
