@@ -56,25 +56,46 @@ static void decode_row(const struct ternary *s, size_t row)
     dtype_decode(s->dtype, columns, data + dtype_span_bytes(s->dtype, row * columns), s->row);
 }
 
+/* Eight bytes at once: what a shift brings in from the neighbour is masked away. */
+static uint64_t load8(const uint8_t *from)
+{
+    uint64_t word;
+    memcpy(&word, from, sizeof word);
+    return word;
+}
+
+/* The codes at bits `shift` of some bytes; false where one is none. */
+static bool unpack(const uint8_t *bytes, unsigned shift, size_t count, uint8_t *codes)
+{
+    const uint64_t low = 0x0303030303030303u, ones = 0x0101010101010101u;
+    uint64_t three = 0;
+    size_t i = 0;
+    for (; i + 8 <= count; i += 8) {
+        uint64_t word = load8(bytes + i) >> shift & low;
+        three |= word & word >> 1 & ones;
+        memcpy(codes + i, &word, sizeof word);
+    }
+    for (; i < count; i++) {
+        codes[i] = (uint8_t)(bytes[i] >> shift & 3);
+        three |= codes[i] == 3;
+    }
+    return three == 0;
+}
+
 /* The codes of a row; false where a packed one is none. */
 static bool read_codes(const struct ternary *s, size_t row)
 {
     size_t columns = s->param->columns, block = s->param->rows / ROWS_A_BYTE;
     if (!s->packed) {
         decode_row(s, row);
-        for (size_t i = 0; i < columns; i++) {
-            float rounded = rintf(s->row[i] * s->inverse);
-            s->codes[i] = (uint8_t)(1 + (rounded > 0 ? 1 : 0) - (rounded < 0 ? 1 : 0));
+        for (size_t i = 0; i < columns; i++) { /* halves go to the even number, which is 0 */
+            float value = s->row[i] * s->inverse;
+            s->codes[i] = (uint8_t)(1 + (value > 0.5f) - (value < -0.5f));
         }
         return true;
     }
     const uint8_t *bytes = (const uint8_t *)s->tensor->data.data + row % block * columns;
-    bool fine = true;
-    for (size_t i = 0; i < columns; i++) {
-        s->codes[i] = (uint8_t)(bytes[i] >> 2 * (row / block) & 3);
-        fine = fine && s->codes[i] < 3;
-    }
-    return fine;
+    return unpack(bytes, 2 * (unsigned)(row / block), columns, s->codes);
 }
 
 /* 1 / the mean of all absolute values, as the reference rounds it. */
@@ -97,9 +118,13 @@ static float inverse_of_mean(const struct ternary *s)
 static void store_block(const uint8_t *codes, uint8_t *block)
 {
     const uint16_t one = HALF_ONE;
-    for (size_t i = 0; i < BLOCK_CODES; i++) {
-        const uint8_t *at = codes + i / 32 * 128 + i % 32;
-        block[i] = (uint8_t)(at[0] | at[32] << 2 | at[64] << 4 | at[96] << 6);
+    for (size_t half = 0; half < 2; half++) {
+        const uint8_t *at = codes + half * 128;
+        for (size_t i = 0; i < 32; i += 8) {
+            uint64_t word = load8(at + i) | load8(at + i + 32) << 2 | load8(at + i + 64) << 4 |
+                            load8(at + i + 96) << 6;
+            memcpy(block + half * 32 + i, &word, sizeof word);
+        }
     }
     memcpy(block + BLOCK_CODES, &one, sizeof one);
 }
