@@ -1,6 +1,7 @@
 /* convert_model_to_gguf.c - a model folder becomes a GGUF file. */
 #include "common/formats/convert/convert_model.h"
 #include "common/formats/convert/convert_tokenizer.h"
+#include "common/formats/hf/hf_generation.h"
 #include "common/formats/safetensors/safetensors_index.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/tokenizer.h"
@@ -32,6 +33,27 @@ static uint32_t file_type_of(const struct convert_plan *plan)
     return FILE_TYPE_F32;
 }
 
+/* Chat models stop at the end of a turn too, which generation_config.json says. */
+static enum err read_ends(struct work *work, const char *folder, struct err_text *et)
+{
+    struct hf_config_tokens *eos = &work->config.eos;
+    struct hf_generation generation;
+    const char *path = folder_join(&work->arena, folder, "generation_config.json");
+    if (path == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", folder);
+    if (!file_exists(path))
+        return ERR_OK;
+    TRY(hf_generation_open(&generation, path, et));
+    for (size_t i = 0; i < generation.eos.count; i++) {
+        bool is_new = eos->count < HF_CONFIG_TOKENS_MAX;
+        for (size_t k = 0; k < eos->count; k++)
+            is_new = is_new && eos->ids[k] != generation.eos.ids[i];
+        if (is_new)
+            eos->ids[eos->count++] = generation.eos.ids[i];
+    }
+    return ERR_OK;
+}
+
 static enum err open_all(struct work *work, const char *folder,
                          const struct convert_model_options *options, struct err_text *et)
 {
@@ -39,6 +61,7 @@ static enum err open_all(struct work *work, const char *folder,
     if (config == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", folder);
     TRY(hf_config_open(&work->config, config, et));
+    TRY(read_ends(work, folder, et));
     TRY(safetensors_index_open_folder(&work->weights, folder, "model", et));
     enum err err = tokenizer_open(folder, &work->tokenizer, et);
     if (err != ERR_OK && err != ERR_NOT_FOUND)
@@ -51,6 +74,15 @@ static void put_token(struct gguf_write *w, const char *key, int32_t id)
 {
     if (id != HF_CONFIG_NO_TOKEN)
         gguf_write_u32(w, key, (uint32_t)id);
+}
+
+static void write_ends(const struct hf_config_tokens *eos, struct gguf_write *w)
+{
+    if (eos->count < 2)
+        return;
+    gguf_write_array(w, GGUF_CONFIG_ENDS, GGUF_I32, eos->count);
+    for (size_t i = 0; i < eos->count; i++)
+        gguf_write_item_i32(w, eos->ids[i]);
 }
 
 static enum err write_keys(struct work *work, const char *folder,
@@ -75,6 +107,7 @@ static enum err write_keys(struct work *work, const char *folder,
         if (err != ERR_OK)
             return error_prefix(et, err, "%s", folder);
     }
+    write_ends(&work->config.eos, w);
     gguf_write_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
     report->architecture = arch->name;
     report->tensor_count = work->plan.count;

@@ -368,16 +368,41 @@ static enum err read_token(const struct reading *r, const char *key, int32_t *ou
     return ERR_OK;
 }
 
+static void add_end(struct hf_config *c, int32_t id)
+{
+    bool is_new = id != HF_CONFIG_NO_TOKEN && c->eos.count < HF_CONFIG_TOKENS_MAX;
+    for (size_t i = 0; i < c->eos.count; i++)
+        is_new = is_new && c->eos.ids[i] != id;
+    if (is_new)
+        c->eos.ids[c->eos.count++] = id;
+}
+
+/* Ends of texts, of turns and of messages: a model stops at each. */
+static enum err read_ends(const struct reading *r)
+{
+    static const char *const keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                       "tokenizer.ggml.eom_token_id"};
+    const struct gguf_value *list = NULL;
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        int32_t id = HF_CONFIG_NO_TOKEN;
+        TRY(read_token(r, keys[i], &id));
+        add_end(r->config, id);
+    }
+    TRY(gguf_opt_array(r->gguf, GGUF_CONFIG_ENDS, GGUF_I64, &list, r->et));
+    for (uint64_t i = 0; list != NULL && i < list->count; i++) {
+        int64_t id = gguf_item_i64(list, i);
+        if (id >= 0 && id < r->config->vocab_size)
+            add_end(r->config, (int32_t)id);
+    }
+    return ERR_OK;
+}
+
 static enum err read_tokens(const struct reading *r)
 {
     struct hf_config *c = r->config;
-    int32_t eos = HF_CONFIG_NO_TOKEN;
     TRY(read_token(r, "tokenizer.ggml.bos_token_id", &c->bos_token_id));
     TRY(read_token(r, "tokenizer.ggml.padding_token_id", &c->pad_token_id));
-    TRY(read_token(r, "tokenizer.ggml.eos_token_id", &eos));
-    if (eos != HF_CONFIG_NO_TOKEN)
-        c->eos.ids[c->eos.count++] = eos;
-    return ERR_OK;
+    return read_ends(r);
 }
 
 static enum err read_arch(struct reading *r)

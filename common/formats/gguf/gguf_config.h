@@ -17,9 +17,10 @@
 #include "common/formats/gguf/gguf_arch.h"
 #include "common/formats/gguf/gguf_write.h"
 
-#define GGUF_CONFIG_ROPE_FREQS "rope_freqs.weight"         /* Llama 3.1: divisors */
-#define GGUF_CONFIG_ROPE_LONG  "rope_factors_long.weight"  /* Phi-3: divisors, long texts */
-#define GGUF_CONFIG_ROPE_SHORT "rope_factors_short.weight" /* and short ones */
+#define GGUF_CONFIG_ENDS       "tokenizer.ggml.eos_token_ids" /* where there are several */
+#define GGUF_CONFIG_ROPE_FREQS "rope_freqs.weight"            /* Llama 3.1: divisors */
+#define GGUF_CONFIG_ROPE_LONG  "rope_factors_long.weight"     /* Phi-3: divisors, long texts */
+#define GGUF_CONFIG_ROPE_SHORT "rope_factors_short.weight"    /* and short ones */
 
 /* What config.json would say of the model in *gguf. Token ids come from tokenizer.ggml.*; dtype is
  * empty where weights are quantized. ERR_FORMAT (a key missing or absurd), ERR_UNSUPPORTED (not one

@@ -242,6 +242,36 @@ static void test_convert__the_language_of_a_seeing_model_is_taken(void **state)
     mem_free(config);
 }
 
+/* A chat model stops at the end of a turn and of a text; one key of GGUF holds one of them. */
+static void test_convert__all_ends_of_a_text_survive(void **state)
+{
+    (void)state;
+    struct convert_folders f;
+    char path[256], real[4096];
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    struct err_text et = {{0}};
+    convert_folders_make(&f);
+    (void)snprintf(path, sizeof path, "%s/generation_config.json", f.root);
+    assert_int_equal(
+        file_write_atomic(path, span_of_text(TEXT("{\"eos_token_id\": [7, 2, 9]}")), NULL), ERR_OK);
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (size_t i = 0; i < COUNT_OF(files); i++) {
+        (void)snprintf(path, sizeof path, CONVERT_FAMILIES "/llama2/%s", files[i]);
+        assert_non_null(realpath(path, real));
+        (void)snprintf(path, sizeof path, "%s/%s", f.root, files[i]);
+        assert_int_equal(symlink(real, path), 0);
+    }
+    convert_there_and_back(f.root, &f, CONVERT_PLAN_KEEP);
+    (void)snprintf(path, sizeof path, "%s/config.json", f.back);
+    assert_int_equal(hf_config_open(config, path, &et), ERR_OK);
+    assert_int_equal(config->eos.count, 3);
+    assert_int_equal(config->eos.ids[0], 2); /* config.json's own first */
+    assert_int_equal(config->eos.ids[1], 7);
+    assert_int_equal(config->eos.ids[2], 9);
+    mem_free(config);
+    convert_folders_remove(&f);
+}
+
 static void test_convert__alibi_is_refused_by_name(void **state)
 {
     (void)state;
@@ -367,6 +397,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_convert__models_of_the_data_come_back_bit_for_bit),
         cmocka_unit_test(test_convert__alibi_is_refused_by_name),
+        cmocka_unit_test(test_convert__all_ends_of_a_text_survive),
         cmocka_unit_test(test_convert__the_language_of_a_seeing_model_is_taken),
         cmocka_unit_test(test_convert__a_wider_type_keeps_every_value),
         cmocka_unit_test(test_convert__bitnet_is_ternary_in_gguf),
