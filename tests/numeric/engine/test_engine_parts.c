@@ -257,12 +257,46 @@ static void test_parts__have_their_own_gradients(void **state)
     }
 }
 
+static void test_parts__targets_name_no_module_without_an_adapter(void **state)
+{
+    static const struct {
+        const char *model_type, *target, *first;
+        size_t count;
+    } some[] = {
+        {"llama", "q_proj", "q_proj", 1},
+        {"llama", "layers.1.self_attn.q_proj", "model.layers.1.self_attn.q_proj", 1},
+        {"gpt2", "c_proj", "c_proj", 1},
+        {"gpt2", "attn.c_proj", "transformer.h.0.attn.c_proj", 2},
+        {"phi3", "layers.0.self_attn.v_proj", "model.layers.0.self_attn.qkv_proj", 1},
+    };
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(some); i++) {
+        struct model *model = model_of(some[i].model_type);
+        struct train_config config = config_of(&some[i].target, 1, RANK, 3, false);
+        struct train_layout *layout = NULL;
+        struct train_adapter adapter;
+        struct arena arena;
+        arena_init(&arena, SIZE_MAX);
+        OK(train_layout_create(model, &config, &layout, &et));
+        float *values = random_values(train_layout_count(layout));
+        OK(train_adapter_fold(model, &config, layout, values, &arena, &adapter));
+        assert_int_equal(adapter.target_count, some[i].count);
+        if (!text_is(adapter.targets[0], some[i].first))
+            fail_msg("%s: %.*s", some[i].target, TEXT_ARGS(adapter.targets[0]));
+        mem_free(values);
+        train_layout_destroy(&layout);
+        arena_fini(&arena);
+        model_destroy(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_parts__become_one_adapter_that_computes_the_same),
         cmocka_unit_test(test_parts__whole_modules_are_left_as_they_are),
         cmocka_unit_test(test_parts__have_their_own_gradients),
+        cmocka_unit_test(test_parts__targets_name_no_module_without_an_adapter),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,8 @@ struct fold {
     struct arena *arena;
     struct module *modules; /* in model order of their first member */
     size_t count;
-    float *made; /* (made_count) */
+    bool *adapted; /* (parameters of the model) is the weight of one of the modules */
+    float *made;   /* (made_count) */
     size_t made_count;
 };
 
@@ -57,6 +58,7 @@ static void add_member(struct fold *f, size_t param)
     if (at == NULL) {
         at = &f->modules[f->count++];
         at->param = whole;
+        f->adapted[whole] = true;
     }
     ASSERT(at->member_count < MEMBERS_MAX);
     at->members[at->member_count++] = param;
@@ -66,7 +68,8 @@ static enum err list_modules(struct fold *f)
 {
     const struct binding *binding = train_layout_binding(f->layout);
     f->modules = arena_alloc(f->arena, binding->slot_count, sizeof *f->modules);
-    if (f->modules == NULL)
+    f->adapted = arena_alloc(f->arena, binding->slot_count, sizeof *f->adapted);
+    if (f->modules == NULL || f->adapted == NULL)
         return ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < binding->slot_count; i++) {
         if (binding->slots[i].adapter.rank != 0)
@@ -183,6 +186,20 @@ static struct text last_part(struct text module)
     return (struct text){module.data + at, module.size - at};
 }
 
+/* The shortest name that means no module without an adapter: PEFT makes one wherever a target's
+ * name ends a module's, and misses its tensors. */
+static struct text target_of(const struct fold *f, struct text name)
+{
+    struct text part = last_part(name);
+    for (size_t i = 0; i < model_param_count(f->model); i++) {
+        const struct model_param *p = model_param(f->model, i);
+        bool is_module = p->kind == MODEL_KIND_LINEAR && p->part.whole == MODEL_NO_PARAM;
+        if (is_module && !f->adapted[i] && text_equal(last_part(module_name(f->model, i)), part))
+            return name;
+    }
+    return part;
+}
+
 static enum err list_names(const struct fold *f, struct train_adapter *out)
 {
     struct text *targets = arena_alloc(f->arena, f->count, sizeof *targets);
@@ -191,12 +208,12 @@ static enum err list_names(const struct fold *f, struct train_adapter *out)
         return ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < f->count; i++) {
         const struct module *module = &f->modules[i];
-        struct text name = module_name(f->model, module->param), part = last_part(name);
+        struct text name = module_name(f->model, module->param), target = target_of(f, name);
         bool known = false;
         for (size_t t = 0; t < out->target_count; t++)
-            known = known || text_equal(targets[t], part);
+            known = known || text_equal(targets[t], target);
         if (!known)
-            targets[out->target_count++] = part;
+            targets[out->target_count++] = target;
         if (module->member_count == 1)
             continue;
         double grown = (double)module->member_count;

@@ -26,7 +26,9 @@ struct train_adapter {
     const struct train_entry *entries; /* sorted by name; offsets count from `values` */
     size_t entry_count;
     const float *values;
-    const struct text *targets; /* distinct last parts of the modules' names, sorted */
+    /* What names the modules and no others, sorted: the last part of their names ("q_proj"), or the
+     * whole name where other modules end so and have no adapter. */
+    const struct text *targets;
     size_t target_count;
     const struct train_adapter_module *modules; /* sorted by name */
     size_t module_count;
