@@ -14,6 +14,7 @@
 #include "common/base/check.h"
 #include "common/formats/json/json_read.h"
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/mem/mem.h"
 
 enum { PATH_BYTES = 256, FILE_BYTES = 1 << 22 };
 
@@ -125,12 +126,50 @@ static void test_tokenizer_golden__roles_are_those_of_the_model(void **state)
     tokenizer_close(&tokenizer);
 }
 
+/* The n-th allocation fails, for all n: an error, nothing leaked, nothing changed. */
+static void test_tokenizer_golden__lack_of_memory_is_an_error(void **state)
+{
+    (void)state;
+    static const char *const names[] = {
+        FOLDER "unigram-bytes.model",
+        FOLDER "bpe-mapped.model",
+        FOLDER "hf-unigram-mapped.json",
+    };
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        struct tokenizer *tokenizer = NULL;
+        struct token_list ids;
+        size_t n = 1;
+        for (enum err err = ERR_INTERNAL; err != ERR_OK; n++) {
+            (void)mem_fault_after(n);
+            err = tokenizer_open(names[i], &tokenizer, NULL);
+            (void)mem_fault_after(0);
+            assert_true(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+            assert_int_equal(tokenizer != NULL, err == ERR_OK);
+        }
+        assert_true(n > 4);
+        token_list_init(&ids);
+        n = 1;
+        for (enum err err = ERR_INTERNAL; err != ERR_OK; n++) {
+            (void)mem_fault_after(n);
+            err =
+                tokenizer_encode(tokenizer, NULL, TEXT("ab <user>  work \xEF\xAC\x81ne"), 0, &ids);
+            (void)mem_fault_after(0);
+            assert_true(err == ERR_OK || err == ERR_OUT_OF_MEMORY);
+            assert_int_equal(ids.count != 0, err == ERR_OK);
+        }
+        assert_true(n > 4);
+        token_list_fini(&ids);
+        tokenizer_close(&tokenizer);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_golden__sentencepiece_gives_its_own_ids),
         cmocka_unit_test(test_tokenizer_golden__unigram_json_gives_the_ids_of_its_library),
         cmocka_unit_test(test_tokenizer_golden__roles_are_those_of_the_model),
+        cmocka_unit_test(test_tokenizer_golden__lack_of_memory_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
