@@ -56,6 +56,13 @@ static struct text last_name(const char *path)
     return (struct text){path + begin, end - begin};
 }
 
+static bool is_gguf_name(const char *path)
+{
+    static const char ending[] = ".gguf";
+    size_t size = strlen(path);
+    return size >= sizeof ending && strcmp(path + size - (sizeof ending - 1), ending) == 0;
+}
+
 /* Converts by what IN is; *what says it in words. */
 static enum err convert(const struct invocation *invocation,
                         const struct convert_model_options *options,
@@ -73,6 +80,10 @@ static enum err convert(const struct invocation *invocation,
     if (is_adapter && base == NULL)
         return error_set(et, ERR_USAGE,
                          "%s: expected --base MODEL: the model that the adapter is for", in);
+    if (folder_exists(in) != is_gguf_name(out))
+        return error_set(et, ERR_USAGE, "%s: expected %s", out,
+                         folder_exists(in) ? "the name of a file that ends in .gguf"
+                                           : "the name of a folder, for a GGUF file becomes one");
     *what = is_adapter ? "GGUF adapter" : "GGUF model";
     if (is_adapter)
         return convert_adapter_to_gguf(in, base, out, options, report, et);

@@ -466,18 +466,18 @@ PY
 }
 
 @test "convert goes to GGUF and back, and takes adapters along" {
-    run qctl convert "$WORK/made" "$WORK/made.gguf"
+    run qctl convert "$WORK/made" "$WORK/there.gguf"
     [ "$status" -eq 0 ]
-    [[ "$output" == "$WORK/made.gguf: a GGUF model of architecture llama, "* ]]
-    run qctl inspect "$WORK/made.gguf"
+    [[ "$output" == "$WORK/there.gguf: a GGUF model of architecture llama, "* ]]
+    run qctl inspect "$WORK/there.gguf"
     [[ "$output" == *"family "*" llama"* ]]
-    qctl convert "$WORK/made.gguf" "$WORK/again"
+    qctl convert "$WORK/there.gguf" "$WORK/again"
     cmp "$WORK/made/model.safetensors" "$WORK/again/model.safetensors"
     run qctl generate "$WORK/made" --temperature 0 --prompt "Once" --max-new-tokens 8
     said=$output
     run qctl generate "$WORK/again" --temperature 0 --prompt "Once" --max-new-tokens 8
     [ "$output" = "$said" ]
-    run qctl convert "$WORK/lora" "$WORK/lora.gguf" --base "$WORK/made.gguf" --type f16
+    run qctl convert "$WORK/lora" "$WORK/lora.gguf" --base "$WORK/there.gguf" --type f16
     [ "$status" -eq 0 ]
     [[ "$output" == "$WORK/lora.gguf: a GGUF adapter of architecture llama, "* ]]
     run qctl inspect "$WORK/lora.gguf"
@@ -485,9 +485,20 @@ PY
     run qctl convert "$WORK/lora" "$WORK/lora2.gguf"
     [ "$status" -eq 2 ]
     [[ "$output" == *"expected --base MODEL"* ]]
-    run qctl convert "$WORK/made" "$WORK/made.gguf"
+    run qctl convert "$WORK/made" "$WORK/there.gguf"
     [ "$status" -eq 1 ]
     [[ "$output" == *"exists already"* ]]
+    run qctl convert "$WORK/made" "$WORK/made.bin"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"ends in .gguf" ]]
+    run qctl convert "$WORK/there.gguf" "$WORK/more.gguf"
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"the name of a folder"* ]]
+    head -c 3000 "$WORK/there.gguf" > "$WORK/cut.gguf"
+    run qctl convert "$WORK/cut.gguf" "$WORK/none"
+    [ "$status" -eq 3 ]
+    [[ "$output" == "qctl: $WORK/cut.gguf: "* ]]
+    [ ! -e "$WORK/none" ]
 }
 
 @test "the recipes of the examples run, the second on what the first makes" {
