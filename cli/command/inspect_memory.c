@@ -17,10 +17,16 @@ static const struct {
     const char *name;
     size_t rank; /* 0: not a LoRA */
     bool full;
+    bool checkpointing;
 } ways[] = {
-    {"evaluation", 0, false}, {"LoRA r=8", 8, false},     {"LoRA r=16", 16, false},
-    {"LoRA r=64", 64, false}, {"full training", 0, true},
+    {"evaluation", 0, false, false},
+    {"LoRA r=8", 8, false, false},
+    {"LoRA r=16", 16, false, false},
+    {"LoRA r=64", 64, false, false},
+    {"r=64, gradient_checkpointing", 64, false, true},
+    {"full training", 0, true, false},
 };
+_Static_assert(COUNT_OF(ways) == INSPECT_MEMORY_ROWS, "room for every way");
 
 /* Names between commas. */
 struct targets {
@@ -48,7 +54,8 @@ static enum err plan_way(const struct model *model, const struct targets *target
 {
     struct inspect_memory_row *row = &out->rows[out->row_count];
     struct train_layout *layout = NULL;
-    const struct train_options options = {.rows_at_once = 1};
+    const struct train_options options = {.rows_at_once = 1,
+                                          .checkpointing = ways[way].checkpointing};
     const struct train_config config = {.method =
                                             ways[way].full ? TRAIN_METHOD_FULL : TRAIN_METHOD_LORA,
                                         .rank = ways[way].rank,

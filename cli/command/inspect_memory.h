@@ -8,7 +8,7 @@
 #include "cli/command/command.h"
 #include "worker/engine/nn/model.h"
 
-enum { INSPECT_MEMORY_LENGTHS = 2, INSPECT_MEMORY_ROWS = 5 };
+enum { INSPECT_MEMORY_LENGTHS = 2, INSPECT_MEMORY_ROWS = 6 };
 
 /* One way to run a model. */
 struct inspect_memory_row {

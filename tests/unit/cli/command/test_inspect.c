@@ -109,9 +109,14 @@ static void test_inspect__plans_need_no_weights_and_grow_with_what_trains(void *
     assert_int_equal(memory.length_count, 2);
     assert_int_equal(memory.row_count, INSPECT_MEMORY_ROWS);
     assert_int_equal(memory.rows[1].trained_count, 4194304); /* 2 * 32 * 8 * (4096 + 4096) */
-    for (size_t i = 0; i < 2; i++)
-        for (size_t r = 1; r < memory.row_count; r++)
+    enum { EVALUATION, R_8, R_16, R_64, R_64_CHECKPOINTING, FULL };
+    for (size_t i = 0; i < 2; i++) {
+        for (size_t r = R_8; r <= R_64; r++)
             assert_true(memory.rows[r - 1].worker_bytes[i] < memory.rows[r].worker_bytes[i]);
+        assert_true(memory.rows[R_64_CHECKPOINTING].worker_bytes[i] <
+                    memory.rows[R_64].worker_bytes[i]);
+        assert_true(memory.rows[R_64].worker_bytes[i] < memory.rows[FULL].worker_bytes[i]);
+    }
     for (size_t r = 0; r < memory.row_count; r++)
         assert_true(memory.rows[r].worker_bytes[0] < memory.rows[r].worker_bytes[1]);
     model_destroy(&model);
