@@ -8,17 +8,20 @@
 
 #include "common/base/check.h"
 #include "common/formats/peft/peft_adapter.h"
+#include "common/formats/safetensors/safetensors_index.h"
 #include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 
 #define MODULE_ENDING ".weight"
 
 enum { QUANTIZATION_VERSION = 2, FILE_TYPE_F32 = 0, FILE_TYPE_F16 = 1, FILE_TYPE_BF16 = 32 };
-enum { TEMPLATE_BYTES_MAX = 1 << 20 };
+enum { TEMPLATE_BYTES_MAX = 1 << 20, CODES_A_BYTE = 4 };
 
 /* A conversion on its way; everything in it is owned. */
 struct work {
     struct hf_config base;
+    struct gguf gguf;           /* of the base, where it is one */
+    struct safetensors weights; /* of the base, where its folder has them */
     struct peft_adapter adapter;
     struct convert_plan plan;
     struct arena arena;
@@ -33,21 +36,48 @@ double convert_adapter_alpha(const struct peft_config *config)
     return config->use_rslora ? config->lora_alpha * sqrt((double)config->r) : config->lora_alpha;
 }
 
+static enum err read_base_folder(struct work *work, const char *base)
+{
+    const char *path = folder_join(&work->arena, base, "config.json");
+    if (path == NULL)
+        return error_set(work->et, ERR_OUT_OF_MEMORY, "%s: out of memory", base);
+    TRY(hf_config_open(&work->base, path, work->et));
+    enum err err = safetensors_index_open_folder(&work->weights, base, "model", work->et);
+    return err == ERR_NOT_FOUND ? ERR_OK : err; /* the config is enough */
+}
+
 static enum err read_base(struct work *work, const char *base)
 {
-    if (!folder_exists(base)) {
-        struct gguf gguf;
-        TRY(gguf_open(&gguf, base, work->et));
-        enum err err = gguf_config_read(&gguf, &work->base, work->et);
-        gguf_close(&gguf);
-        TRY(err);
+    if (folder_exists(base)) {
+        TRY(read_base_folder(work, base));
     } else {
-        const char *path = folder_join(&work->arena, base, "config.json");
-        if (path == NULL)
-            return error_set(work->et, ERR_OUT_OF_MEMORY, "%s: out of memory", base);
-        TRY(hf_config_open(&work->base, path, work->et));
+        TRY(gguf_open(&work->gguf, base, work->et));
+        TRY(gguf_config_read(&work->gguf, &work->base, work->et));
     }
     return gguf_arch_of_config(&work->base, base, &work->arch, work->et);
+}
+
+/* Rows and columns of the base's matrix; false where only its config is at hand. */
+static bool find_matrix(const struct work *work, const struct peft_module *module,
+                        struct convert_place place, uint64_t *rows, uint64_t *columns)
+{
+    char name[CONVERT_NAME_BYTES];
+    convert_name_print_gguf(work->plan.family, place, name);
+    const struct gguf_tensor *t = gguf_find_tensor(&work->gguf, text_of(name));
+    if (t != NULL && t->rank == 2) {
+        *rows = t->shape[0];
+        *columns = t->shape[1];
+        return true;
+    }
+    (void)snprintf(name, sizeof name, "%.*s" MODULE_ENDING, TEXT_ARGS(module->name));
+    const struct safetensor *st = safetensors_find(&work->weights, text_of(name));
+    if (st == NULL || st->rank != 2)
+        return false;
+    bool is_turned = strcmp(work->arch->name, "gpt2") == 0;
+    uint64_t packed = st->dtype == SAFETENSORS_U8 ? CODES_A_BYTE : 1;
+    *rows = is_turned ? st->shape[1] : st->shape[0] * packed;
+    *columns = is_turned ? st->shape[0] : st->shape[1];
+    return true;
 }
 
 /* Where the base has the module; false when this family has none. */
@@ -117,6 +147,14 @@ static enum err plan_module(struct work *work, const struct peft_module *module,
     if (place.layer >= work->base.num_hidden_layers)
         return error_set(work->et, ERR_SHAPE, "%s: module %.*s: the base has %u layers",
                          work->folder, TEXT_ARGS(module->name), work->base.num_hidden_layers);
+    uint64_t rows, columns;
+    if (find_matrix(work, module, place, &rows, &columns) &&
+        (rows != module->out || columns != module->in))
+        return error_set(work->et, ERR_SHAPE,
+                         "%s: module %.*s: the base has %" PRIu64 " x %" PRIu64
+                         ", the adapter is for %" PRIu64 " x %" PRIu64,
+                         work->folder, TEXT_ARGS(module->name), rows, columns, module->out,
+                         module->in);
     struct convert_tensor *a = &work->plan.tensors[work->plan.count++];
     struct convert_tensor *b = &work->plan.tensors[work->plan.count++];
     start_tensor(work, module->a, place, "lora_a", format, a);
@@ -212,6 +250,8 @@ enum err convert_adapter_to_gguf(const char *folder, const char *base, const cha
         };
     gguf_write_fini(&work->w);
     peft_adapter_close(&work->adapter);
+    safetensors_close(&work->weights);
+    gguf_close(&work->gguf);
     arena_fini(&work->arena);
     mem_free(work);
     return err;

@@ -13,7 +13,8 @@
 #include "common/formats/convert/convert_model.h"
 #include "common/formats/peft/peft_config.h"
 
-/* `base` is the model folder of the adapter's base, of which config.json is read, or a GGUF file.
+/* `base` is the model folder of the adapter's base (its config.json; its weights, where they are
+ * there, for their shapes) or a GGUF file of it.
  * options->format is that of all tensors, F32 with CONVERT_PLAN_KEEP. ERR_UNSUPPORTED: a module
  * that the base does not have as a tensor of its own, a base that is none of our families;
  * ERR_SHAPE; errors of the readers and of the file. */
