@@ -75,6 +75,31 @@ static struct text strip_right(struct text text)
     return text;
 }
 
+/* The part of SentencePiece's nmt_nfkc that is not NFKC. */
+static bool is_nmt_gone(uint32_t c)
+{
+    bool low = c >= 1 && c < 0x20 && c != '\t' && c != '\n' && c != '\f' && c != '\r';
+    return low || c == 0x7F || c == 0x8F || c == 0x9F;
+}
+
+static bool is_nmt_blank(uint32_t c)
+{
+    return c == '\t' || c == '\n' || c == '\f' || c == '\r' || c == 0x1680 || c - 0x200B < 5 ||
+           c == 0x2028 || c == 0x2029 || c == 0x2581 || c == 0xFEFF || c == 0xFFFD;
+}
+
+static void nmt(struct text text, struct bytes *out)
+{
+    for (size_t at = 0, size; at < text.size; at += size) {
+        uint32_t c = unicode_at(text.data + at);
+        size = unicode_size((uint8_t)text.data[at]);
+        if (is_nmt_blank(c))
+            bytes_append(out, " ", 1);
+        else if (!is_nmt_gone(c))
+            bytes_append(out, text.data + at, size);
+    }
+}
+
 /* As tokenizer.json's readers do it, not as SentencePiece: a short grapheme that starts with an
  * entry is that entry's replacement as a whole, others go character by character. */
 static void map_graphemes(const struct charsmap *map, struct text text, struct bytes *out)
@@ -117,6 +142,9 @@ static enum err apply_step(const struct normalizer_step *step, struct regex_scra
         return ERR_OK;
     case NORMALIZER_STRIP_MARKS:
         unicode_strip_marks(text, out);
+        return ERR_OK;
+    case NORMALIZER_NMT:
+        nmt(text, out);
         return ERR_OK;
     case NORMALIZER_STRIP_LEFT:
         bytes_append_text(out, strip_left(text));

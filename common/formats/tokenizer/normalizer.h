@@ -25,6 +25,7 @@ enum normalizer_kind {
     NORMALIZER_STRIP_LEFT,
     NORMALIZER_STRIP_RIGHT,
     NORMALIZER_STRIP_MARKS,
+    NORMALIZER_NMT,      /* controls go, blanks and marks of layout become spaces */
     NORMALIZER_CHARSMAP, /* `charsmap`, grapheme by grapheme */
     NORMALIZER_SPM,      /* `spm`: all that SentencePiece does */
 };

@@ -95,6 +95,7 @@ static enum err read_step(void *context, struct text type, struct json_value val
         {"NFKD", {.kind = NORMALIZER_FORM, .form = UNICODE_NFKD}},
         {"Lowercase", {.kind = NORMALIZER_LOWER}},
         {"StripAccents", {.kind = NORMALIZER_STRIP_MARKS}},
+        {"Nmt", {.kind = NORMALIZER_NMT}},
     };
     const struct reading *reading = context;
     for (size_t i = 0; i < COUNT_OF(plain); i++)
@@ -110,7 +111,7 @@ static enum err read_step(void *context, struct text type, struct json_value val
         return read_precompiled(reading->normalizer, value, reading->arena, et);
     return error_set(et, ERR_UNSUPPORTED,
                      "normalizer '%.*s' is not supported (known: Prepend, Replace, Precompiled, "
-                     "NFC, NFD, NFKC, NFKD, Lowercase, Strip, StripAccents, Sequence)",
+                     "NFC, NFD, NFKC, NFKD, Nmt, Lowercase, Strip, StripAccents, Sequence)",
                      TEXT_ARGS(type));
 }
 

@@ -129,7 +129,7 @@ def main():
         remove_extra_whitespaces=False, user_defined_symbols=["\n\n", "\u2581\u2581", "\u2581\u2581\u2581"])
     blob = charsmap(mapped)
     blanks = normalizers.Replace(Regex(" {2,}"), " ")
-    unigram("hf-unigram-plain", normalizers.Sequence([normalizers.NFKC(), blanks]), pre_tokenizers.Metaspace(), 300)
+    unigram("hf-unigram-plain", normalizers.Sequence([normalizers.Nmt(), normalizers.NFKC(), blanks]), pre_tokenizers.Metaspace(), 300)
     unigram("hf-unigram-mapped", normalizers.Sequence([precompiled(blob), blanks]),
             pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), pre_tokenizers.Metaspace()]), 300)
     unigram("hf-unigram-bytes", precompiled(blob), pre_tokenizers.Metaspace(prepend_scheme="first", split=False), 300, byte_fallback=True)
