@@ -5,21 +5,22 @@
 #include "common/numeric/random.h"
 
 /* Some rows of a module and the columns that hold their output: runs of `run` rows, `stride` from
- * one to the next, the first at row `first`; in y, (T, rows), they are side by side. */
+ * one to the next, the first at row `first`; in y and dy, (T, rows), they are side by side. */
 struct piece {
     size_t first, run, stride, rows;
-    float *y;
+    float *y;        /* of the forward pass */
+    const float *dy; /* of the backward pass */
 };
 
-static struct piece whole_piece(const struct model_param *m, const float *y)
+static struct piece whole_piece(size_t rows, float *y, const float *dy)
 {
-    return (struct piece){0, m->rows, m->rows, m->rows, (float *)(uintptr_t)y};
+    return (struct piece){0, rows, rows, rows, y, dy};
 }
 
 static struct piece part_piece(const struct pass *pass, const struct linear_part *part)
 {
     const struct model_param *m = model_param(pass->model, part->param);
-    return (struct piece){m->part.first, m->part.run, m->part.stride, m->rows, part->y};
+    return (struct piece){m->part.first, m->part.run, m->part.stride, m->rows, part->y, part->y};
 }
 
 /* A matrix that a product reads as (out, in). */
@@ -82,7 +83,7 @@ static void multiply(const struct pass *pass, const float *x, const struct matri
     }
 }
 
-/* dx (T, in) = or += piece->y (T, rows) of the piece's rows of w. */
+/* dx (T, in) = or += piece->dy (T, rows) of the piece's rows of w. */
 static void multiply_back(const struct pass *pass, const struct piece *piece,
                           const struct matrix *w, float *dx, bool accumulate)
 {
@@ -91,7 +92,7 @@ static void multiply_back(const struct pass *pass, const struct piece *piece,
         struct kernel_gemm gemm = {.m = pass->batch->token_count,
                                    .n = w->in,
                                    .k = piece->run,
-                                   .a = piece->y + at,
+                                   .a = piece->dy + at,
                                    .a_row_stride = piece->rows,
                                    .a_col_stride = 1,
                                    .b = matrix_row(w, row),
@@ -116,7 +117,7 @@ static void gradient_rows(const struct pass *pass, size_t offset, const struct m
         const struct batch_row *row = &batch->rows[r];
         for (size_t at = 0; at < piece->rows; at += piece->run) {
             size_t first = piece->first + at / piece->run * piece->stride;
-            const float *dy = piece->y + row->start * piece->rows + at;
+            const float *dy = piece->dy + row->start * piece->rows + at;
             struct kernel_gemm gemm = {.m = piece->run,
                                        .n = w->in,
                                        .k = row->count,
@@ -172,7 +173,7 @@ static void bias_gradient(const struct pass *pass, size_t param, const struct pi
         const struct batch_row *row = &pass->batch->rows[r];
         for (size_t at = 0; at < piece->rows; at += piece->run) {
             size_t first = piece->first + at / piece->run * piece->stride;
-            const float *dy = piece->y + row->start * piece->rows + at;
+            const float *dy = piece->dy + row->start * piece->rows + at;
             if (piece->run != piece->rows) {
                 kernel_copy_columns(pass->kernel, row->count, piece->run, dy, piece->rows,
                                     pass->scratch, piece->run);
@@ -219,9 +220,9 @@ static void base_backward(const struct pass *pass, size_t param, const struct pi
         struct piece piece = pieces[i];
         if (m->scale < 1 || m->scale > 1) {
             size_t size = pass->batch->token_count * piece.rows;
-            kernel_copy(pass->kernel, size, piece.y, pass->scratch);
+            kernel_copy(pass->kernel, size, piece.dy, pass->scratch);
             kernel_scale(pass->kernel, size, m->scale, pass->scratch);
-            piece.y = pass->scratch;
+            piece.dy = pass->scratch;
         }
         multiply_back(pass, &piece, &w, dx, accumulate || i != 0);
     }
@@ -261,7 +262,7 @@ static void adapter_forward(const struct pass *pass, size_t param, const float *
     size_t T = pass->batch->token_count, R = adapter->rank;
     struct matrix a = value_matrix(pass, adapter->a_offset, R, m->columns);
     struct matrix b = value_matrix(pass, adapter->b_offset, m->rows, R);
-    struct piece to_mid = {0, R, R, R, mid};
+    struct piece to_mid = whole_piece(R, mid, NULL);
     multiply(pass, adapter_input(pass, param, m->columns, x), &a, &to_mid, false);
     kernel_scale(pass->kernel, T * R, adapter->scale, mid);
     for (size_t i = 0; i < count; i++)
@@ -278,21 +279,22 @@ static void adapter_backward(const struct pass *pass, size_t param, const float 
     size_t T = pass->batch->token_count, in = m->columns, R = adapter->rank;
     struct matrix a = value_matrix(pass, adapter->a_offset, R, in);
     struct matrix b = value_matrix(pass, adapter->b_offset, m->rows, R);
-    struct piece dmid = {0, R, R, R, pass->scratch_mid};
+    float *dmid = pass->scratch_mid;
+    struct piece from_mid = whole_piece(R, NULL, dmid);
     for (size_t i = 0; i < count; i++)
-        multiply_back(pass, &pieces[i], &b, dmid.y, i != 0);
-    kernel_scale(pass->kernel, T * R, adapter->scale, dmid.y);
+        multiply_back(pass, &pieces[i], &b, dmid, i != 0);
+    kernel_scale(pass->kernel, T * R, adapter->scale, dmid);
     for (size_t i = 0; i < count; i++)
         gradient_rows(pass, adapter->b_offset, &b, &pieces[i], mid);
-    gradient_rows(pass, adapter->a_offset, &a, &dmid, adapter_input(pass, param, in, x));
+    gradient_rows(pass, adapter->a_offset, &a, &from_mid, adapter_input(pass, param, in, x));
     if (dx == NULL)
         return;
     if (!pass->dropout || adapter->dropout <= 0) {
-        multiply_back(pass, &dmid, &a, dx, true);
+        multiply_back(pass, &from_mid, &a, dx, true);
         return;
     }
     struct kernel_dropout dropout = dropout_of(pass, param, adapter->dropout);
-    multiply_back(pass, &dmid, &a, pass->scratch, false);
+    multiply_back(pass, &from_mid, &a, pass->scratch, false);
     kernel_dropout(pass->kernel, T, in, &dropout, pass->scratch, true, dx);
 }
 
@@ -323,14 +325,14 @@ static void backward(const struct pass *pass, size_t param, const float *x, cons
 void linear_forward(const struct pass *pass, size_t param, const float *x, float *mid, float *y,
                     bool accumulate)
 {
-    struct piece piece = whole_piece(model_param(pass->model, param), y);
+    struct piece piece = whole_piece(model_param(pass->model, param)->rows, y, NULL);
     forward(pass, param, x, mid, &piece, 1, accumulate);
 }
 
 void linear_backward(const struct pass *pass, size_t param, const float *x, const float *mid,
                      const float *dy, float *dx, bool accumulate)
 {
-    struct piece piece = whole_piece(model_param(pass->model, param), dy);
+    struct piece piece = whole_piece(model_param(pass->model, param)->rows, NULL, dy);
     backward(pass, param, x, mid, &piece, 1, dx, accumulate);
 }
 
@@ -342,7 +344,7 @@ void linear_forward_parts(const struct pass *pass, size_t param, const float *x,
         pieces[i] = part_piece(pass, &parts[i]);
     forward(pass, param, x, mid, pieces, count, false);
     for (size_t i = 0; i < count; i++) {
-        struct piece own = whole_piece(model_param(pass->model, parts[i].param), parts[i].y);
+        struct piece own = whole_piece(pieces[i].rows, parts[i].y, parts[i].y);
         adapter_forward(pass, parts[i].param, x, parts[i].mid, &own, 1);
     }
 }
@@ -356,7 +358,7 @@ void linear_backward_parts(const struct pass *pass, size_t param, const float *x
         pieces[i] = part_piece(pass, &parts[i]);
     backward(pass, param, x, mid, pieces, count, dx, accumulate);
     for (size_t i = 0; i < count; i++) {
-        struct piece own = whole_piece(model_param(pass->model, parts[i].param), parts[i].y);
+        struct piece own = whole_piece(pieces[i].rows, parts[i].y, parts[i].y);
         adapter_backward(pass, parts[i].param, x, parts[i].mid, &own, 1, dx);
     }
 }
