@@ -142,8 +142,8 @@ enum err convert_model_to_hf(const char *path, const char *folder,
     TRY_OUT(open_all(work, path, options));
     TRY_OUT(gguf_arch_of_config(&work->config, path, &arch, et));
     TRY_OUT(folder_create(folder, et));
+    TRY_OUT(write_tokenizer(work, path, &made.has_tokenizer)); /* what may be refused, first */
     TRY_OUT(write_weights(work, &made.size_bytes));
-    TRY_OUT(write_tokenizer(work, path, &made.has_tokenizer));
     TRY_OUT(write_configs(work));
     made.architecture = arch->name;
     made.tensor_count = work->plan.count;
