@@ -1,6 +1,7 @@
 /* test_model.c - what a model refuses to open, and what it says then. */
 #include "worker/engine/nn/model.h"
 
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -238,6 +239,67 @@ static void test_frequency__llama3_scales_long_waves_alone(void **state)
     arena_fini(&arena);
 }
 
+/* The values of transformers 5.23, modeling_rope_utils, in f32. */
+static void test_frequency__yarn_and_dynamic_are_those_of_transformers(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *type;
+        double theta, factor, fast, slow, attention, scale;
+        uint32_t original;
+        double wanted[8];
+    } cases[] = {
+        {"yarn",
+         1e4,
+         4,
+         0,
+         0,
+         0,
+         1.138629436111989,
+         64,
+         {1, 0.237170815, 0.049999997, 0.00790569466, 0.00249999994, 0.000790569466, 0.000250000012,
+          7.90569466e-05}},
+        {"yarn",
+         1e6,
+         8,
+         16,
+         2,
+         1.25,
+         1.25,
+         4096,
+         {1, 0.177827939, 0.0316227786, 0.00316317007, 0.000125000006, 2.22284925e-05,
+          3.95284678e-06, 7.02926684e-07}},
+        {"dynamic",
+         1e4,
+         4,
+         0,
+         0,
+         0,
+         1,
+         0,
+         {1, 0.316227764, 0.100000001, 0.0316227786, 0.00999999978, 0.00316227786, 0.00100000005,
+          0.000316227786}},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct hf_config config = small_config();
+        struct frequency_set sets[MODEL_ROPE_COUNT] = {{0}};
+        struct arena arena;
+        arena_init(&arena, 1 << 16);
+        (void)snprintf(config.rope.type, sizeof config.rope.type, "%s", cases[i].type);
+        config.rope_theta = cases[i].theta;
+        config.rope.factor = cases[i].factor;
+        config.rope.beta_fast = cases[i].fast;
+        config.rope.beta_slow = cases[i].slow;
+        config.rope.attention_factor = cases[i].attention;
+        config.rope.original_max_position_embeddings = cases[i].original;
+        assert_int_equal(frequency_read(&config, 16, &arena, sets, NULL), ERR_OK);
+        assert_true(fabs(sets[MODEL_ROPE_MAIN].scale - cases[i].scale) < 1e-12);
+        for (size_t j = 0; j < 8; j++)
+            assert_true(fabs(sets[MODEL_ROPE_MAIN].frequency[j] / cases[i].wanted[j] - 1) < 1e-6);
+        arena_fini(&arena);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -247,6 +309,7 @@ int main(void)
         cmocka_unit_test(test_model__survives_every_failed_allocation),
         cmocka_unit_test(test_model__missing_or_misshapen_tensors_are_named),
         cmocka_unit_test(test_frequency__llama3_scales_long_waves_alone),
+        cmocka_unit_test(test_frequency__yarn_and_dynamic_are_those_of_transformers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
