@@ -61,7 +61,8 @@ void tokenizer_scratch_destroy(struct tokenizer_scratch **scratch);
 
 /* Appends the ids of `text` to *out. Bytes that are not UTF-8 count as U+FFFD each. `scratch` may
  * be NULL (a temporary one is made). `flags` of enum tokenizer_flag. On an error *out is as it was.
- * ERR_LIMIT: the text is larger than TOKENIZER_TEXT_BYTES_MAX or a pattern matched without end. */
+ * ERR_LIMIT: the text is larger than TOKENIZER_TEXT_BYTES_MAX or a pattern matched without end.
+ * ERR_DATA: a character that a Unigram vocabulary has no token for, nor one for the unknown. */
 MUST_CHECK enum err tokenizer_encode(const struct tokenizer *tokenizer,
                                      struct tokenizer_scratch *scratch, struct text text,
                                      unsigned flags, struct token_list *out);
