@@ -196,6 +196,11 @@ bool convert_name_is_part(const struct convert_family *family, enum convert_role
     return false;
 }
 
+bool convert_name_is_stored(const struct convert_family *family, enum convert_role role)
+{
+    return family->names[role] != NULL && !convert_name_is_part(family, role);
+}
+
 /* Puts the layer into a pattern. */
 static void print_pattern(struct text pattern, uint32_t layer, const char *ending,
                           char out[CONVERT_NAME_BYTES])

@@ -50,6 +50,9 @@ bool convert_name_of_gguf(const struct convert_family *family, struct text name,
  * a module that an adapter may sit on, but no tensor. */
 bool convert_name_is_part(const struct convert_family *family, enum convert_role role);
 
+/* Whether models of the family hold a weight of the role as a tensor of its own. */
+bool convert_name_is_stored(const struct convert_family *family, enum convert_role role);
+
 /* The names of a place that the family has. */
 void convert_name_print_hf(const struct convert_family *family, struct convert_place place,
                            char out[CONVERT_NAME_BYTES]);

@@ -43,32 +43,39 @@ enum err convert_plan_sort(struct convert_plan *plan, const char *name, struct e
     return ERR_OK;
 }
 
+/* How many weights, or biases, of the role there are. */
+static size_t count_role(const struct convert_plan *plan, enum convert_role role, bool is_bias)
+{
+    size_t count = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        count += !t->is_made && t->place.role == role && t->place.is_bias == is_bias;
+    }
+    return count;
+}
+
 enum err convert_plan_finish(struct convert_plan *plan, uint32_t layers, const char *name,
                              struct err_text *et)
 {
     TRY(convert_plan_sort(plan, name, et));
-    bool has_table = false;
-    size_t in_layers[2] = {0}; /* weights, biases */
-    size_t in_first[2] = {0};
     for (size_t i = 0; i < plan->count; i++) {
-        const struct convert_tensor *t = &plan->tensors[i];
-        has_table = has_table || t->place.role == CONVERT_EMBEDDING;
-        if (t->is_made || !convert_name_is_of_layer(t->place.role))
-            continue;
-        if (t->place.layer >= layers)
+        if (!plan->tensors[i].is_made && plan->tensors[i].place.layer >= layers)
             return error_set(et, ERR_FORMAT, "%s: expected %u layers, found tensor %s", name,
-                             layers, t->name);
-        in_layers[t->place.is_bias]++;
-        in_first[t->place.is_bias] += t->place.layer == 0;
+                             layers, plan->tensors[i].name);
     }
-    if (!has_table)
-        return error_set(et, ERR_FORMAT, "%s: expected an embedding, found none", name);
-    for (size_t kind = 0; kind < COUNT_OF(in_first); kind++) {
-        if (in_layers[kind] != in_first[kind] * layers)
-            return error_set(et, ERR_FORMAT,
-                             "%s: expected %u layers of %zu %s as in the first, found %zu in all",
-                             name, layers, in_first[kind], kind == 0 ? "weights" : "biases",
-                             in_layers[kind]);
+    for (size_t i = 0; i < CONVERT_ROLE_COUNT; i++) {
+        enum convert_role role = (enum convert_role)i;
+        char tensor[CONVERT_NAME_BYTES];
+        size_t wanted = convert_name_is_of_layer(role) ? layers : 1;
+        size_t weights = count_role(plan, role, false);
+        size_t biases = count_role(plan, role, true);
+        if (!convert_name_is_stored(plan->family, role) ||
+            (weights == wanted && (biases == wanted || biases == 0)) ||
+            (role == CONVERT_HEAD && weights + biases == 0)) /* tied */
+            continue;
+        convert_name_print_gguf(plan->family, (struct convert_place){.role = role}, tensor);
+        return error_set(et, ERR_FORMAT, "%s: expected %zu tensors like %s, found %zu", name,
+                         wanted, tensor, weights != wanted ? weights : biases);
     }
     return ERR_OK;
 }

@@ -45,7 +45,8 @@ bool convert_plan_order_rows(const struct hf_config *config, const struct gguf_a
 MUST_CHECK enum err convert_plan_sort(struct convert_plan *plan, const char *name,
                                       struct err_text *et);
 
-/* The same, and checks that no layer lacks what another has: ERR_FORMAT. */
+/* The same, and checks that each weight of the family is there in each layer: ERR_FORMAT. A head
+ * may be missing, and biases, but not in some layers only. */
 MUST_CHECK enum err convert_plan_finish(struct convert_plan *plan, uint32_t layers,
                                         const char *name, struct err_text *et);
 

@@ -264,6 +264,13 @@ enum err convert_plan_gguf(const struct hf_config *config, const char *name,
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", name);
     TRY(choose_family(&p));
     TRY(plan_weights(&p));
+    bool has_head = false;
+    for (size_t i = 0; i < made.count; i++)
+        has_head = has_head || made.tensors[i].place.role == CONVERT_HEAD;
+    if (!has_head && !config->tie_word_embeddings)
+        return error_set(et, ERR_FORMAT,
+                         "%s: expected a head, which config.json does not tie to the embedding",
+                         name);
     TRY(make_tensors(&p));
     TRY(convert_plan_finish(&made, config->num_hidden_layers, name, et));
     *plan = made;
