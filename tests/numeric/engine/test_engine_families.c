@@ -16,6 +16,7 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "common/numeric/random.h"
 #include "tests/numeric/engine/engine_data.h"
 #include "tests/numeric/engine/golden_family.h"
 
@@ -23,6 +24,8 @@
 static const double LOGIT_ERROR_MAX = 1e-4;
 static const double LOSS_ERROR_MAX = 1e-5; /* of the loss */
 static const double GRADIENT_ERROR_MAX = 1e-3;
+
+enum { TARGETS_MAX = 64, NAME_BYTES = 128 };
 
 static struct err_text et;
 
@@ -109,7 +112,7 @@ static enum err add_leaf(void *context, size_t row, const struct train_result *r
 static struct sum gradient_of(const struct model *model, const struct train_layout *layout,
                               const float *values, const struct train_row *rows, size_t count)
 {
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
+    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 1);
     struct train_options options = {.rows_at_once = count};
     struct train *train = NULL;
     struct train_result results[GOLDEN_SEQUENCES];
@@ -161,20 +164,6 @@ static void test_family__adapter_gradients_are_those_of_the_reference(void **sta
     golden_family_close(g);
 }
 
-static double total_loss(const struct model *model, const struct train_layout *layout,
-                         const float *values, const struct train_row *rows)
-{
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 1);
-    struct train_options options = {.rows_at_once = GOLDEN_SEQUENCES};
-    struct train *train = NULL;
-    struct train_result results[GOLDEN_SEQUENCES];
-    OK(train_create(model, kernel, layout, &options, &train));
-    OK(train_evaluate(train, values, rows, GOLDEN_SEQUENCES, results, &et));
-    train_destroy(&train);
-    kernel_destroy(&kernel);
-    return results[0].loss_sum + results[1].loss_sum;
-}
-
 /* Loss after a move of values[first..first + count) along the gradient that would change it by
  * `change` if the loss were linear. */
 static double loss_after(const struct model *model, const struct train_layout *layout,
@@ -190,9 +179,10 @@ static double loss_after(const struct model *model, const struct train_layout *l
     assert_true(square > 0);
     for (size_t i = first; i < first + count; i++)
         moved[i] = (float)((double)moved[i] + change * sum->gradient[i] / square);
-    double loss = total_loss(model, layout, moved, rows);
+    struct sum after = gradient_of(model, layout, moved, rows, GOLDEN_SEQUENCES);
+    mem_free(after.gradient);
     mem_free(moved);
-    return loss;
+    return after.loss;
 }
 
 static void test_family__a_step_lowers_the_loss(void **state)
@@ -226,22 +216,12 @@ static double measured_slope(const struct model *model, const struct train_layou
     return slope;
 }
 
-/* Differences along each entry's own gradient: embeddings, positions, gains, biases and
- * matrices, each for itself. Rounding has no gradient, so that this cannot hold for BitNet. */
-static void test_family__every_parameter_has_its_gradient(void **state)
+/* Differences along each entry's own gradient. */
+static void check_slopes(const struct golden_family *g, const struct train_layout *layout,
+                         const float *values)
 {
-    struct golden_family *g = golden_family_of_test(state);
-    if (is_straight_through(g)) {
-        golden_family_close(g);
-        skip();
-    }
-    struct train_config config = {.method = TRAIN_METHOD_FULL};
-    struct train_layout *layout = NULL;
     struct train_row rows[GOLDEN_SEQUENCES];
     golden_family_rows(g, rows);
-    OK(train_layout_create(g->model, &config, &layout, &et));
-    float *values = mem_alloc(train_layout_count(layout), sizeof *values);
-    train_layout_values(layout, 1, values);
     struct sum sum = gradient_of(g->model, layout, values, rows, GOLDEN_SEQUENCES);
     double worst = 0;
     for (size_t e = 0; e < train_layout_entry_count(layout); e++) {
@@ -256,6 +236,72 @@ static void test_family__every_parameter_has_its_gradient(void **state)
     print_message("%s: %zu parameters, worst %.1e\n", g->name, train_layout_entry_count(layout),
                   worst);
     mem_free(sum.gradient);
+}
+
+/* Embeddings, positions, gains, biases and matrices, each for itself. Rounding has no gradient, so
+ * that this cannot hold for BitNet. */
+static void test_family__every_parameter_has_its_gradient(void **state)
+{
+    struct golden_family *g = golden_family_of_test(state);
+    if (is_straight_through(g)) {
+        golden_family_close(g);
+        skip();
+    }
+    struct train_config config = {.method = TRAIN_METHOD_FULL};
+    struct train_layout *layout = NULL;
+    OK(train_layout_create(g->model, &config, &layout, &et));
+    float *values = mem_alloc(train_layout_count(layout), sizeof *values);
+    assert_non_null(values);
+    train_layout_values(layout, 1, values);
+    check_slopes(g, layout, values);
+    mem_free(values);
+    train_layout_destroy(&layout);
+    golden_family_close(g);
+}
+
+/* "all-linear" and the names of all parts of fused modules. */
+static size_t list_modules(const struct model *model, char names[TARGETS_MAX][NAME_BYTES],
+                           const char *targets[TARGETS_MAX])
+{
+    size_t count = 0;
+    targets[count++] = "all-linear";
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        if (p->part.whole == MODEL_NO_PARAM)
+            continue;
+        assert_true(count < TARGETS_MAX);
+        (void)snprintf(names[count], NAME_BYTES, "%.*s", (int)(strlen(p->name) - strlen(".weight")),
+                       p->name);
+        targets[count] = names[count];
+        count++;
+    }
+    return count;
+}
+
+/* Fused modules have an adapter of their own and one on each of their parts. */
+static void test_family__adapters_with_dropout_have_their_gradients(void **state)
+{
+    static char names[TARGETS_MAX][NAME_BYTES];
+    const char *targets[TARGETS_MAX];
+    struct golden_family *g = golden_family_of_test(state);
+    if (is_straight_through(g)) {
+        golden_family_close(g);
+        skip();
+    }
+    struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                  .rank = GOLDEN_RANK,
+                                  .alpha = GOLDEN_ALPHA,
+                                  .dropout = 0.3,
+                                  .targets = targets,
+                                  .target_count = list_modules(g->model, names, targets)};
+    struct train_layout *layout = NULL;
+    OK(train_layout_create(g->model, &config, &layout, &et));
+    float *values = mem_alloc(train_layout_count(layout), sizeof *values);
+    assert_non_null(values);
+    train_layout_values(layout, 1, values);
+    for (size_t i = 0; i < train_layout_count(layout); i++) /* so that B is not zero */
+        values[i] += 0.2f * (random_uniform_f32(99, i) - 0.5f);
+    check_slopes(g, layout, values);
     mem_free(values);
     train_layout_destroy(&layout);
     golden_family_close(g);
@@ -265,7 +311,8 @@ static void test_family__every_parameter_has_its_gradient(void **state)
     GOLDEN_TEST(logits_and_losses_are_those_of_the_reference, family),                             \
         GOLDEN_TEST(adapter_gradients_are_those_of_the_reference, family),                         \
         GOLDEN_TEST(a_step_lowers_the_loss, family),                                               \
-        GOLDEN_TEST(every_parameter_has_its_gradient, family),
+        GOLDEN_TEST(every_parameter_has_its_gradient, family),                                     \
+        GOLDEN_TEST(adapters_with_dropout_have_their_gradients, family),
 
 int main(void)
 {
