@@ -4,8 +4,8 @@
  * usage: bench_gemm [threads [repeats [portable|avx2|avx512]]]
  *
  * Both run in turns within one process, so that a busy machine slows both; a line shows the medians
- * of the repeats and the median of the paired ratios. OpenBLAS always gets f32; "ours bf16" and
- * "ours f16" read B in that type.
+ * of the repeats and the median of the paired ratios. OpenBLAS always gets f32. The columns after
+ * it read B in another type and show the median of their ratios to ours in f32.
  */
 #include <stdint.h>
 #include <stdio.h>
@@ -18,7 +18,10 @@
 #include "common/numeric/random.h"
 #include "worker/engine/kernel/kernel.h"
 
-enum { REPEATS_MAX = 101, RUNS = 4 };
+enum { REPEATS_MAX = 101 };
+
+static const enum dtype others[] = {DTYPE_BF16, DTYPE_F16,  DTYPE_Q8_0,
+                                    DTYPE_Q4_0, DTYPE_Q4_K, DTYPE_Q6_K};
 
 struct shape {
     const char *name;
@@ -65,7 +68,7 @@ static double median(double *values, size_t count)
 
 struct operands {
     float *a, *c, *b_f32;
-    uint16_t *b_half;
+    uint8_t *b_other;
 };
 
 static bool operands_init(struct operands *o, const struct shape *s)
@@ -73,14 +76,16 @@ static bool operands_init(struct operands *o, const struct shape *s)
     o->a = mem_alloc_aligned(s->m * s->k, sizeof(float));
     o->c = mem_alloc_aligned(s->m * s->n, sizeof(float));
     o->b_f32 = mem_alloc_aligned(s->n * s->k, sizeof(float));
-    o->b_half = mem_alloc_aligned(s->n * s->k, sizeof(uint16_t));
-    if (o->a == NULL || o->c == NULL || o->b_f32 == NULL || o->b_half == NULL)
+    o->b_other = mem_alloc_aligned(s->n * s->k, sizeof(uint16_t)); /* enough for every type */
+    if (o->a == NULL || o->c == NULL || o->b_f32 == NULL || o->b_other == NULL)
         return false;
     for (size_t i = 0; i < s->m * s->k; i++)
         o->a[i] = random_uniform_f32(1, i) - 0.5f;
     for (size_t i = 0; i < s->n * s->k; i++) {
-        o->b_half[i] = (uint16_t)(0x3c00 + (i * 2654435761u >> 22) % 0x200);
-        uint32_t bits = (uint32_t)o->b_half[i] << 16;
+        /* Ordinary numbers in f16, bf16 and f32, finite scales of blocks. */
+        uint16_t half = (uint16_t)(0x3c00 + (i * 2654435761u >> 22) % 0x200);
+        uint32_t bits = (uint32_t)half << 16;
+        memcpy(o->b_other + 2 * i, &half, sizeof(half));
         memcpy(&o->b_f32[i], &bits, sizeof(bits));
     }
     return true;
@@ -91,7 +96,7 @@ static void operands_fini(struct operands *o)
     mem_free(o->a);
     mem_free(o->c);
     mem_free(o->b_f32);
-    mem_free(o->b_half);
+    mem_free(o->b_other);
 }
 
 /* GFLOP/s of one product. */
@@ -104,7 +109,7 @@ static double measure(struct kernel *kernel, const struct shape *s, const struct
                                .a = o->a,
                                .a_row_stride = s->k,
                                .a_col_stride = 1,
-                               .b = dtype == DTYPE_F32 ? (const void *)o->b_f32 : o->b_half,
+                               .b = dtype == DTYPE_F32 ? (const void *)o->b_f32 : o->b_other,
                                .b_dtype = dtype,
                                .b_row_stride = s->turn_b ? 1 : s->n,
                                .b_col_stride = s->turn_b ? s->k : 1,
@@ -118,6 +123,12 @@ static double measure(struct kernel *kernel, const struct shape *s, const struct
     return flops * (double)times / (now_s() - start) * 1e-9;
 }
 
+/* Whether B's contiguous lines are whole blocks. */
+static bool fits(const struct shape *s, enum dtype dtype)
+{
+    return (s->turn_b ? s->k : s->n) % dtype_block_elements(dtype) == 0;
+}
+
 static void bench_shape(struct kernel *ours, struct kernel *blas, const struct shape *s,
                         size_t repeats)
 {
@@ -127,19 +138,25 @@ static void bench_shape(struct kernel *ours, struct kernel *blas, const struct s
         operands_fini(&o);
         return;
     }
-    double rate[RUNS][REPEATS_MAX], ratio[REPEATS_MAX];
+    double rate[2][REPEATS_MAX], ratio[1 + COUNT_OF(others)][REPEATS_MAX];
     measure(ours, s, &o, DTYPE_F32); /* touches the pages */
     measure(blas, s, &o, DTYPE_F32);
     for (size_t i = 0; i < repeats; i++) {
         rate[0][i] = measure(ours, s, &o, DTYPE_F32);
         rate[1][i] = measure(blas, s, &o, DTYPE_F32);
-        ratio[i] = rate[0][i] / rate[1][i];
-        rate[2][i] = measure(ours, s, &o, DTYPE_BF16);
-        rate[3][i] = measure(ours, s, &o, DTYPE_F16);
+        ratio[0][i] = rate[0][i] / rate[1][i];
+        for (size_t t = 0; t < COUNT_OF(others); t++)
+            ratio[1 + t][i] = fits(s, others[t]) ? measure(ours, s, &o, others[t]) / rate[0][i] : 0;
     }
-    printf("%-20s %5zu %6zu %5zu   %7.1f %9.1f %6.2f   %9.1f %8.1f\n", s->name, s->m, s->n, s->k,
-           median(rate[0], repeats), median(rate[1], repeats), median(ratio, repeats),
-           median(rate[2], repeats), median(rate[3], repeats));
+    printf("%-20s %5zu %6zu %5zu   %7.1f %9.1f %6.2f  ", s->name, s->m, s->n, s->k,
+           median(rate[0], repeats), median(rate[1], repeats), median(ratio[0], repeats));
+    for (size_t t = 0; t < COUNT_OF(others); t++) {
+        if (fits(s, others[t]))
+            printf(" %6.2f", median(ratio[1 + t], repeats));
+        else
+            printf(" %6s", "-");
+    }
+    printf("\n");
     fflush(stdout);
     operands_fini(&o);
 }
@@ -167,8 +184,11 @@ int main(int argc, char **argv)
         return 2;
     }
     printf("%s, %u threads, median of %zu, GFLOP/s\n", kernel_name(ours), threads, repeats);
-    printf("%-20s %5s %6s %5s   %7s %9s %6s   %9s %8s\n", "shape", "m", "n", "k", "ours",
-           "OpenBLAS", "ratio", "ours bf16", "ours f16");
+    printf("%-20s %5s %6s %5s   %7s %9s %6s  ", "shape", "m", "n", "k", "ours", "OpenBLAS",
+           "ratio");
+    for (size_t t = 0; t < COUNT_OF(others); t++)
+        printf(" %6s", dtype_name(others[t]));
+    printf("\n");
     for (size_t i = 0; i < COUNT_OF(shapes); i++)
         bench_shape(ours, blas, &shapes[i], repeats);
     kernel_destroy(&ours);

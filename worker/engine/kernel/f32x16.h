@@ -133,6 +133,17 @@ F32X16_INLINE f32x16 f32x16_from_bf16(const void *from)
     __m256i narrow;
     memcpy(&narrow, half, sizeof(narrow));
     return (f32x16)_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(narrow), 16));
+#elif defined(__AVX2__)
+    union {
+        f32x16 whole;
+        __m256i part[2];
+    } v;
+    for (size_t i = 0; i < 2; i++) {
+        __m128i narrow;
+        memcpy(&narrow, half + i * 8, sizeof(narrow));
+        v.part[i] = _mm256_slli_epi32(_mm256_cvtepu16_epi32(narrow), 16);
+    }
+    return v.whole;
 #else
     u32x16 wide;
     for (int i = 0; i < LANES; i++)
@@ -147,6 +158,17 @@ F32X16_INLINE f32x16 f32x16_from_f16(const void *from)
     __m256i narrow;
     memcpy(&narrow, from, sizeof(narrow));
     return (f32x16)_mm512_cvtph_ps(narrow);
+#elif defined(__F16C__)
+    union {
+        f32x16 whole;
+        __m256 part[2];
+    } v;
+    for (size_t i = 0; i < 2; i++) {
+        __m128i narrow;
+        memcpy(&narrow, (const char *)from + i * sizeof(narrow), sizeof(narrow));
+        v.part[i] = _mm256_cvtph_ps(narrow);
+    }
+    return v.whole;
 #else
     /* The 15 lower bits moved to the top of an f32 mantissa read as value * 2^-112; the product is
      * exact, also for subnormals. The largest exponent means infinity or NaN and is put back. */

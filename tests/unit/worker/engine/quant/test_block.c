@@ -27,7 +27,7 @@ static size_t tables(struct named_table out[3])
     size_t count = 0;
     out[count++] = (struct named_table){"portable", &block_portable};
 #if defined(__x86_64__)
-    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("f16c"))
+    if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
         out[count++] = (struct named_table){"avx2", &block_avx2};
     if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
         __builtin_cpu_supports("avx512dq"))
