@@ -19,6 +19,8 @@ enum {
     ALONE_PRODUCTS = 1 << 16,   /* m n k below this is not worth waking threads */
     PANELS_PER_ITEM = 4,        /* packing of A */
     STRIP_DEPTH = 256,          /* of a strip of B that is contiguous along k */
+    CACHE_LINE = 64,
+    LINES_AHEAD = 4, /* of a strip, fetched while one is decoded */
     STRIP_FLOATS = STRIP_DEPTH * GEMM_COLUMNS_MAX,
 };
 _Static_assert(STRIP_DEPTH % DTYPE_BLOCK_ELEMENTS_MAX == 0, "a strip is whole blocks");
@@ -152,14 +154,28 @@ static void multiply_block(const struct stage *s, size_t column0, size_t columns
     }
 }
 
-/* Elements of B from (p, j) on, decoded. */
-static void decode_b(const struct stage *s, size_t p, size_t j, size_t count, float *out)
+/* Bytes of B from (p, j) on. */
+static const char *b_at(const struct stage *s, size_t p, size_t j)
 {
     const struct kernel_gemm *g = s->gemm;
     size_t offset = g->b_row_stride == 1 ? p + kernel_pair_line(g->b_pairs, j) * g->b_col_stride
                                          : kernel_pair_line(g->b_pairs, p) * g->b_row_stride + j;
-    s->space->rows->decode(count, g->b_dtype,
-                           (const char *)g->b + dtype_span_bytes(g->b_dtype, offset), out);
+    return (const char *)g->b + dtype_span_bytes(g->b_dtype, offset);
+}
+
+/* `count` elements of B from (p, j) on, decoded. */
+static void decode_b(const struct stage *s, size_t p, size_t j, size_t count, float *out)
+{
+    s->space->rows->decode(count, s->gemm->b_dtype, b_at(s, p, j), out);
+}
+
+/* The lines of a strip are short and far apart: the processor would not guess the next one. */
+static void prefetch_b(const struct stage *s, size_t p, size_t j, size_t count)
+{
+    const char *from = b_at(s, p, j);
+    size_t size = dtype_span_bytes(s->gemm->b_dtype, count);
+    for (size_t at = 0; at < size; at += CACHE_LINE)
+        __builtin_prefetch(from + at);
 }
 
 /* Columns of B are contiguous: those of a panel are decoded a piece of their depth at a time. */
@@ -168,8 +184,11 @@ static void pack_along_k(const struct stage *s, size_t p0, size_t depth, size_t 
 {
     for (size_t p = 0; p < depth; p += STRIP_DEPTH) {
         size_t piece = MIN((size_t)STRIP_DEPTH, depth - p);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; i < count; i++) {
+            if (i + LINES_AHEAD < count)
+                prefetch_b(s, p0 + p, column + i + LINES_AHEAD, piece);
             decode_b(s, p0 + p, column + i, piece, strip + i * piece);
+        }
         s->tile->pack_b(strip, 1, piece, count, piece, panel + p * s->tile->columns);
     }
 }
