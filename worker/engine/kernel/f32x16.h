@@ -1,4 +1,4 @@
-/* f32x16.h - sixteen f32 lanes, as the instruction set of the including file offers them.
+/* f32x16.h - sixteen f32 lanes, as the instruction set of the including file offers them (SIMD).
  *
  * The one vocabulary in which row kernels are written: rows_body.inc is compiled once an
  * instruction set, and every operation below is a correctly rounded IEEE operation a lane, so the
