@@ -83,7 +83,7 @@ enum sched_event_kind {
     SCHED_ACCEPT,
     SCHED_RESULT,
     SCHED_LEAVE,
-    SCHED_UNSENT, /* a grant was too large to be sent: `fence` */
+    SCHED_UNSENT,  /* a grant was too large to be sent: `fence` */
     SCHED_SUBMIT,  /* a job as planned, its record complete */
     SCHED_CONTROL, /* cancel, pause, resume, retry */
     SCHED_DRAIN,   /* of a worker or all */
