@@ -4,23 +4,17 @@
 #include <string.h>
 
 #include "cli/command/cmd.h"
+#include "cli/command/quantizing.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/formats/convert/convert_adapter.h"
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/source/folder.h"
-#include "worker/engine/quant/blocks.h"
 
 enum { PATH_ARENA_BYTES = 1 << 16, JSON_BYTES_MAX = 1 << 16 };
 
-/* Both enums are the rows of block_format.def. */
-static void decode_blocks(enum block_format format, size_t count, const void *from, float *out)
-{
-    block_decode((enum dtype)format, count, from, out);
-}
-
-static enum err read_type(const struct invocation *invocation, enum block_format *out,
-                          struct err_text *et)
+/* A plain type, or none: then it is for quantizing. */
+static bool read_type(const struct invocation *invocation, enum block_format *out)
 {
     static const struct {
         const char *name;
@@ -36,12 +30,10 @@ static enum err read_type(const struct invocation *invocation, enum block_format
     for (size_t i = 0; type != NULL && i < COUNT_OF(types); i++) {
         if (strcmp(types[i].name, type) == 0) {
             *out = types[i].format;
-            return ERR_OK;
+            return true;
         }
     }
-    if (type == NULL)
-        return ERR_OK;
-    return error_set(et, ERR_USAGE, "--type: expected keep, f32, f16 or bf16, found %s", type);
+    return type == NULL;
 }
 
 /* The last name of a path, without slashes at its end. */
@@ -85,6 +77,10 @@ static enum err convert(const struct invocation *invocation,
                          folder_exists(in) ? "the name of a file that ends in .gguf"
                                            : "the name of a folder, for a GGUF file becomes one");
     *what = is_adapter ? "GGUF adapter" : "GGUF model";
+    if (options->quantize != NULL && (is_adapter || !folder_exists(in)))
+        return error_set(
+            et, ERR_USAGE, "--type %s: %s is %s; only the folder of a model becomes blocks",
+            convert_mix_name(options->quantize->mix), in, is_adapter ? "an adapter" : "no folder");
     if (is_adapter)
         return convert_adapter_to_gguf(in, base, out, options, report, et);
     if (folder_exists(in))
@@ -109,21 +105,39 @@ static enum err print_json(struct invocation *invocation, const char *what,
     return command_print_json(invocation, &w);
 }
 
+/* With --type and its switches read; *q holds what a mix needs. */
+static enum err run(struct invocation *invocation, struct quantizing *q,
+                    struct convert_model_report *report, const char **what, struct err_text *et)
+{
+    const char *name = command_text(invocation, "name");
+    const char *which = NULL;
+    char given[256];
+    struct convert_model_options options = {.decode = quantizing_decode};
+    if (!read_type(invocation, &options.format)) {
+        TRY(quantizing_open(q, invocation, et));
+        options.quantize = &q->quantize;
+    } else if (quantizing_is_asked(invocation, &which)) {
+        return error_set(et, ERR_USAGE, "--%s: expected --type with blocks (Q4_K_M, ...) beside it",
+                         which);
+    }
+    (void)snprintf(given, sizeof given, "%.*s", TEXT_ARGS(last_name(invocation->arguments[0])));
+    options.name = name != NULL ? name : given;
+    return convert(invocation, &options, report, what, et);
+}
+
 enum err cmd_convert(struct invocation *invocation, struct err_text *et)
 {
     const char *out = invocation->arguments[1];
-    const char *name = command_text(invocation, "name");
     const char *what = "";
-    struct convert_model_options options = {.decode = decode_blocks};
+    struct quantizing q = {0};
     struct convert_model_report report = {0};
     char size[HUMAN_BYTES];
-    char given[256];
-    TRY(read_type(invocation, &options.format, et));
     if (folder_exists(out) || file_exists(out))
         return error_set(et, ERR_EXISTS, "%s: exists already; name a new one", out);
-    (void)snprintf(given, sizeof given, "%.*s", TEXT_ARGS(last_name(invocation->arguments[0])));
-    options.name = name != NULL ? name : given;
-    TRY(convert(invocation, &options, &report, &what, et));
+    enum err err = run(invocation, &q, &report, &what, et);
+    quantizing_close(&q);
+    if (err != ERR_OK)
+        return err;
     if (invocation->json)
         return print_json(invocation, what, &report);
     (void)fprintf(invocation->messages, "%s: a %s of architecture %s, %zu tensors, %s\n", out, what,

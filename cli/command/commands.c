@@ -76,7 +76,17 @@ static const struct command_option inspect_options[] = {
     {"tensors", NULL, "a line a tensor instead of a line a type"},
 };
 static const struct command_option convert_options[] = {
-    {"type", "NAME", "of matrices: keep, f32, f16 or bf16 (keep; an adapter: f32)"},
+    {"type", "NAME",
+     "of matrices: keep, f32, f16, bf16, or blocks: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, ... (keep; "
+     "an "
+     "adapter: f32)"},
+    {"imatrix", "FILE", "importance of columns for the searches of blocks, in either form"},
+    {"pure", NULL, "all matrices of the one type, without the mix"},
+    {"leave-output-tensor", NULL, "the output matrix stays as it is"},
+    {"output-tensor-type", "TYPE", "of the output matrix"},
+    {"token-embedding-type", "TYPE", "of the embedding"},
+    {"tensor-type", "PATTERN=TYPE", "of tensors whose name fits; may be repeated"},
+    {"threads", "N", "compute threads (all cores)"},
     {"base", "MODEL", "of an adapter: the folder or GGUF file that it is for"},
     {"name", "TEXT", "general.name of the file (the name of IN)"},
 };
@@ -151,6 +161,7 @@ static const struct command commands[] = {
     {"convert", "IN OUT [--type NAME]",
      "a model folder to GGUF, GGUF to a folder, an adapter to GGUF",
      "  qctl convert models/tiny tiny.gguf --type f16\n"
+     "  qctl convert models/tiny tiny-q4.gguf --type Q4_K_M --imatrix tiny.imatrix\n"
      "  qctl convert tiny.gguf models/tiny-again\n"
      "  qctl convert outputs/demo demo-lora.gguf --base models/tiny\n",
      OPTIONS(convert_options), 2, 2, cmd_convert},

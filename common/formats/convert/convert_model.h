@@ -9,11 +9,13 @@
 #define COMMON_FORMATS_CONVERT_CONVERT_MODEL_H
 
 #include "common/formats/convert/convert_plan.h"
+#include "common/formats/convert/convert_quantize.h"
 
 struct convert_model_options {
     const char *name;         /* general.name; NULL: none */
     enum block_format format; /* of matrices: plain, or CONVERT_PLAN_KEEP */
     convert_decode_f decode;  /* for block formats on the way to a folder; may be NULL */
+    const struct convert_quantize *quantize; /* a folder\'s matrices in blocks; may be NULL */
 };
 
 /* What was done, for people. */

@@ -66,8 +66,12 @@ static enum err open_all(struct work *work, const char *folder,
     enum err err = tokenizer_open(folder, &work->tokenizer, et);
     if (err != ERR_OK && err != ERR_NOT_FOUND)
         return err;
-    return convert_plan_gguf(&work->config, folder, &work->weights, options->format, &work->arena,
-                             &work->plan, et);
+    TRY(convert_plan_gguf(&work->config, folder, &work->weights, options->format, &work->arena,
+                          &work->plan, et));
+    if (options->quantize == NULL)
+        return ERR_OK;
+    return convert_quantize_plan(options->quantize, &work->config, folder, &work->arena,
+                                 &work->plan, et);
 }
 
 static void put_token(struct gguf_write *w, const char *key, int32_t id)
@@ -96,7 +100,9 @@ static enum err write_keys(struct work *work, const char *folder,
     gguf_write_text(w, "general.type", TEXT("model"));
     if (options->name != NULL)
         gguf_write_text(w, "general.name", text_of(options->name));
-    TRY(gguf_config_write(&work->config, folder, file_type_of(&work->plan), w, et));
+    uint32_t file_type = options->quantize != NULL ? convert_mix_file_type(options->quantize->mix)
+                                                   : file_type_of(&work->plan);
+    TRY(gguf_config_write(&work->config, folder, file_type, w, et));
     if (work->tokenizer == NULL) {
         put_token(w, "tokenizer.ggml.bos_token_id", work->config.bos_token_id);
         put_token(w, "tokenizer.ggml.padding_token_id", work->config.pad_token_id);
@@ -109,6 +115,8 @@ static enum err write_keys(struct work *work, const char *folder,
     }
     write_ends(&work->config.eos, w);
     gguf_write_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
+    if (options->quantize != NULL)
+        convert_quantize_keys(options->quantize, w);
     report->architecture = arch->name;
     report->tensor_count = work->plan.count;
     report->has_tokenizer = work->tokenizer != NULL;

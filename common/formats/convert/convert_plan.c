@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/convert/convert_quantize.h"
 
 static int compare_tensors(const void *a, const void *b)
 {
@@ -100,11 +101,15 @@ enum err convert_plan_write(const struct convert_plan *plan, struct gguf_write *
     enum err err;
     TRY_OUT(gguf_write_header(w, file_sink_writer, &file));
     for (size_t i = 0; i < plan->count; i++)
-        TRY_OUT(convert_tensor_write(&plan->tensors[i], send_piece, w));
+        TRY_OUT(plan->tensors[i].encoder != NULL
+                    ? convert_quantize_write(&plan->tensors[i], send_piece, w, et)
+                    : convert_tensor_write(&plan->tensors[i], send_piece, w));
     err = gguf_write_finish(w);
 out:
     if (err == ERR_OK)
         return file_writer_commit(&file, et);
     file_writer_abandon(&file);
+    if (err == ERR_NOT_FINITE) /* the tensor's message stands */
+        return err;
     return error_set(et, err, "%s: cannot be written: %s", path, error_text(err));
 }

@@ -51,7 +51,8 @@ MUST_CHECK enum err convert_plan_finish(struct convert_plan *plan, uint32_t laye
                                         const char *name, struct err_text *et);
 
 /* Declares the tensors after the keys in *w and writes the file, durably and at once. ERR_LIMIT
- * for a name that is too long; the errors of the file, with its path. */
+ * for a name that is too long; ERR_NOT_FINITE as convert_quantize_write; the errors of the file,
+ * with its path. */
 MUST_CHECK enum err convert_plan_write(const struct convert_plan *plan, struct gguf_write *w,
                                        const char *path, struct err_text *et);
 

@@ -24,7 +24,9 @@ static size_t element_bytes(enum block_format format)
 uint64_t convert_tensor_size_bytes(const struct convert_tensor *t)
 {
     uint64_t elements = (uint64_t)t->rows * t->columns;
-    return elements * element_bytes(t->out);
+    if (t->out == BLOCK_FORMAT_COUNT)
+        return elements;
+    return elements / block_format_elements(t->out) * block_format_bytes(t->out);
 }
 
 /* Row of the source that is row `row` of the result. */
@@ -143,6 +145,12 @@ static void take_row(const struct convert_tensor *t, size_t row, float *values, 
         else
             decode(t, t->columns, from, values);
     }
+}
+
+void convert_tensor_row(const struct convert_tensor *t, size_t row, float *out)
+{
+    take_row(t, row, out, NULL);
+    change_values(t, out, t->columns);
 }
 
 static enum err write_rows(const struct convert_tensor *t, struct buffers *b, file_sink_f sink,

@@ -37,6 +37,17 @@ enum convert_change {
 typedef void (*convert_decode_f)(enum block_format format, size_t count, const void *from,
                                  float *out);
 
+/* Encodes a matrix of finite numbers into blocks; importance: (columns) or NULL. */
+typedef void (*convert_encode_f)(void *context, enum block_format format, size_t rows,
+                                 size_t columns, const float *x, const float *importance,
+                                 void *out);
+
+struct convert_encoder {
+    convert_encode_f encode;
+    convert_decode_f decode;
+    void *context;
+};
+
 struct convert_tensor {
     char name[CONVERT_NAME_BYTES]; /* of the result */
     struct convert_place place;
@@ -47,14 +58,16 @@ struct convert_tensor {
     size_t columns;
     struct span data;      /* borrowed: the source, row-major */
     enum block_format in;  /* of the source; of packed codes BLOCK_FORMAT_COUNT */
-    enum block_format out; /* plain; of packed codes BLOCK_FORMAT_COUNT */
+    enum block_format out; /* of packed codes BLOCK_FORMAT_COUNT */
     enum convert_order order;
     uint32_t heads;
     uint32_t kv_heads;
     enum convert_change change;
     float addend;
     float scale;
-    convert_decode_f decode; /* for an `in` that is not plain */
+    convert_decode_f decode;               /* for an `in` that is not plain */
+    const struct convert_encoder *encoder; /* borrowed: for an `out` that is not plain */
+    const float *importance;               /* borrowed: [columns], or NULL */
 };
 
 /* Bytes of the result. */
@@ -63,6 +76,9 @@ uint64_t convert_tensor_size_bytes(const struct convert_tensor *tensor);
 /* Sends the result. ERR_OUT_OF_MEMORY, the sink's errors. */
 MUST_CHECK enum err convert_tensor_write(const struct convert_tensor *tensor, file_sink_f sink,
                                          void *context);
+
+/* Row `row` of the result as [columns] numbers; not of packed codes. */
+void convert_tensor_row(const struct convert_tensor *tensor, size_t row, float *out);
 
 /* max |x| and the sum of |x| over a tensor of a plain format. */
 struct convert_range {

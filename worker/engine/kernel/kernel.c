@@ -16,6 +16,7 @@
 #include "worker/engine/kernel/gemm_blas.h"
 #include "worker/engine/kernel/kernel_call.h"
 #include "worker/engine/kernel/pool.h"
+#include "worker/engine/quant/blocks.h"
 
 struct kernel {
     enum kernel_profile profile;
@@ -302,6 +303,44 @@ void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const 
 {
     struct kernel_call call = {.table = from, .dtype = dtype, .y = y};
     kernel_call_split(kernel, count, 1, &call, decode_part);
+}
+
+/* Rows in blocks, a part of them a task. */
+enum { ENCODE_GRAIN = 1 << 14 };
+
+struct encode_call {
+    const struct block_table *blocks;
+    enum dtype dtype;
+    size_t T, C, part;
+    const float *x, *importance;
+    uint8_t *to;
+};
+
+static void encode_task(void *context, size_t index, unsigned thread)
+{
+    const struct encode_call *c = context;
+    size_t begin = index * c->part, count = MIN(c->part, c->T - begin);
+    uint8_t *to = c->to + begin * dtype_span_bytes(c->dtype, c->C);
+    (void)thread;
+    if (c->dtype == DTYPE_F32)
+        memcpy(to, c->x + begin * c->C, count * c->C * sizeof(float));
+    else
+        c->blocks->encode[c->dtype](count, c->C, c->x + begin * c->C, c->importance, to);
+}
+
+void kernel_encode(struct kernel *kernel, enum dtype dtype, size_t T, size_t C, const float *x,
+                   const float *importance, void *to)
+{
+    ASSERT(C > 0 && C % dtype_block_elements(dtype) == 0);
+    struct encode_call call = {.blocks = kernel->isa->rows->blocks,
+                               .dtype = dtype,
+                               .T = T,
+                               .C = C,
+                               .part = MAX(ENCODE_GRAIN / C, (size_t)1),
+                               .x = x,
+                               .importance = importance,
+                               .to = to};
+    pool_run(kernel->pool, (T + call.part - 1) / call.part, encode_task, &call);
 }
 
 /* ---- reductions ---- */

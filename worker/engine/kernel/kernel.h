@@ -220,6 +220,11 @@ void kernel_exp(struct kernel *kernel, size_t count, const float *x, float *y);
 void kernel_decode(struct kernel *kernel, size_t count, enum dtype dtype, const void *from,
                    float *y);
 
+/* Encodes x (T, C), C in whole blocks, as quant/blocks.h says (block_encode_f): the bytes depend on
+ * neither threads nor instruction set. importance: (C) or NULL. */
+void kernel_encode(struct kernel *kernel, enum dtype dtype, size_t T, size_t C, const float *x,
+                   const float *importance, void *to);
+
 /* Sum of x * x in f64, in the fixed tree of optimizer_sum_squares. */
 double kernel_sum_squares(struct kernel *kernel, size_t count, const float *x);
 

@@ -45,6 +45,7 @@ struct rows {
                     const float *x, bool accumulate, float *y);
     void (*exp)(size_t count, const float *x, float *y);
     void (*decode)(size_t count, enum dtype dtype, const void *from, float *y);
+    const struct block_table *blocks;
 };
 
 extern const struct rows rows_portable;
