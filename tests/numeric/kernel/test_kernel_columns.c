@@ -1,5 +1,5 @@
-/* test_kernel_columns.c - biases, blocks of columns, the order of rotary pairs and rotation:
- * element by element, and the same bits on every instruction set and number of threads.
+/* test_kernel_columns.c - biases, blocks of columns and rotation: element by element, and the same
+ * bits on every instruction set and number of threads.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -15,7 +15,7 @@
 #include "worker/engine/kernel/rope.h"
 
 /* Heads of T tokens with a rest that no head takes: HEADS * D <= C. */
-enum { HEADS = 7, D = 28, ROTARY = 12, SPAN = T * HEADS * D };
+enum { HEADS = 7, D = 28, ROTARY = 12 };
 
 static void use_bias(struct rows_bench *b, struct kernel *k, float *out)
 {
@@ -41,9 +41,9 @@ static void use_heads(struct rows_bench *b, struct kernel *k, float *out)
         frequency[i] = 1 / (double)(1 + i);
     rope_table(V, ROTARY / 2, frequency, 1.3, table);
     memcpy(out, b->buffer[0], N * sizeof(float));
-    kernel_reorder_heads(k, T, HEADS, D, false, out);
+    rope_apply(k, T, HEADS, D, ROTARY, b->ids, table, false, out);
     memcpy(out + N, b->buffer[0], N * sizeof(float));
-    rope_apply(k, T, HEADS, D, ROTARY, b->ids, table, false, out + N);
+    rope_apply(k, T, HEADS, D, ROTARY, b->ids, table, true, out + N);
 }
 
 static void test_columns__give_the_same_bits_on_every_row_and_thread_count(void **state)
@@ -89,27 +89,12 @@ static void test_columns__touch_their_block_and_nothing_else(void **state)
     kernel_copy_columns(rows_bench_best(b), 0, WIDTH, from, FROM, b->result, TO);
 }
 
-static void test_heads__pairs_come_to_lie_half_a_head_apart_and_back(void **state)
-{
-    struct rows_bench *b = *state;
-    rows_bench_draw(b, 140);
-    memcpy(b->result, b->buffer[0], N * sizeof(float));
-    kernel_reorder_heads(rows_bench_best(b), T, HEADS, D, false, b->result);
-    for (size_t head = 0; head < T * HEADS; head++)
-        for (size_t i = 0; i < D; i++)
-            assert_true(b->result[head * D + i / 2 + i % 2 * (D / 2)] ==
-                        b->buffer[0][head * D + i]);
-    assert_memory_equal(b->result + SPAN, b->buffer[0] + SPAN, (N - SPAN) * sizeof(float));
-    kernel_reorder_heads(rows_bench_best(b), T, HEADS, D, true, b->result);
-    assert_memory_equal(b->result, b->buffer[0], N * sizeof(float));
-}
-
 static void test_rope__turns_the_first_part_of_a_head_and_scales_it(void **state)
 {
     struct rows_bench *b = *state;
     rows_bench_draw(b, 150);
     use_heads(b, rows_bench_best(b), b->result);
-    const float *x = b->buffer[0], *y = b->result + N;
+    const float *x = b->buffer[0], *y = b->result;
     for (size_t t = 0; t < T; t++)
         for (size_t head = 0; head < HEADS; head++)
             for (size_t i = 0; i < D; i++) {
@@ -155,7 +140,6 @@ int main(void)
         cmocka_unit_test(test_columns__give_the_same_bits_on_every_row_and_thread_count),
         cmocka_unit_test(test_bias__is_added_to_every_row_and_its_gradient_sums_them_in_order),
         cmocka_unit_test(test_columns__touch_their_block_and_nothing_else),
-        cmocka_unit_test(test_heads__pairs_come_to_lie_half_a_head_apart_and_back),
         cmocka_unit_test(test_rope__turns_the_first_part_of_a_head_and_scales_it),
         cmocka_unit_test(test_rope__inverse_is_the_transposed_rotation),
     };

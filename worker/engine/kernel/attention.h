@@ -24,7 +24,7 @@
 
 #include "worker/engine/kernel/kernel.h"
 
-enum { ATTENTION_KEY_BLOCK = 64, ATTENTION_HEAD_WIDTH_MAX = KERNEL_HEAD_WIDTH_MAX };
+enum { ATTENTION_KEY_BLOCK = 64, ATTENTION_HEAD_WIDTH_MAX = 256 };
 
 /* Queries of one sample. Its key j lies in row key_row + j of k and v; query i in row query_row + i
  * of q stands at position past + i and sees the keys up to that position, at most `window` of them.

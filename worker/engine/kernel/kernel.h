@@ -178,14 +178,6 @@ void kernel_soft_cap_backward(struct kernel *kernel, size_t count, float cap, co
  * dy (straight through). y may be x. */
 void kernel_round_int8(struct kernel *kernel, size_t T, size_t C, const float *x, float *y);
 
-enum { KERNEL_HEAD_WIDTH_MAX = 256 };
-
-/* Within each head of x (T, heads * D), D even and at most KERNEL_HEAD_WIDTH_MAX: rotary pairs that
- * lie side by side, (2i, 2i + 1), go to where rope_apply looks for them, (i, i + D/2); back with
- * `inverse`. */
-void kernel_reorder_heads(struct kernel *kernel, size_t T, size_t heads, size_t D, bool inverse,
-                          float *x);
-
 /* y += x;  y = fma(scale, x, y);  y *= scale */
 void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y);
 void kernel_add_scaled(struct kernel *kernel, size_t count, float scale, const float *x, float *y);

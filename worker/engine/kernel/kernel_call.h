@@ -29,7 +29,7 @@ struct kernel_call {
     float *x, *y;
     float scalar, offset;
     size_t a_stride, y_stride;
-    bool accumulate, inverse;
+    bool accumulate;
     enum kernel_act act;
     const void *table;
     enum dtype dtype;

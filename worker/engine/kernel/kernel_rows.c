@@ -258,27 +258,3 @@ void kernel_add_columns(struct kernel *kernel, size_t T, size_t width, const flo
                                       .y_stride = to_stride,
                                       .accumulate = true});
 }
-
-static void reorder_head(size_t D, bool inverse, float *x)
-{
-    float pairs[KERNEL_HEAD_WIDTH_MAX];
-    memcpy(pairs, x, D * sizeof(float));
-    for (size_t i = 0; i < D / 2; i++) {
-        x[inverse ? 2 * i : i] = pairs[inverse ? i : 2 * i];
-        x[inverse ? 2 * i + 1 : i + D / 2] = pairs[inverse ? i + D / 2 : 2 * i + 1];
-    }
-}
-
-static void reorder_heads_part(const struct kernel_call *c, size_t begin, size_t end)
-{
-    for (size_t head = begin; head < end; head++)
-        reorder_head(c->C, c->inverse, c->y + head * c->C);
-}
-
-void kernel_reorder_heads(struct kernel *kernel, size_t T, size_t heads, size_t D, bool inverse,
-                          float *x)
-{
-    ASSERT(D % 2 == 0 && D <= KERNEL_HEAD_WIDTH_MAX);
-    struct kernel_call call = {.C = D, .inverse = inverse, .y = x};
-    kernel_call_split(kernel, T * heads, D, &call, reorder_heads_part);
-}

@@ -11,9 +11,13 @@
 #include "worker/engine/kernel/attention.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
+#include "worker/engine/kernel/rope.h"
 
 enum { T = 19, C = 75, V = 37, K_LONG = 700, SPAN = T * C, LARGEST = 5 * K_LONG };
 _Static_assert(LARGEST >= V * C && LARGEST >= SPAN, "every buffer holds every operand");
+
+/* A matrix of any element type: whole blocks of each. */
+enum { LINES = 12, LINE = 2 * DTYPE_BLOCK_ELEMENTS_MAX, LINE_PAIRS = 6 };
 
 struct work {
     struct kernel *kernel; /* borrowed */
@@ -21,6 +25,7 @@ struct work {
     size_t used;
     float *host;    /* owned */
     uint16_t *half; /* owned: (V, C), finite read as f16 and as bf16 */
+    uint8_t *lines; /* owned: (LINES, LINE), finite read as any type */
     /* owned, of the device, LARGEST each */
     float *x, *y, *z, *dx, *weight, *inv_rms, *long_a, *long_b;
 };
@@ -90,6 +95,31 @@ static void products(struct work *w)
     keep(w, 15, w->y);
 }
 
+/* A line of each element type as it is; x (5, LINE) · lines^T and z (1, LINES) · lines, whose lines
+ * lie as in a file with pairs side by side. */
+static void types(struct work *w)
+{
+    struct kernel_gemm forward = {.m = 5, .n = LINES, .k = LINE, .a = w->x, .a_row_stride = LINE};
+    struct kernel_gemm back = {.m = 1, .n = LINE, .k = LINES, .a = w->z, .a_row_stride = LINES};
+    forward.a_col_stride = back.a_col_stride = 1;
+    forward.b_row_stride = back.b_col_stride = 1;
+    forward.b_col_stride = back.b_row_stride = LINE;
+    forward.b_pairs = back.b_pairs = LINE_PAIRS;
+    forward.b = back.b = w->lines;
+    forward.c = back.c = w->y;
+    forward.c_row_stride = LINES;
+    back.c_row_stride = LINE;
+    for (unsigned i = 0; i < DTYPE_COUNT; i++) {
+        forward.b_dtype = back.b_dtype = (enum dtype)i;
+        kernel_decode(w->kernel, LINE, (enum dtype)i, w->lines, w->y);
+        keep(w, LINE, w->y);
+        kernel_gemm(w->kernel, &forward);
+        keep(w, 5 * LINES, w->y);
+        kernel_gemm(w->kernel, &back);
+        keep(w, LINE, w->y);
+    }
+}
+
 static void rows(struct work *w)
 {
     struct kernel *k = w->kernel;
@@ -145,6 +175,28 @@ static void families(struct work *w)
     keep(w, SPAN, w->y);
     kernel_round_int8(k, T, C, w->x, w->y);
     keep(w, SPAN, w->y);
+}
+
+/* Rotations there and, of others, back; a block of columns moved and one added. */
+static void columns(struct work *w)
+{
+    enum { HEADS = 6, D = 12, PAIRS = 4, STEP = 7, POSITIONS = STEP * T, WIDE = 60, PART = 31 };
+    static const double frequency[PAIRS] = {1, 0.3, 0.05, 0.002};
+    struct kernel *k = w->kernel;
+    uint32_t positions[T];
+    for (uint32_t t = 0; t < T; t++)
+        positions[t] = t * STEP;
+    rope_table(POSITIONS, PAIRS, frequency, 1.1, w->host);
+    kernel_write(k, POSITIONS * PAIRS * 2, w->host, w->long_a);
+    kernel_copy(k, SPAN, w->x, w->y);
+    rope_apply(k, T, HEADS, D, 2 * PAIRS, positions, w->long_a, false, w->y);
+    keep(w, T * HEADS * D, w->y);
+    kernel_copy(k, SPAN, w->z, w->y);
+    rope_apply(k, T, HEADS, D, 2 * PAIRS, positions, w->long_a, true, w->y);
+    keep(w, T * HEADS * D, w->y);
+    kernel_copy_columns(k, T, PART, w->x + 3, C, w->y + 2, WIDE);
+    kernel_add_columns(k, T, PART, w->z + 5, C, w->y + WIDE - PART, WIDE);
+    keep(w, T * WIDE, w->y);
 }
 
 /* Two heads over one key head in two segments, with a window and a soft cap. */
@@ -208,6 +260,7 @@ static void work_fini(struct work *w)
         kernel_free(w->kernel, device[i]);
     mem_free(w->host);
     mem_free(w->half);
+    mem_free(w->lines);
 }
 
 static enum err work_init(struct work *w)
@@ -216,7 +269,8 @@ static enum err work_init(struct work *w)
                         &w->weight, &w->inv_rms, &w->long_a, &w->long_b};
     w->host = mem_alloc(LARGEST, sizeof(float));
     w->half = mem_alloc(LARGEST, sizeof(uint16_t));
-    if (w->host == NULL || w->half == NULL)
+    w->lines = mem_alloc(LINES * LINE, sizeof(float));
+    if (w->host == NULL || w->half == NULL || w->lines == NULL)
         return ERR_OUT_OF_MEMORY;
     for (size_t i = 0; i < COUNT_OF(device); i++) {
         *device[i] = kernel_alloc(w->kernel, LARGEST);
@@ -226,6 +280,8 @@ static enum err work_init(struct work *w)
     }
     for (uint32_t i = 0; i < V * C; i++) /* exponents that are ordinary in both types */
         w->half[i] = (uint16_t)(0x2000 + (i * 40503u & 0x9fff));
+    for (size_t i = 0; i < LINES * LINE * sizeof(float); i++) /* exponents below that of 2 */
+        w->lines[i] = (uint8_t)(random_u32(DTYPE_COUNT, i) & 0xbf);
     return ERR_OK;
 }
 
@@ -236,8 +292,10 @@ enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANS
     if (err == ERR_OK) {
         memset(out, 0, KERNEL_KNOWN_ANSWER_BYTES);
         products(&w);
+        types(&w);
         rows(&w);
         families(&w);
+        columns(&w);
         attends(&w);
         lookups(&w);
         sums(&w);
