@@ -103,18 +103,23 @@ static enum err set_order(const struct planning *p, const struct safetensor *st,
     return ERR_OK;
 }
 
-/* BitNet: packed codes with their scale, or weights that are made ternary, as their layers do on
- * each use: x -> clip(round(x / s), -1, 1) * s with s = mean |x|. */
-static enum err set_ternary(const struct planning *p, const struct safetensor *st,
+/* Weights of a trained BitNet are made ternary, as its layers do on each use: x -> clip(round(x /
+ * s), -1, 1) * s with s = mean |x|. */
+static enum err set_rounded(const struct planning *p, const struct safetensor *st,
                             struct convert_tensor *t)
 {
-    if (t->in != BLOCK_FORMAT_COUNT) {
-        struct convert_range range = convert_tensor_range(st->data, t->in);
-        double mean = range.sum / (double)MAX(t->rows * t->columns, 1u);
-        t->change = CONVERT_CHANGE_TERNARY;
-        t->scale = (float)(mean > TERNARY_SCALE_MIN ? mean : TERNARY_SCALE_MIN);
-        return ERR_OK;
-    }
+    struct convert_range range = convert_tensor_range(st->data, t->in);
+    double mean = range.sum / (double)MAX(t->rows * t->columns, 1u);
+    if (!(mean - mean == 0.0))
+        return error_set(p->et, ERR_FORMAT, "%s: tensor %s: a weight is not finite", p->name,
+                         st->name.data);
+    t->change = CONVERT_CHANGE_TERNARY;
+    t->scale = (float)(mean > TERNARY_SCALE_MIN ? mean : TERNARY_SCALE_MIN);
+    return ERR_OK;
+}
+
+static enum err read_scale(const struct planning *p, const struct safetensor *st, float *out)
+{
     char name[CONVERT_NAME_BYTES];
     enum block_format format;
     (void)snprintf(name, sizeof name, "%.*s" SCALE_ENDING,
@@ -124,14 +129,46 @@ static enum err set_ternary(const struct planning *p, const struct safetensor *s
         !convert_float_format_of(scale->dtype, &format))
         return error_set(p->et, ERR_FORMAT, "%s: tensor %s: expected one number in %s", p->name,
                          st->name.data, name);
-    convert_float_decode(format, 1, scale->data.data, &t->scale);
-    if (strcmp(p->config->quant_linear_class, "bitlinear") == 0)
-        t->scale = 1.0f / t->scale; /* its layers divide by it */
-    if (!(t->scale > 0.0f && t->scale < 1e9f))
+    convert_float_decode(format, 1, scale->data.data, out);
+    if (strcmp(p->config->quant_linear_class, "autobitlinear") != 0)
+        *out = 1.0f / *out; /* layers of class bitlinear, which is the default, divide by it */
+    if (!(*out > 0.0f && *out < 1e9f))
         return error_set(p->et, ERR_FORMAT, "%s: tensor %s: expected a number above 0", p->name,
                          name);
-    t->change = CONVERT_CHANGE_UNPACK;
-    t->rows = t->shape[0] = st->shape[0] * CODES_A_BYTE;
+    return ERR_OK;
+}
+
+/* Whether no code is the fourth one. */
+static bool all_ternary(struct span codes)
+{
+    unsigned fourth = 0;
+    for (size_t i = 0; i < codes.size; i++)
+        fourth |= codes.data[i] & codes.data[i] >> 1 & 0x55u;
+    return fourth == 0;
+}
+
+/* BitNet: weights that are rounded here, or ternary numbers, packed or not, beside their scale. */
+static enum err set_ternary(const struct planning *p, const struct safetensor *st,
+                            struct convert_tensor *t)
+{
+    bool is_packed = t->in == BLOCK_FORMAT_COUNT;
+    bool is_rounded = p->config->quantized && strcmp(p->config->quant_mode, "online") != 0;
+    if (!is_packed && !is_rounded)
+        return set_rounded(p, st, t);
+    TRY(read_scale(p, st, &t->scale));
+    bool good = true;
+    if (is_packed) {
+        good = all_ternary(st->data);
+        t->change = CONVERT_CHANGE_UNPACK;
+        t->rows = t->shape[0] = st->shape[0] * CODES_A_BYTE;
+    } else {
+        struct convert_range range = convert_tensor_range(st->data, t->in);
+        good = range.is_ternary && (range.max == 0.0f || range.max == 1.0f);
+        t->change = CONVERT_CHANGE_SCALE;
+    }
+    if (!good)
+        return error_set(p->et, ERR_FORMAT, "%s: tensor %s: a %snumber is not ternary", p->name,
+                         st->name.data, is_packed ? "packed " : "");
     return ERR_OK;
 }
 

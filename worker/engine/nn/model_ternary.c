@@ -22,11 +22,11 @@ static const uint16_t bf16_of_code[] = {0xbf80, 0, 0x3f80}; /* -1, 0, 1 */
 struct ternary {
     const struct model_param *param;
     const struct safetensor *tensor;
-    enum dtype dtype; /* of masters */
-    bool packed;
-    float inverse;  /* of masters: what they are multiplied with before rounding */
-    float *row;     /* owned: (columns) decoded masters */
-    uint8_t *codes; /* owned: (columns) the ternary number plus 1 */
+    enum dtype dtype;     /* of masters */
+    bool packed, masters; /* neither: the ternary numbers themselves */
+    float inverse;        /* of masters: what they are multiplied with before rounding */
+    float *row;           /* owned: (columns) decoded */
+    uint8_t *codes;       /* owned: (columns) the ternary number plus 1 */
 };
 
 bool model_ternary_is(const struct model *model, const struct model_param *p)
@@ -82,24 +82,27 @@ static bool unpack(const uint8_t *bytes, unsigned shift, size_t count, uint8_t *
     return three == 0;
 }
 
-/* The codes of a row; false where a packed one is none. */
+/* The codes of a row; false where a packed one is none, or a number is not ternary. */
 static bool read_codes(const struct ternary *s, size_t row)
 {
     size_t columns = s->param->columns, block = s->param->rows / ROWS_A_BYTE;
     if (!s->packed) {
+        bool good = true;
         decode_row(s, row);
         for (size_t i = 0; i < columns; i++) { /* halves go to the even number, which is 0 */
             float value = s->row[i] * s->inverse;
             s->codes[i] = (uint8_t)(1 + (value > 0.5f) - (value < -0.5f));
+            good = good && (s->masters || value == (float)s->codes[i] - 1);
         }
-        return true;
+        return good;
     }
     const uint8_t *bytes = (const uint8_t *)s->tensor->data.data + row % block * columns;
     return unpack(bytes, 2 * (unsigned)(row / block), columns, s->codes);
 }
 
-/* 1 / the mean of all absolute values, as the reference rounds it. */
-static float inverse_of_mean(const struct ternary *s)
+/* 1 / the mean of all absolute values, as the reference rounds it. ERR_FORMAT: one is not finite.
+ */
+static enum err inverse_of_mean(const struct ternary *s, float *out, struct err_text *et)
 {
     double sum = 0;
     for (size_t row = 0; row < s->param->rows; row++) {
@@ -108,7 +111,10 @@ static float inverse_of_mean(const struct ternary *s)
             sum += fabs((double)s->row[i]);
     }
     double mean = sum / ((double)s->param->rows * (double)s->param->columns);
-    return 1.0f / MAX((float)mean, 1e-5f);
+    if (!(mean - mean == 0))
+        return error_set(et, ERR_FORMAT, "tensor %s: a weight is not finite", s->param->name);
+    *out = 1.0f / MAX((float)mean, 1e-5f);
+    return ERR_OK;
 }
 
 /* ---- storing ---- */
@@ -151,8 +157,8 @@ static enum err convert(struct model *model, struct model_param *p, const struct
         return ERR_OUT_OF_MEMORY;
     for (size_t row = 0; row < p->rows; row++) {
         if (!read_codes(s, row))
-            return error_set(et, ERR_FORMAT, "tensor %s, row %zu: a packed number is not ternary",
-                             p->name, row);
+            return error_set(et, ERR_FORMAT, "tensor %s, row %zu: a %snumber is not ternary",
+                             p->name, row, s->packed ? "packed " : "");
         store_row(s, dtype, row, data);
     }
     p->dtype = dtype;
@@ -211,15 +217,15 @@ enum err model_ternary_take(struct model *model, struct model_param *p,
     enum err err;
     p->rounds_input = true;
     TRY(check_tensor(p, weight, &s, et));
-    bool masters = !s.packed && strcmp(model->config.quant_mode, "online") == 0;
-    if (!masters)
+    s.masters = !s.packed && strcmp(model->config.quant_mode, "online") == 0;
+    if (!s.masters)
         TRY(read_scale(model, p, scale, &p->scale, et));
     s.row = mem_alloc(p->columns, sizeof *s.row);
     s.codes = mem_alloc(p->columns, sizeof *s.codes);
     if (s.row == NULL || s.codes == NULL)
         TRY_OUT(ERR_OUT_OF_MEMORY);
-    if (masters) {
-        s.inverse = inverse_of_mean(&s);
+    if (s.masters) {
+        TRY_OUT(inverse_of_mean(&s, &s.inverse, et));
         p->scale = 1.0f / s.inverse;
     }
     TRY_OUT(convert(model, p, &s, et));

@@ -326,6 +326,89 @@ static void test_convert__bitnet_is_ternary_in_gguf(void **state)
     }
 }
 
+/* A packed matrix of the golden model in another form: an expectation of its plan. */
+struct ternary_case {
+    const char *linear_class, *mode;
+    bool packed;
+    uint8_t damage; /* or-ed into the first byte of codes */
+    float number;   /* the first where they are not packed */
+    enum convert_change change;
+    const char *says; /* NULL: is planned */
+};
+
+static void check_ternary_case(const struct ternary_case *c)
+{
+    enum { ROWS = 20, COLUMNS = 24 };
+    static const char folder[] = CONVERT_FAMILIES "/bitnet-packed";
+    static uint8_t codes[ROWS / 4 * COLUMNS];
+    static float numbers[ROWS * COLUMNS];
+    struct safetensors st;
+    struct convert_plan plan;
+    struct arena arena;
+    struct err_text et = {{0}};
+    float scale = 0.0f;
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    arena_init(&arena, 1 << 20);
+    assert_int_equal(safetensors_index_open_folder(&st, folder, "model", NULL), ERR_OK);
+    assert_int_equal(hf_config_open(config, CONVERT_FAMILIES "/bitnet-packed/config.json", NULL),
+                     ERR_OK);
+    (void)snprintf(config->quant_linear_class, sizeof config->quant_linear_class, "%s",
+                   c->linear_class);
+    (void)snprintf(config->quant_mode, sizeof config->quant_mode, "%s", c->mode);
+    for (size_t i = 0; i < st.count; i++) {
+        struct safetensor *t = &st.tensors[i];
+        if (text_is(t->name, "model.layers.1.mlp.up_proj.weight_scale"))
+            convert_float_decode(BLOCK_FORMAT_BF16, 1, t->data.data, &scale);
+        if (!text_is(t->name, "model.layers.1.mlp.up_proj.weight"))
+            continue;
+        memcpy(codes, t->data.data, sizeof codes);
+        codes[0] |= c->damage;
+        for (size_t k = 0; k < COUNT_OF(numbers); k++)
+            numbers[k] = (float)(k % 3) - 1.0f;
+        numbers[0] = c->number;
+        t->data = (struct span){codes, sizeof codes};
+        if (c->packed)
+            continue;
+        t->dtype = SAFETENSORS_F32;
+        t->shape[0] = ROWS;
+        t->data = (struct span){(const uint8_t *)numbers, sizeof numbers};
+    }
+    enum err err = convert_plan_gguf(config, "m", &st, CONVERT_PLAN_KEEP, &arena, &plan, &et);
+    assert_int_equal(err, c->says == NULL ? ERR_OK : ERR_FORMAT);
+    if (c->says != NULL && strstr(et.text, c->says) == NULL)
+        fail_msg("%s: %s", c->says, et.text);
+    for (size_t i = 0; c->says == NULL && i < plan.count; i++) {
+        const struct convert_tensor *t = &plan.tensors[i];
+        if (strcmp(t->name, "blk.1.ffn_up.weight") != 0)
+            continue;
+        assert_int_equal(t->change, c->change);
+        if (strcmp(c->mode, "online") != 0)
+            assert_true(t->scale ==
+                        (strcmp(c->linear_class, "autobitlinear") == 0 ? scale : 1.0f / scale));
+    }
+    safetensors_close(&st);
+    arena_fini(&arena);
+    mem_free(config);
+}
+
+static void test_convert__ternary_numbers_have_the_scale_beside_them(void **state)
+{
+    (void)state;
+    static const struct ternary_case cases[] = {
+        {"bitlinear", "offline", true, 0, 0, CONVERT_CHANGE_UNPACK, NULL},
+        {"autobitlinear", "offline", true, 0, 0, CONVERT_CHANGE_UNPACK, NULL},
+        {"", "", true, 0, 0, CONVERT_CHANGE_UNPACK, NULL},
+        {"autobitlinear", "offline", false, 0, -1, CONVERT_CHANGE_SCALE, NULL},
+        {"autobitlinear", "online", false, 0, 0.25f, CONVERT_CHANGE_TERNARY, NULL},
+        {"bitlinear", "offline", true, 3, 0, CONVERT_CHANGE_NONE, "a packed number is not ternary"},
+        {"autobitlinear", "offline", false, 0, 0.5f, CONVERT_CHANGE_NONE,
+         "up_proj.weight: a number is not ternary"},
+        {"autobitlinear", "online", false, 0, NAN, CONVERT_CHANGE_NONE, "a weight is not finite"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        check_ternary_case(&cases[i]);
+}
+
 static void test_convert__a_missing_tensor_is_missed(void **state)
 {
     (void)state;
@@ -400,6 +483,7 @@ int main(void)
         cmocka_unit_test(test_convert__the_language_of_a_seeing_model_is_taken),
         cmocka_unit_test(test_convert__a_wider_type_keeps_every_value),
         cmocka_unit_test(test_convert__bitnet_is_ternary_in_gguf),
+        cmocka_unit_test(test_convert__ternary_numbers_have_the_scale_beside_them),
         cmocka_unit_test(test_convert__a_missing_tensor_is_missed),
         cmocka_unit_test(test_convert__halves_round_to_even),
         cmocka_unit_test(test_convert__every_family_comes_back_bit_for_bit),
