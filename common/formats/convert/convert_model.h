@@ -34,7 +34,9 @@ MUST_CHECK enum err convert_model_to_gguf(const char *folder, const char *path,
                                           struct convert_model_report *report, struct err_text *et);
 
 /* Reads the GGUF file `path` and writes config.json, generation_config.json, model.safetensors and
- * the tokenizer's files into `folder`, which is made when missing; config.json last. */
+ * the tokenizer's files into `folder`, which appears whole or not at all: until then they lie in
+ * `folder`.tmp, and what a conversion that was cut short left there is replaced. `folder` may exist
+ * if it is empty. */
 MUST_CHECK enum err convert_model_to_hf(const char *path, const char *folder,
                                         const struct convert_model_options *options,
                                         struct convert_model_report *report, struct err_text *et);

@@ -1,6 +1,8 @@
 /* convert_model_to_hf.c - a GGUF file becomes a model folder. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/base/check.h"
 #include "common/formats/convert/convert_model.h"
@@ -17,8 +19,15 @@ struct work {
     struct convert_plan plan;
     struct safetensor *tensors; /* as the plan's, without data */
     struct arena arena;
-    const char *folder;
+    const char *folder;  /* the final name, without slashes at its end */
+    const char *staging; /* where the files lie until they are whole */
     struct err_text *et;
+};
+
+/* Whatever a conversion may leave in its staging folder. */
+static const char *const FILE_NAMES[] = {
+    "model.safetensors",     "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "config.json",    "generation_config.json",
 };
 
 static enum err out_of_memory(const struct work *work)
@@ -70,7 +79,7 @@ static enum err write_weights(struct work *work, uint64_t *size_bytes)
 {
     const struct safetensors_content content = {work->tensors, work->plan.count,
                                                 &safetensors_write_note_pt, 1};
-    const char *path = folder_join(&work->arena, work->folder, "model.safetensors");
+    const char *path = folder_join(&work->arena, work->staging, "model.safetensors");
     struct file_writer file;
     if (path == NULL)
         return out_of_memory(work);
@@ -85,7 +94,7 @@ static enum err write_weights(struct work *work, uint64_t *size_bytes)
 
 static enum err write_text(struct work *work, const char *name, const struct bytes *text)
 {
-    const char *path = folder_join(&work->arena, work->folder, name);
+    const char *path = folder_join(&work->arena, work->staging, name);
     return path != NULL ? file_write_atomic(path, bytes_span(text), work->et) : out_of_memory(work);
 }
 
@@ -97,7 +106,7 @@ static enum err write_tokenizer(struct work *work, const char *path, bool *has_t
     if (!*has_tokenizer)
         return ERR_OK;
     TRY(tokenizer_open(path, &tokenizer, work->et));
-    enum err err = convert_tokenizer_files_write(tokenizer, work->folder, &work->arena, work->et);
+    enum err err = convert_tokenizer_files_write(tokenizer, work->staging, &work->arena, work->et);
     tokenizer_close(&tokenizer);
     return err;
 }
@@ -126,6 +135,66 @@ out:
     return err;
 }
 
+static enum err name_folders(struct work *work, const char *folder)
+{
+    size_t size = strlen(folder);
+    while (size > 1 && folder[size - 1] == '/')
+        size--;
+    char *final = arena_print(&work->arena, "%.*s", (int)size, folder);
+    work->staging = arena_print(&work->arena, "%.*s.tmp", (int)size, folder);
+    if (final == NULL || work->staging == NULL)
+        return out_of_memory(work);
+    work->folder = final;
+    return ERR_OK;
+}
+
+/* Takes away the staging folder, this conversion's or one's that was cut short, if nothing else is
+ * in it. */
+static void remove_staging(struct work *work)
+{
+    for (size_t i = 0; i < COUNT_OF(FILE_NAMES); i++) {
+        const char *path = folder_join(&work->arena, work->staging, FILE_NAMES[i]);
+        const char *temp = path != NULL ? arena_print(&work->arena, "%s.tmp", path) : NULL;
+        if (temp == NULL)
+            return;
+        (void)unlink(path);
+        (void)unlink(temp);
+    }
+    (void)rmdir(work->staging);
+}
+
+static enum err begin_staging(struct work *work)
+{
+    remove_staging(work);
+    if (folder_exists(work->staging))
+        return error_set(work->et, ERR_EXISTS,
+                         "%s: expected no such folder, for the files are gathered there; remove it",
+                         work->staging);
+    return folder_create(work->staging, work->et);
+}
+
+static enum err end_staging(struct work *work)
+{
+    if (rename(work->staging, work->folder) != 0)
+        return error_set(work->et, error_from_errno(errno), "%s: rename: %s", work->folder,
+                         strerror(errno));
+    return folder_sync_parent(work->folder, work->et);
+}
+
+static enum err write_files(struct work *work, const char *path, struct convert_model_report *made)
+{
+    TRY(begin_staging(work));
+    enum err err;
+    TRY_OUT(write_tokenizer(work, path, &made->has_tokenizer)); /* what may be refused, first */
+    TRY_OUT(write_weights(work, &made->size_bytes));
+    TRY_OUT(write_configs(work));
+    err = end_staging(work);
+out:
+    if (err != ERR_OK)
+        remove_staging(work);
+    return err;
+}
+
 enum err convert_model_to_hf(const char *path, const char *folder,
                              const struct convert_model_options *options,
                              struct convert_model_report *report, struct err_text *et)
@@ -139,12 +208,10 @@ enum err convert_model_to_hf(const char *path, const char *folder,
     work->et = et;
     arena_init(&work->arena, SIZE_MAX); /* bounded by the file's tables */
     enum err err;
+    TRY_OUT(name_folders(work, folder));
     TRY_OUT(open_all(work, path, options));
     TRY_OUT(gguf_arch_of_config(&work->config, path, &arch, et));
-    TRY_OUT(folder_create(folder, et));
-    TRY_OUT(write_tokenizer(work, path, &made.has_tokenizer)); /* what may be refused, first */
-    TRY_OUT(write_weights(work, &made.size_bytes));
-    TRY_OUT(write_configs(work));
+    TRY_OUT(write_files(work, path, &made));
     made.architecture = arch->name;
     made.tensor_count = work->plan.count;
     *report = made;

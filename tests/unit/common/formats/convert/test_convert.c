@@ -1,16 +1,21 @@
 /* test_convert.c - models of every family go to GGUF and come back with the bits they had. */
 #include <math.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "common/base/check.h"
 #include "common/formats/safetensors/safetensors_index.h"
+#include "common/formats/source/file.h"
+#include "common/formats/source/folder.h"
 #include "common/mem/mem.h"
 #include "tests/unit/common/formats/convert/convert_folders.h"
 
@@ -474,6 +479,69 @@ static void test_convert__halves_round_to_even(void **state)
     }
 }
 
+static enum err convert_back(const struct convert_folders *f, struct err_text *et)
+{
+    const struct convert_model_options options = {.format = CONVERT_PLAN_KEEP};
+    struct convert_model_report report;
+    return convert_model_to_hf(f->gguf, f->back, &options, &report, et);
+}
+
+/* A write that fails in the middle leaves neither the folder nor its forerunner behind. */
+static void test_convert__a_folder_appears_whole_or_not_at_all(void **state)
+{
+    (void)state;
+    struct convert_folders f;
+    struct err_text et = {{0}};
+    struct rlimit before;
+    char staging[160];
+    convert_folders_make(&f);
+    convert_folders_to_gguf(&f, CONVERT_FAMILIES "/llama2", CONVERT_PLAN_KEEP);
+    (void)snprintf(staging, sizeof staging, "%s.tmp", f.back);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &before), 0);
+    const struct rlimit small = {4096, before.rlim_max};
+    void (*handler)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    enum err err = convert_back(&f, &et);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &before), 0);
+    (void)signal(SIGXFSZ, handler);
+    assert_int_not_equal(err, ERR_OK);
+    assert_false(folder_exists(f.back));
+    assert_false(folder_exists(staging));
+    if (convert_back(&f, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    check_weights("llama2", CONVERT_FAMILIES "/llama2", &f);
+    assert_false(folder_exists(staging));
+    convert_folders_remove(&f);
+}
+
+/* What a killed conversion left is replaced; what somebody else put there is not. */
+static void test_convert__a_forerunner_of_a_folder_is_replaced(void **state)
+{
+    (void)state;
+    struct convert_folders f;
+    struct err_text et = {{0}};
+    char staging[160], left[192], strange[192];
+    convert_folders_make(&f);
+    convert_folders_to_gguf(&f, CONVERT_FAMILIES "/llama2", CONVERT_PLAN_KEEP);
+    (void)snprintf(staging, sizeof staging, "%s.tmp", f.back);
+    (void)snprintf(left, sizeof left, "%s/tokenizer.json", staging);
+    (void)snprintf(strange, sizeof strange, "%s/notes", staging);
+    assert_int_equal(mkdir(staging, 0777), 0);
+    assert_int_equal(file_write_atomic(left, (struct span){(const uint8_t *)"{", 1}, &et), ERR_OK);
+    assert_int_equal(file_write_atomic(strange, (struct span){(const uint8_t *)"x", 1}, &et),
+                     ERR_OK);
+    assert_int_equal(convert_back(&f, &et), ERR_EXISTS);
+    assert_true(file_exists(strange));
+    assert_int_equal(unlink(strange), 0);
+    assert_int_equal(file_write_atomic(left, (struct span){(const uint8_t *)"{", 1}, &et), ERR_OK);
+    if (convert_back(&f, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    (void)snprintf(left, sizeof left, "%s/tokenizer.json", f.back);
+    assert_false(file_exists(left));
+    assert_false(folder_exists(staging));
+    convert_folders_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -486,6 +554,8 @@ int main(void)
         cmocka_unit_test(test_convert__ternary_numbers_have_the_scale_beside_them),
         cmocka_unit_test(test_convert__a_missing_tensor_is_missed),
         cmocka_unit_test(test_convert__halves_round_to_even),
+        cmocka_unit_test(test_convert__a_folder_appears_whole_or_not_at_all),
+        cmocka_unit_test(test_convert__a_forerunner_of_a_folder_is_replaced),
         cmocka_unit_test(test_convert__every_family_comes_back_bit_for_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
