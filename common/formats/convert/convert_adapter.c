@@ -14,8 +14,7 @@
 
 #define MODULE_ENDING ".weight"
 
-enum { QUANTIZATION_VERSION = 2, FILE_TYPE_F32 = 0, FILE_TYPE_F16 = 1, FILE_TYPE_BF16 = 32 };
-enum { TEMPLATE_BYTES_MAX = 1 << 20, CODES_A_BYTE = 4 };
+enum { TEMPLATE_BYTES_MAX = 1 << 20 };
 
 /* A conversion on its way; everything in it is owned. */
 struct work {
@@ -74,7 +73,7 @@ static bool find_matrix(const struct work *work, const struct peft_module *modul
     if (st == NULL || st->rank != 2)
         return false;
     bool is_turned = strcmp(work->arch->name, "gpt2") == 0;
-    uint64_t packed = st->dtype == SAFETENSORS_U8 ? CODES_A_BYTE : 1;
+    uint64_t packed = st->dtype == SAFETENSORS_U8 ? CONVERT_CODES_A_BYTE : 1;
     *rows = is_turned ? st->shape[1] : st->shape[0] * packed;
     *columns = is_turned ? st->shape[0] : st->shape[1];
     return true;
@@ -200,10 +199,10 @@ static void write_keys(struct work *work, const struct convert_model_options *op
     gguf_write_text(w, "adapter.type", TEXT("lora"));
     gguf_write_f32(w, "adapter.lora.alpha", (float)convert_adapter_alpha(&work->adapter.config));
     gguf_write_u32(w, "general.file_type",
-                   format == BLOCK_FORMAT_F32   ? FILE_TYPE_F32
-                   : format == BLOCK_FORMAT_F16 ? FILE_TYPE_F16
-                                                : FILE_TYPE_BF16);
-    gguf_write_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
+                   format == BLOCK_FORMAT_F32   ? GGUF_WRITE_FILE_TYPE_F32
+                   : format == BLOCK_FORMAT_F16 ? GGUF_WRITE_FILE_TYPE_F16
+                                                : GGUF_WRITE_FILE_TYPE_BF16);
+    gguf_write_u32(w, "general.quantization_version", GGUF_WRITE_QUANTIZATION_VERSION);
 }
 
 static enum err convert(struct work *work, const char *base, const char *path,

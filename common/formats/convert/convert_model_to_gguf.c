@@ -7,9 +7,6 @@
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
 
-/* llama.cpp's numbers for what most of a file's weights are in. */
-enum { FILE_TYPE_F32 = 0, FILE_TYPE_F16 = 1, FILE_TYPE_BF16 = 32, QUANTIZATION_VERSION = 2 };
-
 /* A conversion on its way; everything in it is owned. */
 struct work {
     struct hf_config config;
@@ -26,11 +23,11 @@ static uint32_t file_type_of(const struct convert_plan *plan)
         const struct convert_tensor *t = &plan->tensors[i];
         if (t->is_made || t->rank != 2 || convert_name_kind(t->place.role) != CONVERT_LINEAR)
             continue;
-        return t->out == BLOCK_FORMAT_F32   ? FILE_TYPE_F32
-               : t->out == BLOCK_FORMAT_F16 ? FILE_TYPE_F16
-                                            : FILE_TYPE_BF16;
+        return t->out == BLOCK_FORMAT_F32   ? GGUF_WRITE_FILE_TYPE_F32
+               : t->out == BLOCK_FORMAT_F16 ? GGUF_WRITE_FILE_TYPE_F16
+                                            : GGUF_WRITE_FILE_TYPE_BF16;
     }
-    return FILE_TYPE_F32;
+    return GGUF_WRITE_FILE_TYPE_F32;
 }
 
 /* Chat models stop at the end of a turn too, which generation_config.json says. */
@@ -114,7 +111,7 @@ static enum err write_keys(struct work *work, const char *folder,
             return error_prefix(et, err, "%s", folder);
     }
     write_ends(&work->config.eos, w);
-    gguf_write_u32(w, "general.quantization_version", QUANTIZATION_VERSION);
+    gguf_write_u32(w, "general.quantization_version", GGUF_WRITE_QUANTIZATION_VERSION);
     if (options->quantize != NULL)
         convert_quantize_keys(options->quantize, w);
     report->architecture = arch->name;

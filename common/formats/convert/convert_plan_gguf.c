@@ -9,7 +9,7 @@
 #define SCALE_ENDING ".weight_scale"
 
 /* Tensors made from the config, at most: long and short factors. */
-enum { MADE_MAX = 2, CODES_A_BYTE = 4 };
+enum { MADE_MAX = 2 };
 
 #define TERNARY_SCALE_MIN 1e-5
 
@@ -160,7 +160,7 @@ static enum err set_ternary(const struct planning *p, const struct safetensor *s
     if (is_packed) {
         good = all_ternary(st->data);
         t->change = CONVERT_CHANGE_UNPACK;
-        t->rows = t->shape[0] = st->shape[0] * CODES_A_BYTE;
+        t->rows = t->shape[0] = st->shape[0] * CONVERT_CODES_A_BYTE;
     } else {
         struct convert_range range = convert_tensor_range(st->data, t->in);
         good = range.is_ternary && (range.max == 0.0f || range.max == 1.0f);

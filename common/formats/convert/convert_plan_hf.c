@@ -6,7 +6,7 @@
 #include "common/base/check.h"
 #include "common/formats/convert/convert_plan.h"
 
-enum { BATCH = 1024, CODES_A_BYTE = 4 };
+enum { BATCH = 1024 };
 
 struct planning {
     const struct gguf *gguf;
@@ -114,7 +114,7 @@ static enum err pack_ternary(struct planning *p, const struct gguf_tensor *from,
                          "weights, found %s",
                          p->gguf->name, TEXT_ARGS(from->name), block_format_name(t->in));
     struct convert_range range = convert_tensor_range(t->data, t->in);
-    if (!range.is_ternary || t->rows % CODES_A_BYTE != 0)
+    if (!range.is_ternary || t->rows % CONVERT_CODES_A_BYTE != 0)
         return error_set(p->et, ERR_UNSUPPORTED,
                          "%s: tensor %.*s: expected ternary weights in rows by the four",
                          p->gguf->name, TEXT_ARGS(from->name));
@@ -125,7 +125,7 @@ static enum err pack_ternary(struct planning *p, const struct gguf_tensor *from,
     t->change = CONVERT_CHANGE_PACK;
     t->scale = range.max;
     t->out = BLOCK_FORMAT_COUNT;
-    t->rows = t->shape[0] = from->shape[0] / CODES_A_BYTE;
+    t->rows = t->shape[0] = from->shape[0] / CONVERT_CODES_A_BYTE;
     struct convert_tensor *beside = &p->plan->tensors[p->plan->count++];
     *beside = (struct convert_tensor){
         .place = t->place,

@@ -7,7 +7,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 
-enum { CODES_A_BYTE = 4, BATCH = 1024, BATCH_ELEMENTS = 1 << 16 };
+enum { BATCH = 1024, BATCH_ELEMENTS = 1 << 16 };
 
 /* Working memory of one tensor: a batch of its rows. */
 struct buffers {
@@ -73,7 +73,7 @@ static void decode(const struct convert_tensor *t, size_t count, const uint8_t *
 /* Row `row` of 2-bit codes as -scale, 0, scale. */
 static void unpack_row(const struct convert_tensor *t, size_t row, float *out)
 {
-    size_t packed_rows = t->rows / CODES_A_BYTE;
+    size_t packed_rows = t->rows / CONVERT_CODES_A_BYTE;
     const uint8_t *codes = t->data.data + row % packed_rows * t->columns;
     for (size_t i = 0; i < t->columns; i++) {
         int code = codes[i] >> (2 * (int)(row / packed_rows)) & 3;
@@ -86,7 +86,7 @@ static void pack_row(const struct convert_tensor *t, size_t row, float *values, 
 {
     size_t row_bytes = t->columns * element_bytes(t->in);
     memset(out, 0, t->columns);
-    for (size_t k = 0; k < CODES_A_BYTE; k++) {
+    for (size_t k = 0; k < CONVERT_CODES_A_BYTE; k++) {
         decode(t, t->columns, t->data.data + (row + k * t->rows) * row_bytes, values);
         for (size_t i = 0; i < t->columns; i++) {
             unsigned code = values[i] > 0.0f ? 2u : values[i] < 0.0f ? 0u : 1u;

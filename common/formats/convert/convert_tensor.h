@@ -11,6 +11,9 @@
 #include "common/formats/gguf/gguf.h"
 #include "common/formats/source/file.h"
 
+/* Ternary numbers in a byte of BitNet's packed matrices: of rows r, r + R/4, ... of R. */
+enum { CONVERT_CODES_A_BYTE = 4 };
+
 /* Where a row of the result comes from. H heads, G of them for keys, D rows each. */
 enum convert_order {
     CONVERT_ORDER_SAME,

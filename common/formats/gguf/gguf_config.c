@@ -11,14 +11,7 @@
 #include "common/formats/json/json_float.h"
 #include "common/mem/mem.h"
 
-enum {
-    KEY_BYTES = 128,
-    WIDTH_MAX = 1 << 20,
-    LAYERS_MAX = 1 << 12,
-    HEADS_MAX = 1 << 12,
-    VOCABULARY_MAX = 1 << 24,
-    POSITIONS_DEFAULT = 2048
-};
+enum { KEY_BYTES = 128 };
 
 /* Largest relative difference of factors that are the same up to rounding. */
 #define FACTOR_TOLERANCE 1e-4
@@ -93,10 +86,10 @@ static enum err read_vocabulary(const struct reading *r)
     const struct gguf_tensor *table = gguf_find_tensor(r->gguf, TEXT("token_embd.weight"));
     const struct gguf_value *tokens = NULL;
     TRY(gguf_opt_array(r->gguf, "tokenizer.ggml.tokens", GGUF_TEXT, &tokens, r->et));
-    if (tokens != NULL && tokens->count <= VOCABULARY_MAX)
+    if (tokens != NULL && tokens->count <= HF_CONFIG_VOCABULARY_MAX)
         r->config->vocab_size = (uint32_t)tokens->count;
-    TRY(read_opt_size(r, "vocab_size", 1, VOCABULARY_MAX, &r->config->vocab_size));
-    if (table != NULL && table->rank == 2 && table->shape[0] <= VOCABULARY_MAX)
+    TRY(read_opt_size(r, "vocab_size", 1, HF_CONFIG_VOCABULARY_MAX, &r->config->vocab_size));
+    if (table != NULL && table->rank == 2 && table->shape[0] <= HF_CONFIG_VOCABULARY_MAX)
         r->config->vocab_size = (uint32_t)table->shape[0];
     if (r->config->vocab_size == 0)
         return gguf_wrong(r->gguf, key_of(r, "vocab_size").text,
@@ -111,7 +104,8 @@ static enum err read_window_pattern(const struct reading *r)
     const struct gguf_value *value = gguf_find(r->gguf, key.text);
     uint32_t pattern = r->arch->window_pattern;
     if (value == NULL || !value->is_array) {
-        TRY(read_opt_size(r, "attention.sliding_window_pattern", 0, LAYERS_MAX, &pattern));
+        TRY(read_opt_size(r, "attention.sliding_window_pattern", 0, HF_CONFIG_LAYERS_MAX,
+                          &pattern));
         hf_config_set_pattern(r->config, pattern);
         return ERR_OK;
     }
@@ -127,14 +121,15 @@ static enum err read_window_pattern(const struct reading *r)
 static enum err read_sizes(const struct reading *r)
 {
     struct hf_config *c = r->config;
-    TRY(read_size(r, "block_count", 1, LAYERS_MAX, &c->num_hidden_layers));
-    TRY(read_size(r, "embedding_length", 1, WIDTH_MAX, &c->hidden_size));
-    TRY(read_size(r, "attention.head_count", 1, HEADS_MAX, &c->num_attention_heads));
+    TRY(read_size(r, "block_count", 1, HF_CONFIG_LAYERS_MAX, &c->num_hidden_layers));
+    TRY(read_size(r, "embedding_length", 1, HF_CONFIG_WIDTH_MAX, &c->hidden_size));
+    TRY(read_size(r, "attention.head_count", 1, HF_CONFIG_HEADS_MAX, &c->num_attention_heads));
     c->intermediate_size = c->hidden_size * 4;
-    TRY(read_opt_size(r, "feed_forward_length", 1, WIDTH_MAX, &c->intermediate_size));
+    TRY(read_opt_size(r, "feed_forward_length", 1, HF_CONFIG_WIDTH_MAX, &c->intermediate_size));
     c->num_key_value_heads = c->num_attention_heads;
-    TRY(read_opt_size(r, "attention.head_count_kv", 1, HEADS_MAX, &c->num_key_value_heads));
-    c->max_position_embeddings = POSITIONS_DEFAULT;
+    TRY(read_opt_size(r, "attention.head_count_kv", 1, HF_CONFIG_HEADS_MAX,
+                      &c->num_key_value_heads));
+    c->max_position_embeddings = HF_CONFIG_POSITIONS_DEFAULT;
     TRY(read_opt_size(r, "context_length", 1, INT32_MAX, &c->max_position_embeddings));
     TRY(read_opt_size(r, "attention.sliding_window", 0, INT32_MAX, &c->sliding_window));
     TRY(read_window_pattern(r));
@@ -144,8 +139,8 @@ static enum err read_sizes(const struct reading *r)
                          r->gguf->name, key_of(r, "attention.head_count_kv").text,
                          c->num_attention_heads, c->num_key_value_heads);
     uint32_t value_length = 0;
-    TRY(read_opt_size(r, "attention.key_length", 1, WIDTH_MAX, &c->head_dim));
-    TRY(read_opt_size(r, "attention.value_length", 1, WIDTH_MAX, &value_length));
+    TRY(read_opt_size(r, "attention.key_length", 1, HF_CONFIG_WIDTH_MAX, &c->head_dim));
+    TRY(read_opt_size(r, "attention.value_length", 1, HF_CONFIG_WIDTH_MAX, &value_length));
     if (c->head_dim == 0 && c->hidden_size % c->num_attention_heads != 0)
         return error_set(r->et, ERR_FORMAT,
                          "%s: %s: expected a multiple of attention.head_count = %u, found %u",

@@ -18,6 +18,15 @@
 #include "common/formats/source/file.h"
 #include "common/mem/bytes.h"
 
+/* Values that llama.cpp gives general.file_type where most weights are plain, and the one that
+ * general.quantization_version has. */
+enum {
+    GGUF_WRITE_FILE_TYPE_F32 = 0,
+    GGUF_WRITE_FILE_TYPE_F16 = 1,
+    GGUF_WRITE_FILE_TYPE_BF16 = 32,
+    GGUF_WRITE_QUANTIZATION_VERSION = 2
+};
+
 struct gguf_write {
     struct bytes keys;    /* owned: as in the file */
     struct bytes tensors; /* owned: as in the file */

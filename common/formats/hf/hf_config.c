@@ -9,13 +9,7 @@
 #include "common/formats/json/json_read.h"
 #include "common/formats/source/source.h"
 
-enum {
-    WIDTH_MAX = 1 << 20,
-    HEADS_MAX = 1 << 12,
-    VOCABULARY_MAX = 1 << 24,
-    POSITIONS_MAX = INT32_MAX,
-    POSITIONS_DEFAULT = 2048
-};
+enum { POSITIONS_MAX = INT32_MAX };
 
 /* ---- windows ---- */
 
@@ -135,17 +129,19 @@ static enum err read_sizes(struct json_value root, struct hf_config *c, struct e
     static const char *const vocabulary[] = {"vocab_size", NULL};
     static const char *const positions[] = {"max_position_embeddings", "n_positions", "max_seq_len",
                                             NULL};
-    TRY(hf_read_size(root, width, 1, WIDTH_MAX, &c->hidden_size, et));
-    TRY(read_size(root, vocabulary, VOCABULARY_MAX, assumed->vocab_size, &c->vocab_size, et));
+    TRY(hf_read_size(root, width, 1, HF_CONFIG_WIDTH_MAX, &c->hidden_size, et));
+    TRY(read_size(root, vocabulary, HF_CONFIG_VOCABULARY_MAX, assumed->vocab_size, &c->vocab_size,
+                  et));
     TRY(hf_read_size(root, layers, 1, HF_CONFIG_LAYERS_MAX, &c->num_hidden_layers, et));
-    TRY(read_size(root, heads, HEADS_MAX, assumed->heads, &c->num_attention_heads, et));
+    TRY(read_size(root, heads, HF_CONFIG_HEADS_MAX, assumed->heads, &c->num_attention_heads, et));
     c->num_key_value_heads = assumed->kv_heads;
     c->head_dim = assumed->head_dim;
     c->intermediate_size = c->hidden_size * 4;
-    TRY(hf_read_opt_size(root, inner, 1, WIDTH_MAX, &c->intermediate_size, et));
-    TRY(hf_read_opt_size(root, kv, 1, HEADS_MAX, &c->num_key_value_heads, et));
-    TRY(hf_read_opt_size(root, head, 1, WIDTH_MAX, &c->head_dim, et));
-    c->max_position_embeddings = assumed->positions > 0 ? assumed->positions : POSITIONS_DEFAULT;
+    TRY(hf_read_opt_size(root, inner, 1, HF_CONFIG_WIDTH_MAX, &c->intermediate_size, et));
+    TRY(hf_read_opt_size(root, kv, 1, HF_CONFIG_HEADS_MAX, &c->num_key_value_heads, et));
+    TRY(hf_read_opt_size(root, head, 1, HF_CONFIG_WIDTH_MAX, &c->head_dim, et));
+    c->max_position_embeddings =
+        assumed->positions > 0 ? assumed->positions : HF_CONFIG_POSITIONS_DEFAULT;
     TRY(hf_read_opt_size(root, positions, 1, POSITIONS_MAX, &c->max_position_embeddings, et));
     return read_window(root, c, et);
 }

@@ -19,10 +19,14 @@
 
 enum {
     HF_CONFIG_SIZE_BYTES_MAX = 4 << 20,
-    HF_CONFIG_NAME_BYTES = 64, /* with the terminator */
-    HF_CONFIG_TOKENS_MAX = 16, /* ends of text */
+    HF_CONFIG_NAME_BYTES = 64,     /* with the terminator */
+    HF_CONFIG_TOKENS_MAX = 16,     /* ends of text */
+    HF_CONFIG_WIDTH_MAX = 1 << 20, /* of anything that has a width */
     HF_CONFIG_LAYERS_MAX = 1 << 12,
-    HF_CONFIG_ROPE_FACTORS_MAX = 512 /* half the width of a head */
+    HF_CONFIG_HEADS_MAX = 1 << 12,
+    HF_CONFIG_VOCABULARY_MAX = 1 << 24,
+    HF_CONFIG_POSITIONS_DEFAULT = 2048, /* where a file is silent */
+    HF_CONFIG_ROPE_FACTORS_MAX = 512    /* half the width of a head */
 };
 
 #define HF_CONFIG_NO_TOKEN (-1)
@@ -66,7 +70,7 @@ struct hf_config {
     uint32_t num_attention_heads;
     uint32_t num_key_value_heads;     /* = heads when absent; 1 with multi_query; divides heads */
     uint32_t head_dim;                /* hidden_size / heads when absent */
-    uint32_t max_position_embeddings; /* 2048 when absent */
+    uint32_t max_position_embeddings; /* HF_CONFIG_POSITIONS_DEFAULT when absent */
     uint32_t sliding_window;          /* 0: none, also in families that never look at the key */
     uint8_t full_layers[HF_CONFIG_LAYERS_MAX / 8]; /* bit l: layer l has no window */
     uint32_t num_ln_in_parallel_attn;              /* falcon: norms before a parallel layer */
