@@ -11,6 +11,7 @@
 #include "common/base/check.h"
 #include "common/formats/imatrix/imatrix.h"
 #include "common/formats/source/source.h"
+#include "common/mem/mem.h"
 
 enum { FILE_BYTES_MAX = 1 << 24, GGUF_PADDING = 24 };
 
@@ -211,7 +212,7 @@ static void test_imatrix__damaged_files_end_in_errors(void **state)
         write_bytes(&m, (enum imatrix_form)form, &file);
         struct span whole = bytes_span(&file);
         size_t refused = 0;
-        uint8_t *copy = malloc(whole.size);
+        uint8_t *copy = mem_alloc(whole.size, 1);
         assert_non_null(copy);
         for (size_t size = 0; size < whole.size; size++) {
             memcpy(copy, whole.data, size);
@@ -228,7 +229,7 @@ static void test_imatrix__damaged_files_end_in_errors(void **state)
             if (imatrix_parse(&back, (struct span){copy, whole.size}, "turned", NULL) == ERR_OK)
                 imatrix_close(&back);
         }
-        free(copy);
+        mem_free(copy);
         bytes_fini(&file);
     }
 }
