@@ -4,11 +4,9 @@
 
 #include <inttypes.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "cli/render/human.h"
 #include "common/formats/hf/hf_config.h"
-#include "common/formats/safetensors/safetensors_index.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
@@ -16,8 +14,6 @@
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
 #include "worker/task/task_settings.h"
-
-enum { NAME_BYTES = 256 };
 
 static enum err open_outline(const char *folder, struct arena *arena, struct model **out,
                              struct err_text *et)
@@ -31,31 +27,6 @@ static enum err open_outline(const char *folder, struct arena *arena, struct mod
         err = model_create_outline(config, out, et);
     mem_free(config);
     return err;
-}
-
-/* Weights of one layer more than config.json says: somebody would train half a model. */
-static enum err check_layers(const char *folder, const struct model *model, struct err_text *et)
-{
-    struct safetensors st;
-    char name[NAME_BYTES];
-    const char *first = NULL;
-    size_t layers = model_shape(model)->layers;
-    for (size_t i = 0; i < model_param_count(model) && first == NULL; i++) {
-        const struct model_param *param = model_param(model, i);
-        first = param->data == NULL ? NULL : strstr(param->name, ".0.");
-        if (first != NULL)
-            (void)snprintf(name, sizeof name, "%.*s.%zu.%s", (int)(first - param->name),
-                           param->name, layers, first + 3);
-    }
-    if (first == NULL || safetensors_index_open_folder(&st, folder, "model", NULL) != ERR_OK)
-        return ERR_OK; /* of another form */
-    bool has_more = safetensors_find(&st, text_of(name)) != NULL;
-    safetensors_close(&st);
-    return !has_more ? ERR_OK
-                     : error_set(et, ERR_SHAPE,
-                                 "%s: config.json says %zu layers, the weights have more (%s): do "
-                                 "they belong together?",
-                                 folder, layers, name);
 }
 
 /* "recipe.yml:12: sequence_len", or "--set: sequence_len" */
@@ -131,9 +102,7 @@ enum err base_model_check(const struct recipe *recipe, struct arena *arena, stru
         TRY(open_outline(folder, arena, &model, et));
     else
         TRY(model_open(folder, &model, et));
-    enum err err = recipe->random_init ? ERR_OK : check_layers(folder, model, et);
-    if (err == ERR_OK)
-        err = check_plan(recipe, model, arena, et);
+    enum err err = check_plan(recipe, model, arena, et);
     model_destroy(&model);
     TRY(err);
     TRY(tokenizer_open(folder, &tokenizer, et));

@@ -201,12 +201,39 @@ static void test_family_gguf__full_training_writes_the_folder_or_is_refused(void
     }
 }
 
+static void test_family_gguf__a_layer_beyond_the_count_is_an_error(void **state)
+{
+    (void)state;
+    static const char key[] = "llama.block_count";
+    char path[] = "/tmp/qfleet-family-XXXXXX", head[4096], says[128];
+    struct model *model = NULL;
+    convert("llama3", CONVERT_PLAN_KEEP, path);
+    FILE *file = fopen(path, "r+b");
+    assert_non_null(file);
+    size_t at = 0, size = fread(head, 1, sizeof head, file);
+    while (at + sizeof key + 8 < size && memcmp(head + at, key, sizeof key - 1) != 0)
+        at++;
+    at += sizeof key - 1 + sizeof(uint32_t); /* behind the key and its type */
+    assert_true(at + 4 <= size && head[at] > 1);
+    head[at]--;
+    assert_int_equal(fseek(file, (long)at, SEEK_SET), 0);
+    assert_int_equal(fwrite(head + at, 1, 1, file), 1);
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(model_open(path, &model, &et), ERR_SHAPE);
+    (void)snprintf(says, sizeof says, "keys say %d layers, the weights have more (blk.%d.",
+                   head[at], head[at]);
+    if (strstr(et.text, says) == NULL || strstr(et.text, path) == NULL)
+        fail_msg("%s: %s", says, et.text);
+    assert_int_equal(unlink(path), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_family_gguf__has_the_bits_of_the_folder),
         cmocka_unit_test(test_family_gguf__ternary_values_carry_their_scale),
         cmocka_unit_test(test_family_gguf__full_training_writes_the_folder_or_is_refused),
+        cmocka_unit_test(test_family_gguf__a_layer_beyond_the_count_is_an_error),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -91,8 +91,9 @@ struct model_param {
  * Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
  * every parameter is there with the shape the config asks for. A tied model may store its one
  * matrix as the embedding or as the head. Caller owns *out, release with model_destroy.
- * ERR_NOT_FOUND: a file or tensor is missing; ERR_SHAPE; ERR_UNSUPPORTED: family, type or option
- * without a row; ERR_FORMAT: a damaged file. `et` names file, tensor, what was expected and found.
+ * ERR_NOT_FOUND: a file or tensor is missing; ERR_SHAPE: of a tensor, or the file has a layer that
+ * the config does not; ERR_UNSUPPORTED: family, type or option without a row; ERR_FORMAT: a damaged
+ * file. `et` names file, tensor, what was expected and found.
  */
 MUST_CHECK enum err model_open(const char *path, struct model **out, struct err_text *et);
 

@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "common/base/check.h"
 #include "worker/engine/nn/model_tensor.h"
 #include "worker/engine/nn/model_ternary.h"
 
@@ -31,23 +32,40 @@ static const struct safetensor *find_under(const struct model *model, const char
     return safetensors_find(&model->files, text_of(whole));
 }
 
-/* The tensor of a parameter. Files of the network without its head lack the first part of all
- * names, files of a model with pictures have more in front of them; a tied matrix may be stored
- * under either of its names. */
+/* Files of the network without its head lack the first part of all names, files of a model with
+ * pictures have more in front of them. */
+static const struct {
+    const char *front;
+    bool inner;
+} forms[] = {{"", false}, {"", true}, {"language_model.", false}, {"model.language_model.", true}};
+
+static const char *inner_of(const char *name)
+{
+    const char *dot = strchr(name, '.');
+    return dot != NULL ? dot + 1 : name;
+}
+
+/* The tensor of a parameter. A tied matrix may be stored under either of its names. */
 static const struct safetensor *find_tensor(const struct model *model, const struct model_param *p)
 {
-    const char *dot = strchr(p->name, '.');
-    const char *inner = dot != NULL ? dot + 1 : p->name;
-    const struct safetensor *t = find_under(model, "", p->name);
-    if (t == NULL)
-        t = find_under(model, "", inner);
-    if (t == NULL)
-        t = find_under(model, "language_model.", p->name);
-    if (t == NULL)
-        t = find_under(model, "model.language_model.", inner);
+    const struct safetensor *t = NULL;
+    for (size_t i = 0; i < COUNT_OF(forms) && t == NULL; i++)
+        t = find_under(model, forms[i].front, forms[i].inner ? inner_of(p->name) : p->name);
     if (t == NULL && p->role == MODEL_EMBEDDING && model->shape.tied)
         t = safetensors_find(&model->files, text_of(model->family->names[MODEL_HEAD]));
     return t;
+}
+
+static enum err check_layers(const struct model *model, struct err_text *et)
+{
+    const char *pattern = model->family->names[MODEL_OUTPUT], *inner = inner_of(pattern);
+    for (size_t i = 0; i < model->files.count; i++) {
+        struct text name = model->files.tensors[i].name;
+        for (size_t form = 0; form < COUNT_OF(forms); form++)
+            TRY(model_tensor_check_layer(model, forms[form].front,
+                                         forms[form].inner ? inner : pattern, name, et));
+    }
+    return ERR_OK;
 }
 
 /* The scale of a packed matrix, or NULL. */
@@ -76,5 +94,5 @@ enum err model_files_load(struct model *model, struct err_text *et)
         TRY(dtype_of(t, &tensor.dtype, et));
         TRY(model_tensor_place(model, p, &tensor, et));
     }
-    return ERR_OK;
+    return check_layers(model, et);
 }

@@ -77,6 +77,14 @@ static enum err load_param(struct model *model, const struct gguf_arch *arch, st
     return p->kind == MODEL_KIND_BIAS ? order_vector(model, p) : ERR_OK;
 }
 
+static enum err check_layers(const struct model *model, struct err_text *et)
+{
+    const char *pattern = family_gguf_name(model->family, MODEL_OUTPUT);
+    for (size_t i = 0; i < model->gguf.tensor_count; i++)
+        TRY(model_tensor_check_layer(model, "", pattern, model->gguf.tensors[i].name, et));
+    return ERR_OK;
+}
+
 /* The family's row, less what the converters of GGUF did to the weights already. */
 static struct family family_as_written(const struct family *row, const struct gguf_arch *arch)
 {
@@ -110,6 +118,7 @@ static enum err create_of(struct gguf *gguf, const struct hf_config *config, str
         if (model->params[i].part.whole == MODEL_NO_PARAM)
             TRY_OUT(load_param(model, arch, &model->params[i], et));
     }
+    TRY_OUT(check_layers(model, et));
     *out = model;
     return ERR_OK;
 out:

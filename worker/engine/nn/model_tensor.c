@@ -78,10 +78,38 @@ enum err model_tensor_place(struct model *model, struct model_param *p,
     return ERR_OK;
 }
 
+static const char *says(const struct model *model)
+{
+    return model->gguf.tensor_count > 0 ? "the file's keys say" : "config.json says";
+}
+
 enum err model_tensor_missing(const struct model *model, const char *name, struct err_text *et)
 {
-    return error_set(et, ERR_NOT_FOUND,
-                     "tensor %s is missing; %s says model_type %s with %zu layers%s", name,
-                     config_of(model), model->config.model_type, model->shape.layers,
+    return error_set(et, ERR_NOT_FOUND, "tensor %s is missing; %s model_type %s with %zu layers%s",
+                     name, says(model), model->config.model_type, model->shape.layers,
                      model->shape.tied ? "" : " and an untied head");
+}
+
+enum err model_tensor_check_layer(const struct model *model, const char *front, const char *pattern,
+                                  struct text name, struct err_text *et)
+{
+    char start[128];
+    const char *mark = strstr(pattern, "%u");
+    ASSERT(mark != NULL);
+    int size = snprintf(start, sizeof start, "%s%.*s", front, (int)(mark - pattern), pattern);
+    ASSERT(size > 0 && (size_t)size < sizeof start);
+    size_t at = (size_t)size;
+    if (name.size < at || memcmp(name.data, start, at) != 0)
+        return ERR_OK;
+    uint64_t layer = 0;
+    for (; at < name.size && name.data[at] >= '0' && name.data[at] <= '9'; at++) {
+        if (layer <= UINT32_MAX)
+            layer = layer * 10 + (uint64_t)(name.data[at] - '0');
+    }
+    if (at == (size_t)size || at == name.size || name.data[at] != '.' ||
+        layer < model->shape.layers)
+        return ERR_OK;
+    return error_set(et, ERR_SHAPE,
+                     "%s %zu layers, the weights have more (%.*s): do they belong together?",
+                     says(model), model->shape.layers, TEXT_ARGS(name));
 }

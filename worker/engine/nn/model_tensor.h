@@ -25,4 +25,11 @@ MUST_CHECK enum err model_tensor_place(struct model *model, struct model_param *
  * says in `et`. */
 enum err model_tensor_missing(const struct model *model, const char *name, struct err_text *et);
 
+/* Somebody would train half a model: ERR_SHAPE when `name` is `front`, then `pattern`
+ * ("blk.%u.attn_output") up to its "%u", then the number of a layer that the model does not have.
+ * `et` names the tensor and the count. Any other name is ERR_OK. */
+MUST_CHECK enum err model_tensor_check_layer(const struct model *model, const char *front,
+                                             const char *pattern, struct text name,
+                                             struct err_text *et);
+
 #endif

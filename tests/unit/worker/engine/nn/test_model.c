@@ -146,6 +146,7 @@ static void write_weights(const char *path, const char *from, const char *to)
         {"model.layers.0.self_attn.k_proj.weight", "2,4"},
         {"model.layers.0.self_attn.o_proj.weight", "4,4"},
         {"model.layers.0.self_attn.q_proj.weight", "4,4"},
+        {"model.layers.0.self_attn.rotary_emb.inv_freq", "1"}, /* of old files, never read */
         {"model.layers.0.self_attn.v_proj.weight", "2,4"},
         {"model.norm.weight", "4"},
     };
@@ -176,7 +177,7 @@ static void write_weights(const char *path, const char *from, const char *to)
     bytes_fini(&file);
 }
 
-static void test_model__missing_or_misshapen_tensors_are_named(void **state)
+static void test_model__missing_misshapen_or_surplus_tensors_are_named(void **state)
 {
     (void)state;
     char folder[] = "/tmp/qfleet-test-model-XXXXXX", config[64], weights[64];
@@ -198,6 +199,13 @@ static void test_model__missing_or_misshapen_tensors_are_named(void **state)
         {"\"shape\":[4,6]", "\"shape\":[6,4]", "expected 4 x 6 by config.json, found 6 x 4",
          ERR_SHAPE},
         {"lm_head", "lm_tail", "lm_head.weight is missing", ERR_NOT_FOUND},
+        {"model.layers.0.self_attn.rotary", "model.layers.1.self_attn.rotary",
+         "config.json says 1 layers, the weights have more "
+         "(model.layers.1.self_attn.rotary_emb.inv_freq)",
+         ERR_SHAPE},
+        {"model.layers.0.self_attn.rotary_emb", "language_model.model.layers.1234567",
+         "the weights have more (language_model.model.layers.1234567.inv_freq)", ERR_SHAPE},
+        {"model.layers.0.self_attn.rotary", "vision.layers.1.self_attn.roota", NULL, ERR_OK},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct model *model = NULL;
@@ -307,7 +315,7 @@ int main(void)
         cmocka_unit_test(test_model__params_come_in_model_order_under_their_names),
         cmocka_unit_test(test_model__unsupported_configs_are_named),
         cmocka_unit_test(test_model__survives_every_failed_allocation),
-        cmocka_unit_test(test_model__missing_or_misshapen_tensors_are_named),
+        cmocka_unit_test(test_model__missing_misshapen_or_surplus_tensors_are_named),
         cmocka_unit_test(test_frequency__llama3_scales_long_waves_alone),
         cmocka_unit_test(test_frequency__yarn_and_dynamic_are_those_of_transformers),
     };
