@@ -1,6 +1,8 @@
-/* fuzz_sentencepiece.c - what is accepted encodes within its vocabulary. */
+/* fuzz_sentencepiece.c - a tokenizer.model of either kind: what is accepted encodes within its
+ * vocabulary. */
 #include "common/base/check.h"
 #include "common/formats/tokenizer/sentencepiece.h"
+#include "common/formats/tokenizer/tiktoken.h"
 #include "common/mem/mem.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -12,7 +14,9 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     ASSERT(t != NULL);
     tokenizer_model_init(t, 256 << 20);
     token_list_init(&ids);
-    enum err err = sentencepiece_read(t, (struct span){data, size}, &et);
+    const struct span content = {data, size};
+    enum err err = tiktoken_recognise(content) ? tiktoken_read(t, content, &et)
+                                               : sentencepiece_read(t, content, &et);
     if (err == ERR_OK)
         err = tokenizer_model_finish(t, &et);
     if (err == ERR_OK) {
