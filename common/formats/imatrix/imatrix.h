@@ -72,8 +72,8 @@ MUST_CHECK enum err imatrix_merge(const struct imatrix *const *parts, size_t cou
 
 enum imatrix_form { IMATRIX_LEGACY, IMATRIX_GGUF };
 
-/* Sends the file. Legacy files hold one text and no experts: ERR_UNSUPPORTED otherwise; a GGUF
- * file needs counts of tokens: ERR_UNSUPPORTED of a legacy one. Passes on the sink's errors. */
+/* Sends the file. Legacy files hold one text, no experts, at most 2^24 calls; a GGUF file needs
+ * counts of tokens: ERR_UNSUPPORTED otherwise. Passes on the sink's errors. */
 MUST_CHECK enum err imatrix_write(const struct imatrix *m, enum imatrix_form form, file_sink_f sink,
                                   void *context);
 

@@ -58,7 +58,7 @@ static enum err read_entry(struct imatrix *m, struct cursor *c)
                          c->name, m->count);
     e.name =
         (struct text){arena_copy_text(&m->arena, (struct text){(const char *)bytes, size}), size};
-    TRY(take_number(c, "the calls of an entry", INT32_MAX, &calls));
+    TRY(take_number(c, "the calls of an entry", IMATRIX_CALLS_MAX, &calls));
     TRY(take_number(c, "the values of an entry", INT32_MAX / 4, &values));
     TRY(take(c, "values", (size_t)values * 4, &bytes));
     e.columns = values;

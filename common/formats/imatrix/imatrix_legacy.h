@@ -4,6 +4,9 @@
 
 #include "common/formats/imatrix/imatrix.h"
 
+/* Counts are floats here: those up to 2^24 are what they were. */
+enum { IMATRIX_CALLS_MAX = 1 << 24 };
+
 /* Fills *m, whose arena is ready, in the order of the file. Errors as imatrix_open. */
 MUST_CHECK enum err imatrix_legacy_read(struct imatrix *m, struct span content, const char *name,
                                         struct err_text *et);

@@ -1,8 +1,9 @@
 /* imatrix_write.c - both forms written. */
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/formats/gguf/gguf_write.h"
-#include "common/formats/imatrix/imatrix.h"
+#include "common/formats/imatrix/imatrix_legacy.h"
 
 static enum err send_word(file_sink_f sink, void *context, uint32_t word)
 {
@@ -29,7 +30,8 @@ static uint32_t calls_of(const struct imatrix *m, float count)
 static enum err write_legacy(const struct imatrix *m, file_sink_f sink, void *context)
 {
     for (size_t i = 0; i < m->count; i++) {
-        if (m->entries[i].matrices != 1)
+        double calls = (double)m->entries[i].counts[0] / MAX(m->chunk_size, 1u);
+        if (m->entries[i].matrices != 1 || calls > IMATRIX_CALLS_MAX)
             return ERR_UNSUPPORTED;
     }
     if (m->dataset_count > 1)
