@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/gguf/gguf.h"
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/source/source.h"
@@ -126,6 +127,17 @@ static enum err find_in_folder(struct place *place, struct err_text *et)
                      place->folder);
 }
 
+/* Content addressed stores keep GGUF files under names without an ending. */
+static bool is_gguf(const char *path)
+{
+    struct source source;
+    if (source_open(&source, path, NULL) != ERR_OK)
+        return false;
+    bool found = gguf_recognise(source.bytes);
+    source_close(&source);
+    return found;
+}
+
 static enum err find(struct place *place, const char *path, struct err_text *et)
 {
     if (snprintf(place->folder, PATH_BYTES_MAX, "%s", path) >= PATH_BYTES_MAX)
@@ -138,9 +150,9 @@ static enum err find(struct place *place, const char *path, struct err_text *et)
         memcpy(place->folder, ".", 2);
     else
         *slash = '\0';
-    place->kind = ends_with(path, ".json")   ? PLACE_JSON
-                  : ends_with(path, ".gguf") ? PLACE_GGUF
-                                             : PLACE_MODEL;
+    place->kind = ends_with(path, ".json")                    ? PLACE_JSON
+                  : ends_with(path, ".gguf") || is_gguf(path) ? PLACE_GGUF
+                                                              : PLACE_MODEL;
     if (ends_with(path, "vocab.json")) {
         place->kind = PLACE_PAIR;
         if (!join(place->merges, place->folder, "merges.txt"))

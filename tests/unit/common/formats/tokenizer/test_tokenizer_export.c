@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -223,11 +224,36 @@ static void test_tokenizer_export__ids_are_the_same_through_gguf(void **state)
     }
 }
 
+/* A store that names files by their hash gives them no ending. */
+static void test_tokenizer_export__a_gguf_file_needs_no_ending(void **state)
+{
+    (void)state;
+    char path[PATH_BYTES], folder[] = "/tmp/qfleet-tokenizer-XXXXXX", blob[64];
+    struct tokenizer *tokenizer = NULL;
+    struct err_text et = {{0}};
+    if (!real(path, "models/lm-6m/lm-6m-Q2_K.gguf"))
+        return;
+    char *whole = realpath(path, NULL);
+    assert_non_null(whole);
+    assert_non_null(mkdtemp(folder));
+    (void)snprintf(blob, sizeof blob, "%s/sha256-0123", folder);
+    assert_int_equal(symlink(whole, blob), 0);
+    enum err err = tokenizer_open(blob, &tokenizer, &et);
+    assert_int_equal(unlink(blob), 0);
+    assert_int_equal(rmdir(folder), 0);
+    free(whole);
+    if (err != ERR_OK)
+        fail_msg("%s", et.text);
+    assert_int_equal(tokenizer_roles(tokenizer).bos, 1);
+    tokenizer_close(&tokenizer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_export__says_what_reference_files_say),
         cmocka_unit_test(test_tokenizer_export__ids_are_the_same_through_gguf),
+        cmocka_unit_test(test_tokenizer_export__a_gguf_file_needs_no_ending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
