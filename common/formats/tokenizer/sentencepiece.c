@@ -19,6 +19,7 @@ enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
 struct model {
     struct piece_list pieces;
     uint64_t model_type;
+    bool has_trainer; /* what says it, and follows the pieces */
     bool suffix_spaces;
     bool escape;
     bool denormalizes;
@@ -160,6 +161,7 @@ static enum err read_message(struct text message, struct model *model, struct er
             piece->id = count++;
         } else if (field.number == 2) {
             good = read_trainer(field.bytes, model);
+            model->has_trainer = true;
         } else if (field.number == 3) {
             good = read_normalizer(field.bytes, model);
         } else if (field.number == 5) {
@@ -174,6 +176,11 @@ static enum err read_message(struct text message, struct model *model, struct er
 
 static enum err check_supported(struct model *model, struct err_text *et)
 {
+    if (!model->has_trainer)
+        return error_set(et, ERR_TRUNCATED,
+                         "expected a SentencePiece model's trainer_spec behind its pieces, found "
+                         "the end after %u pieces; is the file cut short?",
+                         model->pieces.count);
     model->pieces.unigram = model->model_type == MODEL_UNIGRAM;
     if (model->model_type != MODEL_BPE && model->model_type != MODEL_UNIGRAM)
         return error_set(et, ERR_UNSUPPORTED,

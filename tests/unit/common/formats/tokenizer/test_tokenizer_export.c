@@ -224,6 +224,24 @@ static void test_tokenizer_export__ids_are_the_same_through_gguf(void **state)
     }
 }
 
+/* Cut between two pieces, every field is whole; what follows the pieces is missed. */
+static void test_tokenizer_export__a_model_cut_between_pieces_is_refused(void **state)
+{
+    (void)state;
+    static const uint8_t cut[] = {0x0a, 0x0a, 0x0a, 0x03, '<', 's', '>', 0x15, 0, 0, 0, 0};
+    char path[] = "/tmp/qfleet-tokenizer-XXXXXX";
+    struct tokenizer *tokenizer = NULL;
+    struct err_text et = {{0}};
+    int fd = mkstemp(path);
+    assert_true(fd >= 0);
+    assert_int_equal(write(fd, cut, sizeof cut), sizeof cut);
+    assert_int_equal(close(fd), 0);
+    enum err err = tokenizer_open(path, &tokenizer, &et);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(err, ERR_TRUNCATED);
+    assert_non_null(strstr(et.text, "found the end after 1 pieces"));
+}
+
 /* A store that names files by their hash gives them no ending. */
 static void test_tokenizer_export__a_gguf_file_needs_no_ending(void **state)
 {
@@ -253,6 +271,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_tokenizer_export__says_what_reference_files_say),
         cmocka_unit_test(test_tokenizer_export__ids_are_the_same_through_gguf),
+        cmocka_unit_test(test_tokenizer_export__a_model_cut_between_pieces_is_refused),
         cmocka_unit_test(test_tokenizer_export__a_gguf_file_needs_no_ending),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
