@@ -207,12 +207,8 @@ enum err gguf_config_write(const struct hf_config *c, const char *name, uint32_t
 void gguf_config_rope_freqs(const struct hf_config *c, float *out, size_t count)
 {
     const struct hf_config_rope *rope = &c->rope;
-    double factor = rope->factor > 0.0 ? rope->factor : 8.0;
-    double low = rope->low_freq_factor > 0.0 ? rope->low_freq_factor : 1.0;
-    double high = rope->high_freq_factor > 0.0 ? rope->high_freq_factor : 4.0;
-    double context = rope->original_max_position_embeddings > 0
-                         ? rope->original_max_position_embeddings
-                         : 8192.0;
+    double factor = rope->factor, context = rope->original_max_position_embeddings;
+    double low = rope->low_freq_factor, high = rope->high_freq_factor;
     for (size_t i = 0; i < count; i++) {
         double exponent = (double)(2 * i) / (double)(2 * count);
         double wavelength = TAU * scalar_pow(c->rope_theta, exponent);

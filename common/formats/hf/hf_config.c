@@ -289,6 +289,20 @@ static enum err read_rope_object(struct json_value object, struct hf_config *c, 
     return read_rope_fields(object, r, et);
 }
 
+/* Llama 3's scaling has no assumed numbers: whoever reads the config finds all four. */
+static enum err check_llama3(struct json_value root, const struct hf_config_rope *r,
+                             struct err_text *et)
+{
+    if (strcmp(r->type, "llama3") != 0 ||
+        (r->factor > 0.0 && r->low_freq_factor > 0.0 && r->high_freq_factor > r->low_freq_factor &&
+         r->original_max_position_embeddings > 0))
+        return ERR_OK;
+    return error_set(et, ERR_FORMAT,
+                     "%s: rope_scaling: llama3 needs factor, low_freq_factor, a larger "
+                     "high_freq_factor and original_max_position_embeddings",
+                     json_read_name(root.doc));
+}
+
 /* rope_scaling of older files; rope_parameters of newer ones, which hold rope_theta too, for two
  * kinds of layers where these differ. */
 static enum err read_rope(struct json_value root, struct hf_config *c, struct err_text *et)
@@ -310,7 +324,7 @@ static enum err read_rope(struct json_value root, struct hf_config *c, struct er
         if (has_full || !has_local)
             TRY(read_rope_object(has_full ? full : object, c, i == 0, et));
     }
-    return ERR_OK;
+    return check_llama3(root, &c->rope, et);
 }
 
 /* What one key says about another. */

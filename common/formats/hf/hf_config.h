@@ -80,7 +80,7 @@ struct hf_config {
     double rope_local_theta;        /* of layers with a window, gemma3; 0: the same */
     double partial_rotary_factor;   /* 1 when absent */
     double initializer_range;       /* 0.02 when absent */
-    double embedding_multiplier;    /* 1 when absent */
+    double embedding_multiplier;    /* 1 when absent, 0 in configs made by hand */
     double query_pre_attn_scalar;   /* 0: absent */
     double attn_logit_softcapping;  /* 0: none */
     double final_logit_softcapping; /* 0: none */

@@ -58,6 +58,11 @@ static enum err check_options(const struct hf_config *c, const struct family *fa
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: alibi: positions by slopes of attention are not supported; "
                          "falcon-7b and the models after it rotate instead");
+    if (c->embedding_multiplier > 0 && c->embedding_multiplier != 1)
+        return error_set(et, ERR_UNSUPPORTED,
+                         "config.json: embedding_multiplier %g: models of type %s do not scale "
+                         "their embeddings by it",
+                         c->embedding_multiplier, family->model_type);
     if (c->qk_layernorm)
         return error_set(et, ERR_UNSUPPORTED, "config.json: qk_layernorm is not supported");
     if (strcmp(family->model_type, "falcon") == 0 && !c->parallel_attn &&

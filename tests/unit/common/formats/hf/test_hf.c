@@ -142,6 +142,10 @@ static void test_hf_config__bad_values_are_refused_with_their_key(void **state)
          "\"longrope\",\"long_factor\":[1,2],\"short_factor\":[1]}}",
          "config.json: rope_scaling.short_factor: expected as many factors as in long_factor, "
          "found an array"},
+        {"{\"model_type\":\"llama\"," SIZES
+         "\"rms_norm_eps\":1e-5,\"rope_scaling\":{\"rope_type\":\"llama3\",\"factor\":8}}",
+         "config.json: rope_scaling: llama3 needs factor, low_freq_factor, a larger "
+         "high_freq_factor and original_max_position_embeddings"},
         {"{\"model_type\":\"gemma2\"," SIZES
          "\"rms_norm_eps\":1e-5,\"layer_types\":[\"full_attention\"]}",
          "config.json: layer_types: expected one name for each of num_hidden_layers, found an "
