@@ -319,7 +319,8 @@ static void test_gguf__full_training_starts_from_its_values(void **state)
 
 /* ---- LoRA ---- */
 
-/* The gap of a format is how far its untouched model's loss is from the base's on the same rows.
+/* The gap of a format is how far its untouched model's loss is from the base's: on the rows that
+ * train or on those held out, whichever is more (over few rows it may cancel).
  *
  * STEPS of AdamW over the first rows; curve[i] is the loss before step i. */
 static void train_curve(struct bench *b, const struct windows *w, size_t rows, double *curve)
@@ -353,13 +354,16 @@ static void check_curve(const char *file, const char *folder, const char *ids, c
     double after_b = mean_loss(&b, b.values, w, rows, held_out);
     for (size_t i = 0; i < STEPS; i++)
         apart = fmax(apart, fabs(quantized[i] - base[i]));
-    print_message("%s: training %.4f to %.4f, base %.4f to %.4f, %.1e apart at most, %.1e at the "
-                  "start; held out %.4f to %.4f, base %.4f to %.4f\n",
+    double gap = fmax(fabs(quantized[0] - base[0]), fabs(before_b - before_a));
+    print_message("%s: training %.4f to %.4f, base %.4f to %.4f, %.3e apart at most, %.3e at the "
+                  "start; held out %.4f to %.4f, base %.4f to %.4f; gap %.3e, at the end %.3e\n",
                   file, quantized[0], quantized[STEPS - 1], base[0], base[STEPS - 1], apart,
-                  fabs(quantized[0] - base[0]), before_b, after_b, before_a, after_a);
-    assert_true(base[STEPS - 1] < base[0] - 0.1 && fabs(quantized[0] - base[0]) < 5e-3);
-    assert_true(apart < 1.25 * fabs(quantized[0] - base[0]));
-    assert_true(fabs(after_b - after_a) < 1.25 * fabs(before_b - before_a));
+                  fabs(quantized[0] - base[0]), before_b, after_b, before_a, after_a, gap,
+                  fabs(after_b - after_a));
+    assert_true(base[STEPS - 1] < base[0] - 0.1 && gap < 5e-3);
+    assert_true(apart <= gap);
+    /* The gap is a property of the weights, and these have moved: it may grow a little. */
+    assert_true(fabs(after_b - after_a) < 1.25 * gap);
     bench_close(&a);
     bench_close(&b);
     mem_free(w);
