@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """LoRA on a lone GGUF file, with its tokenizer inside: the losses of the f32 folder of the same model within the
-gap of the format, and a result with the tokenizer's files. On a Q4_K file, whole or in two: one SHA-256 of the
-adapter, however many workers."""
+gap of the format, and a result with the tokenizer's files. On a Q4_K file, whole, in two, or without its
+ending: one SHA-256 of the adapter, however many workers."""
 import os
+import shutil
 import struct
 import sys
 
@@ -84,7 +85,8 @@ def split_in_two(path, stem):
 def one_digest(folder, path):
     """A block format whose products are decoded strip by strip: no step depends on who computes what."""
     split, sums = split_in_two(path, folder("split")), {}
-    for model, workers in ((path, 1), (path, 2), (split, 2)):
+    shutil.copy(path, folder("no-ending"))
+    for model, workers in ((path, 1), (path, 2), (split, 2), (folder("no-ending"), 1)):
         name = "%s, workers %d" % (os.path.basename(model), workers)
         out = "k-%d" % len(sums)
         keys = dict(recipe(model, folder, out), sequence_len=256, lora_target_modules=["q_proj", "down_proj"],

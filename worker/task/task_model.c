@@ -92,19 +92,21 @@ static enum err find_key(const struct task_run *run, struct digest *key)
     return err;
 }
 
-/* The GGUF file among the inputs, of several the first by name; else the folder. */
+/* The folder where config.json is among the inputs; else the GGUF file, whatever its name ends in,
+ * of the parts of a split one the first by name. */
 static enum err find_path(const struct task_run *run, struct task_model *model)
 {
-    static const char prefix[] = "model/", ending[] = ".gguf";
+    static const char prefix[] = "model/";
     struct text first = {0};
+    bool is_folder = false;
     for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
         struct text name = run->spec->inputs[i].name;
-        size_t size = sizeof ending - 1;
-        if (is_under(name, prefix) && name.size > sizeof prefix - 1 + size &&
-            memcmp(name.data + name.size - size, ending, size) == 0 &&
-            (first.size == 0 || text_compare(name, first) < 0))
+        is_folder = is_folder || text_is(name, "model/config.json");
+        if (is_under(name, prefix) && (first.size == 0 || text_compare(name, first) < 0))
             first = name;
     }
+    if (is_folder)
+        first = (struct text){0};
     struct bytes path;
     bytes_init(&path, PATH_BYTES);
     bytes_print(&path, "%s", model->folder);
