@@ -24,10 +24,16 @@ static bool is_block(enum dtype dtype)
 
 /* ---- real tensors ---- */
 
+/* Of the reference's matrices every ENCODE_EVERY-th is made; under a sanitizer not all (CMakeLists).
+ */
+#ifndef ENCODE_EVERY
+#define ENCODE_EVERY 1
+#endif
+
 struct reference {
     struct gguf f32;
     struct imatrix importance;
-    size_t compared, wrong;
+    size_t seen, compared, wrong;
 };
 
 static bool format_of_name(struct text name, enum block_format *out)
@@ -51,7 +57,7 @@ static void expect_bytes(struct reference *r, struct text file, const struct jso
     assert_int_equal(json_read_as_text(json_read_item(*row, 0), &type, NULL), ERR_OK);
     assert_int_equal(json_read_as_text(json_read_item(*row, 1), &hash, NULL), ERR_OK);
     assert_true(format_of_name(type, &format));
-    if (t->rank != 2)
+    if (t->rank != 2 || r->seen++ % ENCODE_EVERY != 0)
         return;
     bool is_important = file.size > 3 && memcmp(file.data + file.size - 3, "-im", 3) == 0;
     const struct imatrix_entry *entry =
@@ -101,7 +107,7 @@ static void test_encode__real_tensors_are_those_of_llama_quantize(void **state)
             expect_bytes(&r, files.value.key, &rows.value);
     }
     print_message("%zu tensors, %zu with other bytes\n", r.compared, r.wrong);
-    assert_true(r.compared > 1000);
+    assert_true(r.compared > 1000 / ENCODE_EVERY);
     assert_int_equal(r.wrong, 0);
     json_read_close(&doc);
     imatrix_close(&r.importance);
