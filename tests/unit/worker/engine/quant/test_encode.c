@@ -24,8 +24,7 @@ static bool is_block(enum dtype dtype)
 
 /* ---- real tensors ---- */
 
-/* Of the reference's matrices every ENCODE_EVERY-th is made; under a sanitizer not all (CMakeLists).
- */
+/* Every ENCODE_EVERY-th of the reference's matrices is made: under a sanitizer not all. */
 #ifndef ENCODE_EVERY
 #define ENCODE_EVERY 1
 #endif
