@@ -72,6 +72,8 @@ static enum err convert(const struct invocation *invocation,
     if (is_adapter && base == NULL)
         return error_set(et, ERR_USAGE,
                          "%s: expected --base MODEL: the model that the adapter is for", in);
+    if (!folder_exists(in) && !file_exists(in))
+        return error_set(et, ERR_NOT_FOUND, "%s: no such file or folder", in);
     if (folder_exists(in) != is_gguf_name(out))
         return error_set(et, ERR_USAGE, "%s: expected %s", out,
                          folder_exists(in) ? "the name of a file that ends in .gguf"

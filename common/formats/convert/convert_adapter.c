@@ -30,7 +30,8 @@ struct work {
     struct err_text *et;
 };
 
-double convert_adapter_alpha(const struct peft_config *config)
+/* adapter.lora.alpha: what the most of the modules have no need to fold. */
+static double adapter_alpha(const struct peft_config *config)
 {
     return config->use_rslora ? config->lora_alpha * sqrt((double)config->r) : config->lora_alpha;
 }
@@ -163,7 +164,7 @@ static enum err plan_module(struct work *work, const struct peft_module *module,
                          "%s: module %.*s: expected rows of whole heads, found %" PRIu64,
                          work->folder, TEXT_ARGS(module->name), module->out);
     double wanted = module->scale * module->rank;
-    double given = convert_adapter_alpha(&work->adapter.config);
+    double given = adapter_alpha(&work->adapter.config);
     b->scale = (float)(wanted / given);
     if (b->scale != 1.0f)
         b->change = CONVERT_CHANGE_SCALE;
@@ -197,7 +198,7 @@ static void write_keys(struct work *work, const struct convert_model_options *op
     if (options->name != NULL)
         gguf_write_text(w, "general.name", text_of(options->name));
     gguf_write_text(w, "adapter.type", TEXT("lora"));
-    gguf_write_f32(w, "adapter.lora.alpha", (float)convert_adapter_alpha(&work->adapter.config));
+    gguf_write_f32(w, "adapter.lora.alpha", (float)adapter_alpha(&work->adapter.config));
     gguf_write_u32(w, "general.file_type",
                    format == BLOCK_FORMAT_F32   ? GGUF_WRITE_FILE_TYPE_F32
                    : format == BLOCK_FORMAT_F16 ? GGUF_WRITE_FILE_TYPE_F16
@@ -212,7 +213,7 @@ static enum err convert(struct work *work, const char *base, const char *path,
         options->format == CONVERT_PLAN_KEEP ? BLOCK_FORMAT_F32 : options->format;
     TRY(read_base(work, base));
     TRY(peft_adapter_open(&work->adapter, work->folder, work->et));
-    if (!(convert_adapter_alpha(&work->adapter.config) > 0.0))
+    if (!(adapter_alpha(&work->adapter.config) > 0.0))
         return error_set(work->et, ERR_UNSUPPORTED,
                          "%s: lora_alpha: expected a number above 0, found %g", work->folder,
                          work->adapter.config.lora_alpha);

@@ -23,7 +23,4 @@ MUST_CHECK enum err convert_adapter_to_gguf(const char *folder, const char *base
                                             struct convert_model_report *report,
                                             struct err_text *et);
 
-/* adapter.lora.alpha: what the most of the modules have no need to fold. */
-double convert_adapter_alpha(const struct peft_config *config);
-
 #endif

@@ -152,7 +152,12 @@ static enum err set_ternary(const struct planning *p, const struct safetensor *s
                             struct convert_tensor *t)
 {
     bool is_packed = t->in == BLOCK_FORMAT_COUNT;
-    bool is_rounded = p->config->quantized && strcmp(p->config->quant_mode, "online") != 0;
+    if (!p->config->quantized)
+        return error_set(p->et, ERR_UNSUPPORTED,
+                         "%s: config.json has no quantization_config, so its layers are plain; "
+                         "those of GGUF's bitnet are ternary",
+                         p->name);
+    bool is_rounded = strcmp(p->config->quant_mode, "online") != 0;
     if (!is_packed && !is_rounded)
         return set_rounded(p, st, t);
     TRY(read_scale(p, st, &t->scale));

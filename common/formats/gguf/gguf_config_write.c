@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/gguf/gguf_config.h"
+#include "common/formats/hf/hf_rope.h"
 #include "common/numeric/scalar.h"
 
 enum { KEY_BYTES = 128 };
@@ -206,18 +207,9 @@ enum err gguf_config_write(const struct hf_config *c, const char *name, uint32_t
 
 void gguf_config_rope_freqs(const struct hf_config *c, float *out, size_t count)
 {
-    const struct hf_config_rope *rope = &c->rope;
-    double factor = rope->factor, context = rope->original_max_position_embeddings;
-    double low = rope->low_freq_factor, high = rope->high_freq_factor;
     for (size_t i = 0; i < count; i++) {
         double exponent = (double)(2 * i) / (double)(2 * count);
         double wavelength = TAU * scalar_pow(c->rope_theta, exponent);
-        double smooth = (context / wavelength - low) / (high - low);
-        if (wavelength < context / high)
-            out[i] = 1.0f;
-        else if (wavelength > context / low)
-            out[i] = (float)factor;
-        else
-            out[i] = (float)(1.0 / ((1.0 - smooth) / factor + smooth));
+        out[i] = (float)hf_rope_llama3_divisor(&c->rope, wavelength);
     }
 }

@@ -15,15 +15,15 @@ static ptrdiff_t mlp_norm_of(const struct model *model, size_t layer)
     return model_param_index(model, MODEL_MLP_NORM, layer);
 }
 
-bool block_norms_branches(const struct model *model)
+/* Whether a family keeps `attended` and `fed`. */
+static bool norms_branches(const struct model *model)
 {
     return model_family(model)->residual == RESIDUAL_SANDWICH;
 }
 
 bool block_splits_gradient(const struct model *model)
 {
-    return block_norms_branches(model) ||
-           (is_parallel(model) && mlp_norm_of(model, 0) != MODEL_NO_PARAM);
+    return norms_branches(model) || (is_parallel(model) && mlp_norm_of(model, 0) != MODEL_NO_PARAM);
 }
 
 /* ---- forward ---- */
@@ -35,7 +35,7 @@ static void attend(const struct pass *pass, size_t layer, const float *x,
     size_t T = pass->batch->token_count, C = model_shape(pass->model)->width;
     norm_forward(pass, pass_param(pass, MODEL_ATTENTION_NORM, layer), T, 1, x, saved->normed,
                  saved->norm_stats);
-    if (!block_norms_branches(pass->model)) {
+    if (!norms_branches(pass->model)) {
         kernel_copy(pass->kernel, T * C, x, saved->middle);
         self_attention_forward(pass, layer, saved, saved->middle, true);
         return;
@@ -55,7 +55,7 @@ void block_forward(const struct pass *pass, size_t layer, const float *x,
     if (mlp_norm != MODEL_NO_PARAM)
         norm_forward(pass, (size_t)mlp_norm, T, 1, is_parallel(pass->model) ? x : saved->middle,
                      saved->mlp_normed, saved->mlp_norm_stats);
-    if (!block_norms_branches(pass->model)) {
+    if (!norms_branches(pass->model)) {
         kernel_copy(pass->kernel, T * C, saved->middle, out);
         mlp_forward(pass, layer, saved, work, out, true);
         return;
@@ -95,7 +95,7 @@ static const float *branch_backward(const struct pass *pass, enum model_role rol
                                     const struct block_work *work, const float *x,
                                     const float *stats, const float *d)
 {
-    if (!block_norms_branches(pass->model))
+    if (!norms_branches(pass->model))
         return d;
     norm_backward(pass, pass_param(pass, role, layer), work->spans, 1, x, stats, d, work->dbranch,
                   false);

@@ -59,8 +59,7 @@ struct block_work {
     struct norm_span *spans; /* (rows) tokens of each row */
 };
 
-/* Whether a family keeps `attended` and `fed`, and whether it needs `dbranch`. */
-bool block_norms_branches(const struct model *model);
+/* Whether a family needs `dbranch`. */
 bool block_splits_gradient(const struct model *model);
 
 /* x: (T, C) stays as it is, out: (T, C) is the next layer's x. */

@@ -5,22 +5,10 @@
 #include <string.h>
 
 #include "common/base/span.h"
+#include "common/formats/hf/hf_rope.h"
 #include "common/numeric/scalar.h"
 
 static const double pi = 3.1415926535897932384626433832795;
-
-static double scale_llama3(const struct hf_config_rope *rope, double frequency)
-{
-    double original = rope->original_max_position_embeddings;
-    double wavelength = 2 * pi / frequency;
-    if (wavelength < original / rope->high_freq_factor)
-        return frequency;
-    if (wavelength > original / rope->low_freq_factor)
-        return frequency / rope->factor;
-    double ramp = (original / wavelength - rope->low_freq_factor) /
-                  (rope->high_freq_factor - rope->low_freq_factor);
-    return (1 - ramp) * frequency / rope->factor + ramp * frequency;
-}
 
 /* The pair whose frequency turns `rotations` times over the original length. */
 static double yarn_pair(const struct hf_config *c, double width, double rotations)
@@ -147,7 +135,7 @@ enum err frequency_read(const struct hf_config *c, size_t rotary_width, struct a
         if (scaling == SCALING_LINEAR)
             main[i] /= c->rope.factor;
         if (scaling == SCALING_LLAMA3)
-            main[i] = scale_llama3(&c->rope, main[i]);
+            main[i] /= hf_rope_llama3_divisor(&c->rope, 2 * pi / main[i]);
         if (scaling == SCALING_YARN)
             main[i] = scale_yarn(c, width, (double)i, main[i]);
     }
