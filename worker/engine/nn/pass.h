@@ -15,6 +15,17 @@
 #include "worker/engine/nn/binding.h"
 #include "worker/engine/nn/model.h"
 
+struct pass;
+
+/* Sees what linear modules are given: called once a site of the model (nn/model_site.h) in their
+ * order, with the site's first parameter and the input x, (T, columns), before an adapter's dropout
+ * and before the rounding of ternary modules. x is borrowed for the call; the tokens of each row
+ * are told by the pass's batch. */
+struct pass_observer {
+    void *context;
+    void (*observe)(void *context, const struct pass *pass, size_t param, const float *x);
+};
+
 struct pass {
     const struct model *model;
     struct kernel *kernel;
@@ -27,6 +38,7 @@ struct pass {
     float *const *gradients;  /* (rows): each (binding->count), backward only */
     float *const *cache_keys; /* (layers): each (positions, G * D); NULL without a cache */
     float *const *cache_values;
+    const struct pass_observer *observer; /* of forward passes; NULL: none */
     float *scratch;     /* (T, widest input or output of a linear layer) for linear.c */
     float *scratch_mid; /* (T, largest rank) for linear.c */
 };

@@ -41,9 +41,28 @@ void transformer_destroy(struct transformer **transformer);
  * rest is set. Borrowed until destroy. */
 struct pass *transformer_pass(struct transformer *transformer);
 
-/* Runs embedding and layers over the pass's batch. ERR_NOT_FINITE: `et` names module, layer, row.
- */
+/* Runs embedding and layers over the pass's batch, before the eyes of its observer.
+ * ERR_NOT_FINITE: `et` names module, layer, row. */
 MUST_CHECK enum err transformer_forward(struct transformer *transformer, struct err_text *et);
+
+/* ---- the same layer by layer: the pass is filled in as for a run, with its batch ---- */
+
+/* hidden: (T, C) receives the input of layer 0. */
+void transformer_embed(struct transformer *transformer, float *hidden);
+
+/* Runs one layer from its input x, (T, C), to its output `next`, which may be x. An observer in the
+ * pass sees the layer's sites. Errors of transformer_forward, whose bits these are. */
+MUST_CHECK enum err transformer_layer(struct transformer *transformer, size_t layer, const float *x,
+                                      float *next, struct err_text *et);
+
+/* Shows the observer of the pass the head's site: the final norm of the last layer's output x,
+ * (T, C). transformer_forward does so too, the losses and logits do not. */
+void transformer_observe_head(struct transformer *transformer, const float *x);
+
+/* After transformer_forward: the last layer's output, (T, C). Borrowed until the next run. */
+const float *transformer_output(const struct transformer *transformer);
+
+/* ---- losses and logits ---- */
 
 /* transformer_forward, then the losses of the batch's targets; with `backward` (mode TRAIN or
  * RECOMPUTE) then the gradients of all that trains, added to pass->gradients. */
