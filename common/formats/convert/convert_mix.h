@@ -29,6 +29,10 @@ const char *convert_mix_name(const struct convert_mix *mix);
 /* general.file_type. */
 uint32_t convert_mix_file_type(const struct convert_mix *mix);
 
+/* The mix that a file is said to be of when most of its weights are in a format and no rule chose
+ * it: its general.file_type is what llama.cpp guesses. NULL for plain formats. */
+const struct convert_mix *convert_mix_of_format(enum block_format format);
+
 /* The format of most tensors. */
 enum block_format convert_mix_format(const struct convert_mix *mix);
 
@@ -65,5 +69,11 @@ enum block_format convert_mix_choose(const struct convert_mix *mix,
 
 /* `format`, or what takes its place for rows of `columns`: a format of blocks of 32, then F16. */
 enum block_format convert_mix_fallback(enum block_format format, uint64_t columns);
+
+/* What a matrix `columns` wide may be made of, the fewest bits first, none twice: the formats of a
+ * search for a mix. Widths that blocks of 256 do not divide have those of 32; what nothing divides
+ * has F16 alone. Returns how many. */
+enum { CONVERT_MIX_CANDIDATES_MAX = 8 };
+size_t convert_mix_candidates(uint64_t columns, enum block_format out[CONVERT_MIX_CANDIDATES_MAX]);
 
 #endif

@@ -1,5 +1,5 @@
-/* convert_quantize.h - a plan's matrices become blocks: by a mix, with exceptions, weighed by an
- * importance matrix or not.
+/* convert_quantize.h - a plan's matrices become blocks: by a mix with exceptions or chosen one by
+ * one, weighed by an importance matrix or not.
  *
  * A tensor passes through some rows at a time, so that memory does not grow with the model. How
  * blocks are made is the caller's (convert_encoder); this file knows who gets which.
@@ -18,12 +18,22 @@ struct convert_exception {
     enum block_format format;
 };
 
+/* The format of one tensor, by its GGUF name. */
+struct convert_choice {
+    struct text name;
+    enum block_format format;
+};
+
 /* Everything in it is borrowed. */
 struct convert_quantize {
-    const struct convert_mix *mix;
+    const struct convert_mix *mix; /* may be NULL where there are choices */
     struct convert_mix_switches switches;
     const struct convert_exception *exceptions; /* the first that fits decides */
     size_t exception_count;
+    const struct convert_choice
+        *choices;          /* instead of mix, switches, exceptions: all that is not */
+    size_t choice_count;   /* listed stays plain */
+    bool allow_requantize; /* matrices of a GGUF file in other blocks are decoded, not refused */
     const struct imatrix *importance; /* may be NULL */
     const char *importance_file;      /* its name, for the file's keys */
     struct convert_encoder encoder;
