@@ -16,10 +16,10 @@ static struct channel channel_of(const struct channel_ties *ties, size_t column)
     return (struct channel){column / run * run + column % ties->width, ties->width, ties->repeat};
 }
 
-double channel_scale_max_of(const struct channel_ties *ties, const double *values, size_t column)
+float channel_scale_max_of(const struct channel_ties *ties, const float *values, size_t column)
 {
     struct channel channel = channel_of(ties, column);
-    double max = values[channel.first];
+    float max = values[channel.first];
     for (size_t i = 1; i < channel.count; i++)
         max = MAX(max, values[channel.first + i * channel.stride]);
     return max;
@@ -34,11 +34,11 @@ double channel_scale_mean_of(const struct channel_ties *ties, const double *valu
     return sum / (double)channel.count;
 }
 
-void channel_scale_add_max(size_t rows, size_t columns, const float *w, double *max)
+void channel_scale_add_max(size_t rows, size_t columns, const float *w, float *max)
 {
     for (size_t r = 0; r < rows; r++) {
         for (size_t c = 0; c < columns; c++) {
-            double size = (double)__builtin_fabsf(w[r * columns + c]);
+            float size = __builtin_fabsf(w[r * columns + c]);
             max[c] = MAX(max[c], size);
         }
     }

@@ -29,12 +29,12 @@ struct channel_ties {
 
 /* The largest, or the mean, of values (columns, whole runs) over the channel that `column` is of.
  */
-double channel_scale_max_of(const struct channel_ties *ties, const double *values, size_t column);
+float channel_scale_max_of(const struct channel_ties *ties, const float *values, size_t column);
 double channel_scale_mean_of(const struct channel_ties *ties, const double *values, size_t column);
 
 /* max[c] = the largest of max[c] and |w| over column c of w (rows, columns): call it for each
  * linear layer of a site, from zeros. */
-void channel_scale_add_max(size_t rows, size_t columns, const float *w, double *max);
+void channel_scale_add_max(size_t rows, size_t columns, const float *w, float *max);
 
 /* w (rows, columns) times the factors of its columns. */
 void channel_scale_apply(size_t rows, size_t columns, const float *scales, float *w);

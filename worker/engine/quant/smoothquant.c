@@ -4,16 +4,16 @@
 #include "common/base/check.h"
 #include "common/numeric/scalar.h"
 
-static float scale_of(double alpha, double max_x, double max_w)
+static float scale_of(double alpha, float max_x, float max_w)
 {
     if (max_x <= 0 || max_w <= 0)
         return 1;
-    float s = (float)(scalar_pow(max_x, alpha) / scalar_pow(max_w, 1 - alpha));
+    float s = (float)(scalar_pow((double)max_x, alpha) / scalar_pow((double)max_w, 1 - alpha));
     return MIN(MAX(s, CHANNEL_SCALE_MIN), CHANNEL_SCALE_MAX);
 }
 
 void smoothquant_scales(const struct channel_ties *ties, size_t columns, double alpha,
-                        const double *max_x, const double *max_w, float *scales)
+                        const float *max_x, const float *max_w, float *scales)
 {
     ASSERT(alpha >= 0 && alpha <= 1);
     for (size_t c = 0; c < columns; c++)

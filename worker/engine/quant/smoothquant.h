@@ -23,6 +23,6 @@
  * are all zero, keeps factor 1: there is nothing to share, and a token that uses it after all must
  * not meet an invented factor. */
 void smoothquant_scales(const struct channel_ties *ties, size_t columns, double alpha,
-                        const double *max_x, const double *max_w, float *scales);
+                        const float *max_x, const float *max_w, float *scales);
 
 #endif

@@ -15,24 +15,24 @@ enum { COLUMNS = 24 };
 
 static const struct channel_ties alone = {0};
 
-static void fill(uint64_t key, double *values)
+static void fill(uint64_t key, float *values)
 {
     for (size_t i = 0; i < COLUMNS; i++)
-        values[i] = exp(8 * ((double)random_uniform_f32(key, i) - 0.5));
+        values[i] = expf(8 * (random_uniform_f32(key, i) - 0.5f));
 }
 
 static void test_smoothquant__scales_follow_the_formula(void **state)
 {
     (void)state;
     static const double alphas[] = {0, 0.25, 0.5, 0.85, 1};
-    double max_x[COLUMNS], max_w[COLUMNS];
+    float max_x[COLUMNS], max_w[COLUMNS];
     float scales[COLUMNS];
     fill(1, max_x);
     fill(2, max_w);
     for (size_t a = 0; a < COUNT_OF(alphas); a++) {
         smoothquant_scales(&alone, COLUMNS, alphas[a], max_x, max_w, scales);
         for (size_t c = 0; c < COLUMNS; c++) {
-            double wanted = pow(max_x[c], alphas[a]) / pow(max_w[c], 1 - alphas[a]);
+            double wanted = pow((double)max_x[c], alphas[a]) / pow((double)max_w[c], 1 - alphas[a]);
             assert_true(fabs((double)scales[c] / wanted - 1) < 1e-7);
         }
     }
@@ -41,21 +41,21 @@ static void test_smoothquant__scales_follow_the_formula(void **state)
 static void test_smoothquant__at_a_half_both_sides_have_the_same_range(void **state)
 {
     (void)state;
-    double max_x[COLUMNS], max_w[COLUMNS];
+    float max_x[COLUMNS], max_w[COLUMNS];
     float scales[COLUMNS];
     fill(3, max_x);
     fill(4, max_w);
     smoothquant_scales(&alone, COLUMNS, SMOOTHQUANT_ALPHA, max_x, max_w, scales);
     for (size_t c = 0; c < COLUMNS; c++) {
         double s = (double)scales[c];
-        assert_true(fabs(max_x[c] / s / (max_w[c] * s) - 1) < 1e-6);
+        assert_true(fabs((double)max_x[c] / s / ((double)max_w[c] * s) - 1) < 1e-6);
     }
 }
 
 static void test_smoothquant__a_channel_without_range_on_a_side_keeps_factor_one(void **state)
 {
     (void)state;
-    double max_x[] = {0, 3, 0, 2}, max_w[] = {5, 0, 0, 0.5};
+    float max_x[] = {0, 3, 0, 2}, max_w[] = {5, 0, 0, 0.5f};
     float scales[4];
     smoothquant_scales(&alone, 4, 0.5, max_x, max_w, scales);
     assert_true(scales[0] == 1 && scales[1] == 1 && scales[2] == 1);
@@ -65,7 +65,7 @@ static void test_smoothquant__a_channel_without_range_on_a_side_keeps_factor_one
 static void test_smoothquant__factors_stay_within_their_bounds(void **state)
 {
     (void)state;
-    double max_x[] = {1e-300, 3e38, 1e-45, 3e38}, max_w[] = {3e38, 1e-45, 1, 1};
+    float max_x[] = {1e-38f, 3e38f, 1e-45f, 3e38f}, max_w[] = {3e38f, 1e-45f, 1, 1};
     float scales[4];
     for (int a = 0; a <= 10; a++) {
         smoothquant_scales(&alone, 4, a / 10.0, max_x, max_w, scales);
@@ -79,7 +79,7 @@ static void test_smoothquant__tied_channels_share_the_factor_of_their_largest(vo
     (void)state;
     /* two runs of three heads of width 4 */
     const struct channel_ties ties = {.width = 4, .repeat = 3};
-    double max_x[COLUMNS], max_w[COLUMNS], tied_x[COLUMNS], tied_w[COLUMNS];
+    float max_x[COLUMNS], max_w[COLUMNS], tied_x[COLUMNS], tied_w[COLUMNS];
     float scales[COLUMNS], wanted[COLUMNS];
     fill(5, max_x);
     fill(6, max_w);
@@ -88,8 +88,8 @@ static void test_smoothquant__tied_channels_share_the_factor_of_their_largest(vo
         tied_w[c] = 0;
         for (size_t o = 0; o < COLUMNS; o++) {
             if (o / 12 == c / 12 && o % 4 == c % 4) {
-                tied_x[c] = fmax(tied_x[c], max_x[o]);
-                tied_w[c] = fmax(tied_w[c], max_w[o]);
+                tied_x[c] = fmaxf(tied_x[c], max_x[o]);
+                tied_w[c] = fmaxf(tied_w[c], max_w[o]);
             }
         }
     }
@@ -104,7 +104,7 @@ static void test_smoothquant__maxima_of_weights_are_over_all_layers_of_a_site(vo
     (void)state;
     const float first[] = {1, -7, 2, /**/ -3, 4, -0.5f}, second[] = {2, 8, -1};
     const float scales[] = {2, 0.5f, 1};
-    double max[3] = {0};
+    float max[3] = {0};
     channel_scale_add_max(2, 3, first, max);
     assert_true(max[0] == 3 && max[1] == 7 && max[2] == 2);
     channel_scale_add_max(1, 3, second, max);
