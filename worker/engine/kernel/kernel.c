@@ -15,6 +15,7 @@
 #include "worker/engine/kernel/gemm.h"
 #include "worker/engine/kernel/gemm_blas.h"
 #include "worker/engine/kernel/kernel_call.h"
+#include "worker/engine/kernel/lanes_f64.h"
 #include "worker/engine/kernel/pool.h"
 #include "worker/engine/quant/blocks.h"
 
@@ -50,14 +51,16 @@ static const struct isa {
     bool (*supported)(void);
     const struct gemm_tile *tile;
     const struct rows *rows;
+    const struct lanes_f64 *lanes_f64;
 } isas[] = {
 /* best first */
 #if defined(__x86_64__)
-    {KERNEL_ISA_AVX512, "f32/1 avx512", "blas avx512", has_avx512, &gemm_avx512, &rows_avx512},
-    {KERNEL_ISA_AVX2, "f32/1 avx2", "blas avx2", has_avx2, &gemm_avx2, &rows_avx2},
+    {KERNEL_ISA_AVX512, "f32/1 avx512", "blas avx512", has_avx512, &gemm_avx512, &rows_avx512,
+     &lanes_f64_avx512},
+    {KERNEL_ISA_AVX2, "f32/1 avx2", "blas avx2", has_avx2, &gemm_avx2, &rows_avx2, &lanes_f64_avx2},
 #endif
     {KERNEL_ISA_PORTABLE, "f32/1 portable", "blas portable", has_portable, &gemm_portable,
-     &rows_portable},
+     &rows_portable, &lanes_f64_portable},
 };
 
 static const struct isa *find_isa(enum kernel_isa wanted)
@@ -121,6 +124,11 @@ unsigned kernel_threads(const struct kernel *kernel)
 const struct lanes *kernel_lanes(const struct kernel *kernel)
 {
     return &kernel->isa->rows->lanes;
+}
+
+const struct lanes_f64 *kernel_lanes_f64(const struct kernel *kernel)
+{
+    return kernel->isa->lanes_f64;
 }
 
 void kernel_parallel(struct kernel *kernel, size_t count, kernel_task_f task, void *context)

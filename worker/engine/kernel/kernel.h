@@ -60,8 +60,9 @@ struct kernel_gemm {
     bool accumulate; /* start each chain from C instead of +0 */
 };
 
-struct kernel; /* a backend with its profile, its rows and its thread pool */
-struct lanes;  /* serial functions over short spans, for code inside kernel_parallel: lanes.h */
+struct kernel;    /* a backend with its profile, its rows and its thread pool */
+struct lanes;     /* serial functions over short spans, for code inside kernel_parallel: lanes.h */
+struct lanes_f64; /* the same of doubles: lanes_f64.h */
 
 /* A cpu backend with `threads` threads in all (1..KERNEL_THREADS_MAX), the caller's included.
  * ERR_UNSUPPORTED: this processor lacks `isa`. ERR_LIMIT: thread count. ERR_OUT_OF_MEMORY, also
@@ -76,6 +77,7 @@ unsigned kernel_threads(const struct kernel *kernel);
 
 /* The serial functions of this backend's instruction set. Borrowed: static. */
 const struct lanes *kernel_lanes(const struct kernel *kernel);
+const struct lanes_f64 *kernel_lanes_f64(const struct kernel *kernel);
 
 /* Runs task(context, index, thread) for every index below `count`, split over the pool; `thread` is
  * below kernel_threads() and no two tasks run with the same one at once (for scratch memory).
