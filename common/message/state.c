@@ -13,11 +13,17 @@ static const char *const worker_words[] = {WORKER_STATE_ROWS(STATE_WORD)};
 #define STATE_TERMINAL(name, word, terminal) terminal,
 static const bool job_terminal[] = {JOB_STATE_ROWS(STATE_TERMINAL)};
 
-#define KIND_WORD(name, word, shape, text) word,
+#define KIND_WORD(name, word, shape, results, reuse, text) word,
 static const char *const kind_words[] = {STAGE_KIND_ROWS(KIND_WORD)};
 
-#define KIND_SHAPE(name, word, shape, text) STAGE_SHAPE_##shape,
+#define KIND_SHAPE(name, word, shape, results, reuse, text) STAGE_SHAPE_##shape,
 static const enum stage_shape kind_shapes[] = {STAGE_KIND_ROWS(KIND_SHAPE)};
+
+#define KIND_RESULTS(name, word, shape, results, reuse, text) results,
+static const bool kind_results[] = {STAGE_KIND_ROWS(KIND_RESULTS)};
+
+#define KIND_REUSE(name, word, shape, results, reuse, text) reuse,
+static const bool kind_reuse[] = {STAGE_KIND_ROWS(KIND_REUSE)};
 
 struct transition {
     enum job_state from;
@@ -62,6 +68,18 @@ enum stage_shape state_kind_shape(enum stage_kind kind)
 {
     ASSERT((unsigned)kind < STAGE_KIND_COUNT);
     return kind_shapes[kind];
+}
+
+bool state_kind_gives_results(enum stage_kind kind)
+{
+    ASSERT((unsigned)kind < STAGE_KIND_COUNT);
+    return kind_results[kind];
+}
+
+bool state_kind_is_reusable(enum stage_kind kind)
+{
+    ASSERT((unsigned)kind < STAGE_KIND_COUNT);
+    return kind_reuse[kind];
 }
 
 bool state_job_allows(enum job_state from, enum job_state to)

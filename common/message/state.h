@@ -23,9 +23,9 @@ enum task_state { TASK_STATE_ROWS(STATE_ENUM_TASK) TASK_STATE_COUNT };
 enum worker_state { WORKER_STATE_ROWS(STATE_ENUM_WORKER) WORKER_STATE_COUNT };
 #undef STATE_ENUM_WORKER
 
-enum stage_shape { STAGE_SHAPE_ARRAY, STAGE_SHAPE_ROUNDS };
+enum stage_shape { STAGE_SHAPE_ARRAY, STAGE_SHAPE_ROUNDS, STAGE_SHAPE_WAVES };
 
-#define STATE_ENUM_KIND(name, word, shape, text) STAGE_KIND_##name,
+#define STATE_ENUM_KIND(name, word, shape, results, reuse, text) STAGE_KIND_##name,
 enum stage_kind { STAGE_KIND_ROWS(STATE_ENUM_KIND) STAGE_KIND_COUNT };
 #undef STATE_ENUM_KIND
 
@@ -47,6 +47,8 @@ const char *state_kind_word(enum stage_kind kind);
 
 bool state_job_is_terminal(enum job_state state);
 enum stage_shape state_kind_shape(enum stage_kind kind);
+bool state_kind_gives_results(enum stage_kind kind);
+bool state_kind_is_reusable(enum stage_kind kind);
 
 /* Whether state.def has the row (from, to). */
 bool state_job_allows(enum job_state from, enum job_state to);

@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "coordinator/sched/remake.h"
 #include "coordinator/sched/round.h"
+#include "coordinator/sched/told.h"
 
 void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
 {
@@ -86,6 +87,11 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
     if (stage->state == STAGE_WAITING) {
         if (stage->close_is_owed)
             return ERR_OK; /* stopped and started again: the old work has to end first */
+        if (stage->run == NULL && stage->tasks.count == 0) {
+            struct err_text et = {.text = ""};
+            advance_doom(s, stage->job, told_check(stage, &et), "%s", et.text);
+            return ERR_OK;
+        }
         stage->state = STAGE_RUNNING;
         stage->started = s->now;
         core_refresh(stage);

@@ -7,6 +7,7 @@
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "coordinator/sched/core.h"
+#include "coordinator/sched/told.h"
 
 #define JOB_BYTES_MAX ((size_t)8 << 30)
 enum { ROUND_BYTES_MAX = 1 << 30 };
@@ -19,8 +20,11 @@ static enum err check_stage(const struct rec_job_submitted *record, uint32_t i, 
     if ((plan->needs >> i) != 0)
         return error_set(et, ERR_DATA, "stage %u needs itself or a later one", i);
     bool is_array = state_kind_shape((enum stage_kind)plan->kind) == STAGE_SHAPE_ARRAY;
-    if (is_array != (plan->task_count > 0) || plan->task_count > LIMIT_STAGE_TASKS)
+    if ((!is_array && plan->task_count > 0) || plan->task_count > LIMIT_STAGE_TASKS)
         return error_set(et, ERR_DATA, "stage %u has %u tasks", i, plan->task_count);
+    if (told_is(plan) && plan->needs == 0)
+        return error_set(et, ERR_DATA,
+                         "stage %u: no stage before it can tell how many tasks it has", i);
     if (plan->tasks_count != 0 && plan->tasks_count != plan->task_count)
         return error_set(et, ERR_DATA, "stage %u plans %u of %u tasks", i, plan->tasks_count,
                          plan->task_count);
@@ -59,6 +63,8 @@ static enum err create_stage(struct job *job, uint32_t index)
         if ((stage->plan->needs >> i & 1) != 0)
             stage->needs |= job->stages[i].needs;
     }
+    if (told_is(stage->plan))
+        return ERR_OK;
     if (state_kind_shape((enum stage_kind)stage->plan->kind) == STAGE_SHAPE_ARRAY)
         return tasks_start(&stage->tasks, stage->plan->task_count);
     stage->run = mem_alloc(1, sizeof *stage->run);
@@ -181,10 +187,17 @@ static struct stage *stage_of(const struct sched *s, uint64_t id, uint32_t index
     return job != NULL && index < job->submitted.stages_count ? &job->stages[index] : NULL;
 }
 
-static void finish_stage(struct stage *stage)
+/* ERR_OUT_OF_MEMORY: nothing changed. */
+static enum err finish_stage(struct stage *stage)
 {
-    stage->state = STAGE_DONE;
-    stage->job->done_mask |= (uint64_t)1 << stage->index;
+    struct job *job = stage->job;
+    job->done_mask |= (uint64_t)1 << stage->index;
+    enum err err = told_start(job);
+    if (err != ERR_OK)
+        job->done_mask &= ~((uint64_t)1 << stage->index);
+    else
+        stage->state = STAGE_DONE;
+    return err;
 }
 
 /* The held-out loss after training is a log point like those between its steps. */
@@ -225,16 +238,19 @@ enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record
 
     if (is_array) {
         tasks_finish(&stage->tasks, record->index, result, worker);
-        if (stage->tasks.done == stage->tasks.count)
-            finish_stage(stage);
+        enum err err = stage->tasks.done == stage->tasks.count ? finish_stage(stage) : ERR_OK;
+        if (err != ERR_OK)
+            tasks_undo(&stage->tasks, record->index);
         core_refresh(stage);
-        return ERR_OK;
+        return err;
     }
     stage->result = result;
-    finish_stage(stage);
-    if (stage->plan->kind == STAGE_KIND_EVALUATE)
+    enum err err = finish_stage(stage);
+    if (err != ERR_OK)
+        stage->result = NULL;
+    else if (stage->plan->kind == STAGE_KIND_EVALUATE)
         add_evaluation(stage, unix_ms);
-    return ERR_OK;
+    return err;
 }
 
 enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *record)
@@ -401,6 +417,20 @@ uint64_t job_fact(const struct stage *stage, const char *name)
             return result->facts[i].value;
     }
     return 0;
+}
+
+bool job_results(const struct stage *stage, struct artifact_ref *refs, uint32_t *count)
+{
+    if (!state_kind_gives_results((enum stage_kind)stage->plan->kind) ||
+        stage->state != STAGE_DONE || stage->run != NULL)
+        return false;
+    for (uint32_t t = 0; t < stage->tasks.count; t++) {
+        const struct task_result *result = stage->tasks.items[t].result;
+        for (uint32_t i = 0; refs != NULL && i < result->outputs_count; i++)
+            refs[*count + i] = result->outputs[i];
+        *count += result->outputs_count;
+    }
+    return true;
 }
 
 const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage)

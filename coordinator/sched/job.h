@@ -51,8 +51,8 @@ struct stage {
     uint32_t index;
     uint64_t needs; /* bit i: what it needs, and what those need */
     enum stage_state state;
-    struct tasks tasks;               /* ROUNDS: ranges of the round at hand */
-    struct run *run;                  /* owned; ROUNDS only */
+    struct tasks tasks; /* ROUNDS: ranges of the round at hand; none until told of them (told.h) */
+    struct run *run;    /* owned; ROUNDS only */
     const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
     struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
     bool work_is_out;
@@ -134,6 +134,10 @@ const struct stage *job_stage_of(const struct job *job, enum stage_kind kind);
 const struct artifact_ref *job_output(const struct stage *stage, uint32_t index, const char *name);
 /* Value of a fact of the stage's only task, 0 when it has none. */
 uint64_t job_fact(const struct stage *stage, const char *name);
+
+/* Appends the files that a done stage gives to the output folder at refs[*count], or only counts
+ * them when `refs` is NULL. False when the stage gives none. */
+bool job_results(const struct stage *stage, struct artifact_ref *refs, uint32_t *count);
 
 /* Newest checkpoint of the stage, or NULL. */
 const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage);

@@ -6,11 +6,11 @@
 
 /* How long an attempt may run before another worker is put on the task as well: twice what its
  * fellows took, or a while when none is done yet. */
-static uint64_t patience_ms(const struct tasks *tasks)
+static uint64_t patience_ms(const struct tasks_times *times)
 {
-    if (tasks->time_count == 0)
+    if (times->count == 0)
         return 5 * (uint64_t)LIMIT_STRAGGLER_MS;
-    return MAX(2 * tasks_median_ms(tasks), (uint64_t)LIMIT_STRAGGLER_MS);
+    return MAX(2 * tasks_median_ms(times), (uint64_t)LIMIT_STRAGGLER_MS);
 }
 
 struct lease *lease_give(struct sched *s, struct worker *worker, struct job *job,
@@ -50,8 +50,7 @@ void lease_release(struct sched *s, struct lease *lease)
     while (*link != lease)
         link = &(*link)->sibling;
     *link = lease->sibling;
-    if (task->result == NULL && task->leases == NULL)
-        bitset_add(&stage->tasks.waiting, lease->index);
+    tasks_await(&stage->tasks, lease->index);
     stage->tasks.leases--;
     list_remove(&lease->of_job);
     heap_remove(&s->expiries, &lease->by_expiry);
@@ -99,5 +98,6 @@ void lease_set_patience(struct sched *s, struct lease *lease, struct instant whe
 
 struct instant lease_slow_at(const struct lease *lease)
 {
-    return instant_after(lease->granted, duration_ms(patience_ms(&lease->stage->tasks)));
+    const struct tasks_times *times = tasks_times_of(&lease->stage->tasks, lease->index);
+    return instant_after(lease->granted, duration_ms(patience_ms(times)));
 }

@@ -122,6 +122,13 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
     return ERR_OK;
 }
 
+static bool is_early(const struct lease *lease)
+{
+    const struct stage *stage = lease->stage;
+    return (stage->needs & ~stage->job->done_mask) != 0 ||
+           !tasks_is_open(&stage->tasks, lease->index);
+}
+
 /* What is at work on inputs that have to be made first stops. */
 static void stop_dependents(struct sched *s, struct job *job)
 {
@@ -129,7 +136,7 @@ static void stop_dependents(struct sched *s, struct job *job)
     for (struct list_node *node = list_first(&job->leases); node != NULL; node = next) {
         struct lease *lease = CONTAINER_OF(node, struct lease, of_job);
         next = list_next(&job->leases, node);
-        if ((lease->stage->needs & ~job->done_mask) != 0)
+        if (is_early(lease))
             lease_cancel(s, lease);
     }
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
@@ -334,13 +341,19 @@ enum err remake_state(struct sched *s, struct stage *stage, struct text why)
 
 enum err remake_results(struct sched *s, struct job *job)
 {
-    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
-        struct stage *stage = &job->stages[i];
-        if (stage->plan->kind != STAGE_KIND_EXPORT || stage->tasks.items[0].result == NULL)
-            continue;
-        const struct task_result *result = stage->tasks.items[0].result;
-        return stage->work_is_out ? ERR_OK
-                                  : verify(s, stage, result->outputs, result->outputs_count);
+    struct stage *stage = NULL; /* whose work it is: any of them */
+    uint32_t count = 0;
+    for (uint32_t i = job->submitted.stages_count; i-- > 0;) {
+        bool is_result = job_results(&job->stages[i], NULL, &count);
+        stage = is_result ? &job->stages[i] : stage;
     }
-    return ERR_STATE;
+    if (stage == NULL)
+        return ERR_STATE;
+    struct artifact_ref *refs = arena_alloc(&s->effect.arena, count, sizeof *refs);
+    if (refs == NULL)
+        return ERR_OUT_OF_MEMORY;
+    count = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        (void)job_results(&job->stages[i], refs, &count);
+    return stage->work_is_out ? ERR_OK : verify(s, stage, refs, count);
 }

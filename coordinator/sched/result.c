@@ -81,7 +81,7 @@ static enum err take_success(struct sched *s, struct lease *lease,
                                                          .result = message->result};
         TRY(core_decide(s, &record, NULL));
     }
-    tasks_add_time(&stage->tasks, (s->now.ns - lease->granted.ns) / NS_PER_MS);
+    tasks_add_time(&stage->tasks, lease->index, (s->now.ns - lease->granted.ns) / NS_PER_MS);
     lease_release(s, lease);
     cancel_others(s, task);
     acknowledge(s, worker, message->fence, ERR_OK);

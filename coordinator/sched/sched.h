@@ -202,7 +202,8 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
 const struct log_point *sched_job_points(const struct sched *s, size_t index, size_t *count);
 const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
                                                    size_t *count);
-/* Files of the output folder: the result of the export stage, empty until it is done. */
+/* Files of the output folder: what the done stages made whose kind gives results (kind.def), by
+ * stage; empty before the first, or when memory for the list is out. At most LIMIT_INPUTS. */
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
 size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,
                          size_t capacity);

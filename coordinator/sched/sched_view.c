@@ -264,13 +264,16 @@ const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t
 
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count)
 {
-    const struct stage *stage = job_stage_of(s->jobs[index], STAGE_KIND_EXPORT);
+    const struct job *job = s->jobs[index];
+    uint32_t most = 0;
     *count = 0;
-    if (stage == NULL || stage->state != STAGE_DONE)
-        return NULL;
-    const struct task_result *result = stage->tasks.items[0].result;
-    *count = result->outputs_count;
-    return result->outputs;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        (void)job_results(&job->stages[i], NULL, &most);
+    struct artifact_ref *refs = arena_alloc(s->view_arena, most, sizeof *refs);
+    for (uint32_t i = 0; refs != NULL && i < job->submitted.stages_count; i++)
+        (void)job_results(&job->stages[i], refs, count);
+    *count = MIN(*count, (uint32_t)LIMIT_INPUTS);
+    return *count > 0 ? refs : NULL;
 }
 
 static struct text task_of(const struct sched *s, const struct worker *worker)

@@ -104,7 +104,7 @@ static enum err build_array(const struct stage *stage, uint32_t index, struct ar
                             struct inputs *inputs, struct task_spec *out)
 {
     const struct job *job = stage->job;
-    out->total = stage->plan->task_count;
+    out->total = stage->tasks.count;
     if (stage->plan->kind == STAGE_KIND_PREPARE) {
         if (index < stage->plan->tasks_count) {
             const struct task_plan *task = &stage->plan->tasks[index];
@@ -175,6 +175,16 @@ const char *spec_output(enum stage_kind kind)
     case STAGE_KIND_PACK: /* rows, test_rows or both */
     case STAGE_KIND_EVALUATE:
     case STAGE_KIND_EXPORT:
+    case STAGE_KIND_CALIBRATE:
+    case STAGE_KIND_REDUCE:
+    case STAGE_KIND_SENSITIVITY:
+    case STAGE_KIND_CHOOSE:
+    case STAGE_KIND_QUANTIZE:
+    case STAGE_KIND_ASSEMBLE:
+    case STAGE_KIND_VERIFY:
+    case STAGE_KIND_COMPARE:
+    case STAGE_KIND_REPORT:
+    case STAGE_KIND_REPLAY:
     case STAGE_KIND_COUNT:
         return NULL;
     }

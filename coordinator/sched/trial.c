@@ -102,7 +102,7 @@ struct worker *trial_judge(struct sched *s, size_t i)
     }
     const struct task *task = &trial->stage->tasks.items[trial->index];
     const struct list *idle = &trial->stage->job->pool->idle;
-    if (task->leases != NULL)
+    if (task->leases != NULL || !tasks_is_open(&trial->stage->tasks, trial->index))
         return NULL;
     for (struct list_node *node = list_first(idle); node != NULL; node = list_next(idle, node)) {
         struct worker *worker = CONTAINER_OF(node, struct roster_seat, node)->worker;

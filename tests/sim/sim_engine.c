@@ -210,6 +210,16 @@ bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct ar
     case STAGE_KIND_EXPORT:
         outputs[0].name = TEXT("adapter_model.safetensors");
         break;
+    case STAGE_KIND_CALIBRATE:
+    case STAGE_KIND_REDUCE:
+    case STAGE_KIND_SENSITIVITY:
+    case STAGE_KIND_CHOOSE:
+    case STAGE_KIND_QUANTIZE:
+    case STAGE_KIND_ASSEMBLE:
+    case STAGE_KIND_VERIFY:
+    case STAGE_KIND_COMPARE:
+    case STAGE_KIND_REPORT:
+    case STAGE_KIND_REPLAY:
     case STAGE_KIND_COUNT:
         break;
     }
