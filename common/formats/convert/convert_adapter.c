@@ -227,6 +227,7 @@ static enum err convert(struct work *work, const char *base, const char *path,
     TRY(convert_plan_sort(&work->plan, work->folder, work->et));
     write_keys(work, options, format);
     TRY(write_template(work));
+    TRY(convert_plan_declare(&work->plan, path, &work->w, work->et));
     return convert_plan_write(&work->plan, &work->w, path, work->et);
 }
 

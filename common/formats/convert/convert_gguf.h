@@ -36,7 +36,7 @@ const struct convert_tensor *convert_gguf_tensor(const struct convert_gguf *form
 size_t convert_gguf_find(const struct convert_gguf *form, struct text name);
 
 /* Whether a mix, or a choice, decides on the tensor's format: matrices, but no positions. */
-bool convert_gguf_is_open(const struct convert_gguf *form, size_t index);
+bool convert_gguf_takes_part(const struct convert_gguf *form, size_t index);
 
 /* Numbers of the model and bytes of its tensors as they are chosen: size_bytes * 8 / weights is
  * what people call bits per weight. */
@@ -63,16 +63,15 @@ MUST_CHECK enum err convert_gguf_prepare(struct convert_gguf *form, struct err_t
 uint64_t convert_gguf_size_bytes(const struct convert_gguf *form); /* of the whole file */
 bool convert_gguf_has_tokenizer(const struct convert_gguf *form);
 
-/* Bytes of tensor `index` that were made before, read until the next call: *out, which stays empty
- * for one that is to be made here. An error ends the writing, which returns it. */
-typedef enum err (*convert_gguf_given_f)(void *context, size_t index, struct span *out,
-                                         struct err_text *et);
-
 /* Sends the whole file; may be called again. `given` may be NULL: every tensor is made here.
  * ERR_SHAPE: what is given is not of the tensor's size; errors of `given`, of convert_gguf_encode
  * and convert_gguf_prepare, of the sink (without a text). */
-MUST_CHECK enum err convert_gguf_write(struct convert_gguf *form, convert_gguf_given_f given,
+MUST_CHECK enum err convert_gguf_write(struct convert_gguf *form, convert_plan_given_f given,
                                        void *given_context, file_sink_f sink, void *context,
                                        struct err_text *et);
+
+/* The file at `path`, durably and at once, all of it made here. Errors as above, with the path. */
+MUST_CHECK enum err convert_gguf_write_file(struct convert_gguf *form, const char *path,
+                                            struct err_text *et);
 
 #endif

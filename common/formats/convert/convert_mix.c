@@ -141,6 +141,11 @@ const struct convert_mix *convert_mix_named(const char *name)
     return NULL;
 }
 
+const struct convert_mix *convert_mix_of_format(enum block_format format)
+{
+    return convert_mix_named(block_format_name(format));
+}
+
 void convert_mix_choices(char *out, size_t out_bytes)
 {
     size_t used = 0;
@@ -274,4 +279,19 @@ enum block_format convert_mix_choose(const struct convert_mix *mix,
     if (is_embedding && switches->embedding != CONVERT_MIX_ANY)
         format = switches->embedding;
     return convert_mix_fallback(format, columns);
+}
+
+size_t convert_mix_candidates(uint64_t columns, enum block_format out[CONVERT_MIX_CANDIDATES_MAX])
+{
+    static const enum block_format formats[] = {
+        BLOCK_FORMAT_Q2_K, BLOCK_FORMAT_Q3_K, BLOCK_FORMAT_Q4_K,
+        BLOCK_FORMAT_Q5_K, BLOCK_FORMAT_Q6_K, BLOCK_FORMAT_Q8_0,
+    };
+    size_t count = 0;
+    for (size_t i = 0; i < COUNT_OF(formats); i++) {
+        enum block_format format = convert_mix_fallback(formats[i], columns);
+        if (count == 0 || out[count - 1] != format)
+            out[count++] = format;
+    }
+    return count;
 }

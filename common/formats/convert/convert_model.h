@@ -1,4 +1,4 @@
-/* convert_model.h - a model folder becomes a GGUF file, or the other way round.
+/* convert_model.h - a model folder or GGUF file becomes a GGUF file, or a GGUF file a folder.
  *
  * Weights keep their bits where they keep their type. What changes place only (rows of q and k in
  * llama files, Falcon's fused matrices, GPT-2's turned ones) comes back as it was; Gemma's gains
@@ -12,10 +12,10 @@
 #include "common/formats/convert/convert_quantize.h"
 
 struct convert_model_options {
-    const char *name;         /* general.name; NULL: none */
-    enum block_format format; /* of matrices: plain, or CONVERT_PLAN_KEEP */
-    convert_decode_f decode;  /* for block formats on the way to a folder; may be NULL */
-    const struct convert_quantize *quantize; /* a folder\'s matrices in blocks; may be NULL */
+    const char *name;                        /* general.name; NULL: none */
+    enum block_format format;                /* of matrices: plain, or CONVERT_PLAN_KEEP */
+    convert_decode_f decode;                 /* for GGUF files in blocks; may be NULL */
+    const struct convert_quantize *quantize; /* towards GGUF: matrices in blocks; may be NULL */
 };
 
 /* What was done, for people. */
@@ -26,10 +26,11 @@ struct convert_model_report {
     bool has_tokenizer;
 };
 
-/* Reads config.json, safetensors and (where there is one) the tokenizer in `folder` and writes the
- * GGUF file `path`, durably and at once. Errors of the readers, of convert_plan_gguf and of the
- * file, with what is wrong in `et`; then there is no file. */
-MUST_CHECK enum err convert_model_to_gguf(const char *folder, const char *path,
+/* Reads config.json, safetensors and (where there is one) the tokenizer in the folder `source`, or
+ * the GGUF file of that name, and writes the GGUF file `path`, durably and at once: convert_gguf.h
+ * from open to close. Errors of the readers, of convert_plan_gguf and of the file, with what is
+ * wrong in `et`; then there is no file. */
+MUST_CHECK enum err convert_model_to_gguf(const char *source, const char *path,
                                           const struct convert_model_options *options,
                                           struct convert_model_report *report, struct err_text *et);
 

@@ -1,6 +1,7 @@
 /* convert_plan.c - what plans in both directions share: order, completeness, the file. */
 #include "common/formats/convert/convert_plan.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -81,31 +82,89 @@ enum err convert_plan_finish(struct convert_plan *plan, uint32_t layers, const c
     return ERR_OK;
 }
 
+enum err convert_plan_family(const struct gguf *gguf, const struct gguf_arch *arch,
+                             const struct convert_family **out, struct err_text *et)
+{
+    struct text unknown = TEXT("names");
+    const struct convert_family *family;
+    for (size_t i = 0; (family = convert_name_family(arch, i)) != NULL; i++) {
+        struct convert_place place;
+        bool fits = true;
+        for (size_t k = 0; k < gguf->tensor_count && fits; k++) {
+            const struct gguf_tensor *t = &gguf->tensors[k];
+            fits = convert_plan_is_factors(t) || convert_name_of_gguf(family, t->name, &place);
+            if (!fits)
+                unknown = t->name;
+        }
+        if (fits) {
+            *out = family;
+            return ERR_OK;
+        }
+    }
+    return error_set(et, ERR_UNSUPPORTED,
+                     "%s: tensor %.*s: models of architecture %s have none here", gguf->name,
+                     TEXT_ARGS(unknown), arch->name);
+}
+
+bool convert_plan_is_factors(const struct gguf_tensor *t)
+{
+    return text_is(t->name, GGUF_CONFIG_ROPE_FREQS) || text_is(t->name, GGUF_CONFIG_ROPE_LONG) ||
+           text_is(t->name, GGUF_CONFIG_ROPE_SHORT);
+}
+
+enum err convert_plan_declare(const struct convert_plan *plan, const char *name,
+                              struct gguf_write *w, struct err_text *et)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        if (strlen(t->name) >= GGUF_NAME_BYTES_MAX)
+            return error_set(et, ERR_LIMIT, "%s: tensor %s: expected a name of less than %d bytes",
+                             name, t->name, GGUF_NAME_BYTES_MAX);
+        gguf_write_tensor(w, text_of(t->name), t->out, t->rank, t->shape);
+    }
+    return ERR_OK;
+}
+
+enum err convert_plan_encode(const struct convert_tensor *t, file_sink_f sink, void *context,
+                             struct err_text *et)
+{
+    return t->encoder != NULL ? convert_quantize_write(t, sink, context, et)
+                              : convert_tensor_write(t, sink, context);
+}
+
 static enum err send_piece(void *context, struct span piece)
 {
     return gguf_write_data(context, piece);
+}
+
+enum err convert_plan_send(const struct convert_plan *plan, struct gguf_write *w,
+                           convert_plan_given_f given, void *given_context, file_sink_f sink,
+                           void *context, struct err_text *et)
+{
+    TRY(gguf_write_header(w, sink, context));
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        struct span made = {0};
+        if (given != NULL)
+            TRY(given(given_context, i, &made, et));
+        if (made.data == NULL)
+            TRY(convert_plan_encode(t, send_piece, w, et));
+        else if (made.size == convert_tensor_size_bytes(t))
+            TRY(gguf_write_data(w, made));
+        else
+            return error_set(et, ERR_SHAPE,
+                             "tensor %s: expected %" PRIu64 " bytes of %s, found %zu", t->name,
+                             convert_tensor_size_bytes(t), block_format_name(t->out), made.size);
+    }
+    return gguf_write_finish(w);
 }
 
 enum err convert_plan_write(const struct convert_plan *plan, struct gguf_write *w, const char *path,
                             struct err_text *et)
 {
     struct file_writer file;
-    for (size_t i = 0; i < plan->count; i++) {
-        const struct convert_tensor *t = &plan->tensors[i];
-        if (strlen(t->name) >= GGUF_NAME_BYTES_MAX)
-            return error_set(et, ERR_LIMIT, "%s: tensor %s: expected a name of less than %d bytes",
-                             path, t->name, GGUF_NAME_BYTES_MAX);
-        gguf_write_tensor(w, text_of(t->name), t->out, t->rank, t->shape);
-    }
     TRY(file_writer_open(&file, path, et));
-    enum err err;
-    TRY_OUT(gguf_write_header(w, file_sink_writer, &file));
-    for (size_t i = 0; i < plan->count; i++)
-        TRY_OUT(plan->tensors[i].encoder != NULL
-                    ? convert_quantize_write(&plan->tensors[i], send_piece, w, et)
-                    : convert_tensor_write(&plan->tensors[i], send_piece, w));
-    err = gguf_write_finish(w);
-out:
+    enum err err = convert_plan_send(plan, w, NULL, NULL, file_sink_writer, &file, et);
     if (err == ERR_OK)
         return file_writer_commit(&file, et);
     file_writer_abandon(&file);

@@ -5,6 +5,7 @@
 
 #include "common/formats/convert/convert_tensor.h"
 #include "common/formats/gguf/gguf_config.h"
+#include "common/formats/gguf/gguf_write.h"
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/arena.h"
 
@@ -36,6 +37,14 @@ MUST_CHECK enum err convert_plan_hf(const struct gguf *gguf, const struct hf_con
                                     struct arena *arena, struct convert_plan *plan,
                                     enum block_format *main_format, struct err_text *et);
 
+/* A GGUF file's tensors as those of another. `format` is that of matrices (plain, or
+ * CONVERT_PLAN_KEEP); the rest stays as it is. Matrices in blocks need `decode` where they change
+ * (may be NULL: then they are ERR_UNSUPPORTED). Errors as convert_plan_hf. */
+MUST_CHECK enum err convert_plan_again(const struct gguf *gguf, const struct hf_config *config,
+                                       enum block_format format, convert_decode_f decode,
+                                       struct arena *arena, struct convert_plan *plan,
+                                       struct err_text *et);
+
 /* Sets the order in which a GGUF file of the architecture holds the rows of t->place; t->rows are
  * set. False when they are not whole heads. */
 bool convert_plan_order_rows(const struct hf_config *config, const struct gguf_arch *arch,
@@ -50,9 +59,38 @@ MUST_CHECK enum err convert_plan_sort(struct convert_plan *plan, const char *nam
 MUST_CHECK enum err convert_plan_finish(struct convert_plan *plan, uint32_t layers,
                                         const char *name, struct err_text *et);
 
-/* Declares the tensors after the keys in *w and writes the file, durably and at once. ERR_LIMIT
- * for a name that is too long; ERR_NOT_FINITE as convert_quantize_write; the errors of the file,
- * with its path. */
+/* The first family of the architecture that has a place for all tensors of the file.
+ * ERR_UNSUPPORTED with the tensor that has none. */
+MUST_CHECK enum err convert_plan_family(const struct gguf *gguf, const struct gguf_arch *arch,
+                                        const struct convert_family **out, struct err_text *et);
+
+/* Factors of rotary frequencies: no weights; config.json says what is in them. */
+bool convert_plan_is_factors(const struct gguf_tensor *tensor);
+
+/* Declares the tensors after the keys in *w. ERR_LIMIT for a name that is too long; `name` is for
+ * messages. */
+MUST_CHECK enum err convert_plan_declare(const struct convert_plan *plan, const char *name,
+                                         struct gguf_write *w, struct err_text *et);
+
+/* Sends one tensor of a plan towards GGUF, in blocks or not. ERR_NOT_FINITE as
+ * convert_quantize_write; ERR_OUT_OF_MEMORY, the sink's errors. */
+MUST_CHECK enum err convert_plan_encode(const struct convert_tensor *tensor, file_sink_f sink,
+                                        void *context, struct err_text *et);
+
+/* Bytes of tensor `index` of a plan that were made before, read until the next call: *out, which
+ * stays empty for one that is to be made now. An error ends the writing, which returns it. */
+typedef enum err (*convert_plan_given_f)(void *context, size_t index, struct span *out,
+                                         struct err_text *et);
+
+/* Sends the file of *w, whose keys and tensors are declared; `given` may be NULL. ERR_SHAPE: what
+ * is given has another size, with the tensor; errors of `given`, of convert_plan_encode, and of the
+ * sink, which leave no text. */
+MUST_CHECK enum err convert_plan_send(const struct convert_plan *plan, struct gguf_write *w,
+                                      convert_plan_given_f given, void *given_context,
+                                      file_sink_f sink, void *context, struct err_text *et);
+
+/* The same into the file `path`, durably and at once; ERR_NOT_FINITE as convert_quantize_write; the
+ * errors of the file, with its path. */
 MUST_CHECK enum err convert_plan_write(const struct convert_plan *plan, struct gguf_write *w,
                                        const char *path, struct err_text *et);
 

@@ -20,36 +20,6 @@ struct planning {
     struct err_text *et;
 };
 
-/* Tensors that config.json says otherwise. */
-static bool is_left_out(const struct gguf_tensor *t)
-{
-    return text_is(t->name, GGUF_CONFIG_ROPE_FREQS) || text_is(t->name, GGUF_CONFIG_ROPE_LONG) ||
-           text_is(t->name, GGUF_CONFIG_ROPE_SHORT);
-}
-
-static enum err choose_family(struct planning *p)
-{
-    struct text unknown = TEXT("names");
-    const struct convert_family *family;
-    for (size_t i = 0; (family = convert_name_family(p->arch, i)) != NULL; i++) {
-        struct convert_place place;
-        bool fits = true;
-        for (size_t k = 0; k < p->gguf->tensor_count && fits; k++) {
-            const struct gguf_tensor *t = &p->gguf->tensors[k];
-            fits = is_left_out(t) || convert_name_of_gguf(family, t->name, &place);
-            if (!fits)
-                unknown = t->name;
-        }
-        if (fits) {
-            p->plan->family = family;
-            return ERR_OK;
-        }
-    }
-    return error_set(p->et, ERR_UNSUPPORTED,
-                     "%s: tensor %.*s: models of architecture %s have none here", p->gguf->name,
-                     TEXT_ARGS(unknown), p->arch->name);
-}
-
 /* Whether the result of `t`, which is a vector, fits `format` without rounding. */
 static bool is_held(const struct convert_tensor *t, enum block_format format)
 {
@@ -189,7 +159,7 @@ static enum block_format main_format(const struct planning *p)
     for (size_t i = 0; i < p->gguf->tensor_count; i++) {
         const struct gguf_tensor *t = &p->gguf->tensors[i];
         struct convert_place place;
-        if (!is_left_out(t) && t->rank == 2 && convert_float_is_plain(t->format) &&
+        if (!convert_plan_is_factors(t) && t->rank == 2 && convert_float_is_plain(t->format) &&
             convert_name_of_gguf(p->plan->family, t->name, &place) &&
             convert_name_kind(place.role) == CONVERT_LINEAR)
             return t->format;
@@ -202,7 +172,8 @@ static enum err plan_tensors(struct planning *p)
     for (size_t i = 0; i < p->gguf->tensor_count; i++) {
         const struct gguf_tensor *from = &p->gguf->tensors[i];
         struct convert_place place;
-        if (is_left_out(from) || !convert_name_of_gguf(p->plan->family, from->name, &place))
+        if (convert_plan_is_factors(from) ||
+            !convert_name_of_gguf(p->plan->family, from->name, &place))
             continue;
         struct convert_tensor *t = &p->plan->tensors[p->plan->count++];
         *t = (struct convert_tensor){.place = place};
@@ -228,7 +199,7 @@ enum err convert_plan_hf(const struct gguf *gguf, const struct hf_config *config
     made.tensors = arena_alloc(arena, gguf->tensor_count * 2 + 1, sizeof *made.tensors);
     if (made.tensors == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", gguf->name);
-    TRY(choose_family(&p));
+    TRY(convert_plan_family(gguf, p.arch, &made.family, et));
     p.main = main_format(&p);
     TRY(plan_tensors(&p));
     TRY(convert_plan_finish(&made, config->num_hidden_layers, gguf->name, et));

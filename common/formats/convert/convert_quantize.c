@@ -51,7 +51,7 @@ static enum err weigh(const struct convert_quantize *q, const char *name, struct
 {
     const struct imatrix_entry *entry =
         q->importance != NULL ? imatrix_find(q->importance, text_of(t->name)) : NULL;
-    if (entry == NULL && convert_mix_needs_importance(q->mix) &&
+    if (entry == NULL && q->mix != NULL && convert_mix_needs_importance(q->mix) &&
         t->place.role != CONVERT_EMBEDDING && t->out == convert_mix_format(q->mix))
         return error_set(et, ERR_USAGE,
                          "%s: tensor %s: %s needs an importance matrix, which has no such weight",
@@ -74,28 +74,116 @@ static enum err weigh(const struct convert_quantize *q, const char *name, struct
     return ERR_OK;
 }
 
-static enum err plan_all(const struct convert_quantize *q, const struct convert_mix_model *model,
-                         const struct patterns *patterns, const char *name, struct arena *arena,
-                         struct convert_plan *plan, struct err_text *et)
+static bool is_blocks(enum block_format format)
 {
-    size_t found = 0;
+    return format != BLOCK_FORMAT_COUNT && !convert_float_is_plain(format);
+}
+
+/* A tensor whose format is chosen: its encoder, and what the encoder weighs columns with. One that
+ * is in these blocks already passes on as it lies. */
+static enum err set_encoder(const struct convert_quantize *q, const char *name, struct arena *arena,
+                            struct convert_tensor *t, size_t *found, struct err_text *et)
+{
+    if (is_blocks(t->in) && !q->allow_requantize)
+        return error_set(et, ERR_UNSUPPORTED,
+                         "%s: tensor %s is %s already; quantize from the original weights, or "
+                         "allow it: --allow-requantize, quantize.allow_requantize",
+                         name, t->name, block_format_name(t->in));
+    if (is_blocks(t->in) && t->in != t->out && t->decode == NULL)
+        return error_set(et, ERR_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, found %s",
+                         name, t->name, block_format_name(t->in));
+    if (t->in == t->out)
+        *found += q->importance != NULL && imatrix_find(q->importance, text_of(t->name)) != NULL;
+    if (t->in == t->out || convert_float_is_plain(t->out))
+        return ERR_OK;
+    t->encoder = &q->encoder;
+    return weigh(q, name, arena, t, found, et);
+}
+
+/* The one choice for the tensor; NULL when there is none. */
+static enum err find_choice(const struct convert_quantize *q, const char *name,
+                            const struct convert_tensor *t, const struct convert_choice **out,
+                            struct err_text *et)
+{
+    *out = NULL;
+    for (size_t i = 0; i < q->choice_count; i++) {
+        if (!text_is(q->choices[i].name, t->name))
+            continue;
+        if (*out != NULL)
+            return error_set(et, ERR_FORMAT, "%s: tensor %s: expected one choice, found two", name,
+                             t->name);
+        *out = &q->choices[i];
+    }
+    return ERR_OK;
+}
+
+static enum err take_choice(const struct convert_choice *choice, const char *name, bool takes_part,
+                            struct convert_tensor *t, struct err_text *et)
+{
+    if (!takes_part && choice->format != t->out)
+        return error_set(et, ERR_UNSUPPORTED, "%s: tensor %s: stays %s, is chosen to be %s", name,
+                         t->name, block_format_name(t->out), block_format_name(choice->format));
+    if (t->columns % block_format_elements(choice->format) != 0)
+        return error_set(et, ERR_SHAPE, "%s: tensor %s: %zu columns are no whole blocks of %s",
+                         name, t->name, t->columns, block_format_name(choice->format));
+    t->out = choice->format;
+    return ERR_OK;
+}
+
+static enum err name_unknown(const struct convert_quantize *q, const char *name,
+                             const struct convert_plan *plan, struct err_text *et)
+{
+    for (size_t i = 0; i < q->choice_count; i++) {
+        bool is_known = false;
+        for (size_t k = 0; k < plan->count && !is_known; k++)
+            is_known = text_is(q->choices[i].name, plan->tensors[k].name);
+        if (!is_known)
+            return error_set(et, ERR_NOT_FOUND, "%s: tensor %.*s is chosen, but there is none",
+                             name, TEXT_ARGS(q->choices[i].name));
+    }
+    return ERR_OK;
+}
+
+static enum err plan_choices(const struct convert_quantize *q, const char *name,
+                             struct arena *arena, struct convert_plan *plan, size_t *found,
+                             struct err_text *et)
+{
+    size_t taken = 0;
     for (size_t i = 0; i < plan->count; i++) {
         struct convert_tensor *t = &plan->tensors[i];
-        if (t->is_made || !convert_mix_takes(t->place, t->rank, &q->switches))
+        const struct convert_choice *choice;
+        bool takes_part = convert_quantize_takes(q, t);
+        TRY(find_choice(q, name, t, &choice, et));
+        if (choice == NULL)
+            continue;
+        taken++;
+        TRY(take_choice(choice, name, takes_part, t, et));
+        if (takes_part)
+            TRY(set_encoder(q, name, arena, t, found, et));
+    }
+    return taken == q->choice_count ? ERR_OK : name_unknown(q, name, plan, et);
+}
+
+static enum err plan_mix(const struct convert_quantize *q, const struct convert_mix_model *model,
+                         const struct patterns *patterns, const char *name, struct arena *arena,
+                         struct convert_plan *plan, size_t *found, struct err_text *et)
+{
+    for (size_t i = 0; i < plan->count; i++) {
+        struct convert_tensor *t = &plan->tensors[i];
+        if (!convert_quantize_takes(q, t))
             continue;
         t->out = convert_mix_choose(q->mix, model, &q->switches, t->place, t->columns);
         except(q, patterns, t);
-        if (convert_float_is_plain(t->out))
-            continue;
-        t->encoder = &q->encoder;
-        TRY(weigh(q, name, arena, t, &found, et));
+        TRY(set_encoder(q, name, arena, t, found, et));
     }
-    if (q->importance != NULL && found == 0)
-        return error_set(et, ERR_NOT_FOUND,
-                         "%s: the importance matrix has none of its weights; is it of another "
-                         "model?",
-                         name);
     return ERR_OK;
+}
+
+bool convert_quantize_takes(const struct convert_quantize *q, const struct convert_tensor *t)
+{
+    static const struct convert_mix_switches none = {0};
+    return !t->is_made &&
+           convert_mix_takes(t->place, t->rank, q->choice_count > 0 ? &none : &q->switches);
 }
 
 enum err convert_quantize_plan(const struct convert_quantize *q, const struct hf_config *config,
@@ -115,14 +203,50 @@ enum err convert_quantize_plan(const struct convert_quantize *q, const struct hf
     struct patterns *patterns = mem_alloc(1, sizeof *patterns);
     if (patterns == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", name);
+    size_t found = 0;
     enum err err;
     TRY_OUT(compile_patterns(q, patterns, et));
-    TRY_OUT(plan_all(q, &model, patterns, name, arena, plan, et));
+    TRY_OUT(q->choice_count > 0 ? plan_choices(q, name, arena, plan, &found, et)
+                                : plan_mix(q, &model, patterns, name, arena, plan, &found, et));
+    if (q->importance != NULL && found == 0)
+        err = error_set(et, ERR_NOT_FOUND,
+                        "%s: the importance matrix has none of its weights; is it of another "
+                        "model?",
+                        name);
 out:
     for (size_t i = 0; i < patterns->count; i++)
         regfree(&patterns->compiled[i]);
     mem_free(patterns);
     return err;
+}
+
+static uint32_t file_type_of(enum block_format format)
+{
+    const struct convert_mix *mix = convert_mix_of_format(format);
+    return mix != NULL                  ? convert_mix_file_type(mix)
+           : format == BLOCK_FORMAT_F32 ? GGUF_WRITE_FILE_TYPE_F32
+           : format == BLOCK_FORMAT_F16 ? GGUF_WRITE_FILE_TYPE_F16
+                                        : GGUF_WRITE_FILE_TYPE_BF16;
+}
+
+uint32_t convert_quantize_file_type(const struct convert_quantize *q,
+                                    const struct convert_plan *plan)
+{
+    uint64_t weights[BLOCK_FORMAT_COUNT] = {0};
+    unsigned most = BLOCK_FORMAT_F32;
+    if (q != NULL && q->mix != NULL)
+        return convert_mix_file_type(q->mix);
+    for (size_t i = 0; i < plan->count; i++) {
+        const struct convert_tensor *t = &plan->tensors[i];
+        if (t->is_made || t->rank != 2)
+            continue;
+        if (q == NULL && convert_name_kind(t->place.role) == CONVERT_LINEAR)
+            return file_type_of(t->out); /* plain: the first speaks for all */
+        weights[t->out] += (uint64_t)t->rows * t->columns;
+    }
+    for (unsigned i = 0; i < BLOCK_FORMAT_COUNT && q != NULL; i++)
+        most = weights[i] > weights[most] ? i : most;
+    return file_type_of((enum block_format)most);
 }
 
 static void put_i32(struct gguf_write *w, const char *key, size_t number)

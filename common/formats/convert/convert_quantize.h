@@ -40,12 +40,22 @@ struct convert_quantize {
 };
 
 /* Chooses the formats of a plan towards GGUF. ERR_USAGE: a pattern that is none, or a mix that
- * needs an importance matrix; ERR_SHAPE: the importance of a weight is for another width;
- * ERR_NOT_FOUND: a matrix of which no weight of the model is found; ERR_OUT_OF_MEMORY. */
+ * needs an importance matrix; ERR_SHAPE: the importance of a weight is for another width, or a
+ * choice's blocks do not divide it; ERR_NOT_FOUND: a matrix of which no weight of the model is
+ * found, a choice for a tensor that is not there; ERR_FORMAT: two for one; ERR_UNSUPPORTED: a
+ * choice for what stays plain, a source in blocks (see allow_requantize); ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err convert_quantize_plan(const struct convert_quantize *q,
                                           const struct hf_config *config, const char *name,
                                           struct arena *arena, struct convert_plan *plan,
                                           struct err_text *et);
+
+/* Whether the tensor is one that the mix, or a choice, decides on. */
+bool convert_quantize_takes(const struct convert_quantize *q, const struct convert_tensor *t);
+
+/* general.file_type of a plan: the mix's; of choices that of the format that most weights are in;
+ * without blocks (`q` NULL) that of the first linear weight. */
+uint32_t convert_quantize_file_type(const struct convert_quantize *q,
+                                    const struct convert_plan *plan);
 
 /* Where the importance came from: quantize.imatrix.*. */
 void convert_quantize_keys(const struct convert_quantize *q, struct gguf_write *w);

@@ -192,6 +192,8 @@ enum err gguf_write_header(struct gguf_write *w, file_sink_f sink, void *context
     TRY_OUT(sink(context, (struct span){zeros, (size_t)padding_after(tables_bytes(w))}));
     w->sink = sink;
     w->context = context;
+    w->tensor = 0;
+    w->tensor_done = 0;
 out:
     bytes_fini(&start);
     return err;

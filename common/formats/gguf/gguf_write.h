@@ -70,7 +70,8 @@ void gguf_write_tensor(struct gguf_write *w, struct text name, enum block_format
 /* Bytes of the whole file; valid once all tensors are declared. */
 uint64_t gguf_write_size_bytes(const struct gguf_write *w);
 
-/* Writes everything before the data. Passes on the sink's error, also below. */
+/* Writes everything before the data; once more starts the file anew. Passes on the sink's error,
+ * also below. */
 MUST_CHECK enum err gguf_write_header(struct gguf_write *w, file_sink_f sink, void *context);
 
 /* The next bytes of the tensors; padding between them is added. A piece may be any part of one
