@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/dataset/rows_builder.h"
 #include "common/formats/dataset/samples.h"
-#include "common/formats/safetensors/safetensors_write.h"
 #include "common/mem/mem.h"
 #include "common/numeric/permute.h"
 #include "common/numeric/random.h"
@@ -21,79 +21,9 @@ struct place {
     uint32_t order; /* in its group, to break ties */
 };
 
-/* A rows blob in the making. */
-struct builder {
-    struct bytes tokens, loss, row_offsets, row_segments, segments;
-    uint64_t row_tokens; /* of the row that is open */
-    uint64_t segment_count;
-    uint64_t row_count;
-    uint64_t supervised_count;
-};
-
-static void builder_init(struct builder *b)
+static void add_segment(struct rows_builder *builder, const struct place *sample)
 {
-    static const uint64_t zero = 0;
-    *b = (struct builder){0};
-    bytes_init(&b->tokens, SAMPLES_BLOB_BYTES_MAX);
-    bytes_init(&b->loss, SAMPLES_BLOB_BYTES_MAX);
-    bytes_init(&b->row_offsets, SAMPLES_BLOB_BYTES_MAX);
-    bytes_init(&b->row_segments, SAMPLES_BLOB_BYTES_MAX);
-    bytes_init(&b->segments, SAMPLES_BLOB_BYTES_MAX);
-    bytes_append(&b->row_offsets, &zero, sizeof(zero));
-    bytes_append(&b->row_segments, &zero, sizeof(zero));
-}
-
-static void builder_fini(struct builder *b)
-{
-    bytes_fini(&b->tokens);
-    bytes_fini(&b->loss);
-    bytes_fini(&b->row_offsets);
-    bytes_fini(&b->row_segments);
-    bytes_fini(&b->segments);
-}
-
-/* Adds a sample to the open row. */
-static void builder_add(struct builder *b, const struct place *sample)
-{
-    uint32_t start = (uint32_t)b->row_tokens;
-    bytes_append(&b->segments, &start, sizeof(start));
-    bytes_append(&b->tokens, sample->tokens, sample->count * sizeof(*sample->tokens));
-    bytes_append(&b->loss, sample->loss, sample->count);
-    b->segment_count++;
-    b->row_tokens += sample->count;
-    for (uint32_t i = 0; i < sample->count; i++)
-        b->supervised_count += sample->loss[i];
-}
-
-static void builder_end_row(struct builder *b)
-{
-    uint64_t end = b->loss.size;
-    bytes_append(&b->row_offsets, &end, sizeof(end));
-    bytes_append(&b->row_segments, &b->segment_count, sizeof(b->segment_count));
-    b->row_tokens = 0;
-    b->row_count++;
-}
-
-static enum err builder_write(const struct builder *b, struct bytes *out)
-{
-    const struct safetensor tensors[] = {
-        {TEXT("row_offsets"), SAFETENSORS_U64, 1, {b->row_count + 1}, bytes_span(&b->row_offsets)},
-        {TEXT("row_segments"),
-         SAFETENSORS_U64,
-         1,
-         {b->row_count + 1},
-         bytes_span(&b->row_segments)},
-        {TEXT("segments"), SAFETENSORS_U32, 1, {b->segment_count}, bytes_span(&b->segments)},
-        {TEXT("tokens"), SAFETENSORS_U32, 1, {b->loss.size}, bytes_span(&b->tokens)},
-        {TEXT("loss"), SAFETENSORS_U8, 1, {b->loss.size}, bytes_span(&b->loss)},
-    };
-    const struct safetensors_content content = {tensors, COUNT_OF(tensors), NULL, 0};
-    TRY(bytes_status(&b->tokens));
-    TRY(bytes_status(&b->loss));
-    TRY(bytes_status(&b->row_offsets));
-    TRY(bytes_status(&b->row_segments));
-    TRY(bytes_status(&b->segments));
-    return safetensors_write(&content, file_sink_bytes, out);
+    rows_builder_add(builder, sample->tokens, sample->loss, sample->count);
 }
 
 /* Rows being filled, by the room they have left: head[room] is a list of rows, and a bit says
@@ -175,7 +105,7 @@ static int by_length(const void *a, const void *b)
 /* Best-fit decreasing over one group: the longest sample goes into the fullest row that takes it.
  */
 static void pack_group(struct bins *bins, struct place *group, uint32_t count,
-                       struct builder *builder)
+                       struct rows_builder *builder)
 {
     qsort(group, count, sizeof(*group), by_length);
     memset(bins->used, 0, (bins->length / 64 + 1) * sizeof(*bins->used));
@@ -196,13 +126,13 @@ static void pack_group(struct bins *bins, struct place *group, uint32_t count,
     }
     for (uint32_t bin = 0; bin < bins->count; bin++) {
         for (uint32_t i = bins->first[bin]; i != NONE; i = bins->after[i])
-            builder_add(builder, &group[i]);
-        builder_end_row(builder);
+            add_segment(builder, &group[i]);
+        rows_builder_end_row(builder);
     }
 }
 
 static enum err pack_rows(const struct place *samples, uint64_t count,
-                          const struct dataset_pack_options *options, struct builder *builder)
+                          const struct dataset_pack_options *options, struct rows_builder *builder)
 {
     struct bins *bins = NULL;
     uint64_t key = random_key(options->seed, RANDOM_ORDER, random_name(TEXT("samples")), 0, 0);
@@ -239,11 +169,11 @@ static enum err held_out_count(double wanted, uint64_t count, uint64_t *out, str
     return ERR_OK;
 }
 
-static void add_rows(const struct place *samples, uint64_t count, struct builder *builder)
+static void add_rows(const struct place *samples, uint64_t count, struct rows_builder *builder)
 {
     for (uint64_t i = 0; i < count; i++) {
-        builder_add(builder, &samples[i]);
-        builder_end_row(builder);
+        add_segment(builder, &samples[i]);
+        rows_builder_end_row(builder);
     }
 }
 
@@ -268,11 +198,11 @@ static enum err write_rows(struct place *samples, uint64_t count, uint64_t test_
                            const struct dataset_pack_options *options, struct bytes *train,
                            struct bytes *test, struct dataset_pack_stats *stats)
 {
-    struct builder train_rows, test_rows;
+    struct rows_builder train_rows, test_rows;
     uint64_t train_count = count - test_count;
     enum err err = ERR_OK;
-    builder_init(&train_rows);
-    builder_init(&test_rows);
+    rows_builder_init(&train_rows);
+    rows_builder_init(&test_rows);
     if (options->sample_packing)
         TRY_OUT(pack_rows(samples, train_count, options, &train_rows));
     else
@@ -280,9 +210,9 @@ static enum err write_rows(struct place *samples, uint64_t count, uint64_t test_
     add_rows(samples + train_count, test_count, &test_rows);
     size_t train_start = train->size;
     size_t test_start = test == NULL ? 0 : test->size;
-    err = builder_write(&train_rows, train);
+    err = rows_builder_write(&train_rows, NULL, 0, train);
     if (err == ERR_OK && test != NULL)
-        err = builder_write(&test_rows, test);
+        err = rows_builder_write(&test_rows, NULL, 0, test);
     if (err != ERR_OK) {
         train->size = train_start;
         if (test != NULL)
@@ -299,8 +229,8 @@ static enum err write_rows(struct place *samples, uint64_t count, uint64_t test_
     stats->train_supervised_tokens = train_rows.supervised_count;
     stats->test_supervised_tokens = test_rows.supervised_count;
 out:
-    builder_fini(&train_rows);
-    builder_fini(&test_rows);
+    rows_builder_fini(&train_rows);
+    rows_builder_fini(&test_rows);
     return err;
 }
 
