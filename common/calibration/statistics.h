@@ -18,6 +18,7 @@
  *   <site>.histogram_exponent      I32 [1]
  *   <site>.histogram_channel       I64 [columns, 64]        signed, coarse
  *   <site>.histogram_channel_exponent  I32 [columns]
+ *   <site>.columns                 I64 []                   always
  *   notes: format, profile, row_begin, row_end, row_count, tokens
  *
  * Nothing in it varies with time, host or order. Reading checks all of it: types, shapes and sizes
@@ -40,7 +41,6 @@
 #include "common/base/span.h"
 #include "common/calibration/histogram.h"
 #include "common/formats/source/file.h"
-#include "common/mem/arena.h"
 #include "common/numeric/fold.h"
 
 enum statistics_kind {
@@ -59,8 +59,8 @@ enum {
     STATISTICS_SITES_MAX = 1 << 16,
     STATISTICS_COLUMNS_MAX = 1 << 24,
     STATISTICS_NAME_BYTES_MAX = 512,
-    STATISTICS_BINS = 2048,       /* of one sign */
-    STATISTICS_BINS_CHANNEL = 32, /* of one sign */
+    STATISTICS_BINS = 2048,      /* of one sign */
+    STATISTICS_BINS_CHANNEL = 32 /* of one sign */
 };
 
 /* What is asked of a site. */
@@ -87,28 +87,27 @@ struct statistics_site {
     float *max_abs, *min, *max;         /* [columns] */
     float *average;                     /* [rows, 1, 2] */
     float *average_channel;             /* [rows, columns, 2] */
-    struct histogram histogram;         /* channels 1; 0 when not asked for */
-    struct histogram histogram_channel; /* channels columns; 0 likewise */
-    uint64_t tokens;                    /* observed */
+    struct histogram histogram;         /* one channel */
+    struct histogram histogram_channel; /* a channel each column */
+    uint64_t tokens;                    /* seen */
 };
 
-/* Read-only for callers. A zero-row node has min > max. */
+/* Read-only for callers. */
 struct statistics {
     struct statistics_site *sites; /* in byte order of their names, whatever the order asked */
     size_t count;
-    struct fold_node rows; /* the node; begin == end: nothing yet */
+    struct fold_node rows; /* the node; begin == end: nothing finished yet */
     uint64_t row_count;    /* of the tree */
     uint64_t tokens;       /* of all rows of the node */
     struct text profile;
-    double *sums; /* owned by the arena: all sum_x2 and sum_abs, site after site */
+    uint64_t room; /* rows that the records have memory for */
+    double *sums;  /* all sum_x2 and sum_abs, one after the other */
     size_t sum_count;
-    uint64_t room;      /* rows that the records have memory for */
-    float *scratch;     /* [columns of the widest site]; for observing */
-    struct arena arena; /* owned */
+    void *memory; /* owned: all of the above */
 };
 
-/* Bytes that `rows` rows of `plan` take in memory, as in the table above. ERR_OVERFLOW. */
-MUST_CHECK enum err statistics_size(const struct statistics_plan *plan, uint64_t rows,
+/* Bytes that statistics_create takes for records of `room` rows. ERR_OVERFLOW. */
+MUST_CHECK enum err statistics_size(const struct statistics_plan *plan, uint64_t room,
                                     size_t *size_bytes);
 
 /* Statistics of nothing, with memory for records of `room` rows: 1 for a leaf. Copies what it
@@ -121,24 +120,36 @@ MUST_CHECK enum err statistics_create(const struct statistics_plan *plan, uint64
 /* NULL and *stats NULL are allowed. */
 void statistics_destroy(struct statistics **stats);
 
-/* NULL when there is none. Its place in `sites` is the index for statistics_observe and the same in
- * all statistics of one plan. */
+/* NULL when there is none. Its place in `sites` is the index for statistics_observe, and the same
+ * in all statistics of one plan. */
 const struct statistics_site *statistics_find(const struct statistics *stats, struct text name);
 
-/* Begins a leaf: forgets everything, takes row `row` < row_count. */
+/* Forgets everything; the node is empty and begins at `row`. */
+void statistics_clear(struct statistics *stats, uint64_t row);
+
+/* Begins a leaf: forgets everything, takes row `row` < row_count (asserted). */
 void statistics_start(struct statistics *leaf, uint64_t row);
 
-/* Adds the next tokens of the leaf's row at site `index`. x: (tokens, columns), rows `stride`
- * floats apart. How tokens are cut into calls changes no bit. ERR_NOT_FINITE: nothing was added;
- * the caller names row and site. */
-MUST_CHECK enum err statistics_observe(struct statistics *leaf, size_t index, const float *x,
-                                       size_t tokens, size_t stride);
+/* A whole row at one site. What is NULL is computed from x; who has the sums already (the engine,
+ * with its threads) hands them in: they are the same bits. */
+struct statistics_seen {
+    size_t tokens;                  /* more than 0 */
+    const float *x;                 /* (tokens, columns); may be NULL when all that is asked for
+                                     * follows from the rest: histograms never do */
+    const double *sum_x2, *sum_abs; /* (columns) from +0 over the tokens ascending: sum + x * x and
+                                     * sum + |x| in f64, not contracted */
+    const float *min, *max;         /* (columns), both or none */
+};
 
-/* Ends the leaf: every site must have seen the same tokens, more than 0: else ERR_STATE. */
+/* Adds the leaf's row at site `index`, once a row (asserted). ERR_NOT_FINITE: nothing was added;
+ * the caller names row and site. */
+MUST_CHECK enum err statistics_observe(struct statistics *leaf, size_t index,
+                                       const struct statistics_seen *seen);
+
+/* Ends the leaf: every site has seen the same number of tokens, else ERR_STATE. */
 MUST_CHECK enum err statistics_end(struct statistics *leaf);
 
-/* The site's least and largest value over all columns; from min and max, or from the histogram's
- * edges. False when neither was asked for or nothing was seen. */
+/* The site's least and largest value over all columns. False without MIN_MAX or anything seen. */
 bool statistics_range(const struct statistics_site *site, float *min, float *max);
 
 /* Sends the file. Passes on the sink's errors; ERR_STATE while there are no rows. */

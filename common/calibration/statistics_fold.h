@@ -34,7 +34,7 @@ MUST_CHECK enum err statistics_fold_push(struct statistics_fold *fold,
 uint64_t statistics_fold_next(const struct statistics_fold *fold);
 
 /* The node of all rows pushed; borrowed until the fold is destroyed. ERR_STATE while rows are
- * missing. */
+ * missing, ERR_NOT_FINITE when a sum left the range of f64. */
 MUST_CHECK enum err statistics_fold_finish(struct statistics_fold *fold,
                                            const struct statistics **out);
 
