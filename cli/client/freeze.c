@@ -145,6 +145,15 @@ static enum err add_adapter(struct freezer *f)
     return ERR_OK;
 }
 
+static enum err add_importance(struct freezer *f)
+{
+    const char *path;
+    if (!recipe_quantizes(f->recipe) || f->recipe->quantize.imatrix == NULL)
+        return ERR_OK;
+    TRY(resolve(f, RECIPE_KEY_quantize, f->recipe->quantize.imatrix, &path));
+    return add_file(f, arena_print(f->arena, "imatrix/%s", base_of(path)), path);
+}
+
 enum err freeze_inputs(const struct recipe *recipe, struct arena *arena, struct artifact_ref **refs,
                        uint32_t *count, struct err_text *et)
 {
@@ -156,7 +165,10 @@ enum err freeze_inputs(const struct recipe *recipe, struct arena *arena, struct 
     TRY(add_datasets(&f, RECIPE_KEY_datasets, "data", recipe->datasets, recipe->datasets_count));
     TRY(add_datasets(&f, RECIPE_KEY_test_datasets, "test", recipe->test_datasets,
                      recipe->test_datasets_count));
+    TRY(add_datasets(&f, RECIPE_KEY_calibration_datasets, "calib", recipe->calibration_datasets,
+                     recipe->calibration_datasets_count));
     TRY(add_adapter(&f));
+    TRY(add_importance(&f));
     *refs = f.refs;
     *count = f.count;
     return ERR_OK;

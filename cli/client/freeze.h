@@ -2,7 +2,9 @@
  *
  *   model/<file>    config, weights (unless the start is random), tokenizer and template
  *   data/<i>/<file> of datasets[i]; test/<i>/<file> of test_datasets[i]
+ *   calib/<i>/<file> of calibration_datasets[i]
  *   adapter/<file>  of lora_model_dir
+ *   imatrix/<file>  of quantize.imatrix
  */
 #ifndef CLI_CLIENT_FREEZE_H
 #define CLI_CLIENT_FREEZE_H

@@ -138,3 +138,15 @@ const char *recipe_path(const struct recipe *recipe, const char *path, struct ar
     const char *slash = strcmp(recipe->directory, "/") == 0 ? "" : "/";
     return arena_print(arena, "%s%s%s", recipe->directory, slash, path);
 }
+
+enum recipe_perplexity recipe_perplexity_settled(const struct recipe *recipe)
+{
+    if (recipe->perplexity != RECIPE_PERPLEXITY_AUTO)
+        return recipe->perplexity;
+    return recipe_quantizes(recipe) ? RECIPE_PERPLEXITY_WINDOWS : RECIPE_PERPLEXITY_ROWS;
+}
+
+bool recipe_streams(const struct recipe *recipe)
+{
+    return recipe_perplexity_settled(recipe) != RECIPE_PERPLEXITY_ROWS;
+}

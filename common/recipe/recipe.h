@@ -42,6 +42,7 @@ RECIPE_ENUM_ROWS(RECIPE_ENUM)
 #define RECIPE_MEMBER_WORDS(type, name)                                                            \
     const char **name;                                                                             \
     size_t name##_count;
+#define RECIPE_MEMBER_PAIRS(type, name)  RECIPE_MEMBER_WORDS(type, name)
 #define RECIPE_MEMBER_OBJECT(type, name) struct recipe_##type name;
 #define RECIPE_MEMBER_OBJECTS(type, name)                                                          \
     struct recipe_##type *name;                                                                    \
@@ -128,10 +129,16 @@ static inline bool recipe_is_set(const struct recipe *recipe, enum recipe_key ke
     return recipe->origins[key].source != RECIPE_ABSENT;
 }
 
-/* False when the recipe only evaluates. */
+static inline bool recipe_quantizes(const struct recipe *recipe)
+{
+    return recipe_is_set(recipe, RECIPE_KEY_quantize);
+}
+
+/* False when the recipe only evaluates, or quantizes a model as it is. */
 static inline bool recipe_trains(const struct recipe *recipe)
 {
-    return recipe->evaluate != RECIPE_EVALUATE_ONLY;
+    return recipe->evaluate != RECIPE_EVALUATE_ONLY &&
+           (recipe->datasets_count > 0 || !recipe_quantizes(recipe));
 }
 
 /* Rows of one optimizer step: the unit of a round. Micro batches only say how they are cut. */
@@ -149,6 +156,10 @@ uint64_t recipe_warmup_steps(const struct recipe *recipe, uint64_t step_count);
 
 /* "f32/1" or "blas": the profile with its version. Static. */
 const char *recipe_profile_name(const struct recipe *recipe);
+
+/* The protocol of test text, never AUTO; whether that needs the text as one stream of tokens. */
+enum recipe_perplexity recipe_perplexity_settled(const struct recipe *recipe);
+bool recipe_streams(const struct recipe *recipe);
 
 /* The word of an enumerator as recipes spell it; "?" outside the enum. Static strings. */
 #define RECIPE_WORD(LIST, list) const char *recipe_##list##_word(enum recipe_##list value);

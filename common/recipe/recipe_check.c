@@ -212,6 +212,50 @@ static enum err check_name(struct recipe_load *load)
     return ERR_OK;
 }
 
+/* Methods that measure what goes through the model. */
+static bool measures(const struct recipe_quantize *q)
+{
+    return q->method == RECIPE_QUANTIZE_METHOD_GPTQ || q->method == RECIPE_QUANTIZE_METHOD_AWQ ||
+           q->method == RECIPE_QUANTIZE_METHOD_SMOOTHQUANT || q->target_bpw > 0 ||
+           q->target_kl > 0 || q->activations == RECIPE_QUANTIZE_ACTIVATIONS_STATIC;
+}
+
+static enum err check_quantize(struct recipe_load *load)
+{
+    const struct recipe *r = load->recipe;
+    const struct recipe_quantize *q = &r->quantize;
+    bool has_text = r->calibration_datasets_count > 0;
+    int goals = (q->scheme != NULL) + (q->target_bpw > 0) + (q->target_kl > 0);
+    if (!recipe_quantizes(r))
+        return has_text ? fail(load, RECIPE_KEY_calibration_datasets,
+                               "needs quantize; add that or remove this")
+                        : ERR_OK;
+    if (goals == 0)
+        return fail(load, RECIPE_KEY_quantize,
+                    "scheme is required (Q4_K_M, W4A16, W8A8, NF4, ...), or target_bpw");
+    if (goals > 1)
+        return fail(load, RECIPE_KEY_quantize,
+                    "scheme, target_bpw and target_kl exclude each other; give one of them");
+    if (r->evaluate == RECIPE_EVALUATE_ONLY)
+        return fail(load, RECIPE_KEY_quantize, "excludes evaluate: only; remove one");
+    if (recipe_trains(r) && r->adapter == RECIPE_ADAPTER_LORA)
+        return fail(load, RECIPE_KEY_quantize,
+                    "excludes adapter: lora; an adapter is merged into its base first");
+    if (measures(q) && !has_text)
+        return fail(load, RECIPE_KEY_quantize,
+                    "this method needs calibration_datasets: text to measure activations on");
+    if (q->method == RECIPE_QUANTIZE_METHOD_IMPORTANCE && !has_text && q->imatrix == NULL)
+        return fail(load, RECIPE_KEY_quantize,
+                    "method: importance needs calibration_datasets, or imatrix with a file");
+    if (q->imatrix != NULL && has_text)
+        return fail(load, RECIPE_KEY_quantize,
+                    "imatrix excludes calibration_datasets; give one of them");
+    if (q->method == RECIPE_QUANTIZE_METHOD_RTN && q->imatrix != NULL)
+        return fail(load, RECIPE_KEY_quantize,
+                    "method: rtn makes no use of imatrix; method: importance does");
+    return ERR_OK;
+}
+
 enum err recipe_check_settled(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
@@ -226,6 +270,13 @@ enum err recipe_check_settled(struct recipe_load *load)
                     "is a name that means the same elsewhere (owner/name of a hub), not a path");
     TRY(check_datasets(load, RECIPE_KEY_datasets, r->datasets, r->datasets_count));
     TRY(check_datasets(load, RECIPE_KEY_test_datasets, r->test_datasets, r->test_datasets_count));
+    TRY(check_datasets(load, RECIPE_KEY_calibration_datasets, r->calibration_datasets,
+                       r->calibration_datasets_count));
+    TRY(check_quantize(load));
+    if (!recipe_trains(r) && recipe_quantizes(r))
+        return r->val_set_size > 0 ? fail(load, RECIPE_KEY_val_set_size,
+                                          "needs datasets; give test_datasets to measure on")
+                                   : ERR_OK;
     if (!recipe_trains(r)) {
         bool held_out =
             r->test_datasets_count > 0 || (r->datasets_count > 0 && r->val_set_size > 0);

@@ -58,6 +58,7 @@ static bool value_equal(const struct recipe_field *field, const char *a, const c
     case RECIPE_KIND_ENUM:
         return memcmp(a + at, b + at, sizeof(enum recipe_adapter)) == 0;
     case RECIPE_KIND_WORDS:
+    case RECIPE_KIND_PAIRS:
         return words_equal(field, a, b);
     case RECIPE_KIND_OBJECT:
     case RECIPE_KIND_OBJECTS:

@@ -98,6 +98,27 @@ static enum err load_enum(const struct recipe_load *load, const struct recipe_no
     return err;
 }
 
+/* A mapping of strings, as "a=b" each. */
+static enum err load_pairs(const struct recipe_load *load, const struct recipe_node *map,
+                           const struct recipe_field *field, char *base)
+{
+    struct arena *arena = &load->recipe->arena;
+    const char **pairs = arena_alloc(arena, MAX(map->child_count, (size_t)1), sizeof *pairs);
+    if (pairs == NULL)
+        return ERR_OUT_OF_MEMORY;
+    size_t n = 0;
+    for (const struct recipe_node *node = map->first; node != NULL; node = node->next) {
+        if (node->kind != RECIPE_NODE_SCALAR || node->text.size == 0)
+            return fail_value(load, node, field->name, "a string after each key");
+        pairs[n] = arena_print(arena, "%s=%s", node->key.data, node->text.data);
+        if (pairs[n++] == NULL)
+            return ERR_OUT_OF_MEMORY;
+    }
+    memcpy(base + field->offset, &pairs, sizeof pairs);
+    memcpy(base + field->count_offset, &n, sizeof n);
+    return ERR_OK;
+}
+
 /* One string, or for WORDS a comma-separated one. */
 static enum err load_words(const struct recipe_load *load, const struct recipe_node *node,
                            const struct recipe_field *field, char *base)
@@ -105,7 +126,9 @@ static enum err load_words(const struct recipe_load *load, const struct recipe_n
     struct arena *arena = &load->recipe->arena;
     size_t count = node->child_count;
     if (node->kind == RECIPE_NODE_MAP)
-        return fail_value(load, node, field->name, "a list of strings");
+        return field->kind == RECIPE_KIND_PAIRS
+                   ? load_pairs(load, node, field, base)
+                   : fail_value(load, node, field->name, "a list of strings");
     if (node->kind == RECIPE_NODE_SCALAR) {
         count = 1;
         for (size_t i = 0; i < node->text.size; i++)
@@ -190,6 +213,7 @@ static enum err load_scalar(const struct recipe_load *load, const struct recipe_
         memcpy(member, &value, sizeof value);
         return ERR_OK;
     case RECIPE_KIND_WORDS:
+    case RECIPE_KIND_PAIRS:
     case RECIPE_KIND_OBJECT:
     case RECIPE_KIND_OBJECTS:
         break;
@@ -235,17 +259,41 @@ static enum err load_foreign(struct recipe_load *load, const struct recipe_node 
     return fail_key(load, node, ERR_RECIPE, text);
 }
 
-/* Fields of one element of OBJECT or OBJECTS: scalars only, so this does not go deeper. */
+static bool is_words(const struct recipe_field *field)
+{
+    return field->kind == RECIPE_KIND_WORDS || field->kind == RECIPE_KIND_PAIRS;
+}
+
+/* What an element is before its keys are read. */
+static enum err load_presets(struct recipe_load *load, const struct recipe_shape *shape, char *base)
+{
+    for (size_t i = 0; i < shape->field_count; i++) {
+        const struct recipe_field *field = &shape->fields[i];
+        struct recipe_node node = {.kind = RECIPE_NODE_SCALAR, .text = text_of(field->fallback)};
+        if (field->fallback[0] != '\0')
+            TRY(load_scalar(load, &node, field, base));
+    }
+    return ERR_OK;
+}
+
+/* Fields of one element of OBJECT or OBJECTS: scalars and words, so this does not go deeper. */
 static enum err load_element(struct recipe_load *load, const struct recipe_node *map,
                              const struct recipe_shape *shape, const char *key, char *base)
 {
+    const struct recipe_field *scheme = recipe_schema_field(shape, TEXT("scheme"));
+    memset(base, 0, shape->size_bytes);
+    TRY(load_presets(load, shape, base));
+    if (map->kind == RECIPE_NODE_SCALAR && scheme != NULL && map->text.size > 0)
+        return load_scalar(load, map, scheme, base);
     if (map->kind != RECIPE_NODE_MAP)
         return fail_value(load, map, key, "a mapping of keys");
     for (const struct recipe_node *node = map->first; node != NULL; node = node->next) {
         const struct recipe_field *field = recipe_schema_field(shape, node->key);
         bool null =
             node->kind == RECIPE_NODE_SCALAR && !node->quoted && recipe_value_is_null(node->text);
-        if (field != NULL && !null) {
+        if (field != NULL && !null && is_words(field)) {
+            TRY(load_words(load, node, field, base));
+        } else if (field != NULL && !null) {
             if (node->kind != RECIPE_NODE_SCALAR)
                 return fail_value(load, node, field->name, "one value");
             TRY(load_scalar(load, node, field, base));
@@ -285,7 +333,7 @@ static enum err load_objects(struct recipe_load *load, const struct recipe_node 
 static enum err load_field(struct recipe_load *load, const struct recipe_node *node,
                            const struct recipe_field *field, char *base)
 {
-    if (field->kind == RECIPE_KIND_WORDS)
+    if (is_words(field))
         return load_words(load, node, field, base);
     if (field->kind == RECIPE_KIND_OBJECTS)
         return load_objects(load, node, field, base);
@@ -330,6 +378,8 @@ static enum err load_one(struct recipe_load *load, const struct recipe_node *nod
     if (field == NULL)
         return load_foreign(load, node, shape);
     if (node->kind == RECIPE_NODE_SCALAR && !node->quoted && recipe_value_is_null(node->text))
+        return ERR_OK;
+    if (field->kind == RECIPE_KIND_OBJECT && node->kind == RECIPE_NODE_SCALAR && says_no(node))
         return ERR_OK;
     struct recipe_origin *origin = &load->recipe->origins[field - shape->fields];
     const char *alias = ours != NULL ? node->key.data : NULL;

@@ -30,6 +30,7 @@ RECIPE_ENUM_ROWS(SCHEMA_WORDS)
 #define SCHEMA_COUNT_BOOL(self, name)    0
 #define SCHEMA_COUNT_ENUM(self, name)    0
 #define SCHEMA_COUNT_WORDS(self, name)   offsetof(struct self, name##_count)
+#define SCHEMA_COUNT_PAIRS(self, name)   offsetof(struct self, name##_count)
 #define SCHEMA_COUNT_OBJECT(self, name)  0
 #define SCHEMA_COUNT_OBJECTS(self, name) offsetof(struct self, name##_count)
 
@@ -42,6 +43,7 @@ RECIPE_ENUM_ROWS(SCHEMA_WORDS)
 #define SCHEMA_WORDS_BOOL(type)    NULL
 #define SCHEMA_WORDS_ENUM(type)    &words_##type
 #define SCHEMA_WORDS_WORDS(type)   NULL
+#define SCHEMA_WORDS_PAIRS(type)   NULL
 #define SCHEMA_WORDS_OBJECT(type)  NULL
 #define SCHEMA_WORDS_OBJECTS(type) NULL
 
@@ -54,6 +56,7 @@ RECIPE_ENUM_ROWS(SCHEMA_WORDS)
 #define SCHEMA_SHAPE_BOOL(type)    NULL
 #define SCHEMA_SHAPE_ENUM(type)    NULL
 #define SCHEMA_SHAPE_WORDS(type)   NULL
+#define SCHEMA_SHAPE_PAIRS(type)   NULL
 #define SCHEMA_SHAPE_OBJECT(type)  &shape_##type
 #define SCHEMA_SHAPE_OBJECTS(type) &shape_##type
 
@@ -88,6 +91,17 @@ static const struct recipe_shape shape_dataset = {
     .field_count = COUNT_OF(dataset_fields),
     .ignored = dataset_ignored,
     .unsupported = dataset_unsupported,
+};
+
+static const struct recipe_field quantize_fields[] = {
+    RECIPE_QUANTIZE_ROWS(SCHEMA_FIELD, recipe_quantize)};
+static const struct recipe_shape shape_quantize = {
+    .name = "quantize",
+    .size_bytes = sizeof(struct recipe_quantize),
+    .fields = quantize_fields,
+    .field_count = COUNT_OF(quantize_fields),
+    .ignored = no_names,
+    .unsupported = no_names,
 };
 
 static const struct recipe_field resources_fields[] = {

@@ -17,6 +17,7 @@ enum recipe_kind {
     RECIPE_KIND_BOOL,
     RECIPE_KIND_ENUM,
     RECIPE_KIND_WORDS,
+    RECIPE_KIND_PAIRS,
     RECIPE_KIND_OBJECT,
     RECIPE_KIND_OBJECTS,
 };
@@ -36,7 +37,7 @@ struct recipe_field {
     const char *name;
     enum recipe_kind kind;
     size_t offset;                    /* of the member */
-    size_t count_offset;              /* WORDS, OBJECTS: of <name>_count */
+    size_t count_offset;              /* WORDS, PAIRS, OBJECTS: of <name>_count */
     const struct recipe_words *words; /* ENUM */
     const struct recipe_shape *shape; /* OBJECT, OBJECTS */
     const char *fallback;             /* default as YAML, "" for none */

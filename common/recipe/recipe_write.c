@@ -108,6 +108,7 @@ static void write_value(struct bytes *out, const struct recipe_field *field, con
         bytes_append_text(out, text_of(word_at(field, member)));
         return;
     case RECIPE_KIND_WORDS:
+    case RECIPE_KIND_PAIRS:
         write_words(out, pointer_at(member), count_at(base, field));
         return;
     case RECIPE_KIND_OBJECT:
@@ -117,24 +118,28 @@ static void write_value(struct bytes *out, const struct recipe_field *field, con
     ASSERT(false);
 }
 
-/* Whether a member of a nested structure holds anything; a nested structure has no origins. */
+/* Whether a member of a nested structure is written; a nested structure has no origins. */
 static bool holds(const struct recipe_field *field, const char *base)
 {
     uint64_t u64;
+    if (field->fallback[0] != '\0')
+        return true;
     switch (field->kind) {
     case RECIPE_KIND_TEXT:
     case RECIPE_KIND_PATH:
         return pointer_at(base + field->offset) != NULL;
     case RECIPE_KIND_U64:
     case RECIPE_KIND_SIZE:
+    case RECIPE_KIND_I64:
+    case RECIPE_KIND_F64:
         memcpy(&u64, base + field->offset, sizeof u64);
         return u64 != 0;
     case RECIPE_KIND_ENUM:
-        return true;
-    case RECIPE_KIND_I64:
-    case RECIPE_KIND_F64:
     case RECIPE_KIND_BOOL:
+        return true;
     case RECIPE_KIND_WORDS:
+    case RECIPE_KIND_PAIRS:
+        return count_at(base, field) > 0;
     case RECIPE_KIND_OBJECT:
     case RECIPE_KIND_OBJECTS:
         break;

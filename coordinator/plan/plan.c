@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
+#include "common/recipe/recipe_quantize.h"
 #include "coordinator/plan/shard.h"
 
 enum {
@@ -28,7 +29,7 @@ enum err plan_settings(struct span recipe, struct plan_settings *out, struct err
 
 /* The kinds of inputs a job was frozen with. */
 struct inputs {
-    bool model, data, test, adapter;
+    bool model, data, test, adapter, calibration, importance;
 };
 
 static bool is_in(const struct artifact_ref *input, const char *folder)
@@ -45,6 +46,8 @@ static struct inputs find_inputs(const struct artifact_ref *inputs, uint32_t cou
         found.data |= is_in(&inputs[i], "data/");
         found.test |= is_in(&inputs[i], "test/");
         found.adapter |= is_in(&inputs[i], "adapter/");
+        found.calibration |= is_in(&inputs[i], "calib/");
+        found.importance |= is_in(&inputs[i], "imatrix/");
     }
     return found;
 }
@@ -58,7 +61,12 @@ static enum err check_inputs(const struct recipe *r, const struct inputs *found,
         return error_set(et, ERR_DATA, "datasets: the job came without a file to train on");
     if (r->lora_model_dir != NULL && !found->adapter)
         return error_set(et, ERR_RECIPE, "the job came without files of its lora_model_dir");
-    if (!recipe_trains(r) && !found->test && !(found->data && r->val_set_size > 0))
+    if (r->calibration_datasets_count > 0 && !found->calibration)
+        return error_set(et, ERR_DATA, "calibration_datasets: the job came without their files");
+    if (recipe_quantizes(r) && r->quantize.imatrix != NULL && !found->importance)
+        return error_set(et, ERR_RECIPE, "the job came without the file of quantize.imatrix");
+    if (!recipe_trains(r) && !recipe_quantizes(r) && !found->test &&
+        !(found->data && r->val_set_size > 0))
         return error_set(et, ERR_DATA, "evaluate: only needs test_datasets (or val_set_size)");
     return ERR_OK;
 }
@@ -77,23 +85,57 @@ static uint64_t add_stage(struct graph *graph, enum stage_kind kind, uint64_t ne
     return (uint64_t)1 << graph->count++;
 }
 
+/* A stage whose number of tasks a stage before it tells. */
+static uint64_t add_told(struct graph *graph, enum stage_kind kind, uint64_t needs)
+{
+    uint64_t stage = add_stage(graph, kind, needs);
+    graph->stages[graph->count - 1].task_count = 0;
+    return stage;
+}
+
+/* From `model`, the stages that make the model to be quantized, and `pack`. */
+static void add_quantize(const struct recipe *r, const struct inputs *found, struct graph *graph,
+                         uint64_t model, uint64_t pack)
+{
+    uint64_t measured = model;
+    if (recipe_quantize_measures(r)) {
+        uint64_t calibrate = add_told(graph, STAGE_KIND_CALIBRATE, model | pack);
+        measured = add_stage(graph, STAGE_KIND_REDUCE, calibrate);
+    }
+    if (recipe_quantize_targets(r))
+        measured = add_told(graph, STAGE_KIND_SENSITIVITY, measured);
+    uint64_t choose = add_stage(graph, STAGE_KIND_CHOOSE, measured);
+    uint64_t quantize = add_told(graph, STAGE_KIND_QUANTIZE, choose);
+    uint64_t assemble = add_stage(graph, STAGE_KIND_ASSEMBLE, quantize);
+    uint64_t last = add_stage(graph, STAGE_KIND_VERIFY, assemble);
+    if (found->test && r->evaluate != RECIPE_EVALUATE_NONE)
+        last |= add_told(graph, STAGE_KIND_COMPARE, assemble | pack);
+    (void)add_stage(graph, STAGE_KIND_REPORT, last);
+}
+
 static enum err build(const struct recipe *r, const struct inputs *found,
                       const struct artifact_ref *inputs, uint32_t input_count, struct arena *arena,
                       struct graph *graph, struct err_text *et)
 {
-    bool trains = recipe_trains(r);
-    uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
-    TRY(shard_inputs(inputs, input_count, arena, &graph->stages[0], et));
-    uint64_t need = add_stage(graph, STAGE_KIND_PACK, prepare);
+    bool trains = recipe_trains(r), quantizes = recipe_quantizes(r);
+    uint64_t need = 0, made = 0;
+    if (found->data || found->test || found->calibration) {
+        uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
+        TRY(shard_inputs(inputs, input_count, recipe_streams(r), arena, &graph->stages[0], et));
+        need = add_stage(graph, STAGE_KIND_PACK, prepare);
+    }
+    uint64_t pack = need;
     if (trains || found->adapter)
         need |= add_stage(graph, STAGE_KIND_INIT, 0);
     uint64_t train = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : 0;
     uint64_t last = trains ? train : need;
     bool has_held_out = found->test || r->val_set_size > 0;
-    if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE)
+    if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && !quantizes)
         last |= add_stage(graph, STAGE_KIND_EVALUATE, last);
     if (trains)
-        (void)add_stage(graph, STAGE_KIND_EXPORT, last);
+        made = add_stage(graph, STAGE_KIND_EXPORT, last);
+    if (quantizes)
+        add_quantize(r, found, graph, made, pack);
     return ERR_OK;
 }
 

@@ -6,8 +6,13 @@
  *   prepare (one task a shard) ─▶ pack ─▶ train ─▶ evaluate ─▶ export
  *                                 init ─▶ ┘
  *
+ *   pack, or export of full training ─▶ calibrate ─▶ reduce ─▶ sensitivity ─▶ choose ─▶ quantize
+ *            ─▶ assemble ─▶ verify ─▶ report
+ *                      └─▶ compare ─▶ ┘
+ *
  * Which of them exist follows from the keys present: without training there is no init and no
- * train; without held-out data no evaluate; without training nothing to export.
+ * train; without held-out data no evaluate and no compare; without a method that measures no
+ * calibrate and no reduce; without a target no sensitivity.
  */
 #ifndef COORDINATOR_PLAN_PLAN_H
 #define COORDINATOR_PLAN_PLAN_H

@@ -9,24 +9,30 @@
 /* recipe, model files and all samples are inputs of one pack task. */
 enum { SHARDS_MAX = LIMIT_INPUTS - 256 };
 
+static bool is_in(const struct artifact_ref *input, const char *folder)
+{
+    size_t size = strlen(folder);
+    return input->name.size > size && memcmp(input->name.data, folder, size) == 0;
+}
+
 static bool is_data(const struct artifact_ref *input)
 {
-    return input->name.size > 5 &&
-           (memcmp(input->name.data, "data/", 5) == 0 || memcmp(input->name.data, "test/", 5) == 0);
+    return is_in(input, "data/") || is_in(input, "test/") || is_in(input, "calib/");
 }
 
-static bool is_whole(const struct artifact_ref *input)
+static bool is_whole(const struct artifact_ref *input, bool streams)
 {
-    return memcmp(input->name.data + input->name.size - 5, ".json", 5) == 0;
+    return memcmp(input->name.data + input->name.size - 5, ".json", 5) == 0 ||
+           is_in(input, "calib/") || (streams && is_in(input, "test/"));
 }
 
-static uint64_t shard_count(const struct artifact_ref *input)
+static uint64_t shard_count(const struct artifact_ref *input, bool streams)
 {
-    return is_whole(input) ? 1 : (input->size_bytes + SHARD_BYTES - 1) / SHARD_BYTES;
+    return is_whole(input, streams) ? 1 : (input->size_bytes + SHARD_BYTES - 1) / SHARD_BYTES;
 }
 
-enum err shard_inputs(const struct artifact_ref *inputs, uint32_t count, struct arena *arena,
-                      struct stage_plan *prepare, struct err_text *et)
+enum err shard_inputs(const struct artifact_ref *inputs, uint32_t count, bool streams,
+                      struct arena *arena, struct stage_plan *prepare, struct err_text *et)
 {
     uint64_t total = 0;
     for (uint32_t i = 0; i < count; i++) {
@@ -34,7 +40,7 @@ enum err shard_inputs(const struct artifact_ref *inputs, uint32_t count, struct 
             continue;
         if (inputs[i].size_bytes == 0)
             return error_set(et, ERR_DATA, "%.*s is empty", TEXT_ARGS(inputs[i].name));
-        total += shard_count(&inputs[i]);
+        total += shard_count(&inputs[i], streams);
         if (total > SHARDS_MAX)
             return error_set(et, ERR_LIMIT,
                              "the data has more than %d shards of %d MiB; take less of it",
@@ -47,7 +53,7 @@ enum err shard_inputs(const struct artifact_ref *inputs, uint32_t count, struct 
         return ERR_OUT_OF_MEMORY;
     uint32_t next = 0;
     for (uint32_t i = 0; i < count; i++) {
-        uint64_t shards = is_data(&inputs[i]) ? shard_count(&inputs[i]) : 0;
+        uint64_t shards = is_data(&inputs[i]) ? shard_count(&inputs[i], streams) : 0;
         for (uint64_t shard = 0; shard < shards; shard++) {
             bool is_last = shard + 1 == shards;
             tasks[next++] = (struct task_plan){

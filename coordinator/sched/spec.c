@@ -1,6 +1,8 @@
 /* spec.c - the table of spec.h in code. */
 #include "coordinator/sched/spec.h"
 
+#include <stdio.h>
+
 #include "common/base/check.h"
 
 struct inputs {
@@ -25,11 +27,14 @@ static bool is_weights(struct text name)
     return ends_with(name, ".safetensors") || ends_with(name, ".bin");
 }
 
+/* Counts while there is no room yet. */
 static void add(struct inputs *inputs, const struct artifact_ref *ref, struct text name)
 {
-    struct artifact_ref *input = &inputs->items[inputs->count++];
-    *input = *ref;
-    input->name = name;
+    if (inputs->items != NULL) {
+        inputs->items[inputs->count] = *ref;
+        inputs->items[inputs->count].name = name;
+    }
+    inputs->count++;
 }
 
 static void add_folder(struct inputs *inputs, const struct job *job, const char *folder,
@@ -50,6 +55,59 @@ static void add_output(struct inputs *inputs, const struct job *job, enum stage_
         add(inputs, output, text_of(name));
 }
 
+/* prefix + name, in `arena`; nothing while counting. */
+static enum err print_name(const struct inputs *inputs, struct arena *arena, const char *prefix,
+                           struct text name, struct text *out)
+{
+    if (inputs->items == NULL)
+        return ERR_OK;
+    char *text = arena_print(arena, "%s%.*s", prefix, TEXT_ARGS(name));
+    *out = text_of(text != NULL ? text : "");
+    return text != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
+}
+
+/* The output `name` of every task of the stage, numbered under it: "tensors/12". */
+static enum err add_outputs(struct inputs *inputs, const struct job *job, enum stage_kind kind,
+                            const char *name, struct arena *arena)
+{
+    const struct stage *stage = job_stage_of(job, kind);
+    for (uint32_t i = 0; stage != NULL && i < stage->tasks.count; i++) {
+        const struct artifact_ref *output = job_output(stage, i, name);
+        char number[32];
+        struct text text = {0};
+        (void)snprintf(number, sizeof number, "/%u", i);
+        TRY(print_name(inputs, arena, name, text_of(number), &text));
+        if (output != NULL)
+            add(inputs, output, text);
+    }
+    return ERR_OK;
+}
+
+/* Every file that the one task of the stage made, under `prefix`. */
+static enum err add_files(struct inputs *inputs, const struct job *job, enum stage_kind kind,
+                          const char *prefix, struct arena *arena)
+{
+    const struct stage *stage = job_stage_of(job, kind);
+    const struct task_result *result =
+        stage != NULL && stage->tasks.count > 0 ? stage->tasks.items[0].result : NULL;
+    for (uint32_t i = 0; result != NULL && i < result->outputs_count; i++) {
+        struct text text = {0};
+        TRY(print_name(inputs, arena, prefix, result->outputs[i].name, &text));
+        add(inputs, &result->outputs[i], text);
+    }
+    return ERR_OK;
+}
+
+/* What is quantized: the job's base model, or what its training made of it. */
+static enum err add_quantized_model(struct inputs *inputs, const struct job *job,
+                                    struct arena *arena)
+{
+    if (job_stage_of(job, STAGE_KIND_EXPORT) != NULL)
+        return add_files(inputs, job, STAGE_KIND_EXPORT, "model/", arena);
+    add_folder(inputs, job, "model/", true);
+    return ERR_OK;
+}
+
 /* The samples of every shard whose input lies in `folder`, numbered anew under `name`. */
 static enum err add_samples(struct inputs *inputs, const struct job *job, const char *folder,
                             const char *prefix, struct arena *arena)
@@ -61,11 +119,12 @@ static enum err add_samples(struct inputs *inputs, const struct job *job, const 
         if (!starts_with(job->submitted.inputs[task->input].name, folder))
             continue;
         const struct artifact_ref *samples = job_output(prepare, i, "samples");
-        char *name = arena_print(arena, "%s%u", prefix, place++);
-        if (name == NULL)
-            return ERR_OUT_OF_MEMORY;
+        char number[32];
+        struct text text = {0};
+        (void)snprintf(number, sizeof number, "%u", place++);
+        TRY(print_name(inputs, arena, prefix, text_of(number), &text));
         if (samples != NULL)
-            add(inputs, samples, text_of(name));
+            add(inputs, samples, text);
     }
     return ERR_OK;
 }
@@ -100,64 +159,174 @@ static void set_range(const struct stage *stage, uint32_t index, struct task_spe
     out->end = MIN(out->first + run->range_rows, run->rows);
 }
 
-static enum err build_array(const struct stage *stage, uint32_t index, struct arena *arena,
-                            struct inputs *inputs, struct task_spec *out)
+/* ---- the table of spec.h ---- */
+
+enum source {
+    SOURCE_DATA,      /* the shard of data that the task works on */
+    SOURCE_CONFIG,    /* the model's files but its weights */
+    SOURCE_MODEL,     /* all of them */
+    SOURCE_QUANTIZED, /* of the model that is quantized */
+    SOURCE_FOLDER,    /* inputs of the job under `name` */
+    SOURCE_SAMPLES,   /* of the shards of inputs under `name` */
+    SOURCE_OUTPUT,    /* the output `name` of the one task of `from` */
+    SOURCE_OUTPUTS,   /* the output `name` of every task of `from` */
+    SOURCE_FILES,     /* all that the one task of `from` made, under `name` */
+    SOURCE_STATE,     /* the trained state and the log */
+};
+
+static const struct spec_row {
+    enum stage_kind kind;
+    enum source source;
+    enum stage_kind from;
+    const char *name;
+    const char *prefix; /* SAMPLES: what they are numbered under */
+} spec_rows[] = {
+    {STAGE_KIND_PREPARE, SOURCE_DATA, 0, NULL, NULL},
+    {STAGE_KIND_PREPARE, SOURCE_CONFIG, 0, NULL, NULL},
+    {STAGE_KIND_PACK, SOURCE_SAMPLES, 0, "data/", "samples/train/"},
+    {STAGE_KIND_PACK, SOURCE_SAMPLES, 0, "test/", "samples/test/"},
+    {STAGE_KIND_PACK, SOURCE_SAMPLES, 0, "calib/", "samples/calib/"},
+    {STAGE_KIND_PACK, SOURCE_CONFIG, 0, NULL, NULL},
+    {STAGE_KIND_INIT, SOURCE_MODEL, 0, NULL, NULL},
+    {STAGE_KIND_INIT, SOURCE_FOLDER, 0, "adapter/", NULL},
+    {STAGE_KIND_EXPORT, SOURCE_MODEL, 0, NULL, NULL},
+    {STAGE_KIND_EXPORT, SOURCE_STATE, 0, NULL, NULL},
+    {STAGE_KIND_CALIBRATE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_CALIBRATE, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
+    {STAGE_KIND_REDUCE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_REDUCE, SOURCE_OUTPUTS, STAGE_KIND_CALIBRATE, "statistics", NULL},
+    {STAGE_KIND_SENSITIVITY, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_SENSITIVITY, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
+    {STAGE_KIND_SENSITIVITY, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "statistics", NULL},
+    {STAGE_KIND_CHOOSE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_CHOOSE, SOURCE_FOLDER, 0, "imatrix/", NULL},
+    {STAGE_KIND_CHOOSE, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "statistics", NULL},
+    {STAGE_KIND_CHOOSE, SOURCE_OUTPUTS, STAGE_KIND_SENSITIVITY, "sensitivity", NULL},
+    {STAGE_KIND_QUANTIZE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_QUANTIZE, SOURCE_FOLDER, 0, "imatrix/", NULL},
+    {STAGE_KIND_QUANTIZE, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "statistics", NULL},
+    {STAGE_KIND_QUANTIZE, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_FOLDER, 0, "imatrix/", NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "imatrix", NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "tensors", NULL},
+    {STAGE_KIND_VERIFY, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
+    {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
+    {STAGE_KIND_COMPARE, SOURCE_QUANTIZED, 0, NULL, NULL},
+    {STAGE_KIND_COMPARE, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
+    {STAGE_KIND_COMPARE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_COMPARE, "scores", NULL},
+    {STAGE_KIND_REPORT, SOURCE_CONFIG, 0, NULL, NULL},
+};
+
+/* What a task must hand in, NULL: nothing that is always there. */
+static const char *const spec_outputs[STAGE_KIND_COUNT] = {
+    [STAGE_KIND_PREPARE] = "samples",   [STAGE_KIND_INIT] = "state",
+    [STAGE_KIND_TRAIN] = "gradient",    [STAGE_KIND_CALIBRATE] = "statistics",
+    [STAGE_KIND_REDUCE] = "statistics", [STAGE_KIND_SENSITIVITY] = "sensitivity",
+    [STAGE_KIND_CHOOSE] = "choices",    [STAGE_KIND_QUANTIZE] = "tensors",
+    [STAGE_KIND_COMPARE] = "scores",    [STAGE_KIND_REPORT] = "quantization.json",
+};
+
+static void add_state(struct inputs *inputs, const struct stage *stage)
+{
+    struct artifact_ref state = spec_state(stage->job);
+    if (!digest_is_zero(state.digest))
+        add(inputs, &state, TEXT("state"));
+    add(inputs, &stage->log, TEXT("log"));
+}
+
+static enum err add_row(const struct stage *stage, const struct spec_row *row, uint32_t index,
+                        struct arena *arena, struct inputs *inputs)
 {
     const struct job *job = stage->job;
-    out->total = stage->tasks.count;
-    if (stage->plan->kind == STAGE_KIND_PREPARE) {
+    switch (row->source) {
+    case SOURCE_DATA:
         if (index < stage->plan->tasks_count) {
-            const struct task_plan *task = &stage->plan->tasks[index];
-            const struct artifact_ref *data = &job->submitted.inputs[task->input];
-            out->first = task->first;
-            out->end = task->end;
-            add(inputs, data, data->name);
+            uint32_t place = stage->plan->tasks[index].input;
+            add(inputs, &job->submitted.inputs[place], job->submitted.inputs[place].name);
         }
+        return ERR_OK;
+    case SOURCE_CONFIG:
         add_folder(inputs, job, "model/", false);
-    } else if (stage->plan->kind == STAGE_KIND_PACK) {
-        TRY(add_samples(inputs, job, "data/", "samples/train/", arena));
-        TRY(add_samples(inputs, job, "test/", "samples/test/", arena));
-    } else {
+        return ERR_OK;
+    case SOURCE_MODEL:
         add_folder(inputs, job, "model/", true);
-        if (stage->plan->kind == STAGE_KIND_INIT)
-            add_folder(inputs, job, "adapter/", true);
+        return ERR_OK;
+    case SOURCE_QUANTIZED:
+        return add_quantized_model(inputs, job, arena);
+    case SOURCE_FOLDER:
+        add_folder(inputs, job, row->name, true);
+        return ERR_OK;
+    case SOURCE_SAMPLES:
+        return add_samples(inputs, job, row->name, row->prefix, arena);
+    case SOURCE_OUTPUT:
+        add_output(inputs, job, row->from, row->name);
+        return ERR_OK;
+    case SOURCE_OUTPUTS:
+        return add_outputs(inputs, job, row->from, row->name, arena);
+    case SOURCE_FILES:
+        return add_files(inputs, job, row->from, row->name, arena);
+    case SOURCE_STATE:
+        add_state(inputs, stage);
+        return ERR_OK;
     }
-    if (stage->plan->kind == STAGE_KIND_EXPORT) {
-        struct artifact_ref state = spec_state(job);
-        if (!digest_is_zero(state.digest))
-            add(inputs, &state, TEXT("state"));
-        add(inputs, &stage->log, TEXT("log"));
+    return ERR_INTERNAL;
+}
+
+static enum err add_inputs(const struct stage *stage, uint32_t index, struct arena *arena,
+                           struct inputs *inputs)
+{
+    const struct job *job = stage->job;
+    add(inputs, &job->recipe, TEXT("recipe"));
+    for (size_t i = 0; stage->run == NULL && i < COUNT_OF(spec_rows); i++) {
+        if (spec_rows[i].kind == stage->plan->kind)
+            TRY(add_row(stage, &spec_rows[i], index, arena, inputs));
     }
+    if (stage->run == NULL)
+        return ERR_OK;
+    add_folder(inputs, job, "model/", true);
+    add_output(inputs, job, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
+    add_weights(inputs, stage);
     return ERR_OK;
+}
+
+static void set_place(const struct stage *stage, uint32_t index, struct task_spec *out)
+{
+    if (stage->run != NULL) {
+        out->kind = stage->run->evaluates ? STAGE_KIND_EVALUATE : STAGE_KIND_TRAIN;
+        set_range(stage, index, out);
+    } else if (index < stage->plan->tasks_count) {
+        out->first = stage->plan->tasks[index].first;
+        out->end = stage->plan->tasks[index].end;
+        out->total = stage->tasks.count;
+    } else {
+        out->first = index;
+        out->end = (uint64_t)index + 1;
+        out->total = stage->tasks.count;
+    }
 }
 
 enum err spec_build(const struct stage *stage, uint32_t index, struct arena *arena,
                     struct task_spec *out)
 {
     const struct job *job = stage->job;
-    const struct stage *prepare = job_stage_of(job, STAGE_KIND_PREPARE);
-    size_t most = (size_t)job->submitted.inputs_count + 4;
-    if (stage->plan->kind == STAGE_KIND_PACK && prepare != NULL)
-        most += prepare->plan->tasks_count;
-    struct inputs inputs = {arena_alloc(arena, most, sizeof *inputs.items), 0};
-    if (inputs.items == NULL)
-        return ERR_OUT_OF_MEMORY;
+    struct inputs inputs = {NULL, 0};
     *out = (struct task_spec){
         .kind = stage->plan->kind,
         .profile = text_of(job->settings.profile),
         .seed = job->settings.seed,
     };
-    add(&inputs, &job->recipe, TEXT("recipe"));
-    if (stage->run == NULL) {
-        TRY(build_array(stage, index, arena, &inputs, out));
-    } else {
-        bool is_eval = stage->run->evaluates;
-        out->kind = is_eval ? STAGE_KIND_EVALUATE : STAGE_KIND_TRAIN;
-        set_range(stage, index, out);
-        add_folder(&inputs, job, "model/", true);
-        add_output(&inputs, job, STAGE_KIND_PACK, is_eval ? "test_rows" : "rows");
-        add_weights(&inputs, stage);
-    }
+    set_place(stage, index, out);
+    TRY(add_inputs(stage, index, arena, &inputs));
+    inputs.items = arena_alloc(arena, inputs.count, sizeof *inputs.items);
+    if (inputs.items == NULL)
+        return ERR_OUT_OF_MEMORY;
+    inputs.count = 0;
+    TRY(add_inputs(stage, index, arena, &inputs));
     out->inputs = inputs.items;
     out->inputs_count = inputs.count;
     return ERR_OK;
@@ -165,28 +334,5 @@ enum err spec_build(const struct stage *stage, uint32_t index, struct arena *are
 
 const char *spec_output(enum stage_kind kind)
 {
-    switch (kind) {
-    case STAGE_KIND_PREPARE:
-        return "samples";
-    case STAGE_KIND_INIT:
-        return "state";
-    case STAGE_KIND_TRAIN:
-        return "gradient";
-    case STAGE_KIND_PACK: /* rows, test_rows or both */
-    case STAGE_KIND_EVALUATE:
-    case STAGE_KIND_EXPORT:
-    case STAGE_KIND_CALIBRATE:
-    case STAGE_KIND_REDUCE:
-    case STAGE_KIND_SENSITIVITY:
-    case STAGE_KIND_CHOOSE:
-    case STAGE_KIND_QUANTIZE:
-    case STAGE_KIND_ASSEMBLE:
-    case STAGE_KIND_VERIFY:
-    case STAGE_KIND_COMPARE:
-    case STAGE_KIND_REPORT:
-    case STAGE_KIND_REPLAY:
-    case STAGE_KIND_COUNT:
-        return NULL;
-    }
-    return NULL;
+    return spec_outputs[kind];
 }

@@ -1,11 +1,14 @@
 /* spec.h - what a task is told to do: its inputs by role and its range.
  *
- *   prepare   recipe, data/<i>/... or test/<i>/..., model/... without weights
- *   pack      recipe, samples/train/<n>, samples/test/<n>
- *   init      recipe, model/..., adapter/...
- *   train     recipe, model/..., rows, weights
- *   evaluate  recipe, model/..., test_rows, weights (absent: the base model alone)
- *   export    recipe, model/..., state, log
+ *   prepare      recipe, data/<i>/... or test/<i>/... or calib/<i>/..., model/... without weights
+ *   pack         recipe, samples/{train,test,calib}/<n>, model/... without weights
+ *   init         recipe, model/..., adapter/...
+ *   train        recipe, model/..., rows, weights
+ *   evaluate     recipe, model/..., test_rows, weights (absent: the base model alone)
+ *   export       recipe, model/..., state, log
+ *   calibrate, ...: rows of spec.c; model/... is there what training made, where there is training
+ *
+ * A task of an ARRAY stage finds its own number in `first` and how many there are in `total`.
  */
 #ifndef COORDINATOR_SCHED_SPEC_H
 #define COORDINATOR_SCHED_SPEC_H

@@ -1,4 +1,5 @@
 /* task_prepare.c - one shard of one file: text to samples. */
+#include "common/base/check.h"
 #include "common/formats/dataset/dataset_prepare.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
@@ -6,8 +7,11 @@
 
 static const struct artifact_ref *find_file(const struct task_run *run)
 {
-    const struct artifact_ref *file = task_run_input_under(run, "data/");
-    return file != NULL ? file : task_run_input_under(run, "test/");
+    static const char *const folders[] = {"data/", "test/", "calib/"};
+    const struct artifact_ref *file = NULL;
+    for (size_t i = 0; file == NULL && i < COUNT_OF(folders); i++)
+        file = task_run_input_under(run, folders[i]);
+    return file;
 }
 
 static enum err prepare(struct task_run *run, struct span file, const char *name,

@@ -58,21 +58,31 @@ _Static_assert(COUNT_OF(TYPES) == RECIPE_DATASET_TYPE_COUNT, "a row for every ty
 static const struct recipe_dataset *find_dataset(const struct recipe *recipe, const char *name,
                                                  const char **file)
 {
-    bool test = strncmp(name, "test/", 5) == 0;
-    if (!test && strncmp(name, "data/", 5) != 0)
-        return NULL;
-    const char *at = name + 5;
-    uint64_t index = 0;
-    if (*at < '0' || *at > '9')
-        return NULL;
-    for (; *at >= '0' && *at <= '9' && index < 1u << 20; at++)
-        index = index * 10 + (uint64_t)(*at - '0');
-    if (*at != '/')
-        return NULL;
-    *file = at + 1;
-    size_t count = test ? recipe->test_datasets_count : recipe->datasets_count;
-    const struct recipe_dataset *list = test ? recipe->test_datasets : recipe->datasets;
-    return index < count ? &list[index] : NULL;
+    const struct {
+        const char *folder;
+        const struct recipe_dataset *list;
+        size_t count;
+    } lists[] = {
+        {"data/", recipe->datasets, recipe->datasets_count},
+        {"test/", recipe->test_datasets, recipe->test_datasets_count},
+        {"calib/", recipe->calibration_datasets, recipe->calibration_datasets_count},
+    };
+    for (size_t i = 0; i < COUNT_OF(lists); i++) {
+        size_t skip = strlen(lists[i].folder);
+        uint64_t index = 0;
+        if (strncmp(name, lists[i].folder, skip) != 0)
+            continue;
+        const char *at = name + skip;
+        if (*at < '0' || *at > '9')
+            return NULL;
+        for (; *at >= '0' && *at <= '9' && index < 1u << 20; at++)
+            index = index * 10 + (uint64_t)(*at - '0');
+        if (*at != '/' || index >= lists[i].count)
+            return NULL;
+        *file = at + 1;
+        return &lists[i].list[index];
+    }
+    return NULL;
 }
 
 enum err task_settings_dataset(const struct recipe *recipe, const char *input_name,
@@ -82,8 +92,8 @@ enum err task_settings_dataset(const struct recipe *recipe, const char *input_na
     const struct recipe_dataset *dataset = find_dataset(recipe, input_name, &file);
     if (dataset == NULL)
         return error_set(et, ERR_DATA,
-                         "input \"%s\" is no data/<entry>/<file> or test/<entry>/<file> of the "
-                         "recipe",
+                         "input \"%s\" is no data/<entry>/<file>, test/<entry>/<file> or "
+                         "calib/<entry>/<file> of the recipe",
                          input_name);
     *out = (struct dataset_options){
         .file_name = file,
