@@ -25,7 +25,7 @@ struct calibrate;
 enum calibrate_sums { /* a set of bits: what is summed of each column */
                       CALIBRATE_SUM_X2 = 1,
                       CALIBRATE_SUM_ABS = 2,
-                      CALIBRATE_RANGE = 4, /* min, max, max_abs */
+                      CALIBRATE_RANGE = 4, /* min, max */
 };
 
 /* One row at one site; all borrowed for the call. Arrays are (columns), NULL unless asked for. */
@@ -34,7 +34,7 @@ struct calibrate_leaf {
     uint64_t row; /* index of the row */
     size_t tokens, columns;
     const double *sum_x2, *sum_abs; /* one chain over the tokens ascending, from +0 */
-    const float *min, *max, *max_abs;
+    const float *min, *max;
     const float *x; /* (tokens, columns): the values themselves, finite */
 };
 
@@ -48,8 +48,9 @@ MUST_CHECK enum err calibrate_create(const struct model *model, struct kernel *k
                                      unsigned sums, size_t sequence_len, struct calibrate **out);
 void calibrate_destroy(struct calibrate **calibrate);
 
-/* Bytes that calibrate_create will hold, the model's weights aside. */
-size_t calibrate_size_bytes(const struct model *model, size_t sequence_len);
+/* Bytes that calibrate_create will hold, the model's weights aside. ERR_OVERFLOW. */
+MUST_CHECK enum err calibrate_size_bytes(const struct model *model, size_t sequence_len,
+                                         size_t *size_bytes);
 
 /* Runs a row through the model, without the projection on the vocabulary; its loss mask is not
  * read. ERR_NOT_FINITE: a value at a site, or between two, is not finite: `et` names row, token,

@@ -239,6 +239,17 @@ void kernel_scale(struct kernel *kernel, size_t count, float scale, float *y)
     kernel_call_split(kernel, count, 1, &call, scale_part);
 }
 
+static void add_wide_part(const struct kernel_call *c, size_t begin, size_t end)
+{
+    c->rows->add_wide(end - begin, c->a + begin, c->sums + begin);
+}
+
+void kernel_add_wide(struct kernel *kernel, size_t count, const float *x, double *sums)
+{
+    struct kernel_call call = {.a = x, .sums = sums};
+    kernel_call_split(kernel, count, 1, &call, add_wide_part);
+}
+
 static void gather_part(const struct kernel_call *c, size_t begin, size_t end)
 {
     for (size_t t = begin; t < end; t++)

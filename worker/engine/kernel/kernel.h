@@ -162,6 +162,9 @@ void kernel_activate_backward(struct kernel *kernel, enum kernel_act act, size_t
 void kernel_add_bias(struct kernel *kernel, size_t T, size_t N, const float *bias, float *y);
 void kernel_bias_gradient(struct kernel *kernel, size_t T, size_t N, const float *dy, float *dbias);
 
+/* sums (f64) += x, element by element. */
+void kernel_add_wide(struct kernel *kernel, size_t count, const float *x, double *sums);
+
 /* Moves a block of columns between matrices of different widths, or adds it: row t of `to` = or +=
  * row t of `from`, `width` elements each, rows `from_stride` and `to_stride` apart. No overlap. */
 void kernel_copy_columns(struct kernel *kernel, size_t T, size_t width, const float *from,
@@ -230,8 +233,8 @@ size_t kernel_first_not_finite(struct kernel *kernel, size_t count, const float 
 enum { KERNEL_KNOWN_ANSWER_BYTES = 256 * 1024 };
 
 /* Runs a fixed small workload over all kernels of the profile and writes their results
- * (little-endian f32) to `out`. The same bytes everywhere for f32/1; whoever reports them hashes
- * them. ERR_OUT_OF_MEMORY. */
+ * (little-endian f32 and f64) to `out`. The same bytes everywhere for f32/1; whoever reports them
+ * hashes them. ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err kernel_known_answer(struct kernel *kernel,
                                         uint8_t out[KERNEL_KNOWN_ANSWER_BYTES]);
 

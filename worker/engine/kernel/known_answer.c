@@ -9,6 +9,7 @@
 #include "common/mem/mem.h"
 #include "common/numeric/random.h"
 #include "worker/engine/kernel/attention.h"
+#include "worker/engine/kernel/columns.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
 #include "worker/engine/kernel/rope.h"
@@ -30,14 +31,28 @@ struct work {
     float *x, *y, *z, *dx, *weight, *inv_rms, *long_a, *long_b;
 };
 
+static void keep_bits(struct work *w, uint64_t bits, size_t bytes)
+{
+    ASSERT(w->used + bytes <= KERNEL_KNOWN_ANSWER_BYTES);
+    for (size_t byte = 0; byte < bytes; byte++)
+        w->out[w->used++] = (uint8_t)(bits >> (8 * byte));
+}
+
 static void keep_host(struct work *w, size_t count, const float *values)
 {
-    ASSERT(w->used + count * sizeof(float) <= KERNEL_KNOWN_ANSWER_BYTES);
     for (size_t i = 0; i < count; i++) {
         uint32_t bits;
         memcpy(&bits, &values[i], sizeof(bits));
-        for (size_t byte = 0; byte < sizeof(bits); byte++)
-            w->out[w->used++] = (uint8_t)(bits >> (8 * byte));
+        keep_bits(w, bits, sizeof(bits));
+    }
+}
+
+static void keep_wide(struct work *w, size_t count, const double *values)
+{
+    for (size_t i = 0; i < count; i++) {
+        uint64_t bits;
+        memcpy(&bits, &values[i], sizeof(bits));
+        keep_bits(w, bits, sizeof(bits));
     }
 }
 
@@ -253,6 +268,24 @@ static void sums(struct work *w)
     keep_host(w, COUNT_OF(few), few);
 }
 
+/* Statistics of columns, continued from the first to the second matrix. */
+static void statistics(struct work *w)
+{
+    double squares[C] = {0}, sizes[C] = {0}, wide[C] = {0};
+    kernel_copy(w->kernel, 2 * C, w->x, w->dx);
+    for (int i = 0; i < 2; i++) {
+        const float *x = i == 0 ? w->x : w->z;
+        columns_add_squares(w->kernel, T, C, x, squares);
+        columns_add_sizes(w->kernel, T, C, x, sizes);
+        columns_widen_range(w->kernel, T, C, x, w->dx, w->dx + C);
+        kernel_add_wide(w->kernel, C, x, wide);
+    }
+    keep_wide(w, C, squares);
+    keep_wide(w, C, sizes);
+    keep_wide(w, C, wide);
+    keep(w, 2 * C, w->dx);
+}
+
 static void work_fini(struct work *w)
 {
     float *device[] = {w->x, w->y, w->z, w->dx, w->weight, w->inv_rms, w->long_a, w->long_b};
@@ -299,6 +332,7 @@ enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANS
         attends(&w);
         lookups(&w);
         sums(&w);
+        statistics(&w);
     }
     work_fini(&w);
     return err;

@@ -40,6 +40,12 @@ struct rows {
                               float *dx);
     /* One row of C elements. */
     void (*round_int8)(size_t C, const float *x, float *y);
+    /* The first `count` columns of T rows that lie C apart. */
+    void (*column_squares)(size_t T, size_t C, size_t count, const float *x, double *sums);
+    void (*column_sizes)(size_t T, size_t C, size_t count, const float *x, double *sums);
+    void (*column_range)(size_t T, size_t C, size_t count, const float *x, float *least,
+                         float *most);
+    void (*add_wide)(size_t count, const float *x, double *sums);
     /* One token: element c is kept when its random number is at least `threshold`. */
     void (*dropout)(size_t C, uint64_t key, uint64_t place, uint32_t threshold, float scale,
                     const float *x, bool accumulate, float *y);

@@ -62,7 +62,7 @@ struct block_work {
 /* Whether a family needs `dbranch`. */
 bool block_splits_gradient(const struct model *model);
 
-/* x: (T, C) stays as it is, out: (T, C) is the next layer's x. */
+/* x: (T, C), out: (T, C) is the next layer's x; it may be x, which else stays as it is. */
 void block_forward(const struct pass *pass, size_t layer, const float *x,
                    const struct block_saved *saved, const struct block_work *work, float *out);
 

@@ -131,6 +131,15 @@ void head_loss(const struct pass *pass, const struct head_work *work, const floa
     kernel_scatter_add(pass->kernel, N, C, batch->targets, work->dx, d);
 }
 
+void head_observe(const struct pass *pass, const struct head_work *work, const float *x)
+{
+    if (pass->observer == NULL)
+        return;
+    norm_forward(pass, pass_param(pass, MODEL_FINAL_NORM, 0), pass->batch->token_count, 1, x,
+                 work->normed, work->stats);
+    pass_observe(pass, pass_param(pass, MODEL_HEAD, 0), work->normed);
+}
+
 void head_logits(const struct pass *pass, const struct head_work *work, const float *x,
                  size_t first, size_t count, float *logits)
 {

@@ -34,6 +34,10 @@ size_t head_block(size_t vocabulary, size_t T);
 void head_loss(const struct pass *pass, const struct head_work *work, const float *x, bool backward,
                float *d);
 
+/* Shows the observer of the pass, if there is one, the input of the head for all tokens. x: (T, C).
+ */
+void head_observe(const struct pass *pass, const struct head_work *work, const float *x);
+
 /* Logits of `count` tokens from `first` on, (count, V). work->x and so on need room for one block.
  */
 void head_logits(const struct pass *pass, const struct head_work *work, const float *x,

@@ -303,6 +303,7 @@ static void adapter_backward(const struct pass *pass, size_t param, const float 
 static void forward(const struct pass *pass, size_t param, const float *x, float *mid,
                     const struct piece *pieces, size_t count, bool accumulate)
 {
+    pass_observe(pass, param, x);
     base_forward(pass, param, x, pieces, count, accumulate);
     adapter_forward(pass, param, x, mid, pieces, count);
 }

@@ -9,7 +9,8 @@
 #include "worker/engine/nn/model.h"
 
 /* Other values of one parameter: matrices (rows, columns) = (out, in), row-major, rows in the order
- * of the family's folders, however the base's file holds them; a vector has columns 1. */
+ * of the family's folders, however the base's file holds them; a vector has columns 1, and gains
+ * are stored as the base stores them (struct model_shape: norm_offset). */
 struct model_override {
     const char *name; /* of the parameter, as struct model_param has it */
     size_t rows, columns;

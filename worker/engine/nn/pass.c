@@ -2,6 +2,7 @@
 #include "worker/engine/nn/pass.h"
 
 #include "common/base/check.h"
+#include "worker/engine/nn/model_site.h"
 
 size_t pass_offset(const struct pass *pass, size_t param)
 {
@@ -34,6 +35,15 @@ const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param
 bool pass_trains(const struct pass *pass, size_t param)
 {
     return pass_offset(pass, param) != BINDING_NONE || pass_adapter(pass, param) != NULL;
+}
+
+void pass_observe(const struct pass *pass, size_t param, const float *x)
+{
+    if (pass->observer == NULL)
+        return;
+    struct model_site site = model_site(pass->model, model_site_of_param(pass->model, param));
+    if (site.params[0] == param)
+        pass->observer->observe(pass->observer->context, pass, param, x);
 }
 
 size_t pass_param(const struct pass *pass, enum model_role role, size_t layer)

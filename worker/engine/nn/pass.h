@@ -60,6 +60,9 @@ const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param
 /* Whether anything at the parameter trains. */
 bool pass_trains(const struct pass *pass, size_t param);
 
+/* Tells the observer, if there is one, where `param` is the first of its site. */
+void pass_observe(const struct pass *pass, size_t param, const float *x);
+
 /* Index of a parameter that the model is known to have. */
 size_t pass_param(const struct pass *pass, enum model_role role, size_t layer);
 

@@ -76,41 +76,44 @@ static enum err report(const struct pass *pass, const char *module, size_t layer
 {
     const struct batch_row *row = batch_row_of_token(pass->batch, token);
     return error_set(et, ERR_NOT_FINITE,
-                     "row %" PRIu64 ", token %zu, layer %zu: the output of %s is not finite; a "
-                     "lower learning rate or max_grad_norm may help",
-                     row->index, token - row->start, layer, module);
+                     "row %" PRIu64 ", token %zu, layer %zu: the output of %s is not finite%s",
+                     row->index, token - row->start, layer, module,
+                     pass->values != NULL ? "; a lower learning rate or max_grad_norm may help"
+                                          : "");
 }
 
-static enum err check_layer(const struct transformer *t, size_t layer, struct err_text *et)
+static enum err check_layer(const struct transformer *t, size_t layer, const float *out,
+                            struct err_text *et)
 {
     const struct pass *pass = &t->pass;
     size_t C = model_shape(pass->model)->width, count = pass->batch->token_count * C;
-    size_t bad = kernel_first_not_finite(pass->kernel, count, t->x[layer + 1]);
+    size_t bad = kernel_first_not_finite(pass->kernel, count, out);
     if (bad == count)
         return ERR_OK;
     struct block_fault fault = {.module = "the layer", .token = bad / C};
-    (void)block_find_fault(pass, layer, &t->saved[layer], t->x[layer + 1], &fault);
+    (void)block_find_fault(pass, layer, &t->saved[layer], out, &fault);
     return report(pass, fault.module, layer, fault.token, et);
 }
 
-/* t->x[0] = embeddings, scaled, with learned positions added. */
-static void embed(struct transformer *t)
+/* Embeddings, scaled, with learned positions added. */
+void transformer_embed(struct transformer *transformer, float *hidden)
 {
+    struct transformer *t = transformer;
     const struct pass *pass = &t->pass;
     const struct model_shape *s = model_shape(pass->model);
     size_t T = pass->batch->token_count;
     struct pass_weight table = pass_weight(pass, pass_param(pass, MODEL_EMBEDDING, 0));
     ptrdiff_t positions = model_param_index(pass->model, MODEL_POSITION, 0);
-    kernel_gather(pass->kernel, T, s->width, pass->batch->tokens, table.data, table.dtype, t->x[0]);
+    kernel_gather(pass->kernel, T, s->width, pass->batch->tokens, table.data, table.dtype, hidden);
     if (s->embedding_scale < 1 || s->embedding_scale > 1)
-        kernel_scale(pass->kernel, T * s->width, s->embedding_scale, t->x[0]);
+        kernel_scale(pass->kernel, T * s->width, s->embedding_scale, hidden);
     if (positions == MODEL_NO_PARAM)
         return;
     /* The first layer's output is not there yet: its place serves for the rows of the table. */
     table = pass_weight(pass, (size_t)positions);
     kernel_gather(pass->kernel, T, s->width, pass->batch->positions, table.data, table.dtype,
                   t->x[1]);
-    kernel_add(pass->kernel, T * s->width, t->x[1], t->x[0]);
+    kernel_add(pass->kernel, T * s->width, t->x[1], hidden);
 }
 
 /* The gradient of a table whose rows `ids` were looked up, from that at x[0] in t->d. */
@@ -125,16 +128,32 @@ static void embed_backward(const struct transformer *t, size_t offset, const uin
     }
 }
 
+enum err transformer_layer(struct transformer *transformer, size_t layer, const float *x,
+                           float *next, struct err_text *et)
+{
+    struct transformer *t = transformer;
+    block_forward(&t->pass, layer, x, &t->saved[layer], &t->block_work, next);
+    return check_layer(t, layer, next, et);
+}
+
+void transformer_observe_head(struct transformer *transformer, const float *x)
+{
+    head_observe(&transformer->pass, &transformer->head_work, x);
+}
+
+const float *transformer_output(const struct transformer *transformer)
+{
+    return transformer->x[model_shape(transformer->pass.model)->layers];
+}
+
 enum err transformer_forward(struct transformer *transformer, struct err_text *et)
 {
     struct transformer *t = transformer;
-    const struct pass *pass = &t->pass;
-    const struct model_shape *s = model_shape(pass->model);
-    embed(t);
-    for (size_t l = 0; l < s->layers; l++) {
-        block_forward(pass, l, t->x[l], &t->saved[l], &t->block_work, t->x[l + 1]);
-        TRY(check_layer(t, l, et));
-    }
+    size_t layers = model_shape(t->pass.model)->layers;
+    transformer_embed(t, t->x[0]);
+    for (size_t l = 0; l < layers; l++)
+        TRY(transformer_layer(t, l, t->x[l], t->x[l + 1], et));
+    transformer_observe_head(t, t->x[layers]);
     return ERR_OK;
 }
 
@@ -192,8 +211,11 @@ enum err transformer_loss(struct transformer *transformer, bool backward, struct
     TRY(transformer_forward(t, et));
     head_loss(&t->pass, &t->head_work, t->x[model_shape(t->pass.model)->layers], backward, t->d);
     TRY(check_losses(t, et));
+    const struct pass_observer *observer = t->pass.observer;
+    t->pass.observer = NULL; /* it has seen what is made again on the way down */
     if (backward)
         walk_down(t);
+    t->pass.observer = observer;
     return ERR_OK;
 }
 
