@@ -48,8 +48,7 @@ static bool read_number(struct text digits, uint64_t most, uint64_t *out)
     return value <= most;
 }
 
-/* At most 16 hexadecimal digits: the name goes into lines for people. */
-static bool read_tokenizer(struct text text, char out[PERPLEXITY_TOKENIZER_BYTES])
+bool perplexity_tokenizer_read(struct text text, char out[PERPLEXITY_TOKENIZER_BYTES])
 {
     if (text.size >= PERPLEXITY_TOKENIZER_BYTES)
         return false;
@@ -83,7 +82,7 @@ enum err perplexity_read(const struct safetensors *st, const char *name, struct 
                          protocol.data);
     if (!read_number(safetensors_note_of(st, "perplexity.length"), UINT32_MAX, &length) ||
         !read_number(safetensors_note_of(st, "perplexity.words"), UINT64_MAX, &p.words) ||
-        !read_tokenizer(safetensors_note_of(st, "perplexity.tokenizer"), p.tokenizer) ||
+        !perplexity_tokenizer_read(safetensors_note_of(st, "perplexity.tokenizer"), p.tokenizer) ||
         !(text_is(bos, "yes") || text_is(bos, "no")))
         return error_set(et, ERR_FORMAT, "%s: notes of the perplexity are malformed", name);
     p.length = (uint32_t)length;

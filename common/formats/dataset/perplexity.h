@@ -55,6 +55,9 @@ MUST_CHECK enum err perplexity_read(const struct safetensors *st, const char *na
 MUST_CHECK enum err perplexity_of_rows(struct span blob, struct perplexity *out,
                                        struct err_text *et);
 
+/* Copies the name of a tokenizer; false unless it is at most 16 hexadecimal digits. */
+bool perplexity_tokenizer_read(struct text text, char out[PERPLEXITY_TOKENIZER_BYTES]);
+
 bool perplexity_equal(const struct perplexity *a, const struct perplexity *b);
 
 /* exp of the summed loss over scored tokens, or over words where that is the protocol; the same

@@ -2,7 +2,6 @@
 #include "common/formats/dataset/text_stream.h"
 
 #include <stdio.h>
-#include <string.h>
 
 #include "common/base/check.h"
 #include "common/formats/dataset/samples.h"
@@ -86,17 +85,14 @@ static bool read_number(struct text digits, uint64_t *out)
 static bool read_notes(const struct safetensors *st, struct text_stream *out)
 {
     struct text bos = safetensors_note_of(st, "bos");
-    struct text tokenizer = safetensors_note_of(st, "tokenizer");
     uint64_t id = TEXT_STREAM_NO_BOS;
     if (!text_is(safetensors_note_of(st, "kind"), "stream") ||
         !read_number(safetensors_note_of(st, "words"), &out->words) ||
-        tokenizer.size >= sizeof out->tokenizer)
+        !perplexity_tokenizer_read(safetensors_note_of(st, "tokenizer"), out->tokenizer))
         return false;
     if (!text_is(bos, "none") && (!read_number(bos, &id) || id >= TEXT_STREAM_NO_BOS))
         return false;
     out->bos = (uint32_t)id;
-    if (tokenizer.size > 0)
-        memcpy(out->tokenizer, tokenizer.data, tokenizer.size);
     return true;
 }
 

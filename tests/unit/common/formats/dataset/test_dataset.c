@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -20,69 +19,17 @@
 #include "common/formats/dataset/dataset_prepare.h"
 #include "common/formats/dataset/rows.h"
 #include "common/formats/dataset/samples.h"
-#include "common/formats/source/file.h"
 #include "common/mem/mem.h"
+#include "tests/unit/common/formats/dataset/character_tokenizer.h"
 
-enum { BLOB_BYTES = 1 << 24, PATH_BYTES = 256 };
-
-static const char CHARACTERS[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ .#:,\n";
-
-static int make_tokenizer(void **state)
-{
-    char folder[PATH_BYTES] = "/tmp/test_dataset_XXXXXX";
-    char path[PATH_BYTES + 32];
-    struct tokenizer *tokenizer = NULL;
-    struct err_text et = {0};
-    struct bytes json;
-    bytes_init(&json, 1 << 16);
-    bytes_append_text(
-        &json,
-        TEXT(
-            "{\"added_tokens\": [{\"id\": 1, \"content\": \"<s>\", \"special\": true}, {\"id\": 2, "
-            "\"content\": \"</s>\", \"special\": true}, {\"id\": 3, \"content\": \"<|im_start|>\", "
-            "\"special\": true}, {\"id\": 4, \"content\": \"<|im_end|>\", \"special\": true}], "
-            "\"post_processor\": {\"type\": \"TemplateProcessing\", \"single\": "
-            "[{\"SpecialToken\": "
-            "{\"id\": \"<s>\"}}, {\"Sequence\": {\"id\": \"A\"}}], \"special_tokens\": {\"<s>\": "
-            "{\"ids\": [1]}}}, \"model\": {\"type\": \"BPE\", \"unk_token\": \"<unk>\", "
-            "\"merges\": "
-            "[], \"vocab\": {\"<unk>\": 0"));
-    for (unsigned i = 0; CHARACTERS[i] != '\0'; i++)
-        if (CHARACTERS[i] == '\n')
-            bytes_print(&json, ", \"\\n\": %u", 10 + i);
-        else
-            bytes_print(&json, ", \"%c\": %u", CHARACTERS[i], 10 + i);
-    bytes_append_text(&json, TEXT("}}}"));
-    assert_non_null(mkdtemp(folder));
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
-    assert_int_equal(file_write_atomic(path, bytes_span(&json), NULL), ERR_OK);
-    (void)snprintf(path, sizeof(path), "%s/tokenizer_config.json", folder);
-    struct text config = TEXT("{\"bos_token\": \"<s>\", \"eos_token\": \"</s>\"}");
-    assert_int_equal(file_write_atomic(path, span_of_text(config), NULL), ERR_OK);
-    if (tokenizer_open(folder, &tokenizer, &et) != ERR_OK)
-        fail_msg("%s", et.text);
-    (void)unlink(path);
-    (void)snprintf(path, sizeof(path), "%s/tokenizer.json", folder);
-    (void)unlink(path);
-    (void)rmdir(folder);
-    bytes_fini(&json);
-    *state = tokenizer;
-    return 0;
-}
-
-static int drop_tokenizer(void **state)
-{
-    struct tokenizer *tokenizer = *state;
-    tokenizer_close(&tokenizer);
-    return 0;
-}
+enum { BLOB_BYTES = 1 << 24 };
 
 /* Spelling of tokens and mask: a character a token, upper-case when its prediction counts; '<' BOS,
  * '>' EOS, '{' and '}' the chat marks, '~' unknown; counted signs are followed by '!'. */
 static void spell(const uint32_t *tokens, const uint8_t *loss, size_t count, char *out)
 {
     for (size_t i = 0; i < count; i++) {
-        char c = tokens[i] < 5 ? "~<>{}"[tokens[i]] : CHARACTERS[tokens[i] - 10];
+        char c = tokens[i] < 5 ? "~<>{}"[tokens[i]] : CHARACTER_TOKENIZER_SIGNS[tokens[i] - 10];
         bool letter = c >= 'a' && c <= 'z';
         *out++ = letter && loss[i] ? (char)(c - 32) : c;
         if (!letter && loss[i])
@@ -545,5 +492,5 @@ int main(void)
         cmocka_unit_test(test_dataset_check__report_has_lengths_and_places_of_bad_rows),
         cmocka_unit_test(test_dataset__lack_of_memory_is_an_error),
     };
-    return cmocka_run_group_tests(tests, make_tokenizer, drop_tokenizer);
+    return cmocka_run_group_tests(tests, character_tokenizer_make, character_tokenizer_drop);
 }
