@@ -13,6 +13,7 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/stage_note.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "cli/render/table.h"
@@ -116,7 +117,7 @@ static enum err print_lanes(struct invocation *invocation, const struct msg_job 
     for (uint32_t i = 0; i < job->stages_count; i++) {
         const struct stage_row *row = &job->stages[i];
         enum stage_state state = (enum stage_state)row->state;
-        char lane[LANE_BYTES], text[HUMAN_BYTES];
+        char lane[LANE_BYTES], text[HUMAN_BYTES], note[STAGE_NOTE_BYTES];
         draw(job->stages, job->stages_count, i, &lanes, glyphs, lane);
         table_row(&table);
         table_cell(&table, 0, color_of(state), "%s", state_stage_word(state));
@@ -126,7 +127,9 @@ static enum err print_lanes(struct invocation *invocation, const struct msg_job 
             table_cell(&table, 3, STYLE_PLAIN, "%s", human_duration(row->seconds, text));
         if (row->total > 0)
             table_cell(&table, 4, STYLE_PLAIN, "%" PRIu64 "/%" PRIu64, row->done, row->total);
-        table_cell(&table, 5, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+        (void)stage_note(row, note);
+        table_cell(&table, 5, STYLE_DIM, "%.*s%s%s", TEXT_ARGS(row->detail),
+                   row->detail.size > 0 && note[0] != '\0' ? "; " : "", note);
     }
     enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);

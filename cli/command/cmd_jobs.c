@@ -6,6 +6,7 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/stage_note.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "cli/render/table.h"
@@ -146,6 +147,17 @@ static void print_artifacts(FILE *out, const char *title, const struct artifact_
     }
 }
 
+/* What stages share with other jobs. */
+static void print_notes(FILE *out, const struct msg_job *job)
+{
+    char name[LIMIT_NAME_BYTES + 1], note[STAGE_NOTE_BYTES];
+    for (uint32_t i = 0; i < job->stages_count; i++) {
+        (void)snprintf(name, sizeof name, "%.*s", TEXT_ARGS(job->stages[i].name));
+        (void)stage_note(&job->stages[i], note);
+        print_line(out, style_clean(name), note);
+    }
+}
+
 static void print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
@@ -176,6 +188,7 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     print_line(out, "loss", text);
     (void)human_number(row->eval_loss, text);
     print_line(out, "eval_loss", text);
+    print_notes(out, job);
     digest_hex(row->spec, hex);
     (void)fprintf(out, "%-10s %.16s\n", "spec", hex);
     print_artifacts(out, "inputs", job->inputs, job->inputs_count);

@@ -82,3 +82,11 @@ struct map_node *map_find(const struct map *map, uint64_t key)
         node = node->next;
     return node;
 }
+
+struct map_node *map_find_next(const struct map_node *node)
+{
+    struct map_node *next = node->next;
+    while (next != NULL && next->key != node->key)
+        next = next->next;
+    return next;
+}

@@ -39,4 +39,7 @@ void map_remove(struct map *map, struct map_node *node);
 /* NULL when there is none. */
 struct map_node *map_find(const struct map *map, uint64_t key);
 
+/* The node of the same key that was added before `node`, NULL when there is none. */
+struct map_node *map_find_next(const struct map_node *node);
+
 #endif

@@ -68,10 +68,15 @@ static const char *describe_done(const struct sched *sched, const struct rec_tas
 {
     char name[LIMIT_NAME_BYTES + 1];
     stage_name(sched, r->job, r->stage, name, sizeof name);
-    const char *text = r->worker.size == 0
-                           ? arena_print(arena, "%s done", name)
-                           : arena_print(arena, "%s[%u] done by %.*s in %.2f s", name, r->index,
-                                         TEXT_ARGS(r->worker), r->result.seconds);
+    const char *text;
+    if (r->worker.size == 0)
+        text = arena_print(arena, "%s done", name);
+    else if (r->fence == 0)
+        text =
+            arena_print(arena, "%s[%u] taken over from %.*s", name, r->index, TEXT_ARGS(r->worker));
+    else
+        text = arena_print(arena, "%s[%u] done by %.*s in %.2f s", name, r->index,
+                           TEXT_ARGS(r->worker), r->result.seconds);
     return with_facts(text, &r->result, arena);
 }
 

@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "coordinator/sched/remake.h"
+#include "coordinator/sched/reuse.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/told.h"
 
@@ -92,8 +93,13 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
             advance_doom(s, stage->job, told_check(stage, &et), "%s", et.text);
             return ERR_OK;
         }
-        stage->state = STAGE_RUNNING;
+        TRY(reuse_adopt(s, stage));
         stage->started = s->now;
+        if (stage->state == STAGE_DONE) {
+            stage->ended = s->now;
+            return ERR_OK;
+        }
+        stage->state = STAGE_RUNNING;
         core_refresh(stage);
     }
     if (stage->is_suspect)
@@ -114,7 +120,10 @@ static enum err advance_job(struct sched *s, struct job *job)
     uint32_t count = job->submitted.stages_count;
     for (uint32_t i = 0; i < count && job->doom == ERR_OK; i++) {
         struct stage *stage = &job->stages[i];
-        if (stage->state != STAGE_DONE && (stage->needs & ~job->done_mask) == 0)
+        if ((stage->needs & ~job->done_mask) != 0)
+            continue;
+        TRY(reuse_learn(s, stage));
+        if (stage->state != STAGE_DONE)
             TRY(advance_stage(s, stage));
     }
     if (job->doom != ERR_OK)

@@ -30,6 +30,7 @@ struct sched {
     size_t job_count, job_capacity;
     size_t submitted_count; /* in all, forgotten ones included */
     struct map jobs_by_id, jobs_by_request;
+    struct map reuse;     /* tasks whose results may be taken over, by content; see reuse.h */
     struct list dirty;    /* jobs to look at before the step ends */
     struct heap retries;  /* jobs with a failed work, by the time of its next try */
     struct heap expiries; /* leases by the time they end */

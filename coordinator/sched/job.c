@@ -7,6 +7,7 @@
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "coordinator/sched/core.h"
+#include "coordinator/sched/reuse.h"
 #include "coordinator/sched/told.h"
 
 #define JOB_BYTES_MAX ((size_t)8 << 30)
@@ -139,6 +140,7 @@ void job_destroy(struct job *job)
     for (uint32_t i = 0; job->stages != NULL && i < job->submitted.stages_count; i++) {
         struct stage *stage = &job->stages[i];
         tasks_fini(&stage->tasks);
+        mem_free(stage->reuse);
         if (stage->run != NULL)
             arena_fini(&stage->run->results);
         mem_free(stage->run);
@@ -173,6 +175,8 @@ enum err job_apply_forgotten(struct sched *s, const struct rec_job_forgotten *re
     heap_remove(&job->pool->jobs, &job->by_rank);
     list_remove(&job->dirty);
     list_remove(&job->answer.node);
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        reuse_drop(s, &job->stages[i]);
     for (size_t i = 0; i < CORE_TRIALS; i++) {
         if (s->trials[i].stage != NULL && s->trials[i].stage->job == job)
             s->trials[i] = (struct trial){0};
@@ -238,6 +242,7 @@ enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record
 
     if (is_array) {
         tasks_finish(&stage->tasks, record->index, result, worker);
+        stage->tasks.items[record->index].is_reused = record->fence == 0;
         enum err err = stage->tasks.done == stage->tasks.count ? finish_stage(stage) : ERR_OK;
         if (err != ERR_OK)
             tasks_undo(&stage->tasks, record->index);

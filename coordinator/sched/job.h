@@ -45,6 +45,8 @@ struct run {
     struct arena results; /* of the round at hand */
 };
 
+struct reuse_task;
+
 struct stage {
     const struct stage_plan *plan;
     struct job *job;
@@ -55,6 +57,9 @@ struct stage {
     struct run *run;    /* owned; ROUNDS only */
     const struct task_result *result; /* ROUNDS: of the whole stage, NULL until done */
     struct artifact_ref log;          /* EXPORT: digest zero until the work LOG is done */
+    struct reuse_task *reuse;         /* owned; of each task, NULL until learned (reuse.h) */
+    struct digest key;                /* of all their content keys, zero before */
+    bool is_remade;                   /* a result of it was lost */
     bool work_is_out;
     bool is_disputed;       /* two results of the round at hand differ */
     bool is_suspect;        /* inputs of a task, or the job's results, are read again */

@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "coordinator/sched/advance.h"
 #include "coordinator/sched/lease.h"
+#include "coordinator/sched/reuse.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/spec.h"
 
@@ -48,6 +49,7 @@ static bool undo_tasks(struct sched *s, struct stage *stage, struct digest diges
         }
         found = true;
     }
+    stage->is_remade |= found;
     if (found && stage->state == STAGE_DONE)
         reopen(stage);
     return found;
@@ -110,6 +112,10 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
     }
     if (!found)
         return ERR_STATE;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if ((job->stages[i].needs & ~job->done_mask) != 0)
+            reuse_drop(s, &job->stages[i]);
+    }
     forgive(job);
     job->loss_detail = text_of(detail);
     job->losses++;

@@ -8,6 +8,7 @@
 #include "coordinator/sched/core.h"
 #include "coordinator/sched/grant.h"
 #include "coordinator/sched/result.h"
+#include "coordinator/sched/reuse.h"
 #include "coordinator/sched/session.h"
 
 enum { VIEW_BYTES_MAX = 64 << 20, POSTPONED_MS = 100 };
@@ -28,6 +29,7 @@ enum err sched_create(uint32_t incarnation, struct sched **out)
     roster_init(&s->roster);
     map_init(&s->jobs_by_id);
     map_init(&s->jobs_by_request);
+    map_init(&s->reuse);
     list_init(&s->dirty);
     heap_init(&s->retries);
     heap_init(&s->expiries);
@@ -50,6 +52,7 @@ void sched_destroy(struct sched **sched)
     mem_free(s->view_arena);
     map_fini(&s->jobs_by_id);
     map_fini(&s->jobs_by_request);
+    map_fini(&s->reuse);
     heap_fini(&s->retries);
     heap_fini(&s->expiries);
     heap_fini(&s->patience);
@@ -63,13 +66,18 @@ enum err sched_replay(struct sched *s, const struct sched_record *record)
     return err == ERR_OK || err == ERR_OUT_OF_MEMORY ? err : ERR_STORE;
 }
 
-/* Tasks and rounds of the process that died are granted again. */
-static void start(struct sched *s)
+/* Tasks and rounds of the process that died are granted again; results of all jobs may be taken
+ * over again. */
+static enum err start(struct sched *s)
 {
     for (size_t i = 0; i < s->job_count; i++) {
-        if (!state_job_is_terminal(s->jobs[i]->state))
-            core_touch(s, s->jobs[i]);
+        struct job *job = s->jobs[i];
+        for (uint32_t k = 0; k < job->submitted.stages_count; k++)
+            TRY(reuse_learn(s, &job->stages[k]));
+        if (!state_job_is_terminal(job->state))
+            core_touch(s, job);
     }
+    return ERR_OK;
 }
 
 static enum err dispatch_worker(struct sched *s, const struct sched_event *event)
@@ -117,8 +125,7 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
 {
     switch (event->kind) {
     case SCHED_STARTED:
-        start(s);
-        return ERR_OK;
+        return start(s);
     case SCHED_HELLO:
         return session_hello(s, event->peer, event->hello);
     case SCHED_GONE:

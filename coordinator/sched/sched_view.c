@@ -209,6 +209,28 @@ static enum stage_state shown_state(const struct stage *stage)
     return STAGE_FAILED;
 }
 
+/* What was taken over from other jobs, and from which. */
+static void fill_reuse(const struct sched *s, const struct stage *stage, struct stage_row *row)
+{
+    enum { SOURCE_BYTES = 11 }; /* "job 1a2b3c4": as much of an id as people see */
+    struct text first = {0};
+    bool is_one = true;
+    row->key = stage->key;
+    row->reused_from = TEXT("");
+    for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+        const struct task *task = &stage->tasks.items[t];
+        if (!task->is_reused)
+            continue;
+        if (row->reused++ == 0)
+            first = task->worker;
+        is_one &= text_equal(first, task->worker);
+    }
+    if (row->reused > 0)
+        row->reused_from = text_or_empty(arena_print(s->view_arena, "%.*s%s",
+                                                     (int)MIN(first.size, (size_t)SOURCE_BYTES),
+                                                     first.data, is_one ? "" : " and others"));
+}
+
 static struct text where_of(const struct sched *s, const struct stage *stage)
 {
     if (stage->tasks.leases == 0)
@@ -242,6 +264,7 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
             .detail = why_stage(s, stage),
         };
         count_stage(stage, &rows[i].done, &rows[i].total);
+        fill_reuse(s, stage, &rows[i]);
         if (stage->started.ns != 0)
             rows[i].seconds =
                 seconds_between(stage->started, stage->ended.ns != 0 ? stage->ended : now);
@@ -402,7 +425,8 @@ static void write_stage(const struct stage *stage, struct bytes *out)
         char hex[DIGEST_HEX_BYTES] = "-";
         if (task->result != NULL && task->result->outputs_count > 0)
             digest_hex(task->result->outputs[0].digest, hex);
-        bytes_print(out, " %u:%u:%.8s", t, task->attempts, task->result == NULL ? "wait" : hex);
+        bytes_print(out, " %u:%u:%.8s%s", t, task->attempts, task->result == NULL ? "wait" : hex,
+                    task->is_reused ? ":reused" : "");
     }
     if (stage->result != NULL)
         bytes_print(out, " loss %.17g / %.17g", stage->result->loss_sum, stage->result->weight);

@@ -90,6 +90,7 @@ void tasks_undo(struct tasks *tasks, uint32_t index)
     ASSERT(task->result != NULL);
     task->result = NULL;
     task->worker = (struct text){0};
+    task->is_reused = false;
     tasks->done--;
     tasks->open_left += tasks_is_open(tasks, index);
     if (has_waves(tasks))

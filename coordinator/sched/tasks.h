@@ -23,6 +23,7 @@ struct task {
     struct lease *leases;             /* live attempts, borrowed from workers */
     const struct task_result *result; /* NULL until done; in memory of the job or the round */
     struct text worker;               /* whose result counts */
+    bool is_reused;                   /* it is another job's, which `worker` names */
     uint8_t attempts;                 /* failures of its own */
     uint8_t losses;                   /* workers lost under it */
 };

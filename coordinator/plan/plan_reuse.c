@@ -1,0 +1,68 @@
+/* plan_reuse.c - the table of keys, and a walk over canonical lines. */
+#include "coordinator/plan/plan_reuse.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "common/base/check.h"
+
+enum { PATH_BYTES = 128 };
+
+/* A key of the recipe, or of an object in it. */
+static const struct reuse_row {
+    enum stage_kind kind;
+    const char *key;
+} reuse_rows[] = {
+    {STAGE_KIND_CALIBRATE, "sequence_len"},    {STAGE_KIND_CALIBRATE, "quantize.activations"},
+    {STAGE_KIND_CALIBRATE, "quantize.method"}, {STAGE_KIND_CALIBRATE, "quantize.observer"},
+    {STAGE_KIND_CALIBRATE, "quantize.scheme"},
+};
+
+/* "key: value" or "key:", indented or not; whatever else a line is has no name. */
+static struct text key_of(struct text line)
+{
+    size_t begin = 0;
+    while (begin < line.size && line.data[begin] == ' ')
+        begin++;
+    size_t end = begin;
+    while (end < line.size && line.data[end] != ':' && line.data[end] != ' ')
+        end++;
+    bool is_key = end < line.size && line.data[end] == ':';
+    return is_key ? (struct text){line.data + begin, end - begin} : (struct text){0};
+}
+
+static bool matters(enum stage_kind kind, const char *path)
+{
+    bool is_listed = false;
+    for (size_t i = 0; i < COUNT_OF(reuse_rows); i++) {
+        if (reuse_rows[i].kind != kind)
+            continue;
+        is_listed = true;
+        if (strcmp(reuse_rows[i].key, path) == 0)
+            return true;
+    }
+    return !is_listed;
+}
+
+struct digest plan_reuse_key(struct span recipe, enum stage_kind kind)
+{
+    struct text rest = {(const char *)recipe.data, recipe.size};
+    struct text object = {0};
+    struct digest key = {{0}};
+    while (rest.size > 0) {
+        const char *newline = memchr(rest.data, '\n', rest.size);
+        size_t size = newline == NULL ? rest.size : (size_t)(newline - rest.data) + 1;
+        struct text line = {rest.data, size};
+        struct text name = key_of(line);
+        bool is_inner = line.data[0] == ' ';
+        char path[PATH_BYTES];
+        if (!is_inner)
+            object = name;
+        (void)snprintf(path, sizeof path, "%.*s%s%.*s", TEXT_ARGS(is_inner ? object : name),
+                       is_inner ? "." : "", TEXT_ARGS(is_inner ? name : TEXT("")));
+        if (matters(kind, path))
+            key = digest_link(key, (struct span){(const uint8_t *)line.data, line.size});
+        rest = (struct text){rest.data + size, rest.size - size};
+    }
+    return key;
+}
