@@ -1,0 +1,79 @@
+/* test_plan_reuse.c - which lines of a recipe decide what a task computes. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "coordinator/plan/plan_reuse.h"
+
+static const char recipe[] = "base_model: \"m\"\n"
+                             "calibration_datasets:\n"
+                             "  - path: \"c.txt\"\n"
+                             "    type: auto\n"
+                             "learning_rate: 0.001\n"
+                             "quantize:\n"
+                             "  ignore: [\"re:a: b\"]\n"
+                             "  method: auto\n"
+                             "  scheme: \"Q4_K_M\"\n"
+                             "sequence_len: 64\n";
+
+static struct digest key_of(const char *text, enum stage_kind kind)
+{
+    return plan_reuse_key(span_of_text(text_of(text)), kind);
+}
+
+/* The key of the recipe with one line in another's place. */
+static struct digest key_with(const char *old, const char *new, enum stage_kind kind)
+{
+    char text[sizeof recipe + 64];
+    const char *at = strstr(recipe, old);
+    assert_non_null(at);
+    (void)snprintf(text, sizeof text, "%.*s%s%s", (int)(at - recipe), recipe, new,
+                   at + strlen(old));
+    return key_of(text, kind);
+}
+
+static void test_plan_reuse__calibration_depends_on_what_it_looks_at(void **state)
+{
+    (void)state;
+    struct digest key = key_of(recipe, STAGE_KIND_CALIBRATE);
+    assert_false(
+        digest_equal(key, key_with("  method: auto\n", "  method: gptq\n", STAGE_KIND_CALIBRATE)));
+    assert_false(digest_equal(
+        key, key_with("sequence_len: 64\n", "sequence_len: 65\n", STAGE_KIND_CALIBRATE)));
+}
+
+static void test_plan_reuse__calibration_does_not_depend_on_other_keys(void **state)
+{
+    (void)state;
+    struct digest key = key_of(recipe, STAGE_KIND_CALIBRATE);
+    assert_true(digest_equal(key, key_with("  ignore: [\"re:a: b\"]\n", "", STAGE_KIND_CALIBRATE)));
+    assert_true(digest_equal(
+        key, key_with("learning_rate: 0.001\n", "method: gptq\n", STAGE_KIND_CALIBRATE)));
+    assert_true(digest_equal(
+        key, key_with("  - path: \"c.txt\"\n", "  - method: d.txt\n", STAGE_KIND_CALIBRATE)));
+}
+
+static void test_plan_reuse__unlisted_kind_depends_on_every_line(void **state)
+{
+    (void)state;
+    struct digest key = key_of(recipe, STAGE_KIND_QUANTIZE);
+    static const char *const lines[] = {"base_model: \"m\"\n", "  - path: \"c.txt\"\n",
+                                        "    type: auto\n", "sequence_len: 64\n"};
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++)
+        assert_false(digest_equal(key, key_with(lines[i], "", STAGE_KIND_QUANTIZE)));
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan_reuse__calibration_depends_on_what_it_looks_at),
+        cmocka_unit_test(test_plan_reuse__calibration_does_not_depend_on_other_keys),
+        cmocka_unit_test(test_plan_reuse__unlisted_kind_depends_on_every_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
