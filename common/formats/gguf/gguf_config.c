@@ -355,11 +355,33 @@ static void read_flags(const struct reading *r)
         set_name(c->dtype, "bfloat16");
 }
 
+/* What llama.cpp writes where there is none, as u32. */
+static const int64_t no_token = UINT32_MAX;
+
+static enum err wrong_token(const struct reading *r, const char *key, int64_t id)
+{
+    return error_set(r->et, ERR_FORMAT,
+                     "%s: %s: expected a token of the vocabulary, 0 to %u, found %" PRId64,
+                     r->gguf->name, key, r->config->vocab_size - 1, id);
+}
+
 static enum err read_token(const struct reading *r, const char *key, int32_t *out)
 {
-    int64_t id = HF_CONFIG_NO_TOKEN;
+    int64_t id = no_token;
     TRY(gguf_opt_i64(r->gguf, key, 0, UINT32_MAX, &id, NULL, r->et));
-    *out = id < r->config->vocab_size ? (int32_t)id : HF_CONFIG_NO_TOKEN;
+    if (id != no_token && id >= r->config->vocab_size)
+        return wrong_token(r, key, id);
+    *out = id != no_token ? (int32_t)id : HF_CONFIG_NO_TOKEN;
+    return ERR_OK;
+}
+
+/* Files of models that were trained without padding name one beyond the embedding; nothing is ever
+ * computed with it. */
+static enum err read_padding(const struct reading *r)
+{
+    int64_t id = no_token;
+    TRY(gguf_opt_i64(r->gguf, "tokenizer.ggml.padding_token_id", 0, UINT32_MAX, &id, NULL, r->et));
+    r->config->pad_token_id = id < r->config->vocab_size ? (int32_t)id : HF_CONFIG_NO_TOKEN;
     return ERR_OK;
 }
 
@@ -386,8 +408,9 @@ static enum err read_ends(const struct reading *r)
     TRY(gguf_opt_array(r->gguf, GGUF_CONFIG_ENDS, GGUF_I64, &list, r->et));
     for (uint64_t i = 0; list != NULL && i < list->count; i++) {
         int64_t id = gguf_item_i64(list, i);
-        if (id >= 0 && id < r->config->vocab_size)
-            add_end(r->config, (int32_t)id);
+        if (id < 0 || id >= r->config->vocab_size)
+            return wrong_token(r, GGUF_CONFIG_ENDS, id);
+        add_end(r->config, (int32_t)id);
     }
     return ERR_OK;
 }
@@ -396,7 +419,7 @@ static enum err read_tokens(const struct reading *r)
 {
     struct hf_config *c = r->config;
     TRY(read_token(r, "tokenizer.ggml.bos_token_id", &c->bos_token_id));
-    TRY(read_token(r, "tokenizer.ggml.padding_token_id", &c->pad_token_id));
+    TRY(read_padding(r));
     return read_ends(r);
 }
 

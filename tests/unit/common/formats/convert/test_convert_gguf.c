@@ -443,6 +443,74 @@ static void test_source__blocks_are_refused_unless_allowed(void **state)
     convert_folders_remove(&f);
 }
 
+/* The keys and tensors of a file, with another id under `key`. */
+static struct bytes with_token(const struct gguf *g, const char *key, uint32_t id)
+{
+    struct gguf_write w;
+    struct bytes file;
+    bytes_init(&file, FILE_BYTES_MAX);
+    gguf_write_init(&w);
+    for (size_t i = 0; i < g->value_count; i++) {
+        if (!text_is(g->values[i].key, key))
+            gguf_write_value(&w, &g->values[i]);
+    }
+    gguf_write_u32(&w, key, id);
+    for (size_t i = 0; i < g->tensor_count; i++)
+        gguf_write_tensor(&w, g->tensors[i].name, g->tensors[i].format, g->tensors[i].rank,
+                          g->tensors[i].shape);
+    assert_int_equal(gguf_write_header(&w, file_sink_bytes, &file), ERR_OK);
+    for (size_t i = 0; i < g->tensor_count; i++)
+        assert_int_equal(gguf_write_data(&w, g->tensors[i].data), ERR_OK);
+    assert_int_equal(gguf_write_finish(&w), ERR_OK);
+    gguf_write_fini(&w);
+    return file;
+}
+
+static enum err read_with_token(const struct gguf *from, const char *key, uint32_t id,
+                                struct hf_config *config, struct err_text *et)
+{
+    struct gguf g;
+    struct bytes file = with_token(from, key, id);
+    assert_int_equal(gguf_parse(&g, bytes_span(&file), "m.gguf", et), ERR_OK);
+    enum err err = gguf_config_read(&g, config, et);
+    gguf_close(&g);
+    bytes_fini(&file);
+    return err;
+}
+
+static void test_source__ends_beyond_the_vocabulary_are_named(void **state)
+{
+    (void)state;
+    static const char *const keys[] = {"tokenizer.ggml.bos_token_id", "tokenizer.ggml.eos_token_id",
+                                       "tokenizer.ggml.eot_token_id"};
+    struct convert_folders f;
+    struct gguf g;
+    struct err_text et = {{0}};
+    struct hf_config *config = mem_alloc(1, sizeof *config);
+    assert_non_null(config);
+    convert_folders_make(&f);
+    convert_folders_to_gguf(&f, CONVERT_FAMILIES "/llama2", CONVERT_PLAN_KEEP);
+    assert_int_equal(gguf_open(&g, f.gguf, &et), ERR_OK);
+    assert_int_equal(gguf_config_read(&g, config, &et), ERR_OK);
+    const uint32_t words = config->vocab_size;
+    for (size_t i = 0; i < COUNT_OF(keys); i++) {
+        char expected[160];
+        (void)snprintf(expected, sizeof expected,
+                       "m.gguf: %s: expected a token of the vocabulary, 0 to %u, found %u", keys[i],
+                       words - 1, words);
+        assert_int_equal(read_with_token(&g, keys[i], words - 1, config, &et), ERR_OK);
+        assert_int_equal(read_with_token(&g, keys[i], UINT32_MAX, config, &et), ERR_OK); /* none */
+        assert_int_equal(read_with_token(&g, keys[i], words, config, &et), ERR_FORMAT);
+        assert_string_equal(et.text, expected);
+    }
+    assert_int_equal(read_with_token(&g, "tokenizer.ggml.padding_token_id", words, config, &et),
+                     ERR_OK);
+    assert_int_equal(config->pad_token_id, HF_CONFIG_NO_TOKEN);
+    gguf_close(&g);
+    mem_free(config);
+    convert_folders_remove(&f);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -454,6 +522,7 @@ int main(void)
         cmocka_unit_test(test_source__files_from_a_gguf_file_are_those_of_llama_quantize),
         cmocka_unit_test(test_source__a_gguf_file_of_any_family_is_as_good_as_its_folder),
         cmocka_unit_test(test_source__blocks_are_refused_unless_allowed),
+        cmocka_unit_test(test_source__ends_beyond_the_vocabulary_are_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
