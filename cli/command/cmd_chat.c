@@ -178,8 +178,10 @@ enum err cmd_chat(struct invocation *invocation, struct err_text *et)
     token_list_init(&talk.fed);
     arena_init(&talk.arena, TEXT_BYTES_MAX);
     enum err err;
-    TRY_OUT(chat_template_resolve(talk.session.tokenizer, command_text(invocation, "chat-template"),
-                                  &talk.template, et));
+    err = chat_template_resolve(talk.session.tokenizer, command_text(invocation, "chat-template"),
+                                &talk.template, et);
+    if (err != ERR_OK)
+        TRY_OUT(error_prefix(et, err, "--chat-template"));
     if (system != NULL)
         TRY_OUT(add_turn(&talk, CHAT_SYSTEM, text_of(system), et));
     err = converse(&talk, invocation, et);

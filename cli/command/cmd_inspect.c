@@ -156,9 +156,14 @@ static enum err inspect_gguf_model(struct inspection *in, struct err_text *et)
         say_parameters(in, in->gguf.part_count + 1);
     else
         inspect_facts_say(&in->facts, "weights", "none: a vocabulary alone");
-    inspect_facts_say(&in->facts, "architecture", "%.*s, %zu keys", TEXT_ARGS(arch),
-                      in->gguf.value_count);
-    inspect_facts_text(&in->facts, "architecture", arch);
+    if (arch.size > 0) {
+        inspect_facts_say(&in->facts, "architecture", "%.*s, %zu keys", TEXT_ARGS(arch),
+                          in->gguf.value_count);
+        inspect_facts_text(&in->facts, "architecture", arch);
+    } else {
+        inspect_facts_say(&in->facts, "architecture", "not named (general.architecture), %zu keys",
+                          in->gguf.value_count);
+    }
     if (known)
         inspect_model_sizes(&in->facts, in->config, &targets);
     inspect_model_vocabulary(&in->facts, &in->gguf);

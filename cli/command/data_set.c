@@ -42,10 +42,10 @@ static enum err check_template(const struct recipe *recipe, const struct dataset
     TRY(tokenizer_open(folder, &tokenizer, et));
     enum err err = chat_template_resolve(tokenizer, options->chat_template, &found, et);
     tokenizer_close(&tokenizer);
-    if (err != ERR_NOT_FOUND)
-        return err;
-    struct err_text why = *et;
-    return error_set(et, ERR_RECIPE, "%s: chat_template: %s", recipe->file_name, why.text);
+    if (err == ERR_OK)
+        return ERR_OK;
+    return error_prefix(et, err == ERR_NOT_FOUND ? ERR_RECIPE : err, "%s: chat_template",
+                        recipe->file_name);
 }
 
 /* Settles the type that the file's rows have. */

@@ -109,8 +109,10 @@ enum err inspect_adapter_of_gguf(const struct gguf *gguf, struct inspect_facts *
     TRY(gguf_opt_text(gguf, "general.base_model.0.name", &base, NULL, et));
     for (size_t i = 0; i < gguf->tensor_count; i++)
         TRY(read_pair(gguf, &gguf->tensors[i], alpha, out, et));
-    inspect_facts_say(facts, "family", "%.*s", TEXT_ARGS(arch));
-    inspect_facts_text(facts, "family", arch);
+    if (arch.size > 0) {
+        inspect_facts_say(facts, "family", "%.*s", TEXT_ARGS(arch));
+        inspect_facts_text(facts, "family", arch);
+    }
     if (base.size > 0) {
         inspect_facts_say(facts, "base model", "%.*s", TEXT_ARGS(base));
         inspect_facts_text(facts, "base_model", base);

@@ -124,18 +124,18 @@ static enum err find_template(const struct tokenizer *tokenizer, const char *nam
     if (name != NULL && strcmp(name, "tokenizer_default") != 0) {
         *out = chat_template_named(text_of(name));
         if (*out == NULL)
-            return error_set(et, ERR_RECIPE, "chat_template: expected one of %s; found '%s'",
+            return error_set(et, ERR_RECIPE, "chat template: expected one of %s; found '%s'",
                              choices, name);
         return ERR_OK;
     }
     struct text jinja = tokenizer == NULL ? TEXT("") : tokenizer_chat_template(tokenizer);
     if (jinja.size == 0)
-        return error_set(et, ERR_NOT_FOUND,
-                         "the model has no chat template; set chat_template to one of %s", choices);
+        return error_set(et, ERR_NOT_FOUND, "the model has no chat template; name one of %s",
+                         choices);
     *out = chat_template_recognise(jinja);
     if (*out == NULL)
         return error_set(
-            et, ERR_UNSUPPORTED, "the model's chat template %s; set chat_template to one of %s",
+            et, ERR_UNSUPPORTED, "the model's chat template %s; name one of %s",
             text_find(jinja, 0, TEXT("strftime_now")) < jinja.size
                 ? "prints the day it is rendered on, which would make every run another"
                 : "is none that qfleet knows",
