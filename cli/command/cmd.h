@@ -27,6 +27,7 @@ enum err cmd_pull(struct invocation *invocation, struct err_text *et);
 enum err cmd_data_check(struct invocation *invocation, struct err_text *et);
 enum err cmd_inspect(struct invocation *invocation, struct err_text *et);
 enum err cmd_convert(struct invocation *invocation, struct err_text *et);
+enum err cmd_imatrix_merge(struct invocation *invocation, struct err_text *et);
 enum err cmd_doctor(struct invocation *invocation, struct err_text *et);
 enum err cmd_generate(struct invocation *invocation, struct err_text *et);
 enum err cmd_chat(struct invocation *invocation, struct err_text *et);

@@ -1,5 +1,6 @@
 /* cmd_convert.c - `qctl convert IN OUT`: a model folder becomes a GGUF file, a GGUF file a model
- * folder, a PEFT adapter a GGUF adapter. Which, follows from what IN is. */
+ * folder or another GGUF file, a PEFT adapter a GGUF adapter. Which, follows from what IN is and
+ * what OUT is called. */
 #include <stdio.h>
 #include <string.h>
 
@@ -74,21 +75,27 @@ static enum err convert(const struct invocation *invocation,
                          "%s: expected --base MODEL: the model that the adapter is for", in);
     if (!folder_exists(in) && !file_exists(in))
         return error_set(et, ERR_NOT_FOUND, "%s: no such file or folder", in);
-    if (folder_exists(in) != is_gguf_name(out))
-        return error_set(et, ERR_USAGE, "%s: expected %s", out,
-                         folder_exists(in) ? "the name of a file that ends in .gguf"
-                                           : "the name of a folder, for a GGUF file becomes one");
-    *what = is_adapter ? "GGUF adapter" : "GGUF model";
-    if (options->quantize != NULL && (is_adapter || !folder_exists(in)))
-        return error_set(
-            et, ERR_USAGE, "--type %s: %s is %s; only the folder of a model becomes blocks",
-            convert_mix_name(options->quantize->mix), in, is_adapter ? "an adapter" : "no folder");
+    if (folder_exists(in) && !is_gguf_name(out))
+        return error_set(et, ERR_USAGE, "%s: expected the name of a file that ends in .gguf", out);
+    *what = is_adapter ? "GGUF adapter" : is_gguf_name(out) ? "GGUF model" : "model folder";
+    if (options->quantize != NULL && (is_adapter || !is_gguf_name(out)))
+        return error_set(et, ERR_USAGE, "--type %s: %s becomes a %s, which is not made of blocks",
+                         convert_mix_name(options->quantize->mix), in, *what);
     if (is_adapter)
         return convert_adapter_to_gguf(in, base, out, options, report, et);
-    if (folder_exists(in))
+    if (is_gguf_name(out))
         return convert_model_to_gguf(in, out, options, report, et);
-    *what = "model folder";
     return convert_model_to_hf(in, out, options, report, et);
+}
+
+/* A model without a tokenizer is whole, but nobody can talk to it. */
+static void warn_of_tokenizer(const struct invocation *invocation, const char *what,
+                              const struct convert_model_report *report)
+{
+    if (!report->has_tokenizer && strcmp(what, "GGUF adapter") != 0)
+        (void)fprintf(invocation->messages,
+                      "%s: no tokenizer in it, for %s has none; it takes token ids alone\n",
+                      invocation->arguments[1], invocation->arguments[0]);
 }
 
 static enum err print_json(struct invocation *invocation, const char *what,
@@ -123,7 +130,7 @@ static enum err run(struct invocation *invocation, struct quantizing *q,
                          which);
     }
     (void)snprintf(given, sizeof given, "%.*s", TEXT_ARGS(last_name(invocation->arguments[0])));
-    options.name = name != NULL ? name : given;
+    options.name = name != NULL || !folder_exists(invocation->arguments[0]) ? name : given;
     return convert(invocation, &options, report, what, et);
 }
 
@@ -140,6 +147,7 @@ enum err cmd_convert(struct invocation *invocation, struct err_text *et)
     quantizing_close(&q);
     if (err != ERR_OK)
         return err;
+    warn_of_tokenizer(invocation, what, &report);
     if (invocation->json)
         return print_json(invocation, what, &report);
     (void)fprintf(invocation->messages, "%s: a %s of architecture %s, %zu tensors, %s\n", out, what,

@@ -78,17 +78,20 @@ static const struct command_option inspect_options[] = {
 static const struct command_option convert_options[] = {
     {"type", "NAME",
      "of matrices: keep, f32, f16, bf16, or blocks: Q8_0, Q6_K, Q5_K_M, Q4_K_M, Q4_0, ... (keep; "
-     "an "
-     "adapter: f32)"},
+     "an adapter: f32)"},
     {"imatrix", "FILE", "importance of columns for the searches of blocks, in either form"},
     {"pure", NULL, "all matrices of the one type, without the mix"},
     {"leave-output-tensor", NULL, "the output matrix stays as it is"},
     {"output-tensor-type", "TYPE", "of the output matrix"},
     {"token-embedding-type", "TYPE", "of the embedding"},
     {"tensor-type", "PATTERN=TYPE", "of tensors whose name fits; may be repeated"},
+    {"allow-requantize", NULL, "take blocks of a GGUF file as weights, with the loss they had"},
     {"threads", "N", "compute threads (all cores)"},
     {"base", "MODEL", "of an adapter: the folder or GGUF file that it is for"},
     {"name", "TEXT", "general.name of the file (the name of IN)"},
+};
+static const struct command_option merge_options[] = {
+    {"form", "NAME", "legacy or gguf (what OUT ends in: .dat, .gguf; else that of the files)"},
 };
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
@@ -159,12 +162,18 @@ static const struct command commands[] = {
      "  qctl inspect outputs/demo -o json           # an adapter\n",
      OPTIONS(inspect_options), 1, 1, cmd_inspect},
     {"convert", "IN OUT [--type NAME]",
-     "a model folder to GGUF, GGUF to a folder, an adapter to GGUF",
+     "a model folder to GGUF, GGUF to a folder or other types, an adapter to GGUF",
      "  qctl convert models/tiny tiny.gguf --type f16\n"
      "  qctl convert models/tiny tiny-q4.gguf --type Q4_K_M --imatrix tiny.imatrix\n"
+     "  qctl convert tiny.gguf tiny-q4.gguf --type Q4_K_M\n"
      "  qctl convert tiny.gguf models/tiny-again\n"
      "  qctl convert outputs/demo demo-lora.gguf --base models/tiny\n",
      OPTIONS(convert_options), 2, 2, cmd_convert},
+    {"imatrix merge", "FILE... OUT", "add importance matrices up",
+     "  qctl imatrix merge code.gguf prose.gguf both.gguf\n"
+     "  qctl imatrix merge part-1.dat part-2.dat part-3.dat all.dat\n"
+     "  qctl imatrix merge both.gguf both.dat      # one file: another form of it\n",
+     OPTIONS(merge_options), 2, COMMAND_ARGUMENTS_MAX, cmd_imatrix_merge},
     {"doctor", "", "what of this machine would get in the way", "  qctl doctor\n", NULL, 0, 0, 0,
      cmd_doctor},
     {"generate", "MODEL [--prompt TEXT]", "let a model go on with a text",

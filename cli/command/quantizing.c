@@ -27,7 +27,7 @@ bool quantizing_is_asked(const struct invocation *invocation, const char **which
 {
     static const char *const names[] = {"imatrix", "output-tensor-type", "token-embedding-type",
                                         "tensor-type"};
-    static const char *const flags[] = {"pure", "leave-output-tensor"};
+    static const char *const flags[] = {"pure", "leave-output-tensor", "allow-requantize"};
     for (size_t i = 0; i < COUNT_OF(names); i++) {
         *which = names[i];
         if (command_text(invocation, names[i]) != NULL)
@@ -99,6 +99,7 @@ static enum err read_switches(struct quantizing *q, const struct invocation *inv
         .head = CONVERT_MIX_ANY,
         .embedding = CONVERT_MIX_ANY,
     };
+    q->quantize.allow_requantize = command_flag(invocation, "allow-requantize");
     if (head != NULL)
         TRY(read_format("output-tensor-type", head, &q->quantize.switches.head, et));
     if (embedding != NULL)

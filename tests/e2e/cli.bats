@@ -92,7 +92,7 @@ no_children_within() {
     refused sequence_len=100000 "sequence_len: 100000 is longer than the 256 positions of the model"
     refused "resources={memory: 1M}" "memory: 1.0M, but one row of 256 tokens of this model needs"
     echo '{"messages":[{"role":"user","content":"a"},{"role":"assistant","content":"b"}]}' > "$WORK/data/chat.jsonl"
-    refused "datasets=[data/chat.jsonl]" "chat_template: the model has no chat template; set chat_template to one of"
+    refused "datasets=[data/chat.jsonl]" "chat_template: the model has no chat template; name one of"
     sed -i 's/"num_hidden_layers": 2/"num_hidden_layers": 1/' "$WORK/fit/config.json"
     refused lora_r=2 "config.json says 1 layers, the weights have more (model.layers.1."
 }
@@ -495,14 +495,72 @@ PY
     run qctl convert "$WORK/made" "$WORK/made.bin"
     [ "$status" -eq 2 ]
     [[ "$output" == *"ends in .gguf" ]]
-    run qctl convert "$WORK/there.gguf" "$WORK/more.gguf"
-    [ "$status" -eq 2 ]
-    [[ "$output" == *"the name of a folder"* ]]
     head -c 3000 "$WORK/there.gguf" > "$WORK/cut.gguf"
     run qctl convert "$WORK/cut.gguf" "$WORK/none"
     [ "$status" -eq 3 ]
     [[ "$output" == "qctl: $WORK/cut.gguf: "* ]]
     [ ! -e "$WORK/none" ]
+}
+
+@test "convert makes blocks of a GGUF file as of its folder, and of blocks only when told" {
+    qctl convert "$WORK/made" "$WORK/plain.gguf" --type f32 2> /dev/null
+    qctl convert "$WORK/plain.gguf" "$WORK/blocks.gguf" --type Q8_0 2> /dev/null
+    qctl convert "$WORK/made" "$WORK/direct.gguf" --type Q8_0 2> /dev/null
+    qctl inspect "$WORK/blocks.gguf" --tensors | tail -n +2 > "$WORK/blocks.txt"
+    qctl inspect "$WORK/direct.gguf" --tensors | tail -n +2 > "$WORK/direct.txt"
+    diff <(grep -v "^name" "$WORK/blocks.txt") <(grep -v "^name" "$WORK/direct.txt")
+    [ "$(tail -c 20000 "$WORK/blocks.gguf" | sha256sum)" = "$(tail -c 20000 "$WORK/direct.gguf" | sha256sum)" ]
+    run qctl convert "$WORK/blocks.gguf" "$WORK/again.gguf" --type Q4_0
+    [ "$status" -eq 3 ]
+    [[ "$output" == *" is Q8_0 already; quantize from the original weights, or allow it: --allow-requantize"* ]]
+    [ ! -e "$WORK/again.gguf" ]
+    run qctl convert "$WORK/blocks.gguf" "$WORK/again.gguf" --type Q4_0 --allow-requantize
+    [ "$status" -eq 0 ]
+    run qctl convert "$WORK/blocks.gguf" "$WORK/folder" --type Q4_0
+    [ "$status" -eq 2 ]
+}
+
+@test "convert says when the model has no tokenizer" {
+    mkdir "$WORK/mute"
+    cp "$WORK/made/config.json" "$WORK/made/model.safetensors" "$WORK/mute"
+    run qctl convert "$WORK/mute" "$WORK/mute.gguf"
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "$WORK/mute.gguf: no tokenizer in it, for $WORK/mute has none"* ]]
+    run qctl convert "$WORK/made" "$WORK/loud.gguf"
+    [ "${#lines[@]}" -eq 1 ]
+}
+
+@test "imatrix merge adds files up, and refuses those of two models" {
+    python3 - "$WORK" <<'PY'
+import struct, sys
+def write(name, text, entries):
+    with open(f"{sys.argv[1]}/{name}", "wb") as file:
+        file.write(struct.pack("<i", len(entries)))
+        for weight, calls, values in entries:
+            file.write(struct.pack("<i", len(weight)) + weight.encode())
+            file.write(struct.pack("<ii", calls, len(values)) + struct.pack(f"<{len(values)}f", *values))
+        file.write(struct.pack("<ii", calls, len(text)) + text.encode())
+write("a.dat", "a.txt", [("blk.0.attn_q.weight", 2, [2.0, 4.0])])
+write("b.dat", "b.txt", [("blk.0.attn_q.weight", 3, [3.0, 0.5]), ("blk.0.attn_k.weight", 3, [1.0, 1.0])])
+write("c.dat", "c.txt", [("blk.0.attn_q.weight", 3, [3.0, 0.5, 1.0])])
+write("sum.dat", "a.txt + b.txt", [("blk.0.attn_k.weight", 3, [1.0, 1.0]),
+                                   ("blk.0.attn_q.weight", 5, [5.0, 4.5])])
+PY
+    run qctl imatrix merge "$WORK/a.dat" "$WORK/b.dat" "$WORK/merged.dat"
+    [ "$status" -eq 0 ]
+    [ "$output" = "$WORK/merged.dat: importance of 2 weights in 5 chunks" ]
+    cmp "$WORK/merged.dat" "$WORK/sum.dat"
+    run qctl imatrix merge "$WORK/a.dat" "$WORK/c.dat" "$WORK/none.dat"
+    [ "$status" -eq 3 ]
+    [ "$output" = "qctl: files of two models: blk.0.attn_q.weight: expected 2 columns as before, found 3" ]
+    run qctl imatrix merge "$WORK/a.dat" "$WORK/none.gguf"
+    [ "$status" -eq 3 ]
+    [[ "$output" == *"the GGUF form needs counts of tokens"* ]]
+    [ ! -e "$WORK/none.gguf" ]
+    run qctl imatrix merge "$WORK/a.dat" "$WORK/merged.dat"
+    [ "$status" -eq 1 ]
+    run qctl imatrix merge "$WORK/a.dat"
+    [ "$status" -eq 2 ]
 }
 
 @test "the recipes of the examples run, the second on what the first makes" {
