@@ -1,9 +1,17 @@
-/* task_pack.c - the samples of all shards become the rows of training and of held-out data. */
+/* task_pack.c - the samples of all shards become the rows of training and of held-out data, streams
+ * become windows for calibration and for perplexities. */
+#include "common/base/check.h"
+#include "common/calibration/statistics_shard.h"
 #include "common/formats/dataset/dataset_pack.h"
+#include "common/formats/dataset/windows.h"
 #include "common/mem/mem.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
+
+/* Tasks that share the comparison of two models: so many that a fleet is busy, and that what they
+ * hand in stays small beside their work. */
+enum { COMPARE_TASKS_MAX = 64 };
 
 struct shards {
     const struct cache_item **items; /* owned, open */
@@ -48,10 +56,11 @@ static enum err shards_open(struct task_run *run, const char *what, struct shard
     return err;
 }
 
-/* What was packed, from the data sets and from the held-out ones. */
+/* What was packed, from the data sets, the held-out ones and those for calibration. */
 struct packed {
-    struct bytes train, test;
+    struct bytes train, test, calibration;
     struct dataset_pack_stats stats;
+    struct windows_stats windows;
 };
 
 static enum err pack_train(struct task_run *run, const struct shards *shards, struct packed *packed,
@@ -65,7 +74,18 @@ static enum err pack_train(struct task_run *run, const struct shards *shards, st
                         &packed->stats, et);
 }
 
-/* Held-out files are laid out one sample a row, in their order. */
+static enum err pack_test_windows(struct task_run *run, const struct shards *shards,
+                                  struct packed *packed, struct err_text *et)
+{
+    const struct windows_options options = task_settings_test(&run->recipe);
+    struct windows_stats stats;
+    TRY(windows_cut(shards->spans, shards->count, &options, &packed->test, &stats, et));
+    packed->stats.test_rows = stats.rows;
+    packed->stats.test_tokens = stats.tokens;
+    return ERR_OK;
+}
+
+/* Held-out files are cut into windows, or laid out one sample a row, in their order. */
 static enum err pack_test(struct task_run *run, const struct shards *shards, struct packed *packed,
                           struct err_text *et)
 {
@@ -77,10 +97,35 @@ static enum err pack_test(struct task_run *run, const struct shards *shards, str
     options.val_set_size = 0;
     if (packed->test.size > 0)
         return error_set(et, ERR_RECIPE, "val_set_size and test_datasets: only one may be given");
+    if (recipe_streams(&run->recipe))
+        return pack_test_windows(run, shards, packed, et);
     TRY(dataset_pack(shards->spans, shards->count, &options, &packed->test, NULL, &stats, et));
     packed->stats.test_rows = stats.train_rows;
     packed->stats.test_tokens = stats.train_tokens;
     return ERR_OK;
+}
+
+static enum err pack_calibration(struct task_run *run, const struct shards *shards,
+                                 struct packed *packed, struct err_text *et)
+{
+    if (shards->count == 0)
+        return ERR_OK;
+    const struct windows_options options = task_settings_calibration(&run->recipe);
+    return windows_cut(shards->spans, shards->count, &options, &packed->calibration,
+                       &packed->windows, et);
+}
+
+/* What the stages after this one are told: their rows, and over how many tasks these go. */
+static enum err report_stages(struct task_run *run, const struct packed *packed)
+{
+    uint64_t calibration = packed->windows.rows, test = packed->stats.test_rows;
+    if (!recipe_quantizes(&run->recipe))
+        return ERR_OK;
+    TRY(task_run_fact(run, "calib_rows", calibration));
+    TRY(task_run_fact(run, "calib_tokens", packed->windows.tokens));
+    TRY(task_run_fact(run, "calibrate_tasks",
+                      (calibration + STATISTICS_SHARD_ROWS - 1) / STATISTICS_SHARD_ROWS));
+    return task_run_fact(run, "compare_tasks", MIN(test, (uint64_t)COMPARE_TASKS_MAX));
 }
 
 static enum err report(struct task_run *run, const struct packed *packed, struct err_text *et)
@@ -90,30 +135,38 @@ static enum err report(struct task_run *run, const struct packed *packed, struct
         TRY(task_run_output(run, "rows", bytes_span(&packed->train), false, et));
     if (packed->test.size > 0 && stats->test_rows > 0)
         TRY(task_run_output(run, "test_rows", bytes_span(&packed->test), false, et));
+    if (packed->calibration.size > 0)
+        TRY(task_run_output(run, "calib_rows", bytes_span(&packed->calibration), false, et));
     TRY(task_run_fact(run, "train_rows", stats->train_rows));
     TRY(task_run_fact(run, "test_rows", stats->test_rows));
     TRY(task_run_fact(run, "train_tokens", stats->train_tokens));
     TRY(task_run_fact(run, "test_tokens", stats->test_tokens));
-    run->result->tokens = stats->train_tokens + stats->test_tokens;
+    TRY(report_stages(run, packed));
+    run->result->tokens = stats->train_tokens + stats->test_tokens + packed->windows.tokens;
     return ERR_OK;
 }
 
 enum err task_kind_pack(struct task_run *run, struct err_text *et)
 {
-    struct shards train = {.count = 0}, test = {.count = 0};
+    struct shards train = {.count = 0}, test = {.count = 0}, calibration = {.count = 0};
     struct packed packed = {.stats = {0}};
     bytes_init(&packed.train, SIZE_MAX);
     bytes_init(&packed.test, SIZE_MAX);
+    bytes_init(&packed.calibration, SIZE_MAX);
     enum err err = ERR_OK;
     TRY_OUT(shards_open(run, "train", &train, et));
     TRY_OUT(shards_open(run, "test", &test, et));
+    TRY_OUT(shards_open(run, "calib", &calibration, et));
     TRY_OUT(pack_train(run, &train, &packed, et));
     TRY_OUT(pack_test(run, &test, &packed, et));
+    TRY_OUT(pack_calibration(run, &calibration, &packed, et));
     TRY_OUT(report(run, &packed, et));
 out:
     shards_close(&train, run->env->options.cache);
     shards_close(&test, run->env->options.cache);
+    shards_close(&calibration, run->env->options.cache);
     bytes_fini(&packed.train);
     bytes_fini(&packed.test);
+    bytes_fini(&packed.calibration);
     return err;
 }

@@ -54,12 +54,12 @@ static const struct {
 };
 _Static_assert(COUNT_OF(TYPES) == RECIPE_DATASET_TYPE_COUNT, "a row for every type");
 
-/* "data/12/file" to the entry 12 of the list, and "file". */
-static const struct recipe_dataset *find_dataset(const struct recipe *recipe, const char *name,
-                                                 const char **file)
+/* The lists whose files are inputs of a job. */
+static bool find_list(const struct recipe *recipe, const char *name, const char **rest,
+                      const struct recipe_dataset **list, size_t *count)
 {
     const struct {
-        const char *folder;
+        const char *prefix;
         const struct recipe_dataset *list;
         size_t count;
     } lists[] = {
@@ -68,21 +68,33 @@ static const struct recipe_dataset *find_dataset(const struct recipe *recipe, co
         {"calib/", recipe->calibration_datasets, recipe->calibration_datasets_count},
     };
     for (size_t i = 0; i < COUNT_OF(lists); i++) {
-        size_t skip = strlen(lists[i].folder);
-        uint64_t index = 0;
-        if (strncmp(name, lists[i].folder, skip) != 0)
+        size_t size = strlen(lists[i].prefix);
+        if (strncmp(name, lists[i].prefix, size) != 0)
             continue;
-        const char *at = name + skip;
-        if (*at < '0' || *at > '9')
-            return NULL;
-        for (; *at >= '0' && *at <= '9' && index < 1u << 20; at++)
-            index = index * 10 + (uint64_t)(*at - '0');
-        if (*at != '/' || index >= lists[i].count)
-            return NULL;
-        *file = at + 1;
-        return &lists[i].list[index];
+        *rest = name + size;
+        *list = lists[i].list;
+        *count = lists[i].count;
+        return true;
     }
-    return NULL;
+    return false;
+}
+
+/* "data/12/file" to the entry 12 of the list, and "file". */
+static const struct recipe_dataset *find_dataset(const struct recipe *recipe, const char *name,
+                                                 const char **file)
+{
+    const struct recipe_dataset *list;
+    const char *at;
+    size_t count;
+    uint64_t index = 0;
+    if (!find_list(recipe, name, &at, &list, &count) || *at < '0' || *at > '9')
+        return NULL;
+    for (; *at >= '0' && *at <= '9' && index < 1u << 20; at++)
+        index = index * 10 + (uint64_t)(*at - '0');
+    if (*at != '/')
+        return NULL;
+    *file = at + 1;
+    return index < count ? &list[index] : NULL;
 }
 
 enum err task_settings_dataset(const struct recipe *recipe, const char *input_name,
@@ -119,6 +131,50 @@ struct dataset_pack_options task_settings_pack(const struct recipe *recipe)
         .sample_packing = recipe->sample_packing,
         .seed = recipe->seed,
         .val_set_size = recipe->val_set_size,
+    };
+}
+
+enum perplexity_protocol task_settings_protocol(const struct recipe *recipe, const char *input_name)
+{
+    static const struct {
+        enum recipe_perplexity word;
+        enum perplexity_protocol protocol;
+    } protocols[] = {
+        {RECIPE_PERPLEXITY_WINDOWS, PERPLEXITY_WINDOWS},
+        {RECIPE_PERPLEXITY_LLAMA_CPP, PERPLEXITY_LLAMA_CPP},
+        {RECIPE_PERPLEXITY_WORDS, PERPLEXITY_WORDS},
+    };
+    if (strncmp(input_name, "calib/", 6) == 0)
+        return PERPLEXITY_WINDOWS;
+    for (size_t i = 0; i < COUNT_OF(protocols); i++)
+        if (strncmp(input_name, "test/", 5) == 0 &&
+            protocols[i].word == recipe_perplexity_settled(recipe))
+            return protocols[i].protocol;
+    return PERPLEXITY_ROWS;
+}
+
+struct windows_options task_settings_test(const struct recipe *recipe)
+{
+    return (struct windows_options){
+        .protocol = task_settings_protocol(recipe, "test/"),
+        .length = (uint32_t)recipe->sequence_len,
+        .what = "test text",
+        .advice = "lower sequence_len or give more text",
+    };
+}
+
+struct windows_options task_settings_calibration(const struct recipe *recipe)
+{
+    enum { SAMPLES_DEFAULT = 512 }; /* more bring no gain that could be measured */
+    uint64_t samples = recipe->quantize.samples;
+    return (struct windows_options){
+        .protocol = PERPLEXITY_WINDOWS,
+        .length = (uint32_t)recipe->sequence_len,
+        .row_count_min = samples,
+        .row_count_max = samples > 0 ? samples : SAMPLES_DEFAULT,
+        .what = "calibration text",
+        .advice = samples > 0 ? "lower quantize.samples or give more text"
+                              : "lower sequence_len or give more text",
     };
 }
 

@@ -6,6 +6,7 @@
 
 #include "common/formats/dataset/dataset.h"
 #include "common/formats/dataset/dataset_pack.h"
+#include "common/formats/dataset/windows.h"
 #include "common/formats/peft/peft_config.h"
 #include "common/formats/tokenizer/chat_template.h"
 #include "common/recipe/recipe.h"
@@ -19,12 +20,21 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out);
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
                                         const struct train_layout *layout, uint64_t memory_bytes);
 
-/* How the file of an input named data/<i>/<file> or test/<i>/<file> is read. ERR_DATA: the name is
- * of another form, or the recipe has no such entry. */
+/* How the file of an input named data/<i>/<file>, test/<i>/<file> or calib/<i>/<file> is read.
+ * ERR_DATA: the name is of another form, or the recipe has no such entry. */
 MUST_CHECK enum err task_settings_dataset(const struct recipe *recipe, const char *input_name,
                                           struct dataset_options *out, struct err_text *et);
 
 struct dataset_pack_options task_settings_pack(const struct recipe *recipe);
+
+/* The protocol under which the text of such an input becomes rows; ROWS: samples, as training has
+ * them. */
+enum perplexity_protocol task_settings_protocol(const struct recipe *recipe,
+                                                const char *input_name);
+
+/* How streams of test text and of calibration text are cut. */
+struct windows_options task_settings_test(const struct recipe *recipe);
+struct windows_options task_settings_calibration(const struct recipe *recipe);
 
 /* Name of the base model as the result names it: base_model_name, or else of base_model a hub's
  * "owner/name" as it is and a path by its last component. Borrowed from the recipe. */
