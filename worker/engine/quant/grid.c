@@ -120,7 +120,10 @@ struct grid_cell grid_cell_of_range(const struct grid_scheme *scheme, float min,
         return (struct grid_cell){stored_scale(scheme->scale_dtype, most / (steps / 2)), 0};
     }
     float lowest = (float)grid_code_min(scheme);
-    float scale = stored_scale(scheme->scale_dtype, (high - low) / steps);
+    float half = high / 2 - low / 2; /* their difference may be beyond f32 */
+    float scale = stored_scale(scheme->scale_dtype, half / (steps / 2));
+    if (!(half > 0))
+        return (struct grid_cell){scale, 0};
     return (struct grid_cell){scale, (int)grid_round(lowest - low / scale, lowest, lowest + steps)};
 }
 

@@ -34,7 +34,7 @@ static inline float distance_of(const struct measure *m, float x)
  * the exponent by -5; off by at most 4%, three steps leave f32 rounding. */
 static inline float power_2_4(float t)
 {
-    float a = t * t, y;
+    float a = t * t + 0x1p-100f, y; /* 0 would not come back from the iteration */
     int32_t bits;
     memcpy(&bits, &a, sizeof bits);
     bits = (int32_t)(1277900000.0f - 0.2f * (float)bits);
