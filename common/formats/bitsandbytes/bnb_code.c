@@ -1,0 +1,151 @@
+/* bnb_code.c - tables and nearest levels. */
+#include "common/formats/bitsandbytes/bnb_code.h"
+
+#include <stdbool.h>
+#include <stdlib.h>
+
+#include "common/base/check.h"
+
+static const float nf4_levels[BNB_CODE_LEVELS] = {
+    -1.0f,
+    -0.6961928009986877f,
+    -0.5250730514526367f,
+    -0.39491748809814453f,
+    -0.28444138169288635f,
+    -0.18477343022823334f,
+    -0.09105003625154495f,
+    0.0f,
+    0.07958029955625534f,
+    0.16093020141124725f,
+    0.24611230194568634f,
+    0.33791524171829224f,
+    0.44070982933044434f,
+    0.5626170039176941f,
+    0.7229568362236023f,
+    1.0f,
+};
+
+static const float fp4_levels[BNB_CODE_LEVELS] = {
+    0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
+    -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f,
+};
+
+/* Codes by ascending level. Of FP4's two zeros the plain one stands first. */
+static const uint8_t nf4_order[BNB_CODE_LEVELS] = {0, 1, 2,  3,  4,  5,  6,  7,
+                                                   8, 9, 10, 11, 12, 13, 14, 15};
+static const uint8_t fp4_order[BNB_CODE_LEVELS] = {11, 10, 13, 12, 15, 14, 9, 0,
+                                                   8,  1,  6,  7,  4,  5,  2, 3};
+
+const char *bnb_code_name(enum bnb_code_type type)
+{
+    return type == BNB_CODE_NF4 ? "nf4" : "fp4";
+}
+
+const float *bnb_code_levels(enum bnb_code_type type)
+{
+    return type == BNB_CODE_NF4 ? nf4_levels : fp4_levels;
+}
+
+static int compare_floats(const void *a, const void *b)
+{
+    float x = *(const float *)a, y = *(const float *)b;
+    return (x > y) - (x < y);
+}
+
+/* Boundary `i` of `count` + 1 that are spread evenly over [0.1, 1], from the nearer end. */
+static float boundary(size_t i, size_t count)
+{
+    float step = (1.0f - 0.1f) / (float)count;
+    return i < (count + 1) / 2 ? 0.1f + step * (float)i : 1.0f - step * (float)(count - i);
+}
+
+void bnb_code_nested_levels(float levels[BNB_CODE_NESTED_LEVELS])
+{
+    static const float powers[] = {1e-6f, 1e-5f, 1e-4f, 1e-3f, 1e-2f, 1e-1f, 1.0f};
+    size_t made = 0;
+    for (size_t e = 0; e < COUNT_OF(powers); e++) {
+        size_t count = (size_t)1 << e;
+        for (size_t i = 0; i < count; i++) {
+            float middle = (boundary(i, count) + boundary(i + 1, count)) / 2;
+            levels[made++] = powers[e] * middle;
+            levels[made++] = -(powers[e] * middle);
+        }
+    }
+    levels[made++] = 0.0f;
+    levels[made++] = 1.0f;
+    ASSERT(made == BNB_CODE_NESTED_LEVELS);
+    qsort(levels, made, sizeof *levels, compare_floats);
+}
+
+static float largest(size_t count, const float *x)
+{
+    float most = 0;
+    for (size_t i = 0; i < count; i++) {
+        float size = x[i] < 0 ? -x[i] : x[i];
+        most = size > most ? size : most;
+    }
+    return most;
+}
+
+/* Ascending levels and what lies half way between them. */
+struct ladder {
+    float middles[BNB_CODE_NESTED_LEVELS - 1];
+    size_t count; /* of levels, a power of two */
+};
+
+/* The number of middles below v: the place of the nearest level. */
+static size_t place_of(const struct ladder *ladder, float v)
+{
+    size_t place = 0;
+    for (size_t half = ladder->count / 2; half > 0; half /= 2) {
+        if (v > ladder->middles[place + half - 1])
+            place += half;
+    }
+    return place;
+}
+
+/* x / absmax as bitsandbytes takes it: by the inverse, and by division in a short last block. */
+static float ratio(float x, float absmax, bool short_block)
+{
+    float size = absmax > 1e-38f ? absmax : 1e-38f;
+    return short_block ? x / size : x * (1.0f / size);
+}
+
+void bnb_code_encode(enum bnb_code_type type, size_t block_size, size_t count, const float *x,
+                     uint8_t *codes, float *absmax)
+{
+    const float *levels = bnb_code_levels(type);
+    const uint8_t *order = type == BNB_CODE_NF4 ? nf4_order : fp4_order;
+    struct ladder ladder = {.count = BNB_CODE_LEVELS};
+    for (size_t i = 0; i + 1 < ladder.count; i++)
+        ladder.middles[i] = (levels[order[i]] + levels[order[i + 1]]) / 2;
+    for (size_t first = 0, block = 0; first < count; first += block_size, block++) {
+        size_t here = MIN(block_size, count - first);
+        absmax[block] = largest(here, x + first);
+        for (size_t i = first; i < first + here; i++) {
+            float v = ratio(x[i], absmax[block], here < block_size);
+            unsigned code = order[place_of(&ladder, v)];
+            codes[i / 2] = (uint8_t)(i % 2 == 0 ? code << 4 : codes[i / 2] | code);
+        }
+        if (here < block_size && absmax[block] < 1e-38f)
+            absmax[block] = 1e-38f;
+    }
+    if (count % 2 != 0)
+        codes[count / 2] = (uint8_t)(codes[count / 2] | order[place_of(&ladder, 0)]);
+}
+
+void bnb_code_nest(size_t count, const float *x, uint8_t *codes, float *absmax)
+{
+    float levels[BNB_CODE_NESTED_LEVELS];
+    struct ladder ladder = {.count = BNB_CODE_NESTED_LEVELS};
+    bnb_code_nested_levels(levels);
+    for (size_t i = 0; i + 1 < ladder.count; i++)
+        ladder.middles[i] = (levels[i] + levels[i + 1]) / 2;
+    for (size_t first = 0, block = 0; first < count; first += BNB_CODE_NESTED_BLOCK, block++) {
+        size_t here = MIN((size_t)BNB_CODE_NESTED_BLOCK, count - first);
+        absmax[block] = largest(here, x + first);
+        for (size_t i = first; i < first + here; i++)
+            codes[i] =
+                absmax[block] > 0 ? (uint8_t)place_of(&ladder, x[i] * (1.0f / absmax[block])) : 0;
+    }
+}
