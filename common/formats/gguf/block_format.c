@@ -1,6 +1,9 @@
 /* block_format.c - block_format.def as a table. */
 #include "common/formats/gguf/block_format.h"
 
+#include <string.h>
+#include <strings.h>
+
 #include "common/base/check.h"
 
 struct row {
@@ -29,6 +32,16 @@ const char *block_format_name(enum block_format format)
 {
     ASSERT((unsigned)format < BLOCK_FORMAT_COUNT);
     return rows[format].name;
+}
+
+enum block_format block_format_named(struct text name)
+{
+    for (unsigned i = 0; i < BLOCK_FORMAT_COUNT; i++) {
+        const char *own = block_format_name((enum block_format)i);
+        if (strlen(own) == name.size && strncasecmp(own, name.data, name.size) == 0)
+            return (enum block_format)i;
+    }
+    return BLOCK_FORMAT_COUNT;
 }
 
 uint32_t block_format_number(enum block_format format)

@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "common/base/span.h"
 #include "schemas/block_format.def"
 
 enum block_format {
@@ -21,6 +22,9 @@ enum block_format {
 
 /* "Q4_K". Static string. */
 const char *block_format_name(enum block_format format);
+
+/* The format of that name, in upper or lower case; BLOCK_FORMAT_COUNT when there is none. */
+enum block_format block_format_named(struct text name);
 
 /* The tensor type of GGUF. */
 uint32_t block_format_number(enum block_format format);
