@@ -17,7 +17,7 @@
 
 #include "common/base/error.h"
 
-enum { MIX_TARGET_TENSORS_MAX = 1 << 16, MIX_TARGET_CANDIDATES_MAX = 32 };
+enum { MIX_TARGET_TENSORS_MAX = 1 << 14, MIX_TARGET_CANDIDATES_MAX = 32 };
 
 struct mix_target_candidate {
     uint64_t size_bytes;
