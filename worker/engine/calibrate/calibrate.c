@@ -84,6 +84,7 @@ static enum err give_leaf(const struct calibrate *c, size_t site, const float *x
             return report(c, site, bad);
     }
     struct calibrate_leaf leaf = {
+        .sums = c->sums,
         .site = site,
         .row = c->batch.rows[0].index,
         .tokens = tokens,
@@ -180,6 +181,11 @@ void calibrate_destroy(struct calibrate **calibrate)
     mem_free(c->max);
     mem_free(c);
     *calibrate = NULL;
+}
+
+const struct model *calibrate_model(const struct calibrate *calibrate)
+{
+    return calibrate->model;
 }
 
 /* ---- running ---- */

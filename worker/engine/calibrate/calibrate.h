@@ -30,8 +30,9 @@ enum calibrate_sums { /* a set of bits: what is summed of each column */
 
 /* One row at one site; all borrowed for the call. Arrays are (columns), NULL unless asked for. */
 struct calibrate_leaf {
-    size_t site;  /* index of model_site() */
-    uint64_t row; /* index of the row */
+    unsigned sums; /* what was asked for */
+    size_t site;   /* index of model_site() */
+    uint64_t row;  /* index of the row */
     size_t tokens, columns;
     const double *sum_x2, *sum_abs; /* one chain over the tokens ascending, from +0 */
     const float *min, *max;
@@ -47,6 +48,9 @@ typedef enum err (*calibrate_leaf_f)(void *context, const struct calibrate_leaf 
 MUST_CHECK enum err calibrate_create(const struct model *model, struct kernel *kernel,
                                      unsigned sums, size_t sequence_len, struct calibrate **out);
 void calibrate_destroy(struct calibrate **calibrate);
+
+/* Borrowed as it was given. */
+const struct model *calibrate_model(const struct calibrate *calibrate);
 
 /* Bytes that calibrate_create will hold, the model's weights aside. ERR_OVERFLOW. */
 MUST_CHECK enum err calibrate_size_bytes(const struct model *model, size_t sequence_len,
