@@ -15,9 +15,12 @@
 typedef enum err (*task_kind_f)(struct task_run *run, struct err_text *et);
 
 static const task_kind_f task_kinds[STAGE_KIND_COUNT] = {
-    [STAGE_KIND_PREPARE] = task_kind_prepare,   [STAGE_KIND_PACK] = task_kind_pack,
-    [STAGE_KIND_INIT] = task_kind_init,         [STAGE_KIND_TRAIN] = task_kind_train,
-    [STAGE_KIND_EVALUATE] = task_kind_evaluate, [STAGE_KIND_EXPORT] = task_kind_export,
+    [STAGE_KIND_PREPARE] = task_kind_prepare,     [STAGE_KIND_PACK] = task_kind_pack,
+    [STAGE_KIND_INIT] = task_kind_init,           [STAGE_KIND_TRAIN] = task_kind_train,
+    [STAGE_KIND_EVALUATE] = task_kind_evaluate,   [STAGE_KIND_EXPORT] = task_kind_export,
+    [STAGE_KIND_CALIBRATE] = task_kind_calibrate, [STAGE_KIND_REDUCE] = task_kind_reduce,
+    [STAGE_KIND_CHOOSE] = task_kind_choose,       [STAGE_KIND_QUANTIZE] = task_kind_quantize,
+    [STAGE_KIND_ASSEMBLE] = task_kind_assemble,   [STAGE_KIND_VERIFY] = task_kind_verify,
 };
 
 enum err task_env_create(const struct task_options *options, struct task_env **out)

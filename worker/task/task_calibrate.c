@@ -45,13 +45,13 @@ static enum err open_range(struct calibration *c, struct err_text *et)
     if (begin >= c->rows.row_count)
         return error_set(et, ERR_PROTOCOL, "shard %llu of %llu rows",
                          (unsigned long long)spec->first, (unsigned long long)c->rows.row_count);
-    c->range = (struct fold_node){
-        begin, MIN(begin + STATISTICS_SHARD_ROWS, c->rows.row_count)};
+    c->range = (struct fold_node){begin, MIN(begin + STATISTICS_SHARD_ROWS, c->rows.row_count)};
     if (c->rows.token_id_max >= model_shape(c->model)->vocabulary)
-        return error_set(et, ERR_DATA,
-                         "token %u is outside the model's vocabulary of %zu: do tokenizer and model "
-                         "belong together?",
-                         c->rows.token_id_max, model_shape(c->model)->vocabulary);
+        return error_set(
+            et, ERR_DATA,
+            "token %u is outside the model's vocabulary of %zu: do tokenizer and model "
+            "belong together?",
+            c->rows.token_id_max, model_shape(c->model)->vocabulary);
     return ERR_OK;
 }
 

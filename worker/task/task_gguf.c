@@ -112,8 +112,7 @@ static enum err open_importance(struct task_run *run, struct task_gguf *gguf, st
     const struct cache_item *item = NULL;
     if (input == NULL)
         input = task_run_input_under(run, "imatrix/");
-    if (input == NULL ||
-        recipe_quantize_method(&run->recipe) != RECIPE_QUANTIZE_METHOD_IMPORTANCE)
+    if (input == NULL || recipe_quantize_method(&run->recipe) != RECIPE_QUANTIZE_METHOD_IMPORTANCE)
         return ERR_OK;
     TRY(cache_open(run->env->options.cache, input, &item, et));
     enum err err = imatrix_parse(&gguf->importance, item->bytes, "importance matrix", et);

@@ -15,4 +15,11 @@ MUST_CHECK enum err task_kind_train(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_evaluate(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_export(struct task_run *run, struct err_text *et);
 
+MUST_CHECK enum err task_kind_calibrate(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_reduce(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_choose(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_quantize(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_assemble(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_verify(struct task_run *run, struct err_text *et);
+
 #endif

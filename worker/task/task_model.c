@@ -156,6 +156,13 @@ enum err task_model_folder(struct task_run *run, const char **out, struct err_te
     return ERR_OK;
 }
 
+enum err task_model_path(struct task_run *run, const char **out, struct err_text *et)
+{
+    TRY(settle(run, et));
+    *out = run->env->model.path;
+    return ERR_OK;
+}
+
 static enum err create_random(struct task_run *run, const char *folder, struct model **out,
                               struct err_text *et)
 {

@@ -34,9 +34,10 @@ void task_model_drop_view(struct cache *cache, const struct cache_item ***items,
                           char **folder);
 
 /* Of the run's job; borrowed until another job's task comes. The model's files lie in the folder;
- * is_file: they are GGUF files, which hold all there is. */
+ * is_file: they are GGUF files, which hold all there is; path: the folder, or the file to open. */
 MUST_CHECK enum err task_model_folder(struct task_run *run, const char **out, struct err_text *et);
 MUST_CHECK enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et);
+MUST_CHECK enum err task_model_path(struct task_run *run, const char **out, struct err_text *et);
 MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
                                     struct err_text *et);
 MUST_CHECK enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,

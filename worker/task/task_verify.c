@@ -1,0 +1,111 @@
+/* task_verify.c - the result is opened as its users will, and every tensor that the fleet made is
+ * hashed where it lies now. */
+#include <stdio.h>
+#include <string.h>
+
+#include "common/formats/gguf/gguf.h"
+#include "common/formats/json/json_read.h"
+#include "common/formats/source/folder.h"
+#include "worker/engine/nn/model.h"
+#include "worker/task/task_kind.h"
+#include "worker/task/task_run.h"
+
+struct verification {
+    struct task_run *run;
+    const struct cache_item **items; /* owned */
+    size_t item_count;
+    char *folder; /* owned: the result, as files */
+    struct arena arena;
+};
+
+/* The file in the result whose name ends in .gguf. */
+static const char *find_file(struct verification *v)
+{
+    for (uint32_t i = 0; i < v->run->spec->inputs_count; i++) {
+        static const char prefix[] = "result/", ending[] = ".gguf";
+        struct text name = v->run->spec->inputs[i].name;
+        size_t p = sizeof prefix - 1, e = sizeof ending - 1;
+        if (name.size > p + e && memcmp(name.data, prefix, p) == 0 &&
+            memcmp(name.data + name.size - e, ending, e) == 0 &&
+            !text_is(name, "result/imatrix.gguf")) {
+            const char *copy =
+                arena_copy_text(&v->arena, (struct text){name.data + p, name.size - p});
+            return copy != NULL ? folder_join(&v->arena, v->folder, copy) : NULL;
+        }
+    }
+    return NULL;
+}
+
+static enum err check_tensor(const struct gguf *gguf, struct json_value figures,
+                             struct err_text *et)
+{
+    struct text name, hex;
+    struct digest digest;
+    char found[DIGEST_HEX_BYTES];
+    TRY(json_read_text(figures, "tensor", &name, et));
+    TRY(json_read_text(figures, "digest", &hex, et));
+    const struct gguf_tensor *tensor = gguf_find_tensor(gguf, name);
+    if (tensor == NULL)
+        return error_set(et, ERR_DIGEST, "%s: tensor %.*s is not there", gguf->name,
+                         TEXT_ARGS(name));
+    TRY(digest_of_artifact(tensor->data, &digest));
+    digest_hex(digest, found);
+    if (text_is(hex, found))
+        return ERR_OK;
+    return error_set(et, ERR_DIGEST, "%s: tensor %.*s: expected the hash %.12s, found %.12s",
+                     gguf->name, TEXT_ARGS(name), hex.data, found);
+}
+
+static enum err check_figures(struct verification *v, const struct gguf *gguf, const char *input,
+                              struct err_text *et)
+{
+    const struct cache_item *item = NULL;
+    const struct json_read_options options = {.name = input};
+    struct json_doc *doc = NULL;
+    TRY(task_run_open(v->run, input, &item, et));
+    enum err err = json_read_parse(item->bytes, &options, &doc, et);
+    if (err == ERR_OK)
+        err = check_tensor(gguf, json_read_root(doc), et);
+    json_read_close(&doc);
+    cache_release(v->run->env->options.cache, &item);
+    return err;
+}
+
+static enum err check_all(struct verification *v, const struct gguf *gguf, struct err_text *et)
+{
+    char name[64];
+    for (uint32_t i = 0;; i++) {
+        (void)snprintf(name, sizeof name, "figures/%u", i);
+        if (task_run_input(v->run, name) == NULL)
+            return task_run_fact(v->run, "verified_tensors", i);
+        TRY(task_run_progress(v->run, i, v->run->spec->inputs_count));
+        TRY(check_figures(v, gguf, name, et));
+    }
+}
+
+static enum err verify(struct verification *v, struct err_text *et)
+{
+    struct model *model = NULL;
+    struct gguf gguf;
+    TRY(task_model_view(v->run, "result/", &v->items, &v->item_count, &v->folder, et));
+    const char *path = find_file(v);
+    if (path == NULL)
+        return error_set(et, ERR_NOT_FOUND, "the result has no GGUF file");
+    TRY(gguf_open(&gguf, path, et));
+    enum err err = check_all(v, &gguf, et);
+    gguf_close(&gguf);
+    TRY(err);
+    TRY(model_open(path, &model, et));
+    model_destroy(&model);
+    return ERR_OK;
+}
+
+enum err task_kind_verify(struct task_run *run, struct err_text *et)
+{
+    struct verification v = {.run = run};
+    arena_init(&v.arena, SIZE_MAX); /* names */
+    enum err err = verify(&v, et);
+    task_model_drop_view(run->env->options.cache, &v.items, &v.item_count, &v.folder);
+    arena_fini(&v.arena);
+    return err;
+}
