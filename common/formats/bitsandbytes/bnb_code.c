@@ -26,8 +26,8 @@ static const float nf4_levels[BNB_CODE_LEVELS] = {
 };
 
 static const float fp4_levels[BNB_CODE_LEVELS] = {
-    0.0f,  0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
-    -0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f,
+    0.0f, 0.0625f / 12,  8.0f / 12,  1.0f,  4.0f / 12,  0.5f,  2.0f / 12,  0.25f,
+    0.0f, -0.0625f / 12, -8.0f / 12, -1.0f, -4.0f / 12, -0.5f, -2.0f / 12, -0.25f,
 };
 
 /* Codes by ascending level. Of FP4's two zeros the plain one stands first. */
@@ -52,11 +52,13 @@ static int compare_floats(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Boundary `i` of `count` + 1 that are spread evenly over [0.1, 1], from the nearer end. */
+/* Boundary `i` of `count` + 1 that are spread evenly over [0.1, 1], from the nearer end; steps of
+ * f32 and one rounding, as torch.linspace has it where there are fused operations. */
 static float boundary(size_t i, size_t count)
 {
-    float step = (1.0f - 0.1f) / (float)count;
-    return i < (count + 1) / 2 ? 0.1f + step * (float)i : 1.0f - step * (float)(count - i);
+    double step = (double)((1.0f - 0.1f) / (float)count);
+    return (float)(i < (count + 1) / 2 ? (double)0.1f + step * (double)i
+                                       : 1.0 - step * (double)(count - i));
 }
 
 void bnb_code_nested_levels(float levels[BNB_CODE_NESTED_LEVELS])

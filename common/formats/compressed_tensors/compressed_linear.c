@@ -81,7 +81,9 @@ static enum err add(struct compressed_linear_tensors *list, struct arena *arena,
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
     t.name = text_of(name);
-    t.data.size = (size_t)safetensors_element_count(&t) * safetensors_dtype_size_bytes(t.dtype);
+    t.data.size = safetensors_dtype_size_bytes(t.dtype);
+    for (uint32_t i = 0; i < t.rank; i++)
+        t.data.size *= (size_t)t.shape[i];
     list->tensors[list->count++] = t;
     return ERR_OK;
 }
