@@ -1,12 +1,13 @@
 /* sim.h - a fleet in one process: the real scheduler, planner, agents, codec and record log, under
  * a virtual clock and a network, machines and disks that fail on purpose.
  *
- * Everything that happens follows from (scenario, seed). A run is checked against a second one with
- * the same jobs, one worker and no faults: the bytes of every job's results must be equal.
+ * Everything that happens follows from (scenario, seed). A run is checked against runs of each of
+ * its jobs alone, with one worker and no faults: the bytes of every job's results must be equal.
  *
  *   sim_world        the queue of what will happen, the network, the run itself
  *   sim_coordinator  sched behind a store: commit, then send; works; crashes at any point
  *   sim_worker       an agent and a fake engine; crashes, restarts, new connections
+ *   sim_job          recipes and inputs of a run
  *   sim_engine       gradients, folds, steps as pure functions of row, step and weights
  *   sim_check        what must hold after every step and at the end
  *   sim_scenario     the rows of faults
@@ -26,13 +27,21 @@
 #include "coordinator/store/store.h"
 #include "worker/agent/agent.h"
 
-enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 32, SIM_SIGNATURE_BYTES = 1 << 16 };
+enum {
+    SIM_WIDTH = 3,
+    SIM_JOBS_MAX = 8,
+    SIM_STAGES_MAX = 128,
+    SIM_SIGNATURE_BYTES = 1 << 16,
+    SIM_INPUTS_MAX = 5,
+    SIM_ALL_JOBS = SIM_JOBS_MAX
+};
 
 /* Chances in parts of a million, times in milliseconds. */
 struct sim_scenario {
     const char *name;
-    uint32_t workers, jobs;
-    uint32_t size; /* scales shards and rows of a job */
+    uint32_t workers;
+    uint32_t jobs, quantize_jobs; /* that train or evaluate, that quantize */
+    uint32_t size;                /* scales shards and rows of a job */
     uint32_t drop, duplicate, delay;
     bool reorders;
     uint32_t crash_worker; /* at each message it handles */
@@ -131,17 +140,20 @@ struct sim_worker {
 
 struct sim_job {
     uint64_t request;
-    uint64_t id; /* once acknowledged */
+    uint64_t submit_ns; /* not before */
+    uint64_t id;        /* once acknowledged */
     struct span recipe;
-    struct artifact_ref inputs[4];
+    struct digest recipe_digest;
+    struct artifact_ref inputs[SIM_INPUTS_MAX];
     uint32_t input_count;
+    uint32_t waves[3]; /* shards, groups and periods, once told */
     bool is_acknowledged;
 };
 
 struct sim_statistics {
     uint64_t events, steps, records, messages, dropped, doubled, delayed;
     uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
-    uint64_t damages, remade;
+    uint64_t damages, remade, waves, reused;
 };
 
 struct sim {
@@ -168,9 +180,9 @@ struct sim {
     bool is_verbose;
 };
 
-/* Runs the scenario to its end; false with sim->failure when a rule broke. `workers` 0: as the
- * scenario says; otherwise so many and no faults. */
-bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed, uint32_t workers);
+/* Runs the scenario to its end; false with sim->failure when a rule broke. `job` SIM_ALL_JOBS: as
+ * the scenario says; otherwise that job alone, by one worker and without faults. */
+bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed, uint32_t job);
 void sim_fini(struct sim *sim);
 
 /* What the jobs came to: checkpoints, losses, outputs. Equal runs have equal text. */
@@ -196,6 +208,10 @@ enum { SIM_CLIENT_PEER = 1 };
 void sim_client_send(struct sim *sim, uint32_t number, const void *message);
 void sim_client_timer(struct sim *sim);
 void sim_client_message(struct sim *sim, uint32_t number, const union message_any *message);
+
+/* sim_job: the jobs of the run, in order, all from one random source. */
+void sim_job_make(struct sim *sim, struct sim_random *random, uint32_t index);
+const struct sim_job *sim_job_of_recipe(const struct sim *sim, struct digest recipe);
 
 /* sim_coordinator */
 void sim_coordinator_start(struct sim *sim);
@@ -233,6 +249,6 @@ void sim_check_records(struct sim *sim, const struct sched_record *records, size
 void sim_check_sends(struct sim *sim, const struct sched_effects *effects);
 void sim_check_replay(struct sim *sim);
 void sim_check_end(struct sim *sim);
-bool sim_check_all_done(const struct sim *sim);
+bool sim_check_all_done(struct sim *sim);
 
 #endif

@@ -5,18 +5,68 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
+enum { OUTPUTS_MAX = 3 };
+
 /* A task_done record that counts. */
 struct counted {
     struct map_node node;
     struct list_node of_run; /* in sim.counted_list */
     uint64_t job;
     bool is_rounds;
-    struct digest outputs[2];
+    struct digest outputs[OUTPUTS_MAX];
 };
+
+static uint64_t key_of(uint64_t job, uint32_t stage, uint32_t index)
+{
+    return job ^ ((uint64_t)stage << 32 | index) * 0x9e3779b97f4a7c15u;
+}
+
+/* What is taken over counts for the job that it is from. */
+static void check_reused(struct sim *sim, const struct rec_task_done *done)
+{
+    unsigned long long from = 0;
+    bool is_there = false;
+    if (sscanf(done->worker.data, "job %llx", &from) != 1 || from == done->job)
+        sim_fail(sim, "a result is from %.*s", TEXT_ARGS(done->worker));
+    for (struct list_node *n = list_first(&sim->counted_list); n != NULL;
+         n = list_next(&sim->counted_list, n)) {
+        const struct counted *counted = CONTAINER_OF(n, struct counted, of_run);
+        is_there |= counted->job == from &&
+                    digest_equal(counted->outputs[0], done->result.outputs[0].digest);
+    }
+    if (!is_there)
+        sim_fail(sim, "job %016llx takes over what job %016llx has not",
+                 (unsigned long long)done->job, from);
+    sim->statistics.reused++;
+}
+
+static struct sim_job *job_of(struct sim *sim, uint64_t id)
+{
+    for (uint32_t i = 0; i < sim->job_count; i++) {
+        if (sim->jobs[i].request * 0x9e3779b97f4a7c15u == id)
+            return &sim->jobs[i];
+    }
+    return NULL;
+}
+
+static void keep_waves(struct sim *sim, const struct rec_task_done *done)
+{
+    static const char *const names[] = {"replay_shards", "replay_groups", "replay_periods"};
+    struct sim_job *job = job_of(sim, done->job);
+    for (uint32_t i = 0; i < done->result.facts_count; i++) {
+        for (size_t k = 0; k < COUNT_OF(names); k++) {
+            if (text_is(done->result.facts[i].name, names[k]))
+                job->waves[k] = (uint32_t)done->result.facts[i].value;
+        }
+    }
+}
 
 static void check_task_done(struct sim *sim, const struct rec_task_done *done)
 {
-    uint64_t key = done->job ^ ((uint64_t)done->stage << 32 | done->index) * 0x9e3779b97f4a7c15u;
+    uint64_t key = key_of(done->job, done->stage, done->index);
+    keep_waves(sim, done);
+    if (done->fence == 0 && done->worker.size > 0)
+        check_reused(sim, done);
     if (map_find(&sim->counted, key) != NULL)
         sim_fail(sim, "task %u of stage %u of job %016llx is counted twice", done->index,
                  done->stage, (unsigned long long)done->job);
@@ -24,7 +74,8 @@ static void check_task_done(struct sim *sim, const struct rec_task_done *done)
     ASSERT(counted != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
     counted->job = done->job;
     counted->is_rounds = done->worker.size == 0;
-    for (uint32_t i = 0; i < MIN(done->result.outputs_count, 2u); i++)
+    ASSERT(done->result.outputs_count <= OUTPUTS_MAX);
+    for (uint32_t i = 0; i < done->result.outputs_count; i++)
         counted->outputs[i] = done->result.outputs[i].digest;
     map_add(&sim->counted, &counted->node, key);
     list_node_init(&counted->of_run);
@@ -40,9 +91,10 @@ static void uncount(struct sim *sim, const struct rec_artifact_lost *record)
         struct counted *counted = CONTAINER_OF(n, struct counted, of_run);
         bool is_undone = counted->is_rounds;
         next = list_next(&sim->counted_list, n);
-        for (uint32_t i = 0; i < record->lost_count; i++)
-            is_undone |= digest_equal(counted->outputs[0], record->lost[i].digest) ||
-                         digest_equal(counted->outputs[1], record->lost[i].digest);
+        for (uint32_t i = 0; i < record->lost_count; i++) {
+            for (size_t k = 0; k < OUTPUTS_MAX; k++)
+                is_undone |= digest_equal(counted->outputs[k], record->lost[i].digest);
+        }
         if (counted->job != record->job || !is_undone)
             continue;
         map_remove(&sim->counted, &counted->node);
@@ -71,6 +123,25 @@ void sim_check_records(struct sim *sim, const struct sched_record *records, size
     }
 }
 
+/* Everything before its wave is done when a task is granted. */
+static void check_wave(struct sim *sim, const struct msg_lease_grant *grant)
+{
+    const struct sim_job *job = job_of(sim, grant->job);
+    uint32_t first = 0; /* of the wave */
+    uint32_t wave = 0;
+    for (uint32_t next; (next = first + job->waves[wave % 2]) <= grant->index; wave++)
+        first = next;
+    for (uint32_t i = 0; i < first; i++) {
+        if (map_find(&sim->counted, key_of(grant->job, grant->stage, i)) == NULL)
+            sim_fail(sim, "task %u of wave %u is granted before task %u is done", grant->index,
+                     wave, i);
+    }
+    if (grant->spec.round != wave || grant->spec.first != grant->index - first ||
+        grant->spec.total != job->waves[wave % 2] || wave >= 2 * job->waves[2])
+        sim_fail(sim, "task %u of wave %u is told another place", grant->index, wave);
+    sim->statistics.waves++;
+}
+
 void sim_check_sends(struct sim *sim, const struct sched_effects *effects)
 {
     for (size_t i = 0; i < effects->send_count; i++) {
@@ -80,6 +151,8 @@ void sim_check_sends(struct sim *sim, const struct sched_effects *effects)
         if (grant->fence <= sim->c.highest_fence)
             sim_fail(sim, "fence %llx does not grow", (unsigned long long)grant->fence);
         sim->c.highest_fence = grant->fence;
+        if (grant->spec.kind == STAGE_KIND_REPLAY)
+            check_wave(sim, grant);
     }
 }
 
@@ -100,22 +173,14 @@ void sim_check_replay(struct sim *sim)
     sched_destroy(&other);
 }
 
-static const struct sim_job *job_of(const struct sim *sim, uint64_t id)
-{
-    for (uint32_t i = 0; i < sim->job_count; i++) {
-        if (sim->jobs[i].is_acknowledged && sim->jobs[i].id == id)
-            return &sim->jobs[i];
-    }
-    return NULL;
-}
-
-bool sim_check_all_done(const struct sim *sim)
+bool sim_check_all_done(struct sim *sim)
 {
     uint32_t done = 0;
     for (size_t i = 0; sim->c.s != NULL && i < sched_job_count(sim->c.s); i++) {
         struct job_row row;
         sched_job_row(sim->c.s, i, &row);
-        done += row.state == JOB_DONE && job_of(sim, row.job) != NULL;
+        const struct sim_job *job = job_of(sim, row.job);
+        done += row.state == JOB_DONE && job != NULL && job->is_acknowledged;
     }
     return done == sim->job_count;
 }
@@ -169,7 +234,8 @@ void sim_signature(const struct sim *sim, char *out, size_t size)
         for (size_t i = 0; i < sched_job_count(sim->c.s); i++) {
             if (sched_job_submitted(sim->c.s, i)->request != sim->jobs[j].request)
                 continue;
-            used += (size_t)snprintf(out + used, size - used, "job %u\n", j);
+            used += (size_t)snprintf(out + used, size - used, "job %llu\n",
+                                     (unsigned long long)sim->jobs[j].request % 16);
             used += sign_job(sim, i, out + used, size - used);
         }
     }

@@ -47,6 +47,8 @@ void sim_client_timer(struct sim *sim)
 {
     for (uint32_t i = 0; i < sim->job_count; i++) {
         struct sim_job *job = &sim->jobs[i];
+        if (job->submit_ns > sim->now_ns)
+            continue;
         if (!job->is_acknowledged)
             submit(sim, job);
         else if (sim->scenario->control > 0 && sim_is_healed(sim))

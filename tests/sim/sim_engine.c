@@ -3,7 +3,9 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/message/state.h"
 #include "common/numeric/fold.h"
+#include "coordinator/plan/plan_reuse.h"
 #include "sim.h"
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -157,13 +159,88 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     fold_fini(&fold);
 }
 
+/* What of the recipe a task looks at: packing nothing, calibration what the plan says of it. */
+static uint64_t recipe_part(const struct sim *sim, const struct task_spec *spec,
+                            struct digest recipe)
+{
+    if (spec->kind == STAGE_KIND_PREPARE || spec->kind == STAGE_KIND_PACK)
+        return 0;
+    if (spec->kind != STAGE_KIND_CALIBRATE)
+        return word_of(recipe);
+    const struct sim_job *job = sim_job_of_recipe(sim, recipe);
+    return word_of(plan_reuse_key(job->recipe, STAGE_KIND_CALIBRATE));
+}
+
 /* A digest of everything the task was given. */
-static uint64_t hash_inputs(const struct task_spec *spec)
+static uint64_t hash_inputs(const struct sim *sim, const struct task_spec *spec)
 {
     uint64_t hash = mix(spec->kind, spec->first) ^ mix(spec->end, spec->total);
-    for (uint32_t i = 0; i < spec->inputs_count; i++)
-        hash = mix(hash, word_of(spec->inputs[i].digest));
+    hash = mix(hash, spec->round);
+    for (uint32_t i = 0; i < spec->inputs_count; i++) {
+        const struct artifact_ref *input = &spec->inputs[i];
+        bool is_recipe = text_is(input->name, "recipe");
+        hash =
+            mix(hash, is_recipe ? recipe_part(sim, spec, input->digest) : word_of(input->digest));
+    }
     return hash;
+}
+
+static void add_output(struct task_result *out, const char *name, uint64_t hash)
+{
+    struct artifact_ref *output = &out->outputs[out->outputs_count++];
+    *output = (struct artifact_ref){.name = text_of(name),
+                                    .digest = digest_of_words(hash, out->outputs_count),
+                                    .size_bytes = 64};
+}
+
+static void add_fact(struct task_result *out, const char *name, uint64_t value)
+{
+    out->facts[out->facts_count++] = (struct fact){text_of(name), value};
+}
+
+/* Outputs by kind; a group's come after a shard's. */
+static const char *const output_names[STAGE_KIND_COUNT][4] = {
+    [STAGE_KIND_PREPARE] = {"samples"},
+    [STAGE_KIND_PACK] = {"rows", "test_rows", "calib_rows"},
+    [STAGE_KIND_INIT] = {"state"},
+    [STAGE_KIND_EXPORT] = {"adapter_model.safetensors"},
+    [STAGE_KIND_CALIBRATE] = {"statistics"},
+    [STAGE_KIND_REDUCE] = {"statistics", "imatrix"},
+    [STAGE_KIND_SENSITIVITY] = {"sensitivity"},
+    [STAGE_KIND_CHOOSE] = {"choices"},
+    [STAGE_KIND_QUANTIZE] = {"tensors", "figures"},
+    [STAGE_KIND_ASSEMBLE] = {"model.gguf", "README.md"},
+    [STAGE_KIND_COMPARE] = {"scores"},
+    [STAGE_KIND_REPORT] = {"quantization.json"},
+    [STAGE_KIND_REPLAY] = {"hidden", "gram", "tensors", "figures"},
+};
+
+static void add_outputs(const struct task_spec *spec, uint64_t hash, struct task_result *out)
+{
+    const char *const *names = output_names[spec->kind];
+    bool is_group = spec->kind == STAGE_KIND_REPLAY && spec->round % 2 == 1;
+    bool is_shard = spec->kind == STAGE_KIND_REPLAY && !is_group;
+    for (size_t i = is_group ? 2 : 0; i < (is_shard ? 2 : 4) && names[i] != NULL; i++)
+        add_output(out, names[i], hash);
+}
+
+static void add_facts(const struct sim *sim, const struct task_spec *spec, uint64_t hash,
+                      struct task_result *out)
+{
+    uint64_t size = sim->scenario->size;
+    if (spec->kind == STAGE_KIND_PACK) {
+        add_fact(out, "train_rows", 20 + hash % 50);
+        add_fact(out, "test_rows", (5 + hash % 9) * size);
+        add_fact(out, "calibrate_tasks", (1 + hash % 6) * size);
+        add_fact(out, "compare_tasks", (1 + hash % 3) * size);
+    } else if (spec->kind == STAGE_KIND_CHOOSE) {
+        add_fact(out, "quantize_tasks", (1 + hash % 9) * size);
+        add_fact(out, "replay_shards", (1 + hash % 4) * size);
+        add_fact(out, "replay_groups", (1 + hash / 4 % 5) * size);
+        add_fact(out, "replay_periods", 1 + hash / 20 % 4);
+    } else if (spec->kind == STAGE_KIND_REDUCE) {
+        add_fact(out, "sensitivity_tasks", (1 + hash % 5) * size);
+    }
 }
 
 bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct arena *arena,
@@ -173,55 +250,22 @@ bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct ar
         if (!spec->inputs[i].ephemeral && sim_engine_is_damaged(sim, spec->inputs[i].digest))
             return false;
     }
-    struct artifact_ref *outputs = arena_alloc(arena, 2, sizeof *outputs);
-    struct fact *facts = arena_alloc(arena, 2, sizeof *facts);
+    struct artifact_ref *outputs = arena_alloc(arena, 4, sizeof *outputs);
+    struct fact *facts = arena_alloc(arena, 4, sizeof *facts);
     ASSERT(outputs != NULL && facts != NULL);
-    uint64_t hash = hash_inputs(spec);
-    *out = (struct task_result){.outputs = outputs, .outputs_count = 1, .seconds = 0.1};
-    outputs[0].digest = digest_of_words(hash, 1);
-    outputs[0].size_bytes = 64;
-    switch ((enum stage_kind)spec->kind) {
-    case STAGE_KIND_PREPARE:
-        outputs[0].name = TEXT("samples");
-        break;
-    case STAGE_KIND_PACK:
-        outputs[0].name = TEXT("rows");
-        outputs[1] = (struct artifact_ref){
-            .name = TEXT("test_rows"), .digest = digest_of_words(hash, 2), .size_bytes = 64};
-        out->outputs_count = 2;
-        facts[0] = (struct fact){TEXT("train_rows"), 20 + hash % 50};
-        facts[1] = (struct fact){TEXT("test_rows"), (5 + hash % 9) * (uint64_t)sim->scenario->size};
-        out->facts = facts;
-        out->facts_count = 2;
-        break;
-    case STAGE_KIND_INIT: {
+    uint64_t hash = hash_inputs(sim, spec);
+    *out = (struct task_result){.outputs = outputs, .facts = facts, .seconds = 0.1};
+    if (spec->kind == STAGE_KIND_TRAIN || spec->kind == STAGE_KIND_EVALUATE) {
+        compute_range(sim, spec, outputs, out);
+    } else {
+        add_outputs(spec, hash, out);
+        add_facts(sim, spec, hash, out);
+    }
+    if (spec->kind == STAGE_KIND_INIT) {
         float vector[SIM_WIDTH];
         double sums[FOLD_SUMS];
         row_sums(hash, 0, vector, sums);
-        outputs[0].name = TEXT("state");
         outputs[0].digest = sim_engine_keep(sim, vector, 0, true);
-        break;
-    }
-    case STAGE_KIND_TRAIN:
-    case STAGE_KIND_EVALUATE:
-        out->outputs_count = 0;
-        compute_range(sim, spec, outputs, out);
-        break;
-    case STAGE_KIND_EXPORT:
-        outputs[0].name = TEXT("adapter_model.safetensors");
-        break;
-    case STAGE_KIND_CALIBRATE:
-    case STAGE_KIND_REDUCE:
-    case STAGE_KIND_SENSITIVITY:
-    case STAGE_KIND_CHOOSE:
-    case STAGE_KIND_QUANTIZE:
-    case STAGE_KIND_ASSEMBLE:
-    case STAGE_KIND_VERIFY:
-    case STAGE_KIND_COMPARE:
-    case STAGE_KIND_REPORT:
-    case STAGE_KIND_REPLAY:
-    case STAGE_KIND_COUNT:
-        break;
     }
     for (uint32_t i = 0; i < out->outputs_count; i++)
         sim_engine_mend(sim, outputs[i].digest);

@@ -5,7 +5,6 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
-#include "common/recipe/recipe.h"
 #include "common/wire/wire.h"
 #include "sim.h"
 
@@ -222,65 +221,16 @@ static void happen(struct sim *sim, const struct sim_event *event)
     }
 }
 
-static struct span canonical_recipe(struct sim *sim, const char *text)
-{
-    struct recipe recipe;
-    struct err_text et = {.text = ""};
-    struct recipe_options options = {0};
-    struct bytes out;
-    if (recipe_read(span_of_text(text_of(text)), &options, &recipe, &et) != ERR_OK) {
-        sim_fail(sim, "%s", et.text);
-        return (struct span){0};
-    }
-    bytes_init(&out, LIMIT_RECIPE_BYTES);
-    recipe_write(&recipe, &out);
-    uint8_t *kept = arena_alloc(&sim->arena, out.size, 1);
-    ASSERT(kept != NULL);
-    memcpy(kept, out.data, out.size);
-    struct span span = {kept, out.size};
-    bytes_fini(&out);
-    recipe_fini(&recipe);
-    return span;
-}
-
-/* Jobs follow from the seed alone, so that a run and its undisturbed twin have the same. */
-static void make_job(struct sim *sim, struct sim_random *random, uint32_t index)
-{
-    struct sim_job *job = &sim->jobs[index];
-    char text[512];
-    uint64_t rows = (1 + sim_random_below(random, 7)) * sim->scenario->size;
-    uint64_t steps = 3 + sim_random_below(random, 25);
-    uint64_t save = 1 + sim_random_below(random, 9);
-    uint64_t eval = sim_random_below(random, 9);
-    bool only = index > 0 && sim_random_below(random, 6) == 0;
-    snprintf(text, sizeof text,
-             "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\n"
-             "micro_batch_size: %llu\ngradient_accumulation_steps: 2\nmax_steps: %llu\n"
-             "save_steps: %llu\neval_steps: %llu\neval_on_start: %s\nseed: %u\n"
-             "datasets:\n  - path: d.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s",
-             (unsigned long long)rows, (unsigned long long)steps, (unsigned long long)save,
-             (unsigned long long)eval, eval % 2 == 0 ? "true" : "false", index,
-             only ? "evaluate: only\n" : "");
-    job->request = 0x1000 + index + sim->seed * 16;
-    job->recipe = canonical_recipe(sim, text);
-    uint64_t shards = (1 + sim_random_below(random, 6)) * sim->scenario->size;
-    job->inputs[0] = (struct artifact_ref){.name = TEXT("model/config.json"), .size_bytes = 9};
-    job->inputs[1] =
-        (struct artifact_ref){.name = TEXT("model/model.safetensors"), .size_bytes = 99};
-    job->inputs[2] = (struct artifact_ref){.name = TEXT("data/0/d.jsonl"),
-                                           .size_bytes = shards * ((uint64_t)4 << 20) - 5};
-    job->inputs[3] = (struct artifact_ref){.name = TEXT("test/0/t.jsonl"), .size_bytes = 99};
-    for (uint8_t i = 0; i < 4; i++)
-        job->inputs[i].digest.v[i] = (uint8_t)(index + 1);
-    job->input_count = 4;
-}
-
-static void begin(struct sim *sim, uint32_t workers)
+static void begin(struct sim *sim, uint32_t workers, uint32_t job)
 {
     struct sim_random jobs = {sim->seed ^ 0x6a6f6273};
-    sim->job_count = sim->scenario->jobs;
+    sim->job_count = sim->scenario->jobs + sim->scenario->quantize_jobs;
     for (uint32_t i = 0; i < sim->job_count; i++)
-        make_job(sim, &jobs, i);
+        sim_job_make(sim, &jobs, i);
+    if (job != SIM_ALL_JOBS) {
+        sim->jobs[0] = sim->jobs[job];
+        sim->job_count = 1;
+    }
     sim->worker_count = workers;
     sim->workers = mem_alloc(workers, sizeof *sim->workers);
     ASSERT(sim->workers != NULL);
@@ -328,16 +278,17 @@ static void run(struct sim *sim)
         sim_check_end(sim);
 }
 
-bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed, uint32_t workers)
+bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed, uint32_t job)
 {
-    static const struct sim_scenario calm = {.name = "undisturbed", .heal_ms = 0};
+    static const struct sim_scenario calm = {.name = "undisturbed", .heal_ms = 0, .workers = 1};
     struct sim_scenario undisturbed = calm;
     undisturbed.jobs = scenario->jobs;
+    undisturbed.quantize_jobs = scenario->quantize_jobs;
     undisturbed.size = scenario->size;
     bool is_verbose = sim->is_verbose;
     memset(sim, 0, sizeof *sim);
     sim->is_verbose = is_verbose;
-    sim->scenario = workers == 0 ? scenario : &undisturbed;
+    sim->scenario = job == SIM_ALL_JOBS ? scenario : &undisturbed;
     sim->seed = seed;
     sim->random.state = seed;
     heap_init(&sim->queue);
@@ -347,7 +298,7 @@ bool sim_run(struct sim *sim, const struct sim_scenario *scenario, uint64_t seed
     map_init(&sim->damaged);
     arena_init(&sim->arena, (size_t)1 << 32);
     arena_init(&sim->scratch, (size_t)1 << 28);
-    begin(sim, workers == 0 ? scenario->workers : workers);
+    begin(sim, sim->scenario->workers, job);
     run(sim);
     sim->scenario = scenario;
     return sim->failure[0] == '\0';
