@@ -27,14 +27,8 @@
 #include "coordinator/store/store.h"
 #include "worker/agent/agent.h"
 
-enum {
-    SIM_WIDTH = 3,
-    SIM_JOBS_MAX = 8,
-    SIM_STAGES_MAX = 128,
-    SIM_SIGNATURE_BYTES = 1 << 16,
-    SIM_INPUTS_MAX = 5,
-    SIM_ALL_JOBS = SIM_JOBS_MAX
-};
+enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 128, SIM_INPUTS_MAX = 5 };
+enum { SIM_SIGNATURE_BYTES = 1 << 16, SIM_ALL_JOBS = SIM_JOBS_MAX };
 
 /* Chances in parts of a million, times in milliseconds. */
 struct sim_scenario {
