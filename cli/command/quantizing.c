@@ -2,7 +2,6 @@
 #include "cli/command/quantizing.h"
 
 #include <string.h>
-#include <strings.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
@@ -45,12 +44,9 @@ bool quantizing_is_asked(const struct invocation *invocation, const char **which
 static enum err read_format(const char *option, const char *name, enum block_format *out,
                             struct err_text *et)
 {
-    for (unsigned i = 0; i < BLOCK_FORMAT_COUNT; i++) {
-        if (strcasecmp(block_format_name((enum block_format)i), name) == 0) {
-            *out = (enum block_format)i;
-            return ERR_OK;
-        }
-    }
+    *out = block_format_named(text_of(name));
+    if (*out != BLOCK_FORMAT_COUNT)
+        return ERR_OK;
     return error_set(et, ERR_USAGE, "--%s: expected a tensor type (F16, Q8_0, Q6_K, ...), found %s",
                      option, name);
 }

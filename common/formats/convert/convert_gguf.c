@@ -163,6 +163,21 @@ enum err convert_gguf_encode(const struct convert_gguf *form, size_t index, file
     return convert_plan_encode(convert_gguf_tensor(form, index), sink, context, et);
 }
 
+enum err convert_gguf_encode_as(const struct convert_gguf *form, size_t index,
+                                enum block_format format, file_sink_f sink, void *context,
+                                struct err_text *et)
+{
+    struct convert_tensor t = *convert_gguf_tensor(form, index);
+    ASSERT(form->options.quantize != NULL && convert_gguf_takes_part(form, index));
+    if (t.columns % block_format_elements(format) != 0)
+        return error_set(et, ERR_SHAPE, "%s: tensor %s: %zu columns are no whole blocks of %s",
+                         form->path, t.name, t.columns, block_format_name(format));
+    t.out = format;
+    t.encoder =
+        t.in == format || convert_float_is_plain(format) ? NULL : &form->options.quantize->encoder;
+    return convert_plan_encode(&t, sink, context, et);
+}
+
 enum err convert_gguf_prepare(struct convert_gguf *form, struct err_text *et)
 {
     enum err err = ERR_OK;

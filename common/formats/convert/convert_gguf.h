@@ -54,6 +54,12 @@ const char *convert_gguf_architecture(const struct convert_gguf *form); /* gener
 MUST_CHECK enum err convert_gguf_encode(const struct convert_gguf *form, size_t index,
                                         file_sink_f sink, void *context, struct err_text *et);
 
+/* The same in another format than the chosen one, to see what that would lose; with
+ * options->quantize alone, and of a tensor that takes part. ERR_SHAPE: rows are no whole blocks. */
+MUST_CHECK enum err convert_gguf_encode_as(const struct convert_gguf *form, size_t index,
+                                           enum block_format format, file_sink_f sink,
+                                           void *context, struct err_text *et);
+
 /* Makes the file's keys, for which the tokenizer is read: what may be refused there, early.
  * convert_gguf_write does it where it was not done. Errors of tokenizer_open (a folder without one
  * is fine) and of convert_tokenizer_write; ERR_LIMIT for names that are too long. */

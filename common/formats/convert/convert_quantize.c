@@ -19,7 +19,7 @@ static enum err compile_patterns(const struct convert_quantize *q, struct patter
                                  struct err_text *et)
 {
     if (q->exception_count > EXCEPTIONS_MAX)
-        return error_set(et, ERR_LIMIT, "--tensor-type: expected at most %d, found %zu",
+        return error_set(et, ERR_LIMIT, "patterns of tensor types: expected at most %d, found %zu",
                          EXCEPTIONS_MAX, q->exception_count);
     for (; p->count < q->exception_count; p->count++) {
         char why[128];
@@ -28,7 +28,7 @@ static enum err compile_patterns(const struct convert_quantize *q, struct patter
         if (code == 0)
             continue;
         (void)regerror(code, &p->compiled[p->count], why, sizeof why);
-        return error_set(et, ERR_USAGE, "--tensor-type: %s: %s", pattern, why);
+        return error_set(et, ERR_USAGE, "pattern of a tensor type: %s: %s", pattern, why);
     }
     return ERR_OK;
 }
@@ -51,8 +51,9 @@ static enum err weigh(const struct convert_quantize *q, const char *name, struct
 {
     const struct imatrix_entry *entry =
         q->importance != NULL ? imatrix_find(q->importance, text_of(t->name)) : NULL;
-    if (entry == NULL && q->mix != NULL && convert_mix_needs_importance(q->mix) &&
-        t->place.role != CONVERT_EMBEDDING && t->out == convert_mix_format(q->mix))
+    if (entry == NULL && t->encoder != NULL && q->mix != NULL &&
+        convert_mix_needs_importance(q->mix) && t->place.role != CONVERT_EMBEDDING &&
+        t->out == convert_mix_format(q->mix))
         return error_set(et, ERR_USAGE,
                          "%s: tensor %s: %s needs an importance matrix, which has no such weight",
                          name, t->name, convert_mix_name(q->mix));
@@ -79,8 +80,8 @@ static bool is_blocks(enum block_format format)
     return format != BLOCK_FORMAT_COUNT && !convert_float_is_plain(format);
 }
 
-/* A tensor whose format is chosen: its encoder, and what the encoder weighs columns with. One that
- * is in these blocks already passes on as it lies. */
+/* A tensor whose format is chosen: its encoder, unless it is plain or in these blocks already and
+ * passes on as it lies; and what an encoder weighs columns with. */
 static enum err set_encoder(const struct convert_quantize *q, const char *name, struct arena *arena,
                             struct convert_tensor *t, size_t *found, struct err_text *et)
 {
@@ -92,11 +93,8 @@ static enum err set_encoder(const struct convert_quantize *q, const char *name, 
     if (is_blocks(t->in) && t->in != t->out && t->decode == NULL)
         return error_set(et, ERR_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, found %s",
                          name, t->name, block_format_name(t->in));
-    if (t->in == t->out)
-        *found += q->importance != NULL && imatrix_find(q->importance, text_of(t->name)) != NULL;
-    if (t->in == t->out || convert_float_is_plain(t->out))
-        return ERR_OK;
-    t->encoder = &q->encoder;
+    if (t->in != t->out && !convert_float_is_plain(t->out))
+        t->encoder = &q->encoder;
     return weigh(q, name, arena, t, found, et);
 }
 

@@ -190,6 +190,43 @@ static void test_steps__what_is_given_must_fit(void **state)
     convert_gguf_close(&form);
 }
 
+/* Encoding every tensor as another mix chooses it is what that mix encodes. */
+static void test_steps__a_tensor_can_be_made_in_another_format(void **state)
+{
+    (void)state;
+    char model[256], matrix[256];
+    struct imatrix importance;
+    struct err_text et = {{0}};
+    if (!convert_folders_real("models/lm-6m", model, sizeof model) ||
+        !convert_folders_real("models/lm-6m/lm-6m.imatrix.dat", matrix, sizeof matrix))
+        skip();
+    assert_int_equal(imatrix_open(&importance, matrix, &et), ERR_OK);
+    struct convert_quantize from = quantize_of("Q4_K_M"), to = quantize_of("IQ4_NL");
+    static const struct convert_exception plain = {"attn_q", BLOCK_FORMAT_F16};
+    from.importance = to.importance = &importance;
+    from.exceptions = &plain; /* weighed as another format all the same */
+    from.exception_count = 1;
+    struct convert_model_options options = options_of(&from), others = options_of(&to);
+    struct convert_gguf *form = open_form(model, &options), *other = open_form(model, &others);
+    for (size_t i = 0; i < convert_gguf_count(form); i++) {
+        struct bytes ours, theirs;
+        if (!convert_gguf_takes_part(form, i))
+            continue;
+        bytes_init(&ours, FILE_BYTES_MAX);
+        bytes_init(&theirs, FILE_BYTES_MAX);
+        enum block_format format = convert_gguf_tensor(other, i)->out;
+        if (convert_gguf_encode_as(form, i, format, file_sink_bytes, &ours, &et) != ERR_OK ||
+            convert_gguf_encode(other, i, file_sink_bytes, &theirs, &et) != ERR_OK)
+            fail_msg("%s", et.text);
+        assert_true(span_equal(bytes_span(&ours), bytes_span(&theirs)));
+        bytes_fini(&ours);
+        bytes_fini(&theirs);
+    }
+    convert_gguf_close(&form);
+    convert_gguf_close(&other);
+    imatrix_close(&importance);
+}
+
 static void test_steps__tensors_are_found_and_counted(void **state)
 {
     (void)state;
@@ -516,6 +553,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_steps__a_file_of_given_tensors_is_the_file_made_at_once),
         cmocka_unit_test(test_steps__what_is_given_must_fit),
+        cmocka_unit_test(test_steps__a_tensor_can_be_made_in_another_format),
         cmocka_unit_test(test_steps__tensors_are_found_and_counted),
         cmocka_unit_test(test_choices__those_of_a_mix_give_its_file),
         cmocka_unit_test(test_choices__that_the_model_cannot_have_are_named),
