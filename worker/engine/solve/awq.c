@@ -12,8 +12,7 @@
 
 struct awq_options awq_defaults(void)
 {
-    return (struct awq_options){
-        .duo = AWQ_DUO_BOTH, .steps = 20, .clip_steps = 20, .clip_tried = 10};
+    return (struct awq_options){.duo = AWQ_DUO_ON, .steps = 20, .clip_steps = 20, .clip_tried = 10};
 }
 
 /* ---- the search for scales ---- */

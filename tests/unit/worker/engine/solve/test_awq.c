@@ -157,6 +157,7 @@ static void test_awq__the_search_is_that_in_doubles(void **state)
     struct solve_kernels kernels;
     struct awq_options options = awq_defaults();
     solve_kernels_init(&kernels);
+    options.duo = AWQ_DUO_BOTH;
     for (size_t i = 0; i < COUNT_OF(schemes); i++) {
         struct site *s = site_create(10 + i);
         struct awq_choice choice;
