@@ -14,6 +14,8 @@ MUST_CHECK enum err task_kind_init(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_train(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_evaluate(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_export(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_compare(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_report(struct task_run *run, struct err_text *et);
 
 MUST_CHECK enum err task_kind_calibrate(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_reduce(struct task_run *run, struct err_text *et);

@@ -72,15 +72,20 @@ out:
     return err;
 }
 
+static const char *const prefixes[TASK_MODEL_ROLE_COUNT] = {
+    [TASK_MODEL_BASE] = "model/",
+    [TASK_MODEL_RESULT] = "result/",
+};
+
 /* Digest of what decides the model: its files by name, and the recipe. */
-static enum err find_key(const struct task_run *run, struct digest *key)
+static enum err find_key(const struct task_run *run, const char *prefix, struct digest *key)
 {
     struct bytes text;
     bytes_init(&text, KEY_BYTES);
     bytes_append(&text, run->recipe_digest.v, DIGEST_BYTES);
     for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
         const struct artifact_ref *input = &run->spec->inputs[i];
-        if (!is_under(input->name, "model/"))
+        if (!is_under(input->name, prefix))
             continue;
         bytes_append(&text, input->name.data, input->name.size);
         bytes_append(&text, input->digest.v, DIGEST_BYTES);
@@ -92,17 +97,29 @@ static enum err find_key(const struct task_run *run, struct digest *key)
     return err;
 }
 
-/* The folder where config.json is among the inputs; else the GGUF file, whatever its name ends in,
- * of the parts of a split one the first by name. */
-static enum err find_path(const struct task_run *run, struct task_model *model)
+static bool is_gguf(struct text name)
 {
-    static const char prefix[] = "model/";
+    return name.size > 5 && memcmp(name.data + name.size - 5, ".gguf", 5) == 0;
+}
+
+/* The folder where config.json is among the inputs; else the GGUF file: one that is named so, or
+ * else any; of the parts of a split one the first by name. An importance matrix may lie beside. */
+static enum err find_path(const struct task_run *run, const char *prefix, struct task_model *model)
+{
+    size_t skip = strlen(prefix);
     struct text first = {0};
     bool is_folder = false;
     for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
         struct text name = run->spec->inputs[i].name;
-        is_folder = is_folder || text_is(name, "model/config.json");
-        if (is_under(name, prefix) && (first.size == 0 || text_compare(name, first) < 0))
+        if (!is_under(name, prefix))
+            continue;
+        name = (struct text){name.data + skip, name.size - skip};
+        if (text_is(name, TASK_MODEL_IMATRIX))
+            continue;
+        is_folder = is_folder || text_is(name, "config.json");
+        bool better =
+            is_gguf(name) != is_gguf(first) ? is_gguf(name) : text_compare(name, first) < 0;
+        if (first.size == 0 || better)
             first = name;
     }
     if (is_folder)
@@ -111,8 +128,7 @@ static enum err find_path(const struct task_run *run, struct task_model *model)
     bytes_init(&path, PATH_BYTES);
     bytes_print(&path, "%s", model->folder);
     if (first.size > 0)
-        bytes_print(&path, "/%.*s", (int)(first.size - (sizeof prefix - 1)),
-                    first.data + sizeof prefix - 1);
+        bytes_print(&path, "/%.*s", TEXT_ARGS(first));
     enum err err = bytes_status(&path);
     if (err == ERR_OK) {
         struct span span = bytes_span(&path);
@@ -123,23 +139,32 @@ static enum err find_path(const struct task_run *run, struct task_model *model)
     return err;
 }
 
-/* Makes env->model the one of this run's job. */
-static enum err settle(struct task_run *run, struct err_text *et)
+/* Opens the view of a role's files into a closed model. */
+static enum err view(struct task_run *run, enum task_model_role role, struct digest key,
+                     struct task_model *model, struct err_text *et)
 {
-    struct task_model *model = &run->env->model;
-    struct digest key;
-    TRY(find_key(run, &key));
-    if (model->folder != NULL && digest_equal(model->key, key))
-        return ERR_OK;
-    task_session_close(&run->env->session, run->env->options.cache); /* it borrows the model */
-    task_model_close(model, run->env->options.cache);
-    TRY(task_model_view(run, "model/", &model->items, &model->item_count, &model->folder, et));
-    enum err err = find_path(run, model);
+    TRY(task_model_view(run, prefixes[role], &model->items, &model->item_count, &model->folder,
+                        et));
+    enum err err = find_path(run, prefixes[role], model);
     if (err == ERR_OK)
         model->key = key;
     else
         task_model_close(model, run->env->options.cache);
     return err;
+}
+
+/* Makes env->model the one of this run's job. */
+static enum err settle(struct task_run *run, struct err_text *et)
+{
+    struct task_env *env = run->env;
+    struct digest key;
+    TRY(find_key(run, prefixes[TASK_MODEL_BASE], &key));
+    if (env->model.folder != NULL && digest_equal(env->model.key, key))
+        return ERR_OK;
+    task_session_close(&env->session, env->options.cache); /* it borrows the model */
+    task_model_close(&env->result, env->options.cache);
+    task_model_close(&env->model, env->options.cache);
+    return view(run, TASK_MODEL_BASE, key, &env->model, et);
 }
 
 enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et)
@@ -190,6 +215,22 @@ enum err task_model_open(struct task_run *run, const struct model **out, struct 
         else
             TRY(model_open(model->path, &model->model, et));
     }
+    *out = model->model;
+    return ERR_OK;
+}
+
+enum err task_model_open_result(struct task_run *run, const struct model **out, struct err_text *et)
+{
+    struct task_model *model = &run->env->result;
+    struct digest key;
+    TRY(settle(run, et)); /* another job's result goes with its base */
+    TRY(find_key(run, prefixes[TASK_MODEL_RESULT], &key));
+    if (model->folder == NULL || !digest_equal(model->key, key)) {
+        task_model_close(model, run->env->options.cache);
+        TRY(view(run, TASK_MODEL_RESULT, key, model, et));
+    }
+    if (model->model == NULL)
+        TRY(model_open(model->path, &model->model, et));
     *out = model->model;
     return ERR_OK;
 }

@@ -1,4 +1,5 @@
-/* task_model.h - the model of a job, open for as long as tasks of the job come. Internal to task.
+/* task_model.h - the model of a job, open for as long as tasks of the job come, and beside it what
+ * was made of it. Internal to task.
  *
  * Inputs named model/<file> become a folder of links, which the readers of model and tokenizer
  * open; or the GGUF file among them, where there is one. Keyed by the digests of these inputs and
@@ -12,6 +13,16 @@
 #include "worker/engine/nn/model.h"
 
 struct task_run;
+
+/* Beside a quantized model in its folder; it is no model. */
+#define TASK_MODEL_IMATRIX "imatrix.gguf"
+
+/* Which of the models that a worker holds open. */
+enum task_model_role {
+    TASK_MODEL_BASE,   /* inputs model/..., or with random_init made from its config alone */
+    TASK_MODEL_RESULT, /* inputs result/...: what the job made of it; closed with the base */
+    TASK_MODEL_ROLE_COUNT,
+};
 
 struct task_model {
     struct digest key;               /* zero: nothing is open */
@@ -40,6 +51,8 @@ MUST_CHECK enum err task_model_is_file(struct task_run *run, bool *out, struct e
 MUST_CHECK enum err task_model_path(struct task_run *run, const char **out, struct err_text *et);
 MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
                                     struct err_text *et);
+MUST_CHECK enum err task_model_open_result(struct task_run *run, const struct model **out,
+                                           struct err_text *et);
 MUST_CHECK enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,
                                          struct err_text *et);
 

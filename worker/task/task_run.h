@@ -13,6 +13,7 @@ struct task_env {
     struct kernel *f32;  /* owned */
     struct kernel *blas; /* owned; made when a job asks for it */
     struct task_model model;
+    struct task_model result;
     struct task_session *session; /* owned */
 };
 

@@ -1,0 +1,190 @@
+/* task_report.c - figures of tensors and scores of rows, put together. */
+#include "worker/task/task_report.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "common/base/check.h"
+#include "common/mem/mem.h"
+#include "worker/task/task_kind.h"
+#include "worker/task/task_run.h"
+
+enum { CHOICES_BYTES_MAX = 64 << 20, FIGURES_BYTES_MAX = 1 << 20, NAME_BYTES = 32 };
+
+/* What is held while a report is made. */
+struct reporting {
+    struct task_run *run;
+    struct task_report report;
+    struct json_doc *choices;           /* owned */
+    struct task_report_tensor *tensors; /* owned, with their documents */
+    size_t tensor_count;
+    const struct cache_item **items; /* owned, open: the scores */
+    struct scores *parts;            /* owned: (item_count) */
+    size_t item_count;
+};
+
+static enum err parse(struct task_run *run, const char *name, size_t size_max,
+                      struct json_doc **out, struct digest *digest, struct err_text *et)
+{
+    const struct json_read_options options = {.name = name, .size_bytes_max = size_max};
+    const struct cache_item *item = NULL;
+    TRY(task_run_open(run, name, &item, et));
+    enum err err = json_read_parse(item->bytes, &options, out, et);
+    if (digest != NULL)
+        *digest = item->digest;
+    cache_release(run->env->options.cache, &item);
+    return err;
+}
+
+/* Inputs "prefix/0", "prefix/1", ... */
+static size_t count_inputs(const struct task_run *run, const char *prefix)
+{
+    char name[NAME_BYTES];
+    size_t count = 0;
+    for (;; count++) {
+        (void)snprintf(name, sizeof name, "%s/%zu", prefix, count);
+        if (task_run_input(run, name) == NULL)
+            return count;
+    }
+}
+
+static enum err read_choices(struct reporting *r, struct err_text *et)
+{
+    TRY(parse(r->run, "choices", CHOICES_BYTES_MAX, &r->choices, &r->report.choices_digest, et));
+    struct json_value root = json_read_root(r->choices);
+    TRY(json_read_text(root, "form", &r->report.form, et));
+    return json_read_text(root, "scheme", &r->report.scheme, et);
+}
+
+static enum err read_count(struct json_value object, const char *key, uint64_t *out,
+                           struct err_text *et)
+{
+    int64_t number;
+    TRY(json_read_i64(object, key, 0, INT64_MAX >> 8, &number, et));
+    *out = (uint64_t)number;
+    return ERR_OK;
+}
+
+static enum err read_tensor(struct json_value figures, struct task_report_tensor *out,
+                            struct err_text *et)
+{
+    out->figures = figures;
+    TRY(json_read_text(figures, "tensor", &out->name, et));
+    TRY(json_read_text(figures, "format", &out->format, et));
+    TRY(read_count(figures, "rows", &out->rows, et));
+    TRY(read_count(figures, "columns", &out->columns, et));
+    TRY(read_count(figures, "size_bytes", &out->size_bytes, et));
+    return json_read_f64(figures, "relative_error", &out->error, et);
+}
+
+static int by_error(const void *a, const void *b)
+{
+    const struct task_report_tensor *x = a, *y = b;
+    if (x->error < y->error || x->error > y->error)
+        return x->error > y->error ? -1 : 1;
+    return text_compare(x->name, y->name);
+}
+
+static enum err read_figures(struct reporting *r, struct err_text *et)
+{
+    size_t count = count_inputs(r->run, "figures");
+    char name[NAME_BYTES];
+    r->tensors = mem_alloc(count + 1, sizeof *r->tensors);
+    if (r->tensors == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (; r->tensor_count < count; r->tensor_count++) {
+        struct task_report_tensor *tensor = &r->tensors[r->tensor_count];
+        struct json_doc *doc = NULL;
+        (void)snprintf(name, sizeof name, "figures/%zu", r->tensor_count);
+        TRY(task_run_progress(r->run, r->tensor_count, count));
+        TRY(parse(r->run, name, FIGURES_BYTES_MAX, &doc, NULL, et));
+        enum err err = read_tensor(json_read_root(doc), tensor, et);
+        if (err != ERR_OK) {
+            json_read_close(&doc);
+            return err;
+        }
+        tensor->doc = doc;
+        size_t weights;
+        if (!check_mul(tensor->rows, tensor->columns, &weights) ||
+            !check_add(weights, r->report.weight_count, &r->report.weight_count))
+            return error_set(et, ERR_OVERFLOW, "%s: more weights than can be counted", name);
+        r->report.size_bytes += tensor->size_bytes;
+    }
+    qsort(r->tensors, r->tensor_count, sizeof *r->tensors, by_error);
+    r->report.tensors = r->tensors;
+    r->report.tensor_count = r->tensor_count;
+    return ERR_OK;
+}
+
+static enum err read_scores(struct reporting *r, struct err_text *et)
+{
+    size_t count = count_inputs(r->run, "scores");
+    char name[NAME_BYTES];
+    if (count == 0)
+        return ERR_OK;
+    r->items = (const struct cache_item **)mem_alloc(count, sizeof *r->items);
+    r->parts = mem_alloc(count, sizeof *r->parts);
+    if (r->items == NULL || r->parts == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (; r->item_count < count; r->item_count++) {
+        const struct cache_item **item = &r->items[r->item_count];
+        (void)snprintf(name, sizeof name, "scores/%zu", r->item_count);
+        TRY(task_run_open(r->run, name, item, et));
+        enum err err = scores_open((*item)->bytes, name, &r->parts[r->item_count], et);
+        if (err != ERR_OK) {
+            cache_release(r->run->env->options.cache, item);
+            return err;
+        }
+    }
+    TRY(scores_fold(r->parts, count, &r->report.sums, et));
+    if (r->report.sums.positions == 0)
+        return error_set(et, ERR_DATA, "the test text has no token that is scored");
+    r->report.scores = r->parts[0];
+    r->report.is_compared = true;
+    return ERR_OK;
+}
+
+static enum err hand_in(struct reporting *r, struct err_text *et)
+{
+    struct bytes text;
+    enum err err;
+    bytes_init(&text, SIZE_MAX);
+    TRY_OUT(task_report_print_json(&r->report, &text));
+    TRY_OUT(task_run_output(r->run, "quantization.json", bytes_span(&text), false, et));
+    bytes_clear(&text);
+    TRY_OUT(task_report_print_card(&r->report, &text));
+    TRY_OUT(task_run_output(r->run, "README.md", bytes_span(&text), false, et));
+    r->run->result->loss_sum = r->report.sums.result_loss;
+    r->run->result->weight = (double)r->report.sums.positions;
+out:
+    bytes_fini(&text);
+    return err;
+}
+
+static void release(struct reporting *r)
+{
+    for (size_t i = 0; i < r->item_count; i++)
+        cache_release(r->run->env->options.cache, &r->items[i]);
+    for (size_t i = 0; i < r->tensor_count; i++)
+        json_read_close(&r->tensors[i].doc);
+    mem_free((void *)r->items);
+    mem_free(r->parts);
+    mem_free(r->tensors);
+    json_read_close(&r->choices);
+}
+
+enum err task_kind_report(struct task_run *run, struct err_text *et)
+{
+    struct reporting r = {
+        .run = run,
+        .report = {.recipe = &run->recipe, .recipe_digest = run->recipe_digest},
+    };
+    enum err err;
+    TRY_OUT(read_choices(&r, et));
+    TRY_OUT(read_figures(&r, et));
+    TRY_OUT(read_scores(&r, et));
+    err = hand_in(&r, et);
+out:
+    release(&r);
+    return err;
+}

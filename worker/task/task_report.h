@@ -1,0 +1,40 @@
+/* task_report.h - what a quantized model cost: its tensors by their error, and both models on test
+ * text, as quantization.json and as a card. Internal to task.
+ *
+ * Nothing in either varies between runs of the same job.
+ */
+#ifndef WORKER_TASK_TASK_REPORT_H
+#define WORKER_TASK_TASK_REPORT_H
+
+#include "common/digest/digest.h"
+#include "common/formats/json/json_read.h"
+#include "common/mem/bytes.h"
+#include "common/recipe/recipe.h"
+#include "worker/engine/compare/scores.h"
+
+/* One tensor's figures, as its quantize task gave them. */
+struct task_report_tensor {
+    struct text name, format; /* borrowed from the document */
+    uint64_t rows, columns, size_bytes;
+    double error;              /* relative: sum (w - w')^2 / sum w^2 */
+    struct json_value figures; /* all of them */
+    struct json_doc *doc;      /* owned by whoever reads */
+};
+
+struct task_report {
+    const struct recipe *recipe;
+    struct text form, scheme; /* of the choices */
+    struct digest recipe_digest, choices_digest;
+    const struct task_report_tensor *tensors; /* the largest error first, then by name */
+    size_t tensor_count;
+    uint64_t weight_count, size_bytes; /* of these tensors */
+    bool is_compared;                  /* there was test text: what follows is set */
+    struct scores scores;              /* sizes, rules and number of rows; no rows */
+    struct compare_sums sums;          /* positions > 0 */
+};
+
+/* Appends the file. ERR_NOT_FINITE, ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err task_report_print_json(const struct task_report *report, struct bytes *out);
+MUST_CHECK enum err task_report_print_card(const struct task_report *report, struct bytes *out);
+
+#endif
