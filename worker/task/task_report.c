@@ -9,15 +9,22 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 
-enum { CHOICES_BYTES_MAX = 64 << 20, FIGURES_BYTES_MAX = 1 << 20, NAME_BYTES = 32 };
+enum {
+    CHOICES_BYTES_MAX = 64 << 20,
+    FIGURES_BYTES_MAX = 16 << 20,
+    TENSORS_FIRST = 256,
+    NAME_BYTES = 32
+};
 
 /* What is held while a report is made. */
 struct reporting {
     struct task_run *run;
     struct task_report report;
-    struct json_doc *choices;           /* owned */
-    struct task_report_tensor *tensors; /* owned, with their documents */
-    size_t tensor_count;
+    struct json_doc *choices; /* owned */
+    struct json_doc **docs;   /* owned, with the figures in them */
+    size_t doc_count;
+    struct task_report_tensor *tensors; /* owned */
+    size_t tensor_count, tensor_capacity;
     const struct cache_item **items; /* owned, open: the scores */
     struct scores *parts;            /* owned: (item_count) */
     size_t item_count;
@@ -85,32 +92,59 @@ static int by_error(const void *a, const void *b)
     return text_compare(x->name, y->name);
 }
 
+static enum err add_tensor(struct reporting *r, struct json_value figures, const char *name,
+                           struct err_text *et)
+{
+    struct task_report_tensor tensor;
+    size_t weights;
+    if (r->tensor_count == r->tensor_capacity) {
+        size_t capacity = MAX(2 * r->tensor_capacity, (size_t)TENSORS_FIRST);
+        struct task_report_tensor *more = mem_resize(r->tensors, capacity, sizeof *more);
+        if (more == NULL)
+            return ERR_OUT_OF_MEMORY;
+        r->tensors = more;
+        r->tensor_capacity = capacity;
+    }
+    TRY(read_tensor(figures, &tensor, et));
+    if (!check_mul(tensor.rows, tensor.columns, &weights) ||
+        !check_add(weights, r->report.weight_count, &r->report.weight_count) ||
+        !check_add(tensor.size_bytes, r->report.size_bytes, &r->report.size_bytes))
+        return error_set(et, ERR_OVERFLOW, "%s: more weights than can be counted", name);
+    r->tensors[r->tensor_count++] = tensor;
+    return ERR_OK;
+}
+
+/* A task's figures are those of one tensor or of several. */
+static enum err add_figures(struct reporting *r, const char *name, struct err_text *et)
+{
+    struct json_value root, list;
+    struct json_doc **doc = &r->docs[r->doc_count];
+    TRY(parse(r->run, name, FIGURES_BYTES_MAX, doc, NULL, et));
+    r->doc_count++;
+    root = json_read_root(*doc);
+    if (json_read_is_absent(json_read_find(root, "tensors")))
+        return add_tensor(r, root, name, et);
+    TRY(json_read_array(root, "tensors", &list, et));
+    struct json_cursor c = {.count = 0};
+    while (json_read_next(list, &c))
+        TRY(add_tensor(r, c.value, name, et));
+    return ERR_OK;
+}
+
 static enum err read_figures(struct reporting *r, struct err_text *et)
 {
     size_t count = count_inputs(r->run, "figures");
     char name[NAME_BYTES];
-    r->tensors = mem_alloc(count + 1, sizeof *r->tensors);
-    if (r->tensors == NULL)
+    r->docs = (struct json_doc **)mem_alloc(count + 1, sizeof *r->docs);
+    if (r->docs == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (; r->tensor_count < count; r->tensor_count++) {
-        struct task_report_tensor *tensor = &r->tensors[r->tensor_count];
-        struct json_doc *doc = NULL;
-        (void)snprintf(name, sizeof name, "figures/%zu", r->tensor_count);
-        TRY(task_run_progress(r->run, r->tensor_count, count));
-        TRY(parse(r->run, name, FIGURES_BYTES_MAX, &doc, NULL, et));
-        enum err err = read_tensor(json_read_root(doc), tensor, et);
-        if (err != ERR_OK) {
-            json_read_close(&doc);
-            return err;
-        }
-        tensor->doc = doc;
-        size_t weights;
-        if (!check_mul(tensor->rows, tensor->columns, &weights) ||
-            !check_add(weights, r->report.weight_count, &r->report.weight_count))
-            return error_set(et, ERR_OVERFLOW, "%s: more weights than can be counted", name);
-        r->report.size_bytes += tensor->size_bytes;
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof name, "figures/%zu", i);
+        TRY(task_run_progress(r->run, i, count));
+        TRY(add_figures(r, name, et));
     }
-    qsort(r->tensors, r->tensor_count, sizeof *r->tensors, by_error);
+    if (r->tensor_count > 0)
+        qsort(r->tensors, r->tensor_count, sizeof *r->tensors, by_error);
     r->report.tensors = r->tensors;
     r->report.tensor_count = r->tensor_count;
     return ERR_OK;
@@ -165,8 +199,9 @@ static void release(struct reporting *r)
 {
     for (size_t i = 0; i < r->item_count; i++)
         cache_release(r->run->env->options.cache, &r->items[i]);
-    for (size_t i = 0; i < r->tensor_count; i++)
-        json_read_close(&r->tensors[i].doc);
+    for (size_t i = 0; i < r->doc_count; i++)
+        json_read_close(&r->docs[i]);
+    mem_free((void *)r->docs);
     mem_free((void *)r->items);
     mem_free(r->parts);
     mem_free(r->tensors);

@@ -18,7 +18,6 @@ struct task_report_tensor {
     uint64_t rows, columns, size_bytes;
     double error;              /* relative: sum (w - w')^2 / sum w^2 */
     struct json_value figures; /* all of them */
-    struct json_doc *doc;      /* owned by whoever reads */
 };
 
 struct task_report {

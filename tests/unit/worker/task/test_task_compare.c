@@ -172,8 +172,8 @@ static void add_figures(struct task_place *p)
         {"choices", "{\"form\": \"gguf\", \"scheme\": \"Q2_K\", \"tensors\": []}"},
         {"figures/0", "{\"tensor\": \"better\", \"format\": \"Q2_K\", \"rows\": 2, \"columns\": "
                       "256, \"size_bytes\": 168, \"relative_error\": 0.01, \"other\": 1.5}"},
-        {"figures/1", "{\"tensor\": \"worse\", \"format\": \"Q3_K\", \"rows\": 2, \"columns\": "
-                      "256, \"size_bytes\": 220, \"relative_error\": 0.02}"},
+        {"figures/1", "{\"tensors\": [{\"tensor\": \"worse\", \"format\": \"Q3_K\", \"rows\": 2, "
+                      "\"columns\": 256, \"size_bytes\": 220, \"relative_error\": 0.02}]}"},
     };
     for (size_t i = 0; i < COUNT_OF(inputs); i++)
         task_place_add_bytes(p, inputs[i][0], span_of_text(text_of(inputs[i][1])));
