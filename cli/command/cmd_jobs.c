@@ -6,6 +6,7 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/held_out.h"
 #include "cli/command/stage_note.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
@@ -158,6 +159,20 @@ static void print_notes(FILE *out, const struct msg_job *job)
     }
 }
 
+/* Without the word itself, which stands before it as the line's name. */
+static void print_held_out(FILE *out, const struct msg_job *job)
+{
+    static const char word[] = "perplexity ";
+    struct bytes line;
+    bytes_init(&line, LIMIT_TEXT_BYTES);
+    if (held_out_print(job, &line) == ERR_OK && line.size > sizeof word) {
+        bytes_append(&line, "", 1);
+        if (bytes_status(&line) == ERR_OK)
+            print_line(out, "perplexity", (char *)line.data + sizeof word - 1);
+    }
+    bytes_fini(&line);
+}
+
 static void print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
@@ -188,6 +203,7 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     print_line(out, "loss", text);
     (void)human_number(row->eval_loss, text);
     print_line(out, "eval_loss", text);
+    print_held_out(out, job);
     print_notes(out, job);
     digest_hex(row->spec, hex);
     (void)fprintf(out, "%-10s %.16s\n", "spec", hex);

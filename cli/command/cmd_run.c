@@ -13,6 +13,7 @@
 #include "cli/command/cmd.h"
 #include "cli/command/command.h"
 #include "cli/command/follow.h"
+#include "cli/command/held_out.h"
 #include "cli/command/local_fleet.h"
 #include "cli/command/results.h"
 #include "cli/command/submission.h"
@@ -31,6 +32,7 @@ enum {
     RESTARTS_DEFAULT = 8,
     RESTARTS_KEEP_GOING = 100000,
     EXIT_SIGNAL_BASE = 128,
+    LINE_BYTES_MAX = 4096,
 };
 
 struct run {
@@ -202,18 +204,39 @@ static enum err write_results(struct run *run, struct err_text *et)
     return ERR_OK;
 }
 
+static enum err ask_job(struct run *run, const struct msg_job **out, struct err_text *et)
+{
+    struct msg_job_get get = {.prefix = text_of(run->follow.id)};
+    const union message_any *reply = NULL;
+    TRY(client_request(run->client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply,
+                       et));
+    *out = &reply->job;
+    return ERR_OK;
+}
+
+static enum err print_perplexity(struct run *run, struct err_text *et)
+{
+    const struct msg_job *job;
+    struct bytes line;
+    TRY(ask_job(run, &job, et));
+    bytes_init(&line, LINE_BYTES_MAX);
+    enum err err = held_out_print(job, &line);
+    if (err == ERR_OK && line.size > 0)
+        (void)fprintf(run->invocation->out, "%.*s\n", (int)line.size, (const char *)line.data);
+    bytes_fini(&line);
+    return err;
+}
+
 /* The last losses, as a table would show them, or the whole job as JSON. */
 static enum err print_summary(struct run *run, struct err_text *et)
 {
     struct invocation *invocation = run->invocation;
     if (invocation->json) {
-        struct msg_job_get get = {.prefix = text_of(run->follow.id)};
-        const union message_any *reply = NULL;
-        TRY(client_request(run->client, &message_type_msg_job_get, &get, &message_type_msg_job,
-                           &reply, et));
+        const struct msg_job *job;
+        TRY(ask_job(run, &job, et));
         struct json_write w;
         json_write_init(&w, JSON_WRITE_LINE, (size_t)1 << 28);
-        json_view_object(&w, NULL, &message_type_msg_job, &reply->job);
+        json_view_object(&w, NULL, &message_type_msg_job, job);
         return command_print_json(invocation, &w);
     }
     const struct log_point *train = NULL, *eval = NULL;
@@ -225,10 +248,11 @@ static enum err print_summary(struct run *run, struct err_text *et)
     if (train != NULL)
         (void)fprintf(invocation->out, "train_loss %.4f after step %" PRIu64 "\n", train->loss,
                       train->step);
-    if (eval != NULL)
-        (void)fprintf(invocation->out, "eval_loss %.6f after step %" PRIu64 "\n", eval->loss,
-                      eval->step);
-    return ERR_OK;
+    if (eval == NULL)
+        return ERR_OK;
+    (void)fprintf(invocation->out, "eval_loss %.6f after step %" PRIu64 "\n", eval->loss,
+                  eval->step);
+    return print_perplexity(run, et);
 }
 
 /* Asks everybody to leave; what does not is ended by local_fleet_close. */

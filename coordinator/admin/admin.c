@@ -85,6 +85,18 @@ static enum err copy_refs(const struct artifact_ref *refs, uint32_t count, struc
     return ERR_OK;
 }
 
+static enum err copy_facts(const struct sched *sched, size_t index, struct arena *arena,
+                           struct msg_job *reply)
+{
+    const struct fact *facts = sched_job_facts(sched, index, &reply->facts_count);
+    reply->facts = arena_alloc(arena, reply->facts_count, sizeof *reply->facts);
+    if (reply->facts == NULL)
+        return ERR_OUT_OF_MEMORY;
+    if (reply->facts_count > 0)
+        memcpy(reply->facts, facts, reply->facts_count * sizeof *facts);
+    return ERR_OK;
+}
+
 enum err admin_job(const struct sched *sched, const struct msg_job_get *request, struct instant now,
                    struct arena *arena, struct msg_job *reply, struct err_text *et)
 {
@@ -103,6 +115,7 @@ enum err admin_job(const struct sched *sched, const struct msg_job_get *request,
     reply->recipe = submitted->recipe;
     const struct artifact_ref *outputs = sched_job_outputs(sched, index, &reply->outputs_count);
     TRY(copy_refs(outputs, reply->outputs_count, arena, &reply->outputs));
+    TRY(copy_facts(sched, index, arena, reply));
     return copy_points(sched, index, request->points_after, arena, reply);
 }
 

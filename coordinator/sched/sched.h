@@ -205,6 +205,9 @@ const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t
 /* Files of the output folder: what the done stages made whose kind gives results (kind.def), by
  * stage; empty before the first, or when memory for the list is out. At most LIMIT_INPUTS. */
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
+
+/* What the pack task counted; empty before it is done. Borrowed from the job. */
+const struct fact *sched_job_facts(const struct sched *s, size_t index, uint32_t *count);
 size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,
                          size_t capacity);
 /* Digests that records of unfinished and kept jobs reach: the roots of garbage collection. */

@@ -299,6 +299,14 @@ const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index
     return *count > 0 ? refs : NULL;
 }
 
+const struct fact *sched_job_facts(const struct sched *s, size_t index, uint32_t *count)
+{
+    const struct stage *pack = job_stage_of(s->jobs[index], STAGE_KIND_PACK);
+    bool is_done = pack != NULL && pack->tasks.count > 0 && pack->tasks.items[0].result != NULL;
+    *count = is_done ? pack->tasks.items[0].result->facts_count : 0;
+    return is_done ? pack->tasks.items[0].result->facts : NULL;
+}
+
 static struct text task_of(const struct sched *s, const struct worker *worker)
 {
     const struct lease *lease = NULL;

@@ -60,7 +60,8 @@ static enum err shards_open(struct task_run *run, const char *what, struct shard
 struct packed {
     struct bytes train, test, calibration;
     struct dataset_pack_stats stats;
-    struct windows_stats windows;
+    struct windows_stats windows;      /* of calibration */
+    struct windows_stats test_windows; /* rows 0: held-out rows are samples */
 };
 
 static enum err pack_train(struct task_run *run, const struct shards *shards, struct packed *packed,
@@ -78,10 +79,11 @@ static enum err pack_test_windows(struct task_run *run, const struct shards *sha
                                   struct packed *packed, struct err_text *et)
 {
     const struct windows_options options = task_settings_test(&run->recipe);
-    struct windows_stats stats;
-    TRY(windows_cut(shards->spans, shards->count, &options, &packed->test, &stats, et));
-    packed->stats.test_rows = stats.rows;
-    packed->stats.test_tokens = stats.tokens;
+    struct windows_stats *made = &packed->test_windows;
+    TRY(windows_cut(shards->spans, shards->count, &options, &packed->test, made, et));
+    packed->stats.test_rows = made->rows;
+    packed->stats.test_tokens = made->tokens;
+    packed->stats.test_supervised_tokens = made->scored;
     return ERR_OK;
 }
 
@@ -102,6 +104,7 @@ static enum err pack_test(struct task_run *run, const struct shards *shards, str
     TRY(dataset_pack(shards->spans, shards->count, &options, &packed->test, NULL, &stats, et));
     packed->stats.test_rows = stats.train_rows;
     packed->stats.test_tokens = stats.train_tokens;
+    packed->stats.test_supervised_tokens = stats.train_supervised_tokens;
     return ERR_OK;
 }
 
@@ -113,6 +116,21 @@ static enum err pack_calibration(struct task_run *run, const struct shards *shar
     const struct windows_options options = task_settings_calibration(&run->recipe);
     return windows_cut(shards->spans, shards->count, &options, &packed->calibration,
                        &packed->windows, et);
+}
+
+/* What makes the held-out loss a perplexity with a name (perplexity.h). */
+static enum err report_rules(struct task_run *run, const struct packed *packed)
+{
+    const struct perplexity *rules = &packed->test_windows.perplexity;
+    uint64_t tokenizer = 0;
+    TRY(task_run_fact(run, "test_scored", packed->stats.test_supervised_tokens));
+    if (packed->test_windows.rows == 0)
+        return ERR_OK;
+    for (const char *hex = rules->tokenizer; *hex != '\0'; hex++)
+        tokenizer = tokenizer << 4 | (uint64_t)(*hex <= '9' ? *hex - '0' : *hex - 'a' + 10);
+    TRY(task_run_fact(run, "test_words", rules->words));
+    TRY(task_run_fact(run, "test_bos", rules->has_bos));
+    return task_run_fact(run, "test_tokenizer", tokenizer);
 }
 
 /* What the stages after this one are told: their rows, and over how many tasks these go. */
@@ -141,6 +159,8 @@ static enum err report(struct task_run *run, const struct packed *packed, struct
     TRY(task_run_fact(run, "test_rows", stats->test_rows));
     TRY(task_run_fact(run, "train_tokens", stats->train_tokens));
     TRY(task_run_fact(run, "test_tokens", stats->test_tokens));
+    if (stats->test_rows > 0)
+        TRY(report_rules(run, packed));
     TRY(report_stages(run, packed));
     run->result->tokens = stats->train_tokens + stats->test_tokens + packed->windows.tokens;
     return ERR_OK;

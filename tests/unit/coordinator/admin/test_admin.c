@@ -147,6 +147,7 @@ static void test_admin__a_job_shows_its_graph_inputs_and_recipe(void **state)
     assert_int_equal(reply.inputs_count, 2);
     assert_int_equal(reply.outputs_count, 0);
     assert_int_equal(reply.points_count, 0);
+    assert_int_equal(reply.facts_count, 0);
     assert_true(span_equal(reply.recipe, bytes_span(&f->recipe)));
 }
 
