@@ -530,6 +530,18 @@ PY
     [ "${#lines[@]}" -eq 1 ]
 }
 
+@test "what a file does not say is said, and a hint names the switch" {
+    printf 'GGUF\x03\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0' > "$WORK/bare.gguf"
+    run qctl inspect "$WORK/bare.gguf"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"architecture "*" not named (general.architecture), 0 keys"* ]]
+    cp -R "$WORK/made" "$WORK/plain-spoken"
+    rm "$WORK/plain-spoken/chat_template.jinja"
+    run qctl chat "$WORK/plain-spoken"
+    [ "$status" -eq 4 ]
+    [[ "$output" == "qctl: --chat-template: the model has no chat template; name one of chatml, "* ]]
+}
+
 @test "imatrix merge adds files up, and refuses those of two models" {
     python3 - "$WORK" <<'PY'
 import struct, sys
