@@ -71,12 +71,18 @@ static enum err read_options(const struct invocation *invocation, const struct r
     return ERR_OK;
 }
 
+/* Whether the job makes files; one that only evaluates does not. */
+static bool makes_files(const struct recipe *recipe)
+{
+    return recipe_trains(recipe) || recipe_quantizes(recipe);
+}
+
 /* Where results go is looked at before hours are spent on them. */
 static enum err check_output(struct run *run, struct err_text *et)
 {
     const struct recipe *recipe = &run->submission.recipe;
     char output[PATH_MAX], model[PATH_MAX];
-    if (recipe->output_dir == NULL || !recipe_trains(recipe))
+    if (recipe->output_dir == NULL || !makes_files(recipe))
         return ERR_OK;
     const char *folder = recipe_path(recipe, recipe->output_dir, &run->submission.arena);
     const char *base = recipe_path(recipe, recipe->base_model, &run->submission.arena);
@@ -184,7 +190,7 @@ static enum err write_results(struct run *run, struct err_text *et)
     char size[HUMAN_BYTES], time[HUMAN_BYTES];
     uint32_t count = 0;
     uint64_t bytes = 0;
-    if (!recipe_trains(recipe))
+    if (!makes_files(recipe))
         return ERR_OK;
     if (recipe->output_dir == NULL) {
         (void)fprintf(invocation->messages, "%s: without output_dir nothing is written\n",
