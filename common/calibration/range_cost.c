@@ -99,6 +99,7 @@ enum err range_cost_square_init(struct range_cost_square *cost, const struct ran
                                 const struct range_grid *grid)
 {
     struct range_cost_square c = {.density = d, .grid = *grid};
+    const double spread = d->step > 1 ? 1.0 / 12.0 : 0.0; /* of a bin's values about its middle */
     c.moments = mem_alloc(2 * d->side + 1, MOMENTS * sizeof *c.moments);
     if (c.moments == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -108,7 +109,7 @@ enum err range_cost_square_init(struct range_cost_square *cost, const struct ran
         double *after = c.moments + MOMENTS * (i + 1);
         after[0] = before[0] + d->mass[i];
         after[1] = before[1] + d->mass[i] * middle;
-        after[2] = before[2] + d->mass[i] * middle * middle;
+        after[2] = before[2] + d->mass[i] * (middle * middle + spread);
     }
     *cost = c;
     return ERR_OK;
@@ -120,35 +121,40 @@ void range_cost_square_fini(struct range_cost_square *cost)
     *cost = (struct range_cost_square){0};
 }
 
-/* The first bin whose middle is not below `position`. */
-static size_t bin_from(const struct range_density *d, double position)
+/* Moments of all values below `position`: whole bins by their middles, or the even part of one. */
+static void moments_below(const struct range_cost_square *c, double position, double out[MOMENTS])
 {
-    double bin = ceil(position + (double)d->side - 0.5);
-    return bin <= 0.0 ? 0 : bin >= (double)(2 * d->side) ? 2 * d->side : (size_t)bin;
+    const struct range_density *d = c->density;
+    const double bins = 2.0 * (double)d->side, from = position + (double)d->side;
+    double bin = d->step > 1 ? floor(from) : ceil(from - 0.5);
+    bin = fmin(fmax(bin, 0.0), bins);
+    memcpy(out, c->moments + MOMENTS * (size_t)bin, MOMENTS * sizeof *out);
+    double part = fmin(from - bin, 1.0);
+    if (d->step == 1 || part <= 0.0 || bin == bins)
+        return;
+    double begin = bin - (double)d->side, mass = d->mass[(size_t)bin];
+    out[0] += mass * part;
+    out[1] += mass * part * (begin + part / 2.0);
+    out[2] += mass * part * (begin * begin + begin * part + part * part / 3.0);
 }
 
 double range_cost_square(void *cost, double low, double high)
 {
     const struct range_cost_square *c = cost;
-    const struct range_density *d = c->density;
     const int32_t qmin = range_grid_min(&c->grid), qmax = range_grid_max(&c->grid);
     const double levels = (double)(qmax - qmin);
     double scale = c->grid.is_symmetric ? fmax(low, high) / (levels / 2.0) : (low + high) / levels;
     double zero = c->grid.is_symmetric ? (double)(c->grid.is_signed ? 0 : 1 << (c->grid.bits - 1))
                                        : (double)qmin + rint(low / scale);
-    double sum = 0.0;
-    size_t begin = 0;
+    double sum = 0.0, begin[MOMENTS] = {0}, end[MOMENTS];
     if (!(scale > 0.0))
         return INFINITY;
     for (int32_t code = qmin; code <= qmax; code++) {
         double value = ((double)code - zero) * scale;
-        size_t end = code == qmax ? 2 * d->side : bin_from(d, value + 0.5 * scale);
-        if (end > begin) {
-            const double *from = c->moments + MOMENTS * begin, *to = c->moments + MOMENTS * end;
-            sum += (to[2] - from[2]) - 2.0 * value * (to[1] - from[1]) +
-                   value * value * (to[0] - from[0]);
-            begin = end;
-        }
+        moments_below(c, code == qmax ? (double)c->density->side : value + 0.5 * scale, end);
+        sum += (end[2] - begin[2]) - 2.0 * value * (end[1] - begin[1]) +
+               value * value * (end[0] - begin[0]);
+        memcpy(begin, end, sizeof begin);
     }
     return sum;
 }

@@ -1,7 +1,7 @@
 /* range_cut.h - the least costly window around zero; for this folder only.
  *
- * Candidates of a side are its bins from a 16th of the histogram's up to the last in use, each at
- * an offset from its lower edge; a side without values stays at zero.
+ * Candidates of a side are its bins from `first` up to the last in use, each at an offset from its
+ * lower edge, and the upper edge of the last; a side without values stays at zero.
  */
 #ifndef COMMON_CALIBRATION_RANGE_CUT_H
 #define COMMON_CALIBRATION_RANGE_CUT_H
@@ -16,6 +16,7 @@ typedef double (*range_cut_f)(void *context, double low, double high);
 struct range_cut {
     range_cut_f cost;
     void *context;
+    size_t first;     /* bin; the last in use where that is less */
     double offset;    /* of a candidate in its bin: 0 the lower edge, 0.5 the middle */
     bool takes_wider; /* of equals: the widest, else the narrowest */
 };

@@ -28,7 +28,7 @@ const struct range_search_options range_search_defaults = {99.99, MOVING_AVERAGE
 
 static enum err find_minmax(const struct search *s, struct range *out)
 {
-    if (!(s->input->extremes.min >= -FLT_MAX && s->input->extremes.max <= FLT_MAX))
+    if (!(fabsf(s->input->extremes.min) <= FLT_MAX && fabsf(s->input->extremes.max) <= FLT_MAX))
         return ERR_STATE;
     *out = s->input->extremes;
     return ERR_OK;
@@ -41,7 +41,7 @@ static enum err find_moving_average(const struct search *s, struct range *out)
         return ERR_STATE;
     moving_average_fold(s->options->constant, s->input->records, s->input->record_count,
                         s->input->record_stride, &r.min, &r.max);
-    if (!(r.min >= -FLT_MAX && r.max <= FLT_MAX))
+    if (!(fabsf(r.min) <= FLT_MAX && fabsf(r.max) <= FLT_MAX))
         return ERR_NOT_FINITE;
     *out = r;
     return ERR_OK;
@@ -82,11 +82,17 @@ static enum err find_percentile(const struct search *s, struct range_density *d,
     return ERR_OK;
 }
 
+/* 128 of 2048 bins. */
+static size_t first_cut(const struct range_density *d)
+{
+    return MAX(d->side / d->step / 16, 1u);
+}
+
 static enum err find_entropy(const struct search *s, struct range_density *d,
                              struct range_window *out)
 {
     struct range_cost_entropy cost;
-    const struct range_cut cut = {range_cost_entropy, &cost, 0.0, true};
+    const struct range_cut cut = {range_cost_entropy, &cost, first_cut(d), 0.0, true};
     size_t levels = (size_t)1 << (s->grid->bits - (s->grid->is_symmetric ? 1 : 0));
     if (s->grid->is_symmetric)
         range_density_fold(d);
@@ -99,9 +105,10 @@ static enum err find_entropy(const struct search *s, struct range_density *d,
 static enum err find_mse(const struct search *s, struct range_density *d, struct range_window *out)
 {
     struct range_cost_square cost;
-    const struct range_cut cut = {range_cost_square, &cost, 0.5, false};
+    const bool even = s->grid->is_symmetric;
+    const struct range_cut cut = {range_cost_square, &cost, even ? first_cut(d) : 0, 0.5, false};
     TRY(range_cost_square_init(&cost, d, s->grid));
-    *out = s->grid->is_symmetric ? range_cut_even(&cut, d) : range_cut_ends(&cut, d);
+    *out = even ? range_cut_even(&cut, d) : range_cut_ends(&cut, d);
     range_cost_square_fini(&cost);
     return ERR_OK;
 }

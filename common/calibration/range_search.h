@@ -1,24 +1,29 @@
 /* range_search.h - which part of the values an integer grid shall cover: one table of methods.
  *
- *   minmax          all of it
- *   moving_average  the running extremes of the rows (moving_average.h)
- *   percentile      symmetric: the |x| that `percentile` of the values stay below; affine: half of
- *                   the rest is cut at either end
- *   entropy         the cut-off c whose grid loses least: c bins of |x| merged into 2^(b-1) levels
- *                   against the values cut at c, as KL divergence; c from a 16th of the bins up,
- * the bin at zero taken to be like its neighbour, what is cut off counted at the edge. Affine: a
- * window of 2^b levels, its two ends searched in turn mse             the cut-off, a bin's middle,
- * whose grid has the least squared error over the bins' middles; c from a 16th of the bins up.
- * Affine: both ends in turn l2              from both ends inward by steps of 1e-5 of the values,
- * on the side where the step passes more bins, while the error of 2^b even levels, the values
- * spread evenly in their bins, does not grow
+ * minmax: all of it.
  *
- * The rules are TensorRT's pytorch-quantization (percentile, entropy, mse), ONNX Runtime's for the
- * affine percentile, and torch.ao's HistogramObserver (l2), on bins of histogram.h and the grid of
- * range_grid.h. Where ours differs: a bin is a power of two wide, so 1025 to 2048 bins of one sign
- * are in use where those have 2048; errors are those of our grid, with its zero point; sums are
- * f64. A histogram with fewer than 1024 bins a side (one a channel) stands for one of 1024 whose
- * bins are split evenly; its cut-offs remain at its own bins. No range reaches beyond the extremes.
+ * moving_average: the running extremes of the rows (moving_average.h).
+ *
+ * percentile: for a symmetric grid the |x| that `percentile` of the values stay below; for an
+ * affine one half of the rest is cut off at either end.
+ *
+ * entropy: the cut-off whose levels lose least: KL divergence of the values, those beyond it
+ * counted at its edge, from the bins of |x| below it merged into 2^(b-1) levels. The bin at zero is
+ * taken to be like its neighbour; cut-offs begin at a 16th of the bins. Affine: a window of 2^b
+ * levels, its two ends searched in turn.
+ *
+ * mse: the cut-off, the middle of a bin or the end of all, at which the grid has the least squared
+ * error over the bins' middles; from a 16th of the bins. Affine: both ends in turn, from zero.
+ *
+ * l2: from both ends inward by steps of 1e-5 of the values, on the side where a step passes more
+ * bins, while the error of 2^b even levels, the values spread evenly in their bins, does not grow.
+ *
+ * The rules are TensorRT's pytorch-quantization (percentile, entropy, mse), ONNX Runtime's (affine
+ * percentile), torch.ao's HistogramObserver (l2), on the bins of histogram.h and the grid of
+ * range_grid.h. What differs: a bin is a power of two wide, so 1025 to 2048 bins of a side are in
+ * use where those have 2048; errors are those of our grid with its zero point; sums are f64. In a
+ * histogram of fewer than 1024 bins a side (a column's) values are spread evenly within bins, and
+ * cut-offs remain at bins. No range reaches beyond the extremes.
  *
  * Everything is a function of the counts: the same bits everywhere.
  */
