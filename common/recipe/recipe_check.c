@@ -256,6 +256,22 @@ static enum err check_quantize(struct recipe_load *load)
     return ERR_OK;
 }
 
+static enum err check_perplexity(struct recipe_load *load)
+{
+    const struct recipe *r = load->recipe;
+    enum recipe_perplexity protocol = r->perplexity;
+    if (protocol == RECIPE_PERPLEXITY_AUTO || protocol == RECIPE_PERPLEXITY_ROWS)
+        return ERR_OK;
+    if (r->test_datasets_count == 0)
+        return fail(load, RECIPE_KEY_perplexity,
+                    "needs test_datasets; what is held out of training data are samples");
+    if (protocol == RECIPE_PERPLEXITY_LLAMA_CPP && r->sequence_len < 3)
+        return fail(
+            load, RECIPE_KEY_sequence_len,
+            "expected at least 3: perplexity: llama.cpp scores the second half of a window");
+    return ERR_OK;
+}
+
 enum err recipe_check_settled(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
@@ -273,6 +289,7 @@ enum err recipe_check_settled(struct recipe_load *load)
     TRY(check_datasets(load, RECIPE_KEY_calibration_datasets, r->calibration_datasets,
                        r->calibration_datasets_count));
     TRY(check_quantize(load));
+    TRY(check_perplexity(load));
     if (!recipe_trains(r) && recipe_quantizes(r))
         return r->val_set_size > 0 ? fail(load, RECIPE_KEY_val_set_size,
                                           "needs datasets; give test_datasets to measure on")

@@ -132,6 +132,11 @@ static const struct bad_recipe bad_recipes[] = {
      "r.yml:5:1: cosine_min_lr_ratio: needs lr_scheduler: cosine"},
     {BASE "val_set_size: 0.1\ntest_datasets: [t]\n", ERR_RECIPE,
      "r.yml:4:1: val_set_size: excludes test_datasets; give one of them"},
+    {BASE "perplexity: windows\n", ERR_RECIPE,
+     "r.yml:4:1: perplexity: needs test_datasets; what is held out of training data are samples"},
+    {BASE "perplexity: llama.cpp\nsequence_len: 2\ntest_datasets: [t]\n", ERR_RECIPE,
+     "r.yml:5:1: sequence_len: expected at least 3: perplexity: llama.cpp scores the second half "
+     "of a window"},
     {BASE "val_set_size: 1.5\n", ERR_RECIPE,
      "r.yml:4:1: val_set_size: expected a part below 1 or a whole number of samples"},
     {LORA "lora_alpha: 16\n", ERR_RECIPE,
