@@ -22,6 +22,7 @@
 #include "tests/numeric/engine/golden_family.h"
 #include "worker/engine/nn/fold_scale.h"
 #include "worker/engine/nn/model_values.h"
+#include "worker/engine/quant/blocks.h"
 
 enum { SITES_MAX = 64, COLUMNS_MAX = 1024 };
 
@@ -191,6 +192,77 @@ static void test_family__sites_left_alone_have_their_reason(void **state)
     golden_family_close(g);
 }
 
+/* ---- norms that files store in 16 bits ---- */
+
+/* Logits' error where gains are stored in 16 bits, with factors as they come or settled. */
+static double stored_error(const struct golden_family *g, enum dtype dtype, bool settle)
+{
+    struct plan *plan = plan_create(g->model, false);
+    size_t norms = 0;
+    for (size_t i = 0; i < plan->count; i++) {
+        if (settle)
+            fold_scale_settle(g->model, plan->factors[i].site, dtype, plan->scales[i]);
+    }
+    struct changes changes = changes_of(g->model, plan);
+    for (size_t i = 0; i < changes.count; i++) {
+        uint16_t stored[COLUMNS_MAX];
+        struct model_override *change = &changes.list[i];
+        float *gains = arena_alloc(&changes.arena, change->rows, sizeof *gains);
+        if (change->columns != 1 || strstr(change->name, ".weight") == NULL)
+            continue;
+        assert_true(gains != NULL && change->rows <= COLUMNS_MAX);
+        block_encode(dtype, 1, change->rows, change->data, NULL, stored);
+        dtype_decode(dtype, change->rows, stored, gains);
+        change->data = gains;
+        norms++;
+    }
+    assert_true(norms > 0);
+    const struct train_row *row = &g->sequences[0].row;
+    float *wanted = golden_family_logits(g->model, NULL, NULL, row);
+    float *folded = logits_under(g->model, changes.list, changes.count, row);
+    double worst = worst_of(g->model, row, wanted, folded);
+    mem_free(wanted);
+    mem_free(folded);
+    mem_free(plan);
+    arena_fini(&changes.arena);
+    return worst;
+}
+
+static void test_fold_scale__settled_gains_lose_nothing_in_16_bits(void **state)
+{
+    static const char *const families[] = {"llama2", "gemma2", "phi2", "falcon-new", "qwen3"};
+    static const enum dtype dtypes[] = {DTYPE_BF16, DTYPE_F16};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(families) * COUNT_OF(dtypes); i++) {
+        struct golden_family *g = golden_family_open(families[i / 2]);
+        double settled = stored_error(g, dtypes[i % 2], true);
+        double plain = stored_error(g, dtypes[i % 2], false);
+        print_message("%s, norms in %s: logits off by %.1e settled, %.1e as they come\n", g->name,
+                      dtype_name(dtypes[i % 2]), settled, plain);
+        assert_true(settled < LOGIT_ERROR_MAX && plain > 10 * settled);
+        golden_family_close(g);
+    }
+}
+
+static void test_fold_scale__what_cannot_settle_stays(void **state)
+{
+    (void)state;
+    struct hf_config config = engine_data_config(false);
+    struct model *model = engine_data_model(&config, 1);
+    struct plan *plan = plan_create(model, false);
+    float kept[COLUMNS_MAX];
+    memcpy(kept, plan->scales[1], sizeof kept); /* of o_proj, which no norm feeds */
+    fold_scale_settle(model, plan->factors[1].site, DTYPE_BF16, plan->scales[1]);
+    assert_memory_equal(plan->scales[1], kept, sizeof kept);
+    plan->scales[0][2] = 1e9f; /* gains below and above what F16 holds */
+    plan->scales[0][3] = 1e-9f;
+    fold_scale_settle(model, plan->factors[0].site, DTYPE_F16, plan->scales[0]);
+    assert_true(plan->scales[0][2] >= 1e9f && plan->scales[0][2] <= 1e9f);
+    assert_true(plan->scales[0][3] >= 1e-9f && plan->scales[0][3] <= 1e-9f);
+    mem_free(plan);
+    model_destroy(&model);
+}
+
 /* ---- from GGUF files ---- */
 
 static struct model *open_gguf(const char *family)
@@ -312,7 +384,10 @@ static void test_fold_scale__without_memory_there_is_none(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        GOLDEN_FAMILIES(TESTS) cmocka_unit_test(test_fold_scale__bad_factors_are_refused),
+        GOLDEN_FAMILIES(TESTS)
+            cmocka_unit_test(test_fold_scale__settled_gains_lose_nothing_in_16_bits),
+        cmocka_unit_test(test_fold_scale__what_cannot_settle_stays),
+        cmocka_unit_test(test_fold_scale__bad_factors_are_refused),
         cmocka_unit_test(test_fold_scale__without_memory_there_is_none)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

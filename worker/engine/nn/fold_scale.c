@@ -4,6 +4,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "worker/engine/nn/model_values.h"
+#include "worker/engine/quant/blocks.h"
 
 /* What happens to one parameter; all NULL: nothing. */
 struct change {
@@ -66,6 +67,29 @@ struct channel_ties fold_scale_ties(const struct model *model, const struct mode
     bool values = role == MODEL_VALUE || role == MODEL_QUERY_KEY_VALUE;
     return values ? (struct channel_ties){s->head_width, s->heads / s->kv_heads}
                   : (struct channel_ties){0};
+}
+
+static float rounded(enum dtype dtype, float value)
+{
+    uint16_t stored;
+    block_encode(dtype, 1, 1, &value, NULL, &stored);
+    dtype_decode(dtype, 1, &stored, &value);
+    return value;
+}
+
+void fold_scale_settle(const struct model *model, size_t site, enum dtype dtype, float *scales)
+{
+    struct model_site at = model_site(model, site);
+    double offset = (double)model_shape(model)->norm_offset;
+    ASSERT(dtype == DTYPE_F16 || dtype == DTYPE_BF16);
+    for (size_t c = 0; at.norm != MODEL_NO_PARAM && c < at.columns; c++) {
+        float gain = 0;
+        model_values_read(model, (size_t)at.norm, c, 1, &gain);
+        double whole = offset + (double)gain, s = (double)scales[c];
+        double settled = whole / (offset + (double)rounded(dtype, (float)(whole / s - offset)));
+        if (settled >= s / 2 && settled <= 2 * s)
+            scales[c] = (float)settled;
+    }
 }
 
 /* ---- taking factors in ---- */

@@ -52,6 +52,14 @@ struct fold_scale_factors {
     const float *scales;
 };
 
+/* Moves the factors of a site that a norm feeds, (columns), to those nearest whose folded gains are
+ * numbers of `dtype` (F16 or BF16): a file that stores norms in that type then rounds no gain, and
+ * the modules' factors are those that the file divides by. Without it each channel is off by up to
+ * half a last place of the type. (A norm's bias is rounded in any case.) Factors of other sites
+ * stay, and so do those that would leave [s/2, 2s], as where a gain falls below the type's range.
+ */
+void fold_scale_settle(const struct model *model, size_t site, enum dtype dtype, float *scales);
+
 struct fold_scale;
 
 /* What the factors of some sites do to the parameters of a model, which is borrowed and must
