@@ -16,7 +16,7 @@
 #include "worker/engine/kernel/gram.h"
 
 /* Rows of x that are seen first: what comes later continues their sums. */
-enum { FIRST = 11, TRIANGLE = C * (C + 1) / 2, WIDTH = 37 };
+enum { FIRST = 11, WIDTH = 37, WIDE = 300, WIDE_T = 19 };
 
 struct sums {
     double squares[C], sizes[C], wide[C];
@@ -62,8 +62,8 @@ static void use_sums(struct rows_bench *b, struct kernel *k, float *out)
 
 static void use_gram(struct rows_bench *b, struct kernel *k, float *out)
 {
-    static double triangle[TRIANGLE];
-    static float panel[GRAM_PANEL * C];
+    static double triangle[WIDTH * (WIDTH + 1) / 2];
+    static float panel[GRAM_PANEL * WIDTH];
     memset(triangle, 0, sizeof triangle);
     gram_add(k, FIRST, WIDTH, b->buffer[0], panel, triangle);
     gram_add(k, T, WIDTH, b->buffer[1], panel, triangle);
@@ -116,20 +116,21 @@ static void test_sums__pass_over_nan_in_a_range_and_show_it_in_a_sum(void **stat
 static void test_gram__adds_products_of_f32_chains_in_f64(void **state)
 {
     struct rows_bench *b = *state;
-    double *triangle = mem_alloc(TRIANGLE, sizeof *triangle), *at = triangle;
-    float *panel = mem_alloc(GRAM_PANEL * C, sizeof *panel);
-    assert_true(triangle != NULL && panel != NULL && (size_t)C > (size_t)GRAM_PANEL);
+    _Static_assert((int)WIDE > (int)GRAM_PANEL && (int)(WIDE * WIDE_T) <= (int)N, "in a buffer");
+    double *triangle = mem_alloc(WIDE * (WIDE + 1) / 2, sizeof *triangle), *at = triangle;
+    float *panel = mem_alloc(GRAM_PANEL * WIDE, sizeof *panel);
+    assert_true(triangle != NULL && panel != NULL);
     rows_bench_draw(b, 180);
     const float *x = b->buffer[0], *y = b->buffer[1];
-    gram_add(rows_bench_best(b), T, C, x, panel, triangle);
-    gram_add(rows_bench_best(b), FIRST, C, y, panel, triangle);
-    for (size_t i = 0; i < C; i++)
-        for (size_t j = i; j < C; j++) {
+    gram_add(rows_bench_best(b), WIDE_T, WIDE, x, panel, triangle);
+    gram_add(rows_bench_best(b), FIRST, WIDE, y, panel, triangle);
+    for (size_t i = 0; i < WIDE; i++)
+        for (size_t j = i; j < WIDE; j++) {
             float first = 0, second = 0;
-            for (size_t t = 0; t < T; t++)
-                first = fmaf(x[t * C + i], x[t * C + j], first);
+            for (size_t t = 0; t < WIDE_T; t++)
+                first = fmaf(x[t * WIDE + i], x[t * WIDE + j], first);
             for (size_t t = 0; t < FIRST; t++)
-                second = fmaf(y[t * C + i], y[t * C + j], second);
+                second = fmaf(y[t * WIDE + i], y[t * WIDE + j], second);
             assert_true(*at++ == (double)first + (double)second);
         }
     mem_free(triangle);

@@ -8,7 +8,7 @@
 
 struct kernel;
 
-enum { GRAM_PANEL = 128 }; /* rows of the matrix that are computed at once */
+enum { GRAM_PANEL = 256 }; /* rows of the matrix that are computed at once */
 
 /* triangle += the upper triangle of x^T x for x (T, C): row i holds its columns i..C-1, one row
  * after the other. Each element of the product is one chain over t ascending in f32 (profile
