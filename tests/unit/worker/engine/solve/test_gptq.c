@@ -120,6 +120,26 @@ static const struct gptq_case {
      300,
      GPTQ_ORDER_DIAGONAL,
      {.bits = 4, .strategy = GRID_CHANNEL, .scale_dtype = DTYPE_BF16}},
+    {"int3 g20, importance",
+     30,
+     60,
+     200,
+     GPTQ_ORDER_COLUMNS,
+     {.bits = 3,
+      .strategy = GRID_GROUP,
+      .group_size = 20,
+      .range = GRID_IMPORTANCE,
+      .scale_dtype = DTYPE_BF16}},
+    {"int3 a row by diagonal, importance",
+     30,
+     60,
+     200,
+     GPTQ_ORDER_DIAGONAL,
+     {.bits = 3,
+      .symmetric = true,
+      .strategy = GRID_CHANNEL,
+      .range = GRID_IMPORTANCE,
+      .scale_dtype = DTYPE_BF16}},
     {"one row",
      1,
      64,
@@ -138,7 +158,8 @@ static const struct gptq_case {
      {.bits = 4, .symmetric = true, .strategy = GRID_CHANNEL, .scale_dtype = DTYPE_BF16}},
 };
 
-enum { DAMP_PERCENT = 1 };
+/* A case of groups by diagonal. */
+enum { DAMP_PERCENT = 1, BY_DIAGONAL = 10 };
 
 struct fixture {
     struct solve_kernels kernels;
@@ -161,6 +182,18 @@ static int tear_down(void **state)
     return 0;
 }
 
+/* The diagonal of gram, for GRID_IMPORTANCE; NULL for other schemes. */
+static float *importance_of(const struct gptq_case *c, const double *gram)
+{
+    if (c->scheme.range != GRID_IMPORTANCE)
+        return NULL;
+    float *importance = mem_alloc(c->columns, sizeof(*importance));
+    assert_non_null(importance);
+    for (size_t j = 0; j < c->columns; j++)
+        importance[j] = (float)gram[j * c->columns + j];
+    return importance;
+}
+
 /* Runs one case; the caller frees result. */
 static void run(struct kernel *kernel, const struct gptq_case *c, const double *gram,
                 const float *w, struct gptq_result *result)
@@ -168,23 +201,29 @@ static void run(struct kernel *kernel, const struct gptq_case *c, const double *
     struct gptq_options options = {.damp = DAMP_PERCENT / 100.0, .order = c->order};
     struct gptq *gptq = NULL;
     struct err_text text = {{0}};
+    float *importance = importance_of(c, gram);
     assert_int_equal(gptq_create(kernel, &options, c->columns, gram, &gptq), ERR_OK);
     assert_int_equal(
-        gptq_quantize(kernel, gptq, &c->scheme, c->rows, w, NULL, c->name, &text, result), ERR_OK);
+        gptq_quantize(kernel, gptq, &c->scheme, c->rows, w, importance, c->name, &text, result),
+        ERR_OK);
+    mem_free(importance);
     gptq_destroy(&gptq);
 }
 
-static void round_to_nearest(const struct gptq_case *c, const float *w, float *values)
+static void round_to_nearest(const struct gptq_case *c, const double *gram, const float *w,
+                             float *values)
 {
+    float *importance = importance_of(c, gram);
     struct grid grid;
     int8_t codes[1024];
     assert_int_equal(grid_init(&grid, &c->scheme, c->rows, c->columns, c->name, NULL), ERR_OK);
-    grid_find(&grid, w, NULL);
+    grid_find(&grid, w, importance);
     for (size_t r = 0; r < c->rows; r++) {
         grid_encode_row(&grid, r, w + r * c->columns, codes);
         grid_decode_row(&grid, r, codes, values + r * c->columns);
     }
     grid_fini(&grid);
+    mem_free(importance);
 }
 
 /* ---- the paper ---- */
@@ -222,12 +261,12 @@ static void follow_the_paper(const struct gptq_case *c, const double *gram, cons
     size_t n = c->columns;
     double *h = mem_alloc(n * n, sizeof(*h)), *w = mem_alloc(c->rows * n, sizeof(*w));
     double *diagonal = mem_alloc(n, sizeof(*diagonal)), mean = 0;
-    float *moved = mem_alloc(n, sizeof(*moved));
+    float *moved = mem_alloc(n, sizeof(*moved)), *importance = importance_of(c, gram);
     size_t *order = mem_alloc(n, sizeof(*order));
     bool moving = c->scheme.strategy == GRID_GROUP && c->order == GPTQ_ORDER_COLUMNS;
     assert_true(h != NULL && w != NULL && diagonal != NULL && moved != NULL && order != NULL);
     assert_int_equal(grid_init(grid, &c->scheme, c->rows, n, c->name, NULL), ERR_OK);
-    grid_find(grid, weights, NULL);
+    grid_find(grid, weights, importance);
     for (size_t j = 0; j < n; j++) {
         order[j] = j;
         diagonal[j] = gram[j * n + j];
@@ -252,7 +291,8 @@ static void follow_the_paper(const struct gptq_case *c, const double *gram, cons
                 for (size_t i = 0; i < c->scheme.group_size; i++)
                     moved[i] = (float)row[j + i];
                 grid_set(grid, r, j,
-                         grid_cell_find(&c->scheme, 1, c->scheme.group_size, n, moved, NULL));
+                         grid_cell_find(&c->scheme, 1, c->scheme.group_size, n, moved,
+                                        importance != NULL ? importance + j : NULL));
             }
             struct grid_cell cell = grid_at(grid, r, column);
             int code = grid_cell_code(&c->scheme, cell, (float)row[j]);
@@ -265,6 +305,7 @@ static void follow_the_paper(const struct gptq_case *c, const double *gram, cons
     mem_free(w);
     mem_free(diagonal);
     mem_free(moved);
+    mem_free(importance);
     mem_free(order);
 }
 
@@ -315,7 +356,7 @@ static void test_gptq__loses_less_than_rounding_to_nearest_and_says_how_much(voi
             grid_decode_row(&result.grid, r, result.codes + r * c->columns, values);
             assert_memory_equal(values, result.values + r * c->columns, c->columns * sizeof(float));
         }
-        round_to_nearest(c, w, values);
+        round_to_nearest(c, gram, w, values);
         assert_int_equal(gram_error(f->kernels.kernel[0], c->rows, c->columns, w, result.values,
                                     gram, NULL, &ours),
                          ERR_OK);
@@ -375,7 +416,7 @@ static void test_gptq__rounds_to_nearest_where_inputs_are_not_correlated(void **
         for (size_t j = 0; j < c->columns; j++)
             gram[j * c->columns + j] = 1 + (double)(j * 7 % 5);
         run(f->kernels.kernel[0], c, gram, w, &result);
-        round_to_nearest(c, w, values);
+        round_to_nearest(c, gram, w, values);
         assert_memory_equal(values, result.values, c->rows * c->columns * sizeof(float));
         gptq_result_fini(&result);
         mem_free(gram);
@@ -418,7 +459,7 @@ static void test_gptq__drops_the_weights_of_dead_columns(void **state)
     static const size_t dead[] = {0, 5, 31, 32, 95};
     for (int all = 0; all < 2; all++)
         for (int order = 0; order < 2; order++) {
-            struct gptq_case c = cases[order == 0 ? 0 : 10];
+            struct gptq_case c = cases[order == 0 ? 0 : BY_DIAGONAL];
             struct gptq_options options = {.damp = 0.01, .order = c.order};
             double *gram = solve_case_gram(3, c.columns, c.tokens, 3), error;
             float *w = solve_case_weights(600, c.rows, c.columns);
@@ -459,7 +500,7 @@ static void test_gptq__moves_errors_between_equal_columns(void **state)
     for (size_t i = 0; i < n * n; i++) /* all columns are one and the same */
         gram[i] = 5;
     run(f->kernels.kernel[0], c, gram, w, &result);
-    round_to_nearest(c, w, values);
+    round_to_nearest(c, gram, w, values);
     assert_int_equal(
         gram_error(f->kernels.kernel[0], c->rows, n, w, result.values, gram, NULL, &ours), ERR_OK);
     assert_int_equal(gram_error(f->kernels.kernel[0], c->rows, n, w, values, gram, NULL, &nearest),
