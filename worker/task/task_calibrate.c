@@ -7,8 +7,7 @@
 #include "common/calibration/statistics_fold.h"
 #include "common/calibration/statistics_shard.h"
 #include "common/formats/dataset/rows.h"
-#include "common/mem/mem.h"
-#include "worker/engine/calibrate/calibrate.h"
+#include "worker/engine/calibrate/calibrate_statistics.h"
 #include "worker/engine/nn/model_site.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
@@ -23,7 +22,6 @@ struct calibration {
     struct statistics *leaf;      /* owned */
     struct calibrate *engine;     /* owned */
     struct arena arena;
-    size_t *places; /* of a site of the model among those of the leaf; SIZE_MAX: not asked for */
 };
 
 /* What the settings need to know of every input. Ranges cost nothing beside the rest, and who looks
@@ -59,45 +57,20 @@ static enum err open_range(struct calibration *c, struct err_text *et)
  * llama.cpp has no importance for it either. */
 static enum err create_fold(struct calibration *c, struct err_text *et)
 {
-    size_t count = model_site_count(c->model), asked = 0;
+    size_t count = model_site_count(c->model);
     struct statistics_ask *asks = arena_alloc(&c->arena, count, sizeof *asks);
-    c->places = arena_alloc(&c->arena, count, sizeof *c->places);
-    if (asks == NULL || c->places == NULL)
+    if (asks == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < count; i++) {
-        struct model_site site = model_site(c->model, i);
-        if (site.in_layer)
-            asks[asked++] =
-                (struct statistics_ask){site.name, site.columns, kinds_of(&c->run->recipe)};
-    }
-    const struct statistics_plan plan = {asks, asked, c->rows.row_count, c->run->spec->profile};
+    calibrate_statistics_ask(c->model, kinds_of(&c->run->recipe), asks);
+    while (count > 0 && !model_site(c->model, count - 1).in_layer)
+        count--;
+    const struct statistics_plan plan = {asks, count, c->rows.row_count, c->run->spec->profile};
     enum err err = statistics_fold_create(&plan, c->range, &c->fold);
     if (err == ERR_OK)
         err = statistics_create(&plan, 1, &c->leaf);
     if (err != ERR_OK)
-        return error_set(et, err, "statistics of %zu inputs: %s", asked, error_text(err));
-    for (size_t i = 0; i < count; i++) {
-        const struct statistics_site *found =
-            statistics_find(c->leaf, model_site(c->model, i).name);
-        c->places[i] = found != NULL ? (size_t)(found - c->leaf->sites) : SIZE_MAX;
-    }
+        return error_set(et, err, "statistics of %zu inputs: %s", count, error_text(err));
     return ERR_OK;
-}
-
-static enum err take_leaf(void *context, const struct calibrate_leaf *leaf)
-{
-    struct calibration *c = context;
-    const struct statistics_seen seen = {
-        .tokens = leaf->tokens,
-        .x = leaf->x,
-        .sum_x2 = leaf->sum_x2,
-        .sum_abs = leaf->sum_abs,
-        .min = leaf->min,
-        .max = leaf->max,
-    };
-    if (c->places[leaf->site] == SIZE_MAX)
-        return ERR_OK;
-    return statistics_observe(c->leaf, c->places[leaf->site], &seen);
 }
 
 static enum err take_row(struct calibration *c, uint64_t index, struct err_text *et)
@@ -110,9 +83,7 @@ static enum err take_row(struct calibration *c, uint64_t index, struct err_text 
         .segment_starts = row.segment_starts,
         .segment_count = row.segment_count,
     };
-    statistics_start(c->leaf, index);
-    TRY(calibrate_row(c->engine, &input, take_leaf, c, et));
-    TRY(statistics_end(c->leaf));
+    TRY(calibrate_statistics_row(c->engine, &input, c->leaf, et));
     c->run->result->tokens += row.count;
     return statistics_fold_push(c->fold, c->leaf, et);
 }
@@ -134,8 +105,7 @@ static enum err calibrate(struct calibration *c, struct err_text *et)
 {
     TRY(open_range(c, et));
     TRY(create_fold(c, et));
-    TRY(calibrate_create(c->model, c->kernel,
-                         CALIBRATE_SUM_X2 | CALIBRATE_SUM_ABS | CALIBRATE_RANGE,
+    TRY(calibrate_create(c->model, c->kernel, calibrate_statistics_sums(kinds_of(&c->run->recipe)),
                          c->rows.row_tokens_max, &c->engine));
     uint64_t total = c->range.end - c->range.begin;
     for (uint64_t i = c->range.begin; i < c->range.end; i++) {

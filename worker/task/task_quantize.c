@@ -1,93 +1,31 @@
 /* task_quantize.c - one tensor of the result: its bytes, and what they cost. */
-#include <math.h>
-
-#include "common/base/check.h"
-#include "common/formats/json/json_write.h"
 #include "common/mem/mem.h"
-#include "worker/engine/kernel/kernel.h"
 #include "worker/task/task_choices.h"
+#include "worker/task/task_figures.h"
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
 
-enum { FIGURES_BYTES_MAX = 1 << 20 };
-
-/* Sums over a tensor, rows in their order: w - w' and w, by themselves and weighed by the
- * importance of their columns. */
-struct figures {
-    double error, norm, weighted_error, weighted_norm;
-    double error_max;
-};
-
-static void add_row(struct figures *f, const struct convert_tensor *t, const float *plain,
-                    const float *made)
-{
-    for (size_t i = 0; i < t->columns; i++) {
-        double w = plain[i], d = (double)made[i] - w;
-        double weight = t->importance != NULL ? t->importance[i] : 1;
-        f->error += d * d;
-        f->norm += w * w;
-        f->weighted_error += weight * d * d;
-        f->weighted_norm += weight * w * w;
-        f->error_max = MAX(f->error_max, fabs(d));
-    }
-}
-
-static enum err measure(const struct convert_tensor *t, struct span made, struct figures *out)
+static enum err measure(const struct convert_tensor *t, struct span made,
+                        struct task_figure_sums *out)
 {
     size_t row_bytes = made.size / t->rows;
     float *rows = mem_alloc(2 * t->columns, sizeof *rows);
     if (rows == NULL)
         return ERR_OUT_OF_MEMORY;
-    *out = (struct figures){0};
+    *out = (struct task_figure_sums){0};
     for (size_t r = 0; r < t->rows; r++) {
         convert_tensor_row(t, r, rows);
         t->encoder->decode(t->out, t->columns, made.data + r * row_bytes, rows + t->columns);
-        add_row(out, t, rows, rows + t->columns);
+        task_figure_add(out, t->columns, rows, rows + t->columns, t->importance);
     }
     mem_free(rows);
     return ERR_OK;
-}
-
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
-
-static enum err put_figures(struct task_run *run, const struct task_choice *choice,
-                            struct span made, const struct figures *f, struct err_text *et)
-{
-    struct json_write w;
-    struct digest digest;
-    char hex[DIGEST_HEX_BYTES];
-    TRY(digest_of_artifact(made, &digest));
-    digest_hex(digest, hex);
-    json_write_init(&w, JSON_WRITE_LINE, FIGURES_BYTES_MAX);
-    json_write_object_begin(&w, NULL);
-    json_write_text(&w, "tensor", choice->name);
-    json_write_text(&w, "format", choice->format);
-    json_write_u64(&w, "rows", choice->rows);
-    json_write_u64(&w, "columns", choice->columns);
-    json_write_u64(&w, "size_bytes", made.size);
-    json_write_text(&w, "digest", text_of(hex));
-    json_write_f64(&w, "bits_per_weight",
-                   8.0 * (double)made.size / ((double)choice->rows * (double)choice->columns));
-    json_write_f64(&w, "relative_error", ratio(f->error, f->norm));
-    json_write_f64(&w, "weighted_error", ratio(f->weighted_error, f->weighted_norm));
-    json_write_f64(&w, "max_error", f->error_max);
-    json_write_object_end(&w);
-    struct span text;
-    enum err err = json_write_finish(&w, &text);
-    if (err == ERR_OK)
-        err = task_run_output(run, "figures", text, false, et);
-    json_write_fini(&w);
-    return err;
 }
 
 static enum err quantize(struct task_run *run, const struct task_choices *choices,
                          struct task_gguf *gguf, struct bytes *made, struct err_text *et)
 {
     const struct task_spec *spec = run->spec;
-    struct figures figures;
     if (spec->first >= choices->count || spec->total != choices->count)
         return error_set(et, ERR_PROTOCOL, "tensor %llu of %zu", (unsigned long long)spec->first,
                          choices->count);
@@ -98,9 +36,18 @@ static enum err quantize(struct task_run *run, const struct task_choices *choice
                          TEXT_ARGS(choice->name));
     TRY(convert_gguf_encode(gguf->form, index, file_sink_bytes, made, et));
     TRY(bytes_status(made));
-    TRY(measure(convert_gguf_tensor(gguf->form, index), bytes_span(made), &figures));
     TRY(task_run_output(run, "tensors", bytes_span(made), false, et));
-    return put_figures(run, choice, bytes_span(made), &figures, et);
+    const struct safetensor part = {.name = choice->name, .data = bytes_span(made)};
+    struct task_figure figure = {.tensor = choice->name,
+                                 .format = choice->format,
+                                 .rows = choice->rows,
+                                 .columns = choice->columns,
+                                 .size_bytes = made->size,
+                                 .output_error = -1,
+                                 .parts = &part,
+                                 .part_count = 1};
+    TRY(measure(convert_gguf_tensor(gguf->form, index), part.data, &figure.sums));
+    return task_figures_put(run, &figure, 1, et);
 }
 
 enum err task_kind_quantize(struct task_run *run, struct err_text *et)

@@ -36,14 +36,13 @@ static const char *find_file(struct verification *v)
     return NULL;
 }
 
-static enum err check_tensor(const struct gguf *gguf, struct json_value figures,
-                             struct err_text *et)
+static enum err check_part(const struct gguf *gguf, struct json_value part, struct err_text *et)
 {
     struct text name, hex;
     struct digest digest;
     char found[DIGEST_HEX_BYTES];
-    TRY(json_read_text(figures, "tensor", &name, et));
-    TRY(json_read_text(figures, "digest", &hex, et));
+    TRY(json_read_text(part, "name", &name, et));
+    TRY(json_read_text(part, "digest", &hex, et));
     const struct gguf_tensor *tensor = gguf_find_tensor(gguf, name);
     if (tensor == NULL)
         return error_set(et, ERR_DIGEST, "%s: tensor %.*s is not there", gguf->name,
@@ -56,6 +55,18 @@ static enum err check_tensor(const struct gguf *gguf, struct json_value figures,
                      gguf->name, TEXT_ARGS(name), hex.data, found);
 }
 
+static enum err check_parts(const struct gguf *gguf, struct json_value figures, struct err_text *et)
+{
+    struct json_value tensors, parts;
+    TRY(json_read_array(figures, "tensors", &tensors, et));
+    for (size_t i = 0; i < json_read_count(tensors); i++) {
+        TRY(json_read_array(json_read_item(tensors, i), "parts", &parts, et));
+        for (size_t k = 0; k < json_read_count(parts); k++)
+            TRY(check_part(gguf, json_read_item(parts, k), et));
+    }
+    return ERR_OK;
+}
+
 static enum err check_figures(struct verification *v, const struct gguf *gguf, const char *input,
                               struct err_text *et)
 {
@@ -65,7 +76,7 @@ static enum err check_figures(struct verification *v, const struct gguf *gguf, c
     TRY(task_run_open(v->run, input, &item, et));
     enum err err = json_read_parse(item->bytes, &options, &doc, et);
     if (err == ERR_OK)
-        err = check_tensor(gguf, json_read_root(doc), et);
+        err = check_parts(gguf, json_read_root(doc), et);
     json_read_close(&doc);
     cache_release(v->run->env->options.cache, &item);
     return err;
