@@ -1,31 +1,10 @@
 /* task_figures.c - sums to ratios, tensors to hashes. */
 #include "worker/task/task_figures.h"
 
-#include <math.h>
-
 #include "common/base/check.h"
 #include "common/formats/json/json_write.h"
 
 enum { FIGURES_BYTES_MAX = 16 << 20 };
-
-void task_figure_add(struct task_figure_sums *sums, size_t columns, const float *w,
-                     const float *made, const float *importance)
-{
-    for (size_t i = 0; i < columns; i++) {
-        double x = w[i], d = (double)made[i] - x;
-        double weight = importance != NULL ? importance[i] : 1;
-        sums->error += d * d;
-        sums->norm += x * x;
-        sums->weighted_error += weight * d * d;
-        sums->weighted_norm += weight * x * x;
-        sums->error_max = MAX(sums->error_max, fabs(d));
-    }
-}
-
-static double ratio(double part, double whole)
-{
-    return whole > 0 ? part / whole : 0;
-}
 
 static enum err write_parts(struct json_write *w, const struct task_figure *f)
 {
@@ -46,17 +25,17 @@ static enum err write_parts(struct json_write *w, const struct task_figure *f)
 
 static enum err write_figure(struct json_write *w, const struct task_figure *f)
 {
-    double weights = (double)f->rows * (double)f->columns;
+    double weights = MAX((double)f->rows * (double)f->columns, 1.0);
     json_write_object_begin(w, NULL);
     json_write_text(w, "tensor", f->tensor);
     json_write_text(w, "format", f->format);
     json_write_u64(w, "rows", f->rows);
     json_write_u64(w, "columns", f->columns);
     json_write_u64(w, "size_bytes", f->size_bytes);
-    json_write_f64(w, "bits_per_weight", ratio(8.0 * (double)f->size_bytes, weights));
-    json_write_f64(w, "relative_error", ratio(f->sums.error, f->sums.norm));
-    json_write_f64(w, "weighted_error", ratio(f->sums.weighted_error, f->sums.weighted_norm));
-    json_write_f64(w, "max_error", f->sums.error_max);
+    json_write_f64(w, "bits_per_weight", 8.0 * (double)f->size_bytes / weights);
+    json_write_f64(w, "relative_error", tensor_error_relative(&f->error));
+    json_write_f64(w, "weighted_error", tensor_error_relative_weighted(&f->error));
+    json_write_f64(w, "max_error", f->error.largest);
     if (f->output_error >= 0)
         json_write_f64(w, "output_error", f->output_error);
     TRY(write_parts(w, f));

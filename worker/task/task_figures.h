@@ -11,23 +11,14 @@
 #define WORKER_TASK_TASK_FIGURES_H
 
 #include "common/formats/safetensors/safetensors.h"
+#include "worker/engine/quant/tensor_error.h"
 #include "worker/task/task_run.h"
-
-/* Sums over a matrix, rows in their order: of (w' - w)^2 and w^2, by themselves and weighed by the
- * importance of their columns, and the largest |w' - w|. */
-struct task_figure_sums {
-    double error, norm, weighted_error, weighted_norm, error_max;
-};
-
-/* Adds a row. importance: (columns) or NULL. */
-void task_figure_add(struct task_figure_sums *sums, size_t columns, const float *w,
-                     const float *made, const float *importance);
 
 struct task_figure {
     struct text tensor, format;
     uint64_t rows, columns;
-    uint64_t size_bytes; /* of all parts */
-    struct task_figure_sums sums;
+    uint64_t size_bytes;            /* of all parts */
+    struct tensor_error error;      /* count 0: not known */
     double output_error;            /* of gram_error over that of w' = 0; below 0: not known */
     const struct safetensor *parts; /* what of it lies in the result */
     size_t part_count;

@@ -5,18 +5,17 @@
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
 
-static enum err measure(const struct convert_tensor *t, struct span made,
-                        struct task_figure_sums *out)
+static enum err measure(const struct convert_tensor *t, struct span made, struct tensor_error *out)
 {
     size_t row_bytes = made.size / t->rows;
     float *rows = mem_alloc(2 * t->columns, sizeof *rows);
     if (rows == NULL)
         return ERR_OUT_OF_MEMORY;
-    *out = (struct task_figure_sums){0};
+    *out = (struct tensor_error){0};
     for (size_t r = 0; r < t->rows; r++) {
         convert_tensor_row(t, r, rows);
         t->encoder->decode(t->out, t->columns, made.data + r * row_bytes, rows + t->columns);
-        task_figure_add(out, t->columns, rows, rows + t->columns, t->importance);
+        tensor_error_add(out, 1, t->columns, rows, rows + t->columns, t->importance);
     }
     mem_free(rows);
     return ERR_OK;
@@ -46,7 +45,7 @@ static enum err quantize(struct task_run *run, const struct task_choices *choice
                                  .output_error = -1,
                                  .parts = &part,
                                  .part_count = 1};
-    TRY(measure(convert_gguf_tensor(gguf->form, index), part.data, &figure.sums));
+    TRY(measure(convert_gguf_tensor(gguf->form, index), part.data, &figure.error));
     return task_figures_put(run, &figure, 1, et);
 }
 
