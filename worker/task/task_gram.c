@@ -28,20 +28,14 @@ void task_gram_fini(struct task_gram *gram)
     calibrate_gram_fini(&gram->gram);
 }
 
-static void add_columns(struct task_gram *gram, const double *sum_abs, const float *max_abs)
+void task_gram_add(struct task_gram *gram, const struct calibrate_leaf *leaf)
 {
+    calibrate_gram_add(&gram->gram, leaf->tokens, leaf->x);
     for (size_t i = 0; i < gram->columns; i++) {
-        gram->sum_abs[i] += sum_abs[i];
-        gram->max_abs[i] = MAX(gram->max_abs[i], max_abs[i]);
+        gram->sum_abs[i] += leaf->sum_abs[i];
+        gram->max_abs[i] = MAX(gram->max_abs[i], MAX(leaf->max[i], -leaf->min[i]));
     }
-}
-
-void task_gram_add(struct task_gram *gram, size_t tokens, const float *x, const double *sum_abs,
-                   const float *max_abs)
-{
-    calibrate_gram_add(&gram->gram, tokens, x);
-    add_columns(gram, sum_abs, max_abs);
-    gram->tokens += tokens;
+    gram->tokens += leaf->tokens;
 }
 
 static struct span span_of(const void *data, size_t count, size_t size)
@@ -127,7 +121,14 @@ static enum err add_file(struct task_gram *gram, struct span content, const char
         memcpy(&value, (const char *)sums + i * sizeof value, sizeof value);
         gram->gram.sums[i] += value;
     }
-    add_columns(gram, sum_abs, max_abs);
+    for (size_t i = 0; i < gram->columns; i++) {
+        double sum;
+        float max;
+        memcpy(&sum, (const char *)sum_abs + i * sizeof sum, sizeof sum);
+        memcpy(&max, (const char *)max_abs + i * sizeof max, sizeof max);
+        gram->sum_abs[i] += sum;
+        gram->max_abs[i] = MAX(gram->max_abs[i], max);
+    }
     gram->tokens += tokens;
     gram->gram.tokens += tokens;
 out:

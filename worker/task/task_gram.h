@@ -8,6 +8,7 @@
 #ifndef WORKER_TASK_TASK_GRAM_H
 #define WORKER_TASK_TASK_GRAM_H
 
+#include "worker/engine/calibrate/calibrate.h"
 #include "worker/engine/calibrate/calibrate_gram.h"
 #include "worker/task/task_run.h"
 
@@ -24,9 +25,8 @@ MUST_CHECK enum err task_gram_init(struct task_gram *gram, struct kernel *kernel
                                    struct arena *arena);
 void task_gram_fini(struct task_gram *gram); /* a zeroed object is allowed */
 
-/* Adds a row of the shard: x (tokens, columns), and its column sums. */
-void task_gram_add(struct task_gram *gram, size_t tokens, const float *x, const double *sum_abs,
-                   const float *max_abs);
+/* Adds a row of the shard, seen with sums of |x| and ranges. */
+void task_gram_add(struct task_gram *gram, const struct calibrate_leaf *leaf);
 
 /* Hands in the artifact as output `name`. */
 MUST_CHECK enum err task_gram_put(struct task_run *run, const struct task_gram *gram,

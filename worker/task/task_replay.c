@@ -139,8 +139,7 @@ static enum err go_on(struct replay *r, struct err_text *et)
 static enum err take_leaf(void *context, const struct calibrate_leaf *leaf)
 {
     struct replay *r = context;
-    task_gram_add(&r->grams[leaf->site % r->site_count], leaf->tokens, leaf->x, leaf->sum_abs,
-                  leaf->max_abs);
+    task_gram_add(&r->grams[leaf->site % r->site_count], leaf);
     return ERR_OK;
 }
 
