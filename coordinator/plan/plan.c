@@ -104,8 +104,9 @@ static void add_quantize(const struct recipe *r, const struct inputs *found, str
     }
     if (recipe_quantize_targets(r))
         measured = add_told(graph, STAGE_KIND_SENSITIVITY, measured);
-    uint64_t choose = add_stage(graph, STAGE_KIND_CHOOSE, measured);
-    uint64_t quantize = add_told(graph, STAGE_KIND_QUANTIZE, choose);
+    bool replays = recipe_quantize_replays(r);
+    uint64_t choose = add_stage(graph, STAGE_KIND_CHOOSE, replays ? model | pack : measured);
+    uint64_t quantize = add_told(graph, replays ? STAGE_KIND_REPLAY : STAGE_KIND_QUANTIZE, choose);
     uint64_t assemble = add_stage(graph, STAGE_KIND_ASSEMBLE, quantize);
     uint64_t last = add_stage(graph, STAGE_KIND_VERIFY, assemble);
     if (found->test && r->evaluate != RECIPE_EVALUATE_NONE)

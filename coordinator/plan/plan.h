@@ -10,6 +10,7 @@
  *            ─▶ assemble ─▶ verify ─▶ report
  *                      └─▶ compare ─▶ ┘
  *
+ * Methods that go layer by layer have replay in place of calibrate, reduce and quantize.
  * Which of them exist follows from the keys present: without training there is no init and no
  * train; without held-out data no evaluate and no compare; without a method that measures no
  * calibrate and no reduce; without a target no sensitivity.

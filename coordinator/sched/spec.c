@@ -66,20 +66,28 @@ static enum err print_name(const struct inputs *inputs, struct arena *arena, con
     return text != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
 }
 
-/* The output `name` of every task of the stage, numbered under it: "tensors/12". */
+/* The output under `prefix` and its number: "tensors/12"; nothing for NULL. */
+static enum err add_numbered(struct inputs *inputs, const struct artifact_ref *output,
+                             const char *prefix, uint32_t *place, struct arena *arena)
+{
+    char number[32];
+    struct text text = {0};
+    if (output == NULL)
+        return ERR_OK;
+    (void)snprintf(number, sizeof number, "/%u", (*place)++);
+    TRY(print_name(inputs, arena, prefix, text_of(number), &text));
+    add(inputs, output, text);
+    return ERR_OK;
+}
+
+/* The output `name` of every task of the stage that has one, numbered under it. */
 static enum err add_outputs(struct inputs *inputs, const struct job *job, enum stage_kind kind,
                             const char *name, struct arena *arena)
 {
     const struct stage *stage = job_stage_of(job, kind);
-    for (uint32_t i = 0; stage != NULL && i < stage->tasks.count; i++) {
-        const struct artifact_ref *output = job_output(stage, i, name);
-        char number[32];
-        struct text text = {0};
-        (void)snprintf(number, sizeof number, "/%u", i);
-        TRY(print_name(inputs, arena, name, text_of(number), &text));
-        if (output != NULL)
-            add(inputs, output, text);
-    }
+    uint32_t place = 0;
+    for (uint32_t i = 0; stage != NULL && i < stage->tasks.count; i++)
+        TRY(add_numbered(inputs, job_output(stage, i, name), name, &place, arena));
     return ERR_OK;
 }
 
@@ -229,6 +237,7 @@ static const struct spec_row {
     {STAGE_KIND_SENSITIVITY, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "statistics", NULL},
     {STAGE_KIND_CHOOSE, SOURCE_QUANTIZED, 0, NULL, NULL},
     {STAGE_KIND_CHOOSE, SOURCE_FOLDER, 0, "imatrix/", NULL},
+    {STAGE_KIND_CHOOSE, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
     {STAGE_KIND_CHOOSE, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "statistics", NULL},
     {STAGE_KIND_CHOOSE, SOURCE_OUTPUT, STAGE_KIND_REDUCE, "imatrix", NULL},
     {STAGE_KIND_CHOOSE, SOURCE_OUTPUTS, STAGE_KIND_SENSITIVITY, "sensitivity", NULL},
@@ -243,14 +252,18 @@ static const struct spec_row {
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "tensors", NULL},
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "tensors", NULL},
+    {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "tensors", NULL},
+    {STAGE_KIND_VERIFY, SOURCE_CONFIG, 0, NULL, NULL},
     {STAGE_KIND_VERIFY, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
     {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
+    {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_COMPARE, SOURCE_QUANTIZED, 0, NULL, NULL},
     {STAGE_KIND_COMPARE, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
     {STAGE_KIND_COMPARE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_COMPARE, "scores", NULL},
     {STAGE_KIND_REPORT, SOURCE_CONFIG, 0, NULL, NULL},
@@ -275,6 +288,38 @@ static void add_state(struct inputs *inputs, const struct stage *stage)
     if (!digest_is_zero(state.digest))
         add(inputs, &state, TEXT("state"));
     add(inputs, &stage->log, TEXT("log"));
+}
+
+/* Period l of a replay: a shard goes on from where it was at l - 1, on what the groups of l - 1
+ * made of their layer; a group has the Gram matrices of its site from all shards of l. */
+static enum err add_wave(const struct stage *stage, uint32_t index, struct arena *arena,
+                         struct inputs *inputs)
+{
+    const struct wave_layout *waves = &stage->tasks.waves;
+    struct wave_place place = wave_place(waves, index);
+    uint32_t number = 0;
+    char name[32];
+    if (place.is_group) {
+        (void)snprintf(name, sizeof name, "gram.%u", place.index);
+        for (uint32_t i = 0; i < waves->shards; i++) {
+            struct wave_place shard = {place.period, false, i};
+            TRY(add_numbered(inputs, job_output(stage, wave_task(waves, shard), name), "gram",
+                             &number, arena));
+        }
+        return ERR_OK;
+    }
+    if (place.period == 0)
+        return ERR_OK;
+    struct wave_place before = {place.period - 1, false, place.index};
+    const struct artifact_ref *hidden = job_output(stage, wave_task(waves, before), "hidden");
+    if (hidden != NULL)
+        add(inputs, hidden, TEXT("hidden"));
+    for (uint32_t i = 0; i < waves->groups; i++) {
+        struct wave_place group = {place.period - 1, true, i};
+        TRY(add_numbered(inputs, job_output(stage, wave_task(waves, group), "tensors"), "tensors",
+                         &number, arena));
+    }
+    return ERR_OK;
 }
 
 static enum err add_row(const struct stage *stage, const struct spec_row *row, uint32_t index,
@@ -332,6 +377,22 @@ static enum err add_inputs(const struct stage *stage, uint32_t index, struct are
     add_output(inputs, job, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
     add_weights(inputs, stage);
     return ERR_OK;
+}
+
+/* A group quantizes one part of the result, as a task of the stage quantize does. */
+static void set_wave(const struct stage *stage, uint32_t index, struct task_spec *out)
+{
+    const struct wave_layout *waves = &stage->tasks.waves;
+    struct wave_place place = wave_place(waves, index);
+    out->round = place.period;
+    out->first = place.index;
+    out->total = waves->shards;
+    if (place.is_group) {
+        out->kind = STAGE_KIND_QUANTIZE;
+        out->first += (uint64_t)place.period * waves->groups;
+        out->total = (uint64_t)waves->periods * waves->groups;
+    }
+    out->end = out->first + 1;
 }
 
 static void set_place(const struct stage *stage, uint32_t index, struct task_spec *out)

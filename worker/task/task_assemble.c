@@ -1,9 +1,12 @@
-/* task_assemble.c - the tensors that others made, and the rest of the model, become the result. */
+/* task_assemble.c - the tensors that others made, and the rest of the model, become the result:
+ * here a GGUF file, a folder in task_folder.c. */
 #include <stdio.h>
 
 #include "common/formats/source/folder.h"
 #include "common/formats/source/source.h"
+#include "common/recipe/recipe_quantize.h"
 #include "worker/task/task_choices.h"
+#include "worker/task/task_folder.h"
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_settings.h"
@@ -100,6 +103,8 @@ static enum err assemble(struct assembly *a, struct err_text *et)
 enum err task_kind_assemble(struct task_run *run, struct err_text *et)
 {
     struct assembly a = {.run = run};
+    if (recipe_quantize_form(&run->recipe) != RECIPE_QUANTIZE_GGUF)
+        return task_folder_assemble(run, et);
     arena_init(&a.arena, SIZE_MAX); /* a list of the model's tensors */
     enum err err = task_choices_read(run, &a.arena, &a.choices, et);
     if (err == ERR_OK) {

@@ -1,9 +1,16 @@
-/* task_quantize.c - one tensor of the result: its bytes, and what they cost. */
+/* task_quantize.c - one part of the result: a tensor of a GGUF file, or the layers of a site; its
+ * bytes, and what they cost. */
+#include "common/base/check.h"
+#include "common/calibration/range_search.h"
+#include "common/calibration/statistics.h"
 #include "common/mem/mem.h"
+#include "common/recipe/recipe_quantize.h"
 #include "worker/task/task_choices.h"
 #include "worker/task/task_figures.h"
 #include "worker/task/task_gguf.h"
+#include "worker/task/task_gram.h"
 #include "worker/task/task_kind.h"
+#include "worker/task/task_site.h"
 
 static enum err measure(const struct convert_tensor *t, struct span made, struct tensor_error *out)
 {
@@ -21,8 +28,8 @@ static enum err measure(const struct convert_tensor *t, struct span made, struct
     return ERR_OK;
 }
 
-static enum err quantize(struct task_run *run, const struct task_choices *choices,
-                         struct task_gguf *gguf, struct bytes *made, struct err_text *et)
+static enum err quantize_tensor(struct task_run *run, const struct task_choices *choices,
+                                struct task_gguf *gguf, struct bytes *made, struct err_text *et)
 {
     const struct task_spec *spec = run->spec;
     if (spec->first >= choices->count || spec->total != choices->count)
@@ -49,7 +56,7 @@ static enum err quantize(struct task_run *run, const struct task_choices *choice
     return task_figures_put(run, &figure, 1, et);
 }
 
-enum err task_kind_quantize(struct task_run *run, struct err_text *et)
+static enum err quantize_gguf(struct task_run *run, struct err_text *et)
 {
     struct task_choices choices;
     struct task_gguf gguf;
@@ -61,10 +68,139 @@ enum err task_kind_quantize(struct task_run *run, struct err_text *et)
     if (err == ERR_OK) {
         err = task_gguf_open(run, &choices, &gguf, et);
         if (err == ERR_OK)
-            err = quantize(run, &choices, &gguf, &made, et);
+            err = quantize_tensor(run, &choices, &gguf, &made, et);
         task_gguf_close(&gguf);
     }
     bytes_fini(&made);
     arena_fini(&arena);
+    return err;
+}
+
+/* ---- towards a folder: all layers of a site ---- */
+
+struct site_work {
+    struct task_run *run;
+    const struct model *model;
+    struct task_scheme scheme;
+    struct model_site site;
+    struct statistics *stats; /* owned */
+    struct task_gram gram;    /* owned */
+    struct task_site_measure measure;
+    struct arena arena;
+};
+
+static enum range_search_method method_of(const struct recipe *recipe)
+{
+    switch (recipe->quantize.observer) {
+    case RECIPE_QUANTIZE_OBSERVER_MSE:
+    case RECIPE_QUANTIZE_OBSERVER_IMPORTANCE_MSE:
+        return RANGE_SEARCH_MSE;
+    case RECIPE_QUANTIZE_OBSERVER_MOVING_AVERAGE:
+        return RANGE_SEARCH_MOVING_AVERAGE;
+    case RECIPE_QUANTIZE_OBSERVER_PERCENTILE:
+        return RANGE_SEARCH_PERCENTILE;
+    case RECIPE_QUANTIZE_OBSERVER_ENTROPY:
+        return RANGE_SEARCH_ENTROPY;
+    case RECIPE_QUANTIZE_OBSERVER_AUTO:
+    case RECIPE_QUANTIZE_OBSERVER_MINMAX:
+    case RECIPE_QUANTIZE_OBSERVER_COUNT:
+        break;
+    }
+    return RANGE_SEARCH_MINMAX;
+}
+
+/* The one scale of a site's input that a static scheme writes. */
+static enum err find_input_scale(struct site_work *w, const struct statistics_site *seen,
+                                 struct err_text *et)
+{
+    static const struct range_grid grid = {.bits = 8, .is_signed = true, .is_symmetric = true};
+    struct range_search_options options = range_search_defaults;
+    struct range_search_input input = {.records = seen->average,
+                                       .record_count = (size_t)w->stats->row_count,
+                                       .record_stride = 2,
+                                       .histogram = &seen->histogram};
+    struct range range;
+    options.percentile = w->run->recipe.quantize.percentile;
+    if (!statistics_range(seen, &input.extremes.min, &input.extremes.max))
+        return error_set(et, ERR_DATA, "%.*s: nothing went through it in calibration",
+                         TEXT_ARGS(w->site.name));
+    enum err err = range_search(method_of(&w->run->recipe), &options, &grid, &input, &range);
+    if (err != ERR_OK)
+        return error_set(et, err, "%.*s: no range for its input: %s", TEXT_ARGS(w->site.name),
+                         error_text(err));
+    w->measure.input_scale = range_grid_scale(&grid, range).scale;
+    return ERR_OK;
+}
+
+static enum err read_statistics(struct site_work *w, struct err_text *et)
+{
+    const struct cache_item *item = NULL;
+    TRY(task_run_open(w->run, "statistics", &item, et));
+    enum err err = statistics_parse(item->bytes, "statistics", &w->stats, et);
+    cache_release(w->run->env->options.cache, &item);
+    TRY(err);
+    const struct statistics_site *seen = statistics_find(w->stats, w->site.name);
+    if (seen == NULL || seen->columns != w->site.columns)
+        return error_set(et, ERR_SHAPE, "statistics: expected %zu columns of %.*s", w->site.columns,
+                         TEXT_ARGS(w->site.name));
+    w->measure = (struct task_site_measure){.tokens = seen->tokens,
+                                            .sum_x2 = seen->sum_x2,
+                                            .sum_abs = seen->sum_abs,
+                                            .max_abs = seen->max_abs};
+    if (w->scheme.form == RECIPE_QUANTIZE_COMPRESSED &&
+        w->scheme.scheme.input == QUANT_SCHEME_INPUT_STATIC)
+        return find_input_scale(w, seen, et);
+    return ERR_OK;
+}
+
+/* Gram matrix, and what follows from it, of all shards of the layer's wave. */
+static enum err read_gram(struct site_work *w, struct err_text *et)
+{
+    struct kernel *kernel;
+    size_t n = w->site.columns;
+    TRY(task_run_kernel(w->run, &kernel, et));
+    TRY(task_gram_init(&w->gram, kernel, n, &w->arena));
+    TRY(task_gram_sum(w->run, "gram", &w->gram, et));
+    double *whole = arena_alloc(&w->arena, n * n, sizeof *whole);
+    double *squares = arena_alloc(&w->arena, n, sizeof *squares);
+    if (whole == NULL || squares == NULL)
+        return ERR_OUT_OF_MEMORY;
+    calibrate_gram_expand(n, w->gram.gram.sums, whole);
+    for (size_t i = 0; i < n; i++)
+        squares[i] = whole[i * n + i];
+    w->measure = (struct task_site_measure){.tokens = w->gram.tokens,
+                                            .sum_x2 = squares,
+                                            .sum_abs = w->gram.sum_abs,
+                                            .max_abs = w->gram.max_abs,
+                                            .gram = whole};
+    return ERR_OK;
+}
+
+static enum err quantize_site(struct site_work *w, struct err_text *et)
+{
+    const struct task_spec *spec = w->run->spec;
+    TRY(task_model_open(w->run, &w->model, et));
+    TRY(task_scheme_read(&w->run->recipe, w->model, &w->arena, &w->scheme, et));
+    if (spec->first >= model_site_count(w->model))
+        return error_set(et, ERR_PROTOCOL, "site %llu of %zu", (unsigned long long)spec->first,
+                         model_site_count(w->model));
+    w->site = model_site(w->model, (size_t)spec->first);
+    if (task_run_input(w->run, "gram/0") != NULL)
+        TRY(read_gram(w, et));
+    else if (task_run_input(w->run, "statistics") != NULL)
+        TRY(read_statistics(w, et));
+    return task_site_quantize(w->run, w->model, &w->scheme, &w->site, &w->measure, et);
+}
+
+enum err task_kind_quantize(struct task_run *run, struct err_text *et)
+{
+    if (recipe_quantize_form(&run->recipe) == RECIPE_QUANTIZE_GGUF)
+        return quantize_gguf(run, et);
+    struct site_work w = {.run = run};
+    arena_init(&w.arena, SIZE_MAX); /* matrices of the site */
+    enum err err = quantize_site(&w, et);
+    statistics_destroy(&w.stats);
+    task_gram_fini(&w.gram);
+    arena_fini(&w.arena);
     return err;
 }
