@@ -91,34 +91,6 @@ static enum err add_outputs(struct inputs *inputs, const struct job *job, enum s
     return ERR_OK;
 }
 
-/* For a group the grams of all shards of its period; for a shard its own hidden states and the
- * tensors of all groups of the period before. Numbered by their place in their wave: "gram/2". */
-static enum err add_waves(struct inputs *inputs, const struct stage *stage, uint32_t index,
-                          struct arena *arena)
-{
-    const struct wave_layout *layout = &stage->tasks.waves;
-    struct wave_place from = wave_place(layout, index);
-    const char *name = from.is_group ? "gram" : "tensors";
-    uint32_t count = from.is_group ? layout->shards : layout->groups;
-    if (!from.is_group && from.period-- == 0)
-        return ERR_OK;
-    const struct artifact_ref *hidden =
-        from.is_group ? NULL : job_output(stage, wave_task(layout, from), "hidden");
-    if (hidden != NULL)
-        add(inputs, hidden, TEXT("hidden"));
-    from.is_group = !from.is_group;
-    for (from.index = 0; from.index < count; from.index++) {
-        const struct artifact_ref *output = job_output(stage, wave_task(layout, from), name);
-        char number[32];
-        struct text text = {0};
-        (void)snprintf(number, sizeof number, "/%u", from.index);
-        TRY(print_name(inputs, arena, name, text_of(number), &text));
-        if (output != NULL)
-            add(inputs, output, text);
-    }
-    return ERR_OK;
-}
-
 /* Every file that the one task of the stage made, under `prefix`. */
 static enum err add_files(struct inputs *inputs, const struct job *job, enum stage_kind kind,
                           const char *prefix, struct arena *arena)
@@ -208,7 +180,7 @@ enum source {
     SOURCE_OUTPUTS,   /* the output `name` of every task of `from` */
     SOURCE_FILES,     /* all that the one task of `from` made, under `name` */
     SOURCE_STATE,     /* the trained state and the log */
-    SOURCE_WAVES,     /* what earlier waves made for it */
+    SOURCE_WAVES,     /* what the tasks of earlier waves made for this one */
 };
 
 static const struct spec_row {
@@ -252,18 +224,15 @@ static const struct spec_row {
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "tensors", NULL},
     {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "tensors", NULL},
-    {STAGE_KIND_ASSEMBLE, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "tensors", NULL},
     {STAGE_KIND_VERIFY, SOURCE_CONFIG, 0, NULL, NULL},
     {STAGE_KIND_VERIFY, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
     {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
-    {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_VERIFY, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_COMPARE, SOURCE_QUANTIZED, 0, NULL, NULL},
     {STAGE_KIND_COMPARE, SOURCE_FILES, STAGE_KIND_ASSEMBLE, "result/", NULL},
     {STAGE_KIND_COMPARE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_QUANTIZE, "figures", NULL},
-    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_REPLAY, "figures", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_COMPARE, "scores", NULL},
     {STAGE_KIND_REPORT, SOURCE_CONFIG, 0, NULL, NULL},
@@ -292,8 +261,8 @@ static void add_state(struct inputs *inputs, const struct stage *stage)
 
 /* Period l of a replay: a shard goes on from where it was at l - 1, on what the groups of l - 1
  * made of their layer; a group has the Gram matrices of its site from all shards of l. */
-static enum err add_wave(const struct stage *stage, uint32_t index, struct arena *arena,
-                         struct inputs *inputs)
+static enum err add_waves(const struct stage *stage, uint32_t index, struct arena *arena,
+                          struct inputs *inputs)
 {
     const struct wave_layout *waves = &stage->tasks.waves;
     struct wave_place place = wave_place(waves, index);
@@ -357,7 +326,7 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
         add_state(inputs, stage);
         return ERR_OK;
     case SOURCE_WAVES:
-        return add_waves(inputs, stage, index, arena);
+        return add_waves(stage, index, arena, inputs);
     }
     return ERR_INTERNAL;
 }
@@ -405,11 +374,7 @@ static void set_place(const struct stage *stage, uint32_t index, struct task_spe
         out->end = stage->plan->tasks[index].end;
         out->total = stage->tasks.count;
     } else if (stage->tasks.waves.periods > 0) {
-        struct wave_place place = wave_place(&stage->tasks.waves, index);
-        out->round = 2 * (uint64_t)place.period + place.is_group;
-        out->first = place.index;
-        out->end = out->first + 1;
-        out->total = place.is_group ? stage->tasks.waves.groups : stage->tasks.waves.shards;
+        set_wave(stage, index, out);
     } else {
         out->first = index;
         out->end = (uint64_t)index + 1;

@@ -5,15 +5,13 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
-enum { OUTPUTS_MAX = 3 };
-
 /* A task_done record that counts. */
 struct counted {
     struct map_node node;
     struct list_node of_run; /* in sim.counted_list */
     uint64_t job;
     bool is_rounds;
-    struct digest outputs[OUTPUTS_MAX];
+    struct digest outputs[SIM_OUTPUTS_MAX];
 };
 
 static uint64_t key_of(uint64_t job, uint32_t stage, uint32_t index)
@@ -74,7 +72,7 @@ static void check_task_done(struct sim *sim, const struct rec_task_done *done)
     ASSERT(counted != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
     counted->job = done->job;
     counted->is_rounds = done->worker.size == 0;
-    ASSERT(done->result.outputs_count <= OUTPUTS_MAX);
+    ASSERT(done->result.outputs_count <= SIM_OUTPUTS_MAX);
     for (uint32_t i = 0; i < done->result.outputs_count; i++)
         counted->outputs[i] = done->result.outputs[i].digest;
     map_add(&sim->counted, &counted->node, key);
@@ -92,7 +90,7 @@ static void uncount(struct sim *sim, const struct rec_artifact_lost *record)
         bool is_undone = counted->is_rounds;
         next = list_next(&sim->counted_list, n);
         for (uint32_t i = 0; i < record->lost_count; i++) {
-            for (size_t k = 0; k < OUTPUTS_MAX; k++)
+            for (size_t k = 0; k < SIM_OUTPUTS_MAX; k++)
                 is_undone |= digest_equal(counted->outputs[k], record->lost[i].digest);
         }
         if (counted->job != record->job || !is_undone)
@@ -136,8 +134,12 @@ static void check_wave(struct sim *sim, const struct msg_lease_grant *grant)
             sim_fail(sim, "task %u of wave %u is granted before task %u is done", grant->index,
                      wave, i);
     }
-    if (grant->spec.round != wave || grant->spec.first != grant->index - first ||
-        grant->spec.total != job->waves[wave % 2] || wave >= 2 * job->waves[2])
+    bool is_group = wave % 2 == 1;
+    uint64_t skipped = is_group ? (uint64_t)(wave / 2) * job->waves[1] : 0;
+    uint64_t total = is_group ? (uint64_t)job->waves[2] * job->waves[1] : job->waves[0];
+    if (grant->spec.round != wave / 2 || grant->spec.first != skipped + grant->index - first ||
+        (grant->spec.kind == STAGE_KIND_QUANTIZE) != is_group || grant->spec.total != total ||
+        wave >= 2 * job->waves[2])
         sim_fail(sim, "task %u of wave %u is told another place", grant->index, wave);
     sim->statistics.waves++;
 }
@@ -151,7 +153,9 @@ void sim_check_sends(struct sim *sim, const struct sched_effects *effects)
         if (grant->fence <= sim->c.highest_fence)
             sim_fail(sim, "fence %llx does not grow", (unsigned long long)grant->fence);
         sim->c.highest_fence = grant->fence;
-        if (grant->spec.kind == STAGE_KIND_REPLAY)
+        const struct sim_job *job = job_of(sim, grant->job);
+        if (grant->spec.kind == STAGE_KIND_REPLAY ||
+            (grant->spec.kind == STAGE_KIND_QUANTIZE && job->replays))
             check_wave(sim, grant);
     }
 }

@@ -7,7 +7,6 @@
 #include "common/message/message_copy.h"
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
-#include "common/recipe/recipe_quantize.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/store/record_codec.h"
 #include "coordinator/store/store_mem.h"
@@ -228,23 +227,6 @@ void sim_coordinator_event(struct sim *sim, struct sched_event event)
     sim_schedule_at(sim, SIM_COORDINATOR_TIMER, effects.wake_at.ns)->epoch = c->timer_epoch;
 }
 
-/* Methods that go layer by layer do it in waves. */
-static void replay(struct span canonical, struct stage_plan *stages, uint32_t count)
-{
-    struct recipe recipe;
-    struct err_text et = {.text = ""};
-    ASSERT(recipe_parse(canonical, &recipe, &et) == ERR_OK);
-    for (uint32_t i = 0; recipe_quantize_replays(&recipe) && i < count; i++) {
-        if (stages[i].kind != STAGE_KIND_QUANTIZE)
-            continue;
-        stages[i].kind = STAGE_KIND_REPLAY;
-        stages[i].name = TEXT("replay");
-        for (uint32_t pack = 0; pack < i; pack++)
-            stages[i].needs |= (uint64_t)(stages[pack].kind == STAGE_KIND_PACK) << pack;
-    }
-    recipe_fini(&recipe);
-}
-
 static void submit(struct sim *sim, uint64_t peer, const struct msg_submit *message)
 {
     struct err_text et = {.text = ""};
@@ -263,7 +245,6 @@ static void submit(struct sim *sim, uint64_t peer, const struct msg_submit *mess
                                &record.stages, &record.stages_count, &et);
     if (err != ERR_OK)
         sim_fail(sim, "plan: %s", et.text);
-    replay(message->recipe, record.stages, record.stages_count);
     struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {peer}};
     event.submit.ticket = message->ticket;
     event.submit.record = &record;

@@ -198,8 +198,10 @@ static void add_fact(struct task_result *out, const char *name, uint64_t value)
     out->facts[out->facts_count++] = (struct fact){text_of(name), value};
 }
 
-/* Outputs by kind; a group's come after a shard's. */
-static const char *const output_names[STAGE_KIND_COUNT][4] = {
+enum { SITES = SIM_OUTPUTS_MAX - 1 };
+
+/* Outputs by kind; the groups of a replay quantize. */
+static const char *const output_names[STAGE_KIND_COUNT][SIM_OUTPUTS_MAX] = {
     [STAGE_KIND_PREPARE] = {"samples"},
     [STAGE_KIND_PACK] = {"rows", "test_rows", "calib_rows"},
     [STAGE_KIND_INIT] = {"state"},
@@ -212,15 +214,13 @@ static const char *const output_names[STAGE_KIND_COUNT][4] = {
     [STAGE_KIND_ASSEMBLE] = {"model.gguf", "README.md"},
     [STAGE_KIND_COMPARE] = {"scores"},
     [STAGE_KIND_REPORT] = {"quantization.json"},
-    [STAGE_KIND_REPLAY] = {"hidden", "gram", "tensors", "figures"},
+    [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2", "gram.3"},
 };
 
 static void add_outputs(const struct task_spec *spec, uint64_t hash, struct task_result *out)
 {
     const char *const *names = output_names[spec->kind];
-    bool is_group = spec->kind == STAGE_KIND_REPLAY && spec->round % 2 == 1;
-    bool is_shard = spec->kind == STAGE_KIND_REPLAY && !is_group;
-    for (size_t i = is_group ? 2 : 0; i < (is_shard ? 2 : 4) && names[i] != NULL; i++)
+    for (size_t i = 0; i < SIM_OUTPUTS_MAX && names[i] != NULL; i++)
         add_output(out, names[i], hash);
 }
 
@@ -236,7 +236,7 @@ static void add_facts(const struct sim *sim, const struct task_spec *spec, uint6
     } else if (spec->kind == STAGE_KIND_CHOOSE) {
         add_fact(out, "quantize_tasks", (1 + hash % 9) * size);
         add_fact(out, "replay_shards", (1 + hash % 4) * size);
-        add_fact(out, "replay_groups", (1 + hash / 4 % 5) * size);
+        add_fact(out, "replay_groups", 1 + hash / 4 % SITES);
         add_fact(out, "replay_periods", 1 + hash / 20 % 4);
     } else if (spec->kind == STAGE_KIND_REDUCE) {
         add_fact(out, "sensitivity_tasks", (1 + hash % 5) * size);
@@ -250,7 +250,7 @@ bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct ar
         if (!spec->inputs[i].ephemeral && sim_engine_is_damaged(sim, spec->inputs[i].digest))
             return false;
     }
-    struct artifact_ref *outputs = arena_alloc(arena, 4, sizeof *outputs);
+    struct artifact_ref *outputs = arena_alloc(arena, SIM_OUTPUTS_MAX, sizeof *outputs);
     struct fact *facts = arena_alloc(arena, 4, sizeof *facts);
     ASSERT(outputs != NULL && facts != NULL);
     uint64_t hash = hash_inputs(sim, spec);

@@ -82,6 +82,7 @@ static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
     bool trains = sim_random_below(random, 6) == 0;
     uint64_t method =
         index == sim->scenario->jobs ? 0 : sim_random_below(random, COUNT_OF(methods));
+    job->replays = method == 0;
     job->submit_ns = sim_random_below(random, SUBMIT_MS_MAX) * NS_PER_MS;
     char text[512];
     snprintf(text, sizeof text,
