@@ -12,6 +12,7 @@
 #include "worker/engine/kernel/columns.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
+#include "worker/engine/kernel/lanes_f64.h"
 #include "worker/engine/kernel/rope.h"
 
 enum { T = 19, C = 75, V = 37, K_LONG = 700, SPAN = T * C, LARGEST = 5 * K_LONG };
@@ -286,6 +287,24 @@ static void statistics(struct work *w)
     keep(w, 2 * C, w->dx);
 }
 
+/* A product of doubles with tiles, rows and columns left over at its edges. */
+static void doubles(struct work *w)
+{
+    enum { M = 13, N = 39, K = 17 };
+    double a[K * M], b[K * N], c[M * N];
+    kernel_read(w->kernel, SPAN, w->x, w->host);
+    for (size_t i = 0; i < COUNT_OF(c); i++) {
+        a[i % COUNT_OF(a)] = (double)w->host[i] / 3;
+        b[i] = (double)w->host[SPAN / 3 + i] / 7;
+        c[i] = (double)w->host[SPAN / 2 + i] / 9;
+    }
+    for (size_t i = COUNT_OF(c); i < COUNT_OF(b); i++)
+        b[i] = (double)w->host[i] / 11;
+    kernel_lanes_f64(w->kernel)->subtract(&(struct lanes_f64_product){
+        .m = M, .n = N, .k = K, .a = a, .a_row = M, .b = b, .b_row = N, .c = c, .c_row = N});
+    keep_wide(w, COUNT_OF(c), c);
+}
+
 static void work_fini(struct work *w)
 {
     float *device[] = {w->x, w->y, w->z, w->dx, w->weight, w->inv_rms, w->long_a, w->long_b};
@@ -333,6 +352,7 @@ enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANS
         lookups(&w);
         sums(&w);
         statistics(&w);
+        doubles(&w);
     }
     work_fini(&w);
     return err;
