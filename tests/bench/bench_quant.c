@@ -55,7 +55,7 @@ static enum kernel_isa isa_of(const char *name)
 
 int main(int argc, char **argv)
 {
-    static double seconds[DTYPE_COUNT][RUNS][REPEATS_MAX];
+    static double seconds[DTYPE_FILE_COUNT][RUNS][REPEATS_MAX];
     size_t repeats = argc > 1 ? (size_t)strtoul(argv[1], NULL, 10) : 7;
     struct kernel *kernel = NULL;
     float *x = mem_alloc(ELEMENTS, sizeof(*x)), *importance = mem_alloc(COLUMNS, sizeof(float));
@@ -71,7 +71,7 @@ int main(int argc, char **argv)
     for (size_t i = 0; i < COLUMNS; i++)
         importance[i] = random_uniform_f32(2, i) + 0.01f;
     for (size_t r = 0; r < repeats; r++)
-        for (unsigned d = DTYPE_F16; d < DTYPE_COUNT; d++)
+        for (unsigned d = DTYPE_F16; d < DTYPE_FILE_COUNT; d++)
             for (size_t run = 0; run < RUNS; run++) {
                 double start = now_s();
                 kernel_encode(kernel, (enum dtype)d, ROWS, COLUMNS, x, run == 1 ? importance : NULL,
@@ -80,7 +80,7 @@ int main(int argc, char **argv)
             }
     printf("%s, one thread, median of %zu\n", kernel_name(kernel), repeats);
     printf("%-7s %9s %9s %12s %12s\n", "", "MB/s", "weighed", "s per 1.1e9", "weighed");
-    for (unsigned d = DTYPE_F16; d < DTYPE_COUNT; d++)
+    for (unsigned d = DTYPE_F16; d < DTYPE_FILE_COUNT; d++)
         print_line((enum dtype)d, median(seconds[d][0], repeats), median(seconds[d][1], repeats));
     kernel_destroy(&kernel);
     mem_free(x);

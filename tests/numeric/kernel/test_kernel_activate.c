@@ -102,6 +102,13 @@ static void use_round_int8(struct rows_bench *b, struct kernel *k, float *out)
     kernel_round_int8(k, T, C, out + N, out + N);
 }
 
+static void use_round_grid8(struct rows_bench *b, struct kernel *k, float *out)
+{
+    kernel_round_grid8(k, T, C, 0, b->buffer[0], out);
+    memcpy(out + N, b->buffer[1], N * sizeof(float));
+    kernel_round_grid8(k, T, C, 0.01f, out + N, out + N);
+}
+
 static void test_activations__give_the_same_bits_on_every_row_and_thread_count(void **state)
 {
     rows_bench_compare(*state, "silu", use_silu);
@@ -110,6 +117,7 @@ static void test_activations__give_the_same_bits_on_every_row_and_thread_count(v
     rows_bench_compare(*state, "relu_squared", use_relu_squared);
     rows_bench_compare(*state, "soft_cap", use_soft_cap);
     rows_bench_compare(*state, "round_int8", use_round_int8);
+    rows_bench_compare(*state, "round_grid8", use_round_grid8);
 }
 
 /* ---- right ---- */
@@ -228,6 +236,29 @@ static void test_round_int8__rounds_halves_to_even_and_keeps_nothing_as_nothing(
         assert_true(y[0][i] == wanted[0][i] && y[1][i] == wanted[1][i]);
 }
 
+static void test_round_grid8__is_the_reference_quantizer(void **state)
+{
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 111);
+    for (size_t c = 0; c < C; c++) /* a token of nothing */
+        b->buffer[0][C + c] = 0;
+    for (unsigned turn = 0; turn < 2; turn++) {
+        float given = turn == 0 ? 0 : 0.004f;
+        kernel_round_grid8(rows_bench_best(b), T, C, given, b->buffer[0], b->result);
+        for (size_t t = 0; t < T; t++) {
+            const float *x = b->buffer[0] + t * C;
+            float largest = 0;
+            for (size_t c = 0; c < C; c++)
+                largest = fmaxf(largest, fabsf(x[c]));
+            float own = largest > 0 ? largest / 127.5f : 0x1p-23f, s = turn == 0 ? own : given;
+            for (size_t c = 0; c < C; c++) {
+                float code = fminf(fmaxf(rintf(x[c] / s), -128), 127);
+                assert_true(b->result[t * C + c] == code * s);
+            }
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -238,6 +269,7 @@ int main(void)
         cmocka_unit_test(test_tanh_and_erf__have_the_bits_of_the_scalar_functions),
         cmocka_unit_test(test_round_int8__is_the_reference_quantizer),
         cmocka_unit_test(test_round_int8__rounds_halves_to_even_and_keeps_nothing_as_nothing),
+        cmocka_unit_test(test_round_grid8__is_the_reference_quantizer),
     };
     return cmocka_run_group_tests(tests, rows_bench_setup, rows_bench_teardown);
 }

@@ -183,6 +183,12 @@ void kernel_soft_cap_backward(struct kernel *kernel, size_t count, float cap, co
  * dy (straight through). y may be x. */
 void kernel_round_int8(struct kernel *kernel, size_t T, size_t C, const float *x, float *y);
 
+/* What a row x is after eight bits by compressed-tensors' rule for inputs: y = clamp(round(x / s),
+ * -128, 127) * s, halves to even, with s = `scale`, or for scale 0 the row's own: max(|x|) / 127.5
+ * over C, 2^-23 for a row of nothing. Straight through as kernel_round_int8. y may be x. */
+void kernel_round_grid8(struct kernel *kernel, size_t T, size_t C, float scale, const float *x,
+                        float *y);
+
 /* y += x;  y = fma(scale, x, y);  y *= scale */
 void kernel_add(struct kernel *kernel, size_t count, const float *x, float *y);
 void kernel_add_scaled(struct kernel *kernel, size_t count, float scale, const float *x, float *y);

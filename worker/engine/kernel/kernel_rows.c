@@ -195,6 +195,20 @@ void kernel_round_int8(struct kernel *kernel, size_t T, size_t C, const float *x
     kernel_call_split(kernel, T, C, &call, round_int8_part);
 }
 
+static void round_grid8_part(const struct kernel_call *c, size_t begin, size_t end)
+{
+    for (size_t t = begin; t < end; t++)
+        c->rows->round_grid8(c->C, c->scalar, c->a + t * c->C, c->y + t * c->C);
+}
+
+void kernel_round_grid8(struct kernel *kernel, size_t T, size_t C, float scale, const float *x,
+                        float *y)
+{
+    ASSERT(scale >= 0);
+    struct kernel_call call = {.C = C, .scalar = scale, .a = x, .y = y};
+    kernel_call_split(kernel, T, C, &call, round_grid8_part);
+}
+
 /* ---- biases ---- */
 
 static void add_bias_part(const struct kernel_call *c, size_t begin, size_t end)

@@ -191,6 +191,8 @@ static void families(struct work *w)
     keep(w, SPAN, w->y);
     kernel_round_int8(k, T, C, w->x, w->y);
     keep(w, SPAN, w->y);
+    kernel_round_grid8(k, T, C, 0, w->x, w->y);
+    keep(w, SPAN, w->y);
 }
 
 /* Rotations there and, of others, back; a block of columns moved and one added. */

@@ -40,6 +40,7 @@ struct rows {
                               float *dx);
     /* One row of C elements. */
     void (*round_int8)(size_t C, const float *x, float *y);
+    void (*round_grid8)(size_t C, float scale, const float *x, float *y);
     /* The first `count` columns of T rows that lie C apart. */
     void (*column_squares)(size_t T, size_t C, size_t count, const float *x, double *sums);
     void (*column_sizes)(size_t T, size_t C, size_t count, const float *x, double *sums);

@@ -32,7 +32,7 @@ typedef void (*block_decode_f)(size_t count, const void *from, float *out);
 typedef void (*block_encode_f)(size_t rows, size_t columns, const float *x, const float *importance,
                                void *out);
 
-/* Decoders are NULL for plain types, encoders for F32. */
+/* Decoders are NULL for plain types, encoders for F32 and the engine's own types. */
 struct block_table {
     block_decode_f decode[DTYPE_COUNT];
     block_encode_f encode[DTYPE_COUNT];
@@ -48,7 +48,7 @@ extern const struct block_table block_avx512;
  * alignment. For code outside kernels; kernel_decode is the fast one. */
 void block_decode(enum dtype dtype, size_t count, const void *from, float *out);
 
-/* As block_encode_f, for any type; kernel_encode is the fast one. */
+/* As block_encode_f, for any type of files; kernel_encode is the fast one. */
 void block_encode(enum dtype dtype, size_t rows, size_t columns, const float *x,
                   const float *importance, void *out);
 

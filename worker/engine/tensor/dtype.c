@@ -14,6 +14,9 @@ static const struct dtype_row rows[DTYPE_COUNT] = {
 #define DTYPE_ROW(id, number, elements, bytes) [DTYPE_##id] = {#id, elements, bytes},
     BLOCK_FORMAT_ROWS(DTYPE_ROW)
 #undef DTYPE_ROW
+#define DTYPE_ROW(id, elements, bytes) [DTYPE_##id] = {#id, elements, bytes},
+        BLOCK_FORMAT_ENGINE_ROWS(DTYPE_ROW)
+#undef DTYPE_ROW
 };
 
 #define DTYPE_CHECK(id, number, elements, bytes)                                                   \

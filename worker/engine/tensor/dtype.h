@@ -1,7 +1,8 @@
 /* dtype.h - element types of tensors as files and the engine name them.
  *
  * The rows of block_format.def: plain numbers and numbers in blocks, of which only whole blocks can
- * be addressed. Refuses to know: what the bytes of a block mean (worker/engine/quant).
+ * be addressed; those of files first, then those of the engine alone. Refuses to know: what the
+ * bytes of a block mean (worker/engine/quant).
  */
 #ifndef WORKER_ENGINE_TENSOR_DTYPE_H
 #define WORKER_ENGINE_TENSOR_DTYPE_H
@@ -15,6 +16,11 @@
 enum dtype {
 #define DTYPE_ENUM(id, number, elements, bytes) DTYPE_##id,
     BLOCK_FORMAT_ROWS(DTYPE_ENUM)
+#undef DTYPE_ENUM
+        DTYPE_FILE_COUNT,
+    DTYPE_FILE_LAST = DTYPE_FILE_COUNT - 1, /* so that the next has the number of the count */
+#define DTYPE_ENUM(id, elements, bytes) DTYPE_##id,
+    BLOCK_FORMAT_ENGINE_ROWS(DTYPE_ENUM)
 #undef DTYPE_ENUM
         DTYPE_COUNT
 };

@@ -72,6 +72,32 @@ static double tq1_0(const uint8_t *b, size_t i)
     return f16(b + 52) * ((double)(rest * 3 / 256) - 1);
 }
 
+static double f32(const uint8_t *b)
+{
+    unsigned word = b[0] | (unsigned)b[1] << 8 | (unsigned)b[2] << 16 | (unsigned)b[3] << 24;
+    unsigned exponent = word >> 23 & 255, mantissa = word & 0x7fffff;
+    double value = exponent == 0     ? ldexp(mantissa, -149)
+                   : exponent == 255 ? (mantissa > 0 ? NAN : INFINITY)
+                                     : ldexp(0x800000 + mantissa, (int)exponent - 150);
+    return word >> 31 != 0 ? -value : value;
+}
+
+static double normal_level(size_t code)
+{
+    static const float level[16] = {-1.0f,        -0.69619280f, -0.52507305f,  -0.39491749f,
+                                    -0.28444138f, -0.18477343f, -0.091050036f, 0,
+                                    0.079580300f, 0.16093020f,  0.24611230f,   0.33791524f,
+                                    0.44070983f,  0.56261700f,  0.72295684f,   1.0f};
+    return (double)level[code];
+}
+
+/* One bit sign, two of exponent, one of mantissa, by their table. */
+static double float_level(size_t code)
+{
+    static const float level[8] = {0, 0.0625f, 8, 12, 4, 6, 2, 3};
+    return (double)((code < 8 ? level[code] : 0 - level[code - 8]) / 12);
+}
+
 double block_oracle_value(enum dtype dtype, const uint8_t *b, size_t i)
 {
     static const double level[16] = {-127, -104, -83, -65, -49, -35, -22, -10,
@@ -106,6 +132,14 @@ double block_oracle_value(enum dtype dtype, const uint8_t *b, size_t i)
         return tq1_0(b, i);
     case DTYPE_TQ2_0:
         return f16(b + 64) * (two_bits(b, i) - 1);
+    case DTYPE_GRID4:
+        return f32(b) * (nibble_of_16(b + 5, i) - 8 - (double)(int8_t)b[4]);
+    case DTYPE_GRID8:
+        return f32(b) * ((double)(int8_t)b[5 + i] - (double)(int8_t)b[4]);
+    case DTYPE_NF4:
+        return f32(b) * normal_level((size_t)nibble_of_16(b + 4, i));
+    case DTYPE_FP4:
+        return f32(b) * float_level((size_t)nibble_of_16(b + 4, i));
     default:
         ASSERT(!dtype_is_plain(dtype));
         return NAN;

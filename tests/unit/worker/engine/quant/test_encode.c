@@ -185,7 +185,7 @@ static void test_encode__all_numbers_give_one_answer_everywhere(void **state)
         importance[i] = i % 50 == 0 ? 0.0f : fabsf(uniform(ELEMENTS + i)) * 10.0f;
     for (size_t k = 0; k < COUNT_OF(kinds); k++) {
         fill(&kinds[k], x);
-        for (unsigned d = 0; d < DTYPE_COUNT; d++) {
+        for (unsigned d = 0; d < DTYPE_FILE_COUNT; d++) {
             if (!is_block((enum dtype)d))
                 continue;
             expect_same_bytes((enum dtype)d, x, NULL);
@@ -247,7 +247,7 @@ static void test_encode__zero_stays_zero(void **state)
     static uint8_t bytes[ELEMENTS * 4];
     for (size_t i = 0; i < COLUMNS; i++)
         ones[i] = 1.0f;
-    for (unsigned d = 0; d < 2 * DTYPE_COUNT; d++) {
+    for (unsigned d = 0; d < 2 * DTYPE_FILE_COUNT; d++) {
         block_encode((enum dtype)(d / 2), ROWS, COLUMNS, x, d % 2 == 0 ? NULL : ones, bytes);
         block_decode((enum dtype)(d / 2), ELEMENTS, bytes, back);
         for (size_t i = 0; i < ELEMENTS; i++)
