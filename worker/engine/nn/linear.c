@@ -194,6 +194,10 @@ static const float *base_input(const struct pass *pass, size_t param, const floa
     size_t T = pass->batch->token_count;
     if (!m->rounds_input)
         return x;
+    if (m->on_grid) {
+        kernel_round_grid8(pass->kernel, T, m->columns, m->input_scale, x, pass->scratch);
+        return pass->scratch;
+    }
     kernel_round_int8(pass->kernel, T, m->columns, x, pass->scratch);
     if (m->scale < 1 || m->scale > 1)
         kernel_scale(pass->kernel, T * m->columns, m->scale, pass->scratch);

@@ -11,6 +11,7 @@
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/model_files.h"
 #include "worker/engine/nn/model_gguf.h"
+#include "worker/engine/nn/model_quantized.h"
 
 enum err model_create_outline(const struct hf_config *config, struct model **out,
                               struct err_text *et)
@@ -39,6 +40,11 @@ static enum err open_config(const char *path, struct model **out, struct err_tex
         err = model_state_create(config, family_of(config), out, et);
         if (err != ERR_OK && err != ERR_OUT_OF_MEMORY)
             (void)error_prefix(et, err, "%s", path);
+        if (err == ERR_OK) {
+            err = model_quantized_open(*out, path, et);
+            if (err != ERR_OK)
+                model_destroy(out);
+        }
     }
     mem_free(config);
     return err;
@@ -108,6 +114,10 @@ enum err model_create_random(const struct hf_config *config, uint64_t seed, stru
     struct model *model = NULL;
     enum err err;
     TRY_OUT(model_state_create(config, family_of(config), &model, et));
+    if (model_quantized_is(model))
+        TRY_OUT(error_set(et, ERR_UNSUPPORTED,
+                          "config.json: quantization_config: a model from a random start is not "
+                          "quantized; take the key away"));
     for (size_t i = 0; i < model->param_count; i++) {
         struct model_param *p = &model->params[i];
         if (p->part.whole != MODEL_NO_PARAM)

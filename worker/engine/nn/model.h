@@ -82,13 +82,17 @@ struct model_param {
     bool turned;      /* the data is (columns, rows) */
     enum model_row_order row_order;
     bool rounds_input; /* the product sees its input in 8 bits a token */
+    bool on_grid;      /* and that by kernel_round_grid8 with input_scale, not as BitNet */
+    float input_scale; /* 0: each token's own */
     float scale;       /* the values are data * scale; not 1 for ternary weights alone */
     ptrdiff_t bias;    /* parameter that is added, or MODEL_NO_PARAM */
     struct model_part part;
 };
 
 /* Opens a GGUF file (of a split one: the first), whose weights stay in their block formats, or a
- * Hugging Face folder: config.json beside model.safetensors or its shards. Checks that
+ * Hugging Face folder: config.json beside model.safetensors or its shards; quantized layers of
+ * compressed-tensors (integers) and bitsandbytes (four bits) become the engine's own blocks. Checks
+ * that
  * every parameter is there with the shape the config asks for. A tied model may store its one
  * matrix as the embedding or as the head. Caller owns *out, release with model_destroy.
  * ERR_NOT_FOUND: a file or tensor is missing; ERR_SHAPE: of a tensor, or the file has a layer that

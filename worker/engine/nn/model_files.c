@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "worker/engine/nn/model_quantized.h"
 #include "worker/engine/nn/model_tensor.h"
 #include "worker/engine/nn/model_ternary.h"
 
@@ -22,16 +23,6 @@ static enum err dtype_of(const struct safetensor *t, enum dtype *out, struct err
                      t->name.data, safetensors_dtype_name(t->dtype));
 }
 
-static const struct safetensor *find_under(const struct model *model, const char *prefix,
-                                           const char *name)
-{
-    char whole[512];
-    int size = snprintf(whole, sizeof whole, "%s%s", prefix, name);
-    if (size < 0 || (size_t)size >= sizeof whole)
-        return NULL;
-    return safetensors_find(&model->files, text_of(whole));
-}
-
 /* Files of the network without its head lack the first part of all names, files of a model with
  * pictures have more in front of them. */
 static const struct {
@@ -45,12 +36,24 @@ static const char *inner_of(const char *name)
     return dot != NULL ? dot + 1 : name;
 }
 
+bool model_files_name(const struct model_param *p, size_t form, char out[MODEL_FILES_NAME_BYTES])
+{
+    if (form >= COUNT_OF(forms))
+        return false;
+    int size = snprintf(out, MODEL_FILES_NAME_BYTES, "%s%s", forms[form].front,
+                        forms[form].inner ? inner_of(p->name) : p->name);
+    if (size < 0 || size >= MODEL_FILES_NAME_BYTES)
+        out[0] = '\0';
+    return true;
+}
+
 /* The tensor of a parameter. A tied matrix may be stored under either of its names. */
 static const struct safetensor *find_tensor(const struct model *model, const struct model_param *p)
 {
     const struct safetensor *t = NULL;
-    for (size_t i = 0; i < COUNT_OF(forms) && t == NULL; i++)
-        t = find_under(model, forms[i].front, forms[i].inner ? inner_of(p->name) : p->name);
+    char name[MODEL_FILES_NAME_BYTES];
+    for (size_t i = 0; t == NULL && model_files_name(p, i, name); i++)
+        t = safetensors_find(&model->files, text_of(name));
     if (t == NULL && p->role == MODEL_EMBEDDING && model->shape.tied)
         t = safetensors_find(&model->files, text_of(model->family->names[MODEL_HEAD]));
     return t;
@@ -71,9 +74,10 @@ static enum err check_layers(const struct model *model, struct err_text *et)
 /* The scale of a packed matrix, or NULL. */
 static const struct safetensor *find_scale(const struct model *model, const struct model_param *p)
 {
-    char name[512];
+    char name[MODEL_FILES_NAME_BYTES];
     int size = snprintf(name, sizeof name, "%s_scale", p->name);
-    return size > 0 && (size_t)size < sizeof name ? find_under(model, "", name) : NULL;
+    bool fits = size > 0 && (size_t)size < sizeof name;
+    return fits ? safetensors_find(&model->files, text_of(name)) : NULL;
 }
 
 enum err model_files_load(struct model *model, struct err_text *et)
@@ -81,6 +85,10 @@ enum err model_files_load(struct model *model, struct err_text *et)
     for (size_t i = 0; i < model->param_count; i++) {
         struct model_param *p = &model->params[i];
         if (p->part.whole != MODEL_NO_PARAM)
+            continue;
+        bool taken = false;
+        TRY(model_quantized_take(model, p, &taken, et));
+        if (taken)
             continue;
         const struct safetensor *t = find_tensor(model, p);
         if (t == NULL)

@@ -4,6 +4,12 @@
 
 #include "worker/engine/nn/model_state.h"
 
+enum { MODEL_FILES_NAME_BYTES = 512 };
+
+/* The names that a parameter may have in a file: its own with form 0, then those of files that wrap
+ * the network differently. False beyond the last form; a name that is too long is empty. */
+bool model_files_name(const struct model_param *p, size_t form, char out[MODEL_FILES_NAME_BYTES]);
+
 /* Every parameter points into model->files or, where kernels need another form, into the arena.
  * ERR_NOT_FOUND, ERR_SHAPE, ERR_UNSUPPORTED: `et` names the tensor. */
 MUST_CHECK enum err model_files_load(struct model *model, struct err_text *et);

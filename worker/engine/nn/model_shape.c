@@ -42,11 +42,15 @@ static enum err check_options(const struct hf_config *c, const struct family *fa
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: model_type \"%s\"; this version runs %s", c->model_type,
                          family_list());
-    if (c->quantized &&
-        (family->linear != LINEAR_TERNARY || strcmp(c->quant_method, "bitnet") != 0))
+    bool ternary = family->linear == LINEAR_TERNARY;
+    bool known = strcmp(c->quant_method, "compressed-tensors") == 0 ||
+                 strcmp(c->quant_method, "bitsandbytes") == 0;
+    if (c->quantized && (ternary ? strcmp(c->quant_method, "bitnet") != 0 : !known))
         return error_set(et, ERR_UNSUPPORTED,
-                         "config.json: quantization_config: the weights are not plain f32, f16 or "
-                         "bf16; take the unquantized model");
+                         "config.json: quantization_config: quant_method \"%s\"; expected "
+                         "compressed-tensors or bitsandbytes (bitnet for models of type bitnet); "
+                         "take the unquantized model",
+                         c->quant_method);
     const char *linear = c->quant_linear_class;
     if (linear[0] != '\0' && strcmp(linear, "bitlinear") != 0 &&
         strcmp(linear, "autobitlinear") != 0)

@@ -17,12 +17,15 @@
 #include "worker/engine/nn/frequency.h"
 #include "worker/engine/nn/model.h"
 
+struct compressed_config;
+
 struct model {
     struct model_shape shape;
     const struct family *family; /* in the arena: what the files hold may differ from the row */
     struct hf_config config;
-    struct safetensors files;   /* owned: zeroed without files */
-    struct gguf gguf;           /* owned: the same */
+    struct safetensors files;                   /* owned: zeroed without files */
+    struct gguf gguf;                           /* owned: the same */
+    const struct compressed_config *compressed; /* in the arena: quantization_config; or NULL */
     struct arena arena;         /* owned: lists, names, gains, weights of a random start */
     struct model_param *params; /* (param_count) */
     size_t param_count;

@@ -175,6 +175,12 @@ static enum err check_full(const struct model *model, struct err_text *et)
                          "adapter: a GGUF file of model_type %s is a base for adapters alone; say "
                          "lora, or train a model folder (qctl convert makes one)",
                          model_config(model)->model_type);
+    const struct hf_config *config = model_config(model);
+    if (config->quantized && model_family(model)->linear != LINEAR_TERNARY)
+        return error_set(et, ERR_RECIPE,
+                         "adapter: the model is quantized (%s), which only an adapter can train; "
+                         "say lora, or take the model before",
+                         config->quant_method);
     for (size_t i = 0; i < model_param_count(model); i++) {
         const struct model_param *p = model_param(model, i);
         if (p->rounds_input)
