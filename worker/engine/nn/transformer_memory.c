@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/hf/hf_config.h"
 #include "common/mem/mem.h"
 #include "worker/engine/kernel/rope.h"
 
@@ -143,7 +144,7 @@ static size_t rank_max(const struct binding *binding)
 static bool needs_scratch(const struct transformer *t, const struct transformer_plan *plan)
 {
     const struct family *family = model_family(t->pass.model);
-    return family->linear == LINEAR_TERNARY ||
+    return family->linear == LINEAR_TERNARY || model_config(t->pass.model)->quantized ||
            (plan->mode != TRANSFORMER_INFER &&
             (rank_max(t->pass.binding) != 0 || family->attention == ATTENTION_FUSED_GROUPS));
 }
