@@ -139,6 +139,7 @@ struct sim_job {
     uint64_t id;        /* once acknowledged */
     struct span recipe;
     struct digest recipe_digest;
+    uint32_t observes;
     struct artifact_ref inputs[SIM_INPUTS_MAX];
     uint32_t input_count;
     uint32_t waves[3]; /* shards, groups and periods, once told */

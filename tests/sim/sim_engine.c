@@ -5,7 +5,6 @@
 #include "common/base/check.h"
 #include "common/message/state.h"
 #include "common/numeric/fold.h"
-#include "coordinator/plan/plan_reuse.h"
 #include "sim.h"
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -159,7 +158,7 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     fold_fini(&fold);
 }
 
-/* What of the recipe a task looks at: packing nothing, calibration what the plan says of it. */
+/* What of the recipe a task looks at: packing nothing, calibration what it has to observe. */
 static uint64_t recipe_part(const struct sim *sim, const struct task_spec *spec,
                             struct digest recipe)
 {
@@ -167,8 +166,7 @@ static uint64_t recipe_part(const struct sim *sim, const struct task_spec *spec,
         return 0;
     if (spec->kind != STAGE_KIND_CALIBRATE)
         return word_of(recipe);
-    const struct sim_job *job = sim_job_of_recipe(sim, recipe);
-    return word_of(plan_reuse_key(job->recipe, STAGE_KIND_CALIBRATE));
+    return sim_job_of_recipe(sim, recipe)->observes;
 }
 
 /* A digest of everything the task was given. */

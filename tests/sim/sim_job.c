@@ -73,9 +73,17 @@ static void train(struct sim *sim, struct sim_random *random, uint32_t index)
 /* Few models and methods, and a seed that nothing of it looks at: jobs often share calibrations. */
 static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
 {
-    static const char *const methods[] = {
-        "scheme: W4A16, method: gptq", "scheme: Q4_K_M", "target_bpw: 4.5",
-        "scheme: Q4_K_M, leave_output_tensor: true", "scheme: Q4_K_M, pure: true"};
+    static const struct {
+        const char *keys;
+        uint32_t observes; /* what calibration looks for */
+    } methods[] = {
+        {"scheme: W4A16, method: gptq", 0},
+        {"scheme: Q4_K_M", 0},
+        {"scheme: Q4_K_M, leave_output_tensor: true", 0},
+        {"target_bpw: 4.5", 0},
+        {"scheme: W8A8, activations: static, observer: entropy", 1},
+        {"scheme: W8A8, activations: static, observer: minmax", 2},
+    };
     struct sim_job *job = &sim->jobs[index];
     /* With its calibration data: few of them, so that jobs share results. */
     uint64_t model = 16 + 2 * sim->seed + (sim_random_below(random, 4) == 0);
@@ -88,9 +96,10 @@ static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
     snprintf(text, sizeof text,
              "base_model: m\nsequence_len: 64\nseed: %u\nquantize: {%s}\n"
              "calibration_datasets:\n  - path: c.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s",
-             index, methods[method],
+             index, methods[method].keys,
              trains ? "learning_rate: 1e-3\nmax_steps: 3\ndatasets:\n  - path: d.jsonl\n" : "");
     job->recipe = canonical_recipe(sim, text);
+    job->observes = methods[method].observes;
     struct sim_random same = {model};
     add_input(job, "model/config.json", 9, model);
     add_input(job, "model/model.safetensors", 99, model);
