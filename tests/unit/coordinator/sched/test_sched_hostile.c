@@ -181,6 +181,11 @@ static void submit(struct world *w, uint64_t request)
                                          : "micro_batch_size: 8\nmax_steps: 9\n"
                                            "eval_steps: 2\nsave_steps: 2\n";
     w->priority = (int64_t)(request % 5);
+    if (request / SUBMIT_EVERY % 2 == 1) {
+        static const char *const keys[] = {"scheme: Q4_K_M", "scheme: W4A16, method: gptq"};
+        world_quantize(w, request, keys[request / SUBMIT_EVERY % 4 == 3]);
+        return;
+    }
     world_submit(w, request, world_recipe(w, lines), (uint32_t)(request % 7 + 1), false);
 }
 

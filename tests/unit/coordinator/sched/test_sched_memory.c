@@ -15,7 +15,7 @@ static void write_state(const struct world *w, struct bytes *out)
     bytes_append(out, "", 1);
 }
 
-/* The life of a job with two workers. The step whose turn it is meets a heap that fails from its
+/* The life of jobs with two workers. The step whose turn it is meets a heap that fails from its
  * n-th allocation on. A step that fails must leave everything as it was, and succeed when it is
  * taken again; one that succeeds may put decisions off, but not lose them. */
 struct sweep {
@@ -59,46 +59,87 @@ static void hello(struct sweep *sweep, uint64_t peer, const char *name)
     take(sweep, (struct sched_event){.kind = SCHED_HELLO, .peer = {peer}, .hello = &message});
 }
 
-static void live(struct sweep *sweep)
+static void submit(struct sweep *sweep, const struct rec_job_submitted *record)
+{
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {900}};
+    event.submit.record = record;
+    take(sweep, event);
+}
+
+static void answer_all(struct sweep *sweep)
 {
     struct world *w = sweep->w;
-    hello(sweep, 1, "a");
-    hello(sweep, 2, "b");
-    struct rec_job_submitted record;
-    world_job(w, 1,
-              world_recipe(w, "micro_batch_size: 4\nmax_steps: 2\nsave_steps: 1\neval_steps: 1\n"),
-              2, true, &record);
-    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {900}};
-    event.submit.record = &record;
-    take(sweep, event);
-    for (int i = 0; i < 200 && (sched_job_count(w->s) == 0 || world_state(w, 0) != JOB_DONE); i++) {
-        w->now_ms += 100;
-        while (w->grant_count + w->work_count > 0) {
-            if (w->work_count > 0) {
-                struct sched_work work = world_next_work(w);
-                if (work.kind != SCHED_WORK_CLOSE)
-                    take(sweep, world_outcome(w, &work));
-            } else {
-                struct world_grant grant = world_next_grant(w);
-                struct msg_lease_result result = world_result(w, &grant.grant, 0);
-                take(sweep, (struct sched_event){
-                                .kind = SCHED_RESULT, .peer = grant.peer, .result = &result});
-            }
+    while (w->grant_count + w->work_count > 0) {
+        if (w->work_count > 0) {
+            struct sched_work work = world_next_work(w);
+            if (work.kind != SCHED_WORK_CLOSE)
+                take(sweep, world_outcome(w, &work));
+        } else {
+            struct world_grant grant = world_next_grant(w);
+            struct msg_lease_result result = world_result(w, &grant.grant, 0);
+            take(sweep,
+                 (struct sched_event){.kind = SCHED_RESULT, .peer = grant.peer, .result = &result});
         }
+    }
+}
+
+/* Until the newest of `count` jobs is done. */
+static void run(struct sweep *sweep, size_t count)
+{
+    struct world *w = sweep->w;
+    for (int i = 0;
+         i < 200 && (sched_job_count(w->s) < count || world_state(w, count - 1) != JOB_DONE); i++) {
+        w->now_ms += 100;
+        answer_all(sweep);
         struct msg_heartbeat beat = {.seq = 1};
         for (uint64_t peer = 1; peer <= 2; peer++)
             take(sweep,
                  (struct sched_event){.kind = SCHED_HEARTBEAT, .peer = {peer}, .heartbeat = &beat});
     }
-    if (world_state(w, 0) != JOB_DONE)
+    if (world_state(w, count - 1) != JOB_DONE)
         print_message("step %zu, allocation %zu: %.*s\n", sweep->failing_step, sweep->fail_after,
-                      TEXT_ARGS(world_detail(w, 0)));
-    assert_int_equal(world_state(w, 0), JOB_DONE);
+                      TEXT_ARGS(world_detail(w, count - 1)));
+    assert_int_equal(world_state(w, count - 1), JOB_DONE);
 }
 
-static void test_memory__a_step_without_memory_changes_nothing_or_puts_off(void **state)
+static void train(struct sweep *sweep)
 {
-    (void)state;
+    struct world *w = sweep->w;
+    struct rec_job_submitted record;
+    hello(sweep, 1, "a");
+    hello(sweep, 2, "b");
+    world_job(w, 1,
+              world_recipe(w, "micro_batch_size: 4\nmax_steps: 2\nsave_steps: 1\neval_steps: 1\n"),
+              2, true, &record);
+    submit(sweep, &record);
+    run(sweep, 1);
+}
+
+/* Counts that are told, waves, results that are taken over, a job that goes. */
+static void quantize(struct sweep *sweep)
+{
+    static const char *const keys[] = {"scheme: Q4_K_M", "scheme: Q4_K_M",
+                                       "scheme: W4A16, method: gptq"};
+    struct world *w = sweep->w;
+    struct rec_job_submitted record;
+    hello(sweep, 1, "a");
+    hello(sweep, 2, "b");
+    for (size_t i = 0; i < 3; i++) {
+        world_quantize_job(w, i + 1, keys[i], &record);
+        submit(sweep, &record);
+        run(sweep, i + 1);
+    }
+    struct stage_row rows[3];
+    (void)sched_job_stages(w->s, 1, (struct instant){0}, rows, 3);
+    assert_int_equal(rows[2].reused, 3);
+    take(sweep, (struct sched_event){.kind = SCHED_STARTED}); /* the index is there already */
+    struct msg_job_control forget = {.prefix = TEXT("last"), .action = JOB_ACTION_FORGET};
+    take(sweep, (struct sched_event){.kind = SCHED_CONTROL, .peer = {900}, .control = &forget});
+    assert_int_equal(sched_job_count(w->s), 2);
+}
+
+static void sweep_all(void (*live)(struct sweep *sweep))
+{
     struct sweep sweep = {.w = mem_alloc(1, sizeof *sweep.w)};
     assert_non_null(sweep.w);
     bytes_init(&sweep.before, 1 << 20);
@@ -127,10 +168,26 @@ static void test_memory__a_step_without_memory_changes_nothing_or_puts_off(void 
     mem_free(sweep.w);
 }
 
+static void test_memory__a_step_of_training_without_memory_changes_nothing_or_puts_off(void **state)
+{
+    (void)state;
+    sweep_all(train);
+}
+
+static void
+test_memory__a_step_of_quantizing_without_memory_changes_nothing_or_puts_off(void **state)
+{
+    (void)state;
+    sweep_all(quantize);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_memory__a_step_without_memory_changes_nothing_or_puts_off),
+        cmocka_unit_test(
+            test_memory__a_step_of_training_without_memory_changes_nothing_or_puts_off),
+        cmocka_unit_test(
+            test_memory__a_step_of_quantizing_without_memory_changes_nothing_or_puts_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

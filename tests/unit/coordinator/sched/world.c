@@ -9,6 +9,7 @@
 
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
+#include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "coordinator/plan/plan.h"
 
@@ -22,6 +23,8 @@ void world_init(struct world *w)
     assert_non_null(w->records);
     w->now_ms = 1000;
     w->incarnation = 1;
+    static const uint64_t told[WORLD_FACTS] = {3, 2, 4, 2, 3, 2};
+    memcpy(w->told, told, sizeof told);
     assert_int_equal(sched_create(w->incarnation, &w->s), ERR_OK);
     world_step(w, (struct sched_event){.kind = SCHED_STARTED});
 }
@@ -180,11 +183,8 @@ void world_control(struct world *w, const char *prefix, enum job_action action)
         w, (struct sched_event){.kind = SCHED_CONTROL, .peer = peer_of(900), .control = &control});
 }
 
-struct span world_recipe(struct world *w, const char *lines)
+static struct span canonical(struct world *w, const char *text)
 {
-    const char *base = "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\nnum_epochs: 1\n"
-                       "datasets:\n  - path: d.jsonl\n    type: completion\n";
-    char *text = arena_print(&w->arena, "%s%s", base, lines);
     struct recipe recipe;
     struct err_text et = {.text = ""};
     enum err err =
@@ -205,10 +205,34 @@ struct span world_recipe(struct world *w, const char *lines)
     return span;
 }
 
+struct span world_recipe(struct world *w, const char *lines)
+{
+    const char *base = "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\nnum_epochs: 1\n"
+                       "datasets:\n  - path: d.jsonl\n    type: completion\n";
+    return canonical(w, arena_print(&w->arena, "%s%s", base, lines));
+}
+
 static struct digest digest_of_number(uint64_t a, uint64_t b)
 {
     uint64_t numbers[2] = {a, b};
     return digest_of((struct span){(const uint8_t *)numbers, sizeof numbers});
+}
+
+/* The graph of a job whose recipe and inputs are there. */
+static void plan(struct world *w, struct rec_job_submitted *record)
+{
+    struct err_text et = {.text = ""};
+    uint64_t request = record->request;
+    record->job = digest_of_number(request, 1).v[0] + request * 1000;
+    record->name = TEXT("tiny");
+    record->owner = TEXT("ann");
+    record->role = TEXT("submit");
+    record->priority = w->priority;
+    enum err err = plan_stages(record->recipe, record->inputs, record->inputs_count, &w->arena,
+                               &record->stages, &record->stages_count, &et);
+    if (err != ERR_OK)
+        print_message("%s\n", et.text);
+    assert_int_equal(err, ERR_OK);
 }
 
 void world_job(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
@@ -223,21 +247,48 @@ void world_job(struct world *w, uint64_t request, struct span recipe, uint32_t s
         inputs[i].size_bytes = i == 2 ? (uint64_t)shards << 22 : 100;
         inputs[i].digest = digest_of_number(7, i);
     }
-    *record = (struct rec_job_submitted){.job = digest_of_number(request, 1).v[0] + request * 1000,
-                                         .request = request,
-                                         .name = TEXT("tiny"),
-                                         .owner = TEXT("ann"),
-                                         .role = TEXT("submit"),
-                                         .priority = w->priority,
-                                         .recipe = recipe,
-                                         .inputs = inputs,
-                                         .inputs_count = held_out ? 4 : 3};
-    struct err_text et = {.text = ""};
-    enum err err = plan_stages(recipe, inputs, record->inputs_count, &w->arena, &record->stages,
-                               &record->stages_count, &et);
-    if (err != ERR_OK)
-        print_message("%s\n", et.text);
-    assert_int_equal(err, ERR_OK);
+    *record = (struct rec_job_submitted){
+        .request = request, .recipe = recipe, .inputs = inputs, .inputs_count = held_out ? 4 : 3};
+    plan(w, record);
+}
+
+void world_quantize_job(struct world *w, uint64_t request, const char *keys,
+                        struct rec_job_submitted *record)
+{
+    struct artifact_ref *inputs = arena_alloc(&w->arena, 4, sizeof *inputs);
+    assert_non_null(inputs);
+    static const char *const names[] = {"model/config.json", "model/model.safetensors",
+                                        "calib/0/c.jsonl", "test/0/t.jsonl"};
+    for (size_t i = 0; i < 4; i++) {
+        inputs[i] = (struct artifact_ref){.name = text_of(names[i]), .size_bytes = 100};
+        inputs[i].digest = digest_of_number(100 + w->model, i);
+    }
+    struct span recipe =
+        canonical(w, arena_print(&w->arena,
+                                 "base_model: m\nsequence_len: 64\nseed: %u\nquantize: {%s}\n"
+                                 "calibration_datasets:\n  - path: c.jsonl\n    type: completion\n"
+                                 "test_datasets:\n  - path: t.jsonl\n    type: completion\n",
+                                 (unsigned)request, keys));
+    *record = (struct rec_job_submitted){
+        .request = request, .recipe = recipe, .inputs = inputs, .inputs_count = 4};
+    plan(w, record);
+    if (strstr(keys, "gptq") == NULL)
+        return;
+    for (uint32_t i = 0; i < record->stages_count; i++) { /* layer by layer, after pack */
+        if (record->stages[i].kind != STAGE_KIND_QUANTIZE)
+            continue;
+        record->stages[i].kind = STAGE_KIND_REPLAY;
+        record->stages[i].name = TEXT("replay");
+        record->stages[i].needs |= 1u << 1;
+    }
+}
+
+static void submit(struct world *w, const struct rec_job_submitted *record)
+{
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = peer_of(900)};
+    event.submit.ticket = record->request;
+    event.submit.record = record;
+    world_step(w, event);
 }
 
 void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
@@ -245,10 +296,14 @@ void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_
 {
     struct rec_job_submitted record;
     world_job(w, request, recipe, shards, held_out, &record);
-    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = peer_of(900)};
-    event.submit.ticket = request;
-    event.submit.record = &record;
-    world_step(w, event);
+    submit(w, &record);
+}
+
+void world_quantize(struct world *w, uint64_t request, const char *keys)
+{
+    struct rec_job_submitted record;
+    world_quantize_job(w, request, keys, &record);
+    submit(w, &record);
 }
 
 void world_damage(struct world *w, struct digest digest)
@@ -274,32 +329,67 @@ static void mend(struct world *w, struct digest digest)
     }
 }
 
+static void tell(const struct world *w, enum world_fact which, const char *name,
+                 struct task_result *result)
+{
+    if (w->told[which] != WORLD_SILENT)
+        result->facts[result->facts_count++] = (struct fact){text_of(name), w->told[which]};
+}
+
+static void add_facts(const struct world *w, uint32_t kind, struct task_result *result)
+{
+    if (kind == STAGE_KIND_PACK) {
+        result->facts[result->facts_count++] = (struct fact){TEXT("train_rows"), TRAIN_ROWS};
+        result->facts[result->facts_count++] = (struct fact){TEXT("test_rows"), TEST_ROWS};
+        tell(w, WORLD_CALIBRATE_TASKS, "calibrate_tasks", result);
+        tell(w, WORLD_COMPARE_TASKS, "compare_tasks", result);
+    }
+    if (kind == STAGE_KIND_CHOOSE) {
+        tell(w, WORLD_QUANTIZE_TASKS, "quantize_tasks", result);
+        tell(w, WORLD_REPLAY_SHARDS, "replay_shards", result);
+        tell(w, WORLD_REPLAY_GROUPS, "replay_groups", result);
+        tell(w, WORLD_REPLAY_PERIODS, "replay_periods", result);
+    }
+}
+
+/* Outputs by kind; those of a group come after those of a shard. */
+static const char *const output_names[STAGE_KIND_COUNT][4] = {
+    [STAGE_KIND_PREPARE] = {"samples"},
+    [STAGE_KIND_PACK] = {"rows", "test_rows", "calib_rows"},
+    [STAGE_KIND_INIT] = {"state"},
+    [STAGE_KIND_TRAIN] = {"gradient"},
+    [STAGE_KIND_EXPORT] = {"adapter.st"},
+    [STAGE_KIND_CALIBRATE] = {"statistics"},
+    [STAGE_KIND_REDUCE] = {"statistics", "imatrix"},
+    [STAGE_KIND_CHOOSE] = {"choices"},
+    [STAGE_KIND_QUANTIZE] = {"tensors", "figures"},
+    [STAGE_KIND_ASSEMBLE] = {"model.gguf"},
+    [STAGE_KIND_COMPARE] = {"scores"},
+    [STAGE_KIND_REPORT] = {"quantization.json"},
+    [STAGE_KIND_REPLAY] = {"hidden", "gram", "tensors", "figures"},
+};
+
 struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
                                      uint64_t salt)
 {
-    static const char *const names[] = {"samples", "rows", "state", "gradient", "", "adapter.st"};
     const struct task_spec *spec = &grant->spec;
     uint64_t place = spec->kind + spec->round * 100 + spec->first * 1000000 + salt;
-    struct artifact_ref *outputs = arena_alloc(&w->arena, 2, sizeof *outputs);
-    struct fact *facts = arena_alloc(&w->arena, 2, sizeof *facts);
+    struct artifact_ref *outputs = arena_alloc(&w->arena, 4, sizeof *outputs);
+    struct fact *facts = arena_alloc(&w->arena, 4, sizeof *facts);
     assert_true(outputs != NULL && facts != NULL);
-    struct task_result result = {.outputs = outputs, .outputs_count = 1};
-    for (uint64_t i = 0; i < 2; i++)
-        outputs[i] = (struct artifact_ref){.digest = digest_of_number(place, i), .size_bytes = 8};
-    outputs[0].name = text_of(names[spec->kind]);
-    if (spec->kind == STAGE_KIND_PACK) {
-        outputs[1].name = TEXT("test_rows");
-        result.outputs_count = 2;
-        facts[0] = (struct fact){TEXT("train_rows"), TRAIN_ROWS};
-        facts[1] = (struct fact){TEXT("test_rows"), TEST_ROWS};
-        result.facts = facts;
-        result.facts_count = 2;
+    struct task_result result = {.outputs = outputs, .facts = facts};
+    bool is_replay = spec->kind == STAGE_KIND_REPLAY;
+    const char *const *names = output_names[spec->kind] + (is_replay ? spec->round % 2 * 2 : 0);
+    for (uint64_t i = 0; i < (is_replay ? 2 : 4) && names[i] != NULL; i++) {
+        outputs[i] = (struct artifact_ref){
+            .name = text_of(names[i]), .digest = digest_of_number(place, i), .size_bytes = 8};
+        result.outputs_count++;
     }
+    add_facts(w, spec->kind, &result);
     if (spec->kind == STAGE_KIND_TRAIN || spec->kind == STAGE_KIND_EVALUATE) {
         result.weight = (double)(spec->end - spec->first) * 4;
         result.loss_sum = result.weight * 3;
         result.tokens = (spec->end - spec->first) * 5;
-        result.outputs_count = spec->kind == STAGE_KIND_TRAIN;
     }
     return (struct msg_lease_result){.fence = grant->fence, .result = result};
 }

@@ -12,6 +12,18 @@
 
 enum { WORLD_QUEUE = 4096, WORLD_DAMAGED = 8 };
 
+/* Facts that results tell of later stages, WORLD_SILENT: not at all. */
+#define WORLD_SILENT UINT64_MAX
+enum world_fact {
+    WORLD_CALIBRATE_TASKS,
+    WORLD_COMPARE_TASKS,
+    WORLD_QUANTIZE_TASKS,
+    WORLD_REPLAY_SHARDS,
+    WORLD_REPLAY_GROUPS,
+    WORLD_REPLAY_PERIODS,
+    WORLD_FACTS
+};
+
 struct world_grant {
     struct peer_id peer;
     struct msg_lease_grant grant; /* spec in world.arena */
@@ -24,7 +36,9 @@ struct world {
     uint32_t incarnation;
     uint64_t known_answer; /* of the next hello */
     int64_t priority;      /* of the next job */
-    struct arena arena;    /* everything that has to outlive a step */
+    uint64_t model;        /* of the next quantize job */
+    uint64_t told[WORLD_FACTS];
+    struct arena arena; /* everything that has to outlive a step */
     struct sched_record *records;
     size_t record_count;
     struct world_grant grants[WORLD_QUEUE]; /* not yet answered */
@@ -61,6 +75,14 @@ struct span world_recipe(struct world *w, const char *lines);
  * a test file. */
 void world_submit(struct world *w, uint64_t request, struct span recipe, uint32_t shards,
                   bool held_out);
+
+/* Submits a job that quantizes `model` as `keys` say ("scheme: Q4_K_M"), with calibration data and
+ * test data of one shard each: prepare, pack, calibrate (3 tasks), reduce, choose, quantize (4),
+ * assemble, verify, compare (2), report. Methods that go layer by layer have no calibrate and
+ * reduce, and `replay` (2 periods of 2 shards and 3 groups) for quantize. */
+void world_quantize(struct world *w, uint64_t request, const char *keys);
+void world_quantize_job(struct world *w, uint64_t request, const char *keys,
+                        struct rec_job_submitted *record);
 
 /* The parts of the above, for who takes the steps alone: the record of a submission, the result of
  * a grant, the outcome of a work, and what a step that was taken left behind. */
