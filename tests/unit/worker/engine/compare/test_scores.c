@@ -73,7 +73,7 @@ static void test_scores__rows_come_back_as_they_were(void **state)
 static struct compare_sums folded(const uint64_t *cuts, size_t count)
 {
     struct bytes blobs[ROWS];
-    struct scores parts[ROWS];
+    struct scores parts[ROWS] = {{0}};
     struct compare_sums sums;
     for (size_t i = 0; i < count; i++) {
         blobs[i] = blob_of(cuts[i], cuts[i + 1]);
