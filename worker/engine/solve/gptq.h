@@ -6,8 +6,8 @@
  * the number of tokens; a factor changes nothing here, so a plain sum is asked for.)
  *
  * The paper walks along the upper Cholesky factor of H's inverse. Chee et al. 2023 (QuIP, arXiv
- * 2307.13304, theorem 6) show that this is rounding with linear feedback: with G = R D R^T, R unit
- * upper triangular, column j is rounded at
+ * 2307.13304) show that this is rounding with linear feedback: with G = R D R^T, R unit upper
+ * triangular, column j is rounded at
  *
  *   t_j = w_j + sum over k < j of (w_k - q_k) R_kj         one chain in doubles, k ascending
  *
