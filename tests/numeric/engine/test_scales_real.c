@@ -23,6 +23,7 @@
 #include "worker/engine/calibrate/calibrate_gram.h"
 #include "worker/engine/compare/compare.h"
 #include "worker/engine/nn/fold_scale.h"
+#include "worker/engine/nn/model_state.h" /* to switch rounded inputs on */
 #include "worker/engine/nn/model_values.h"
 #include "worker/engine/quant/smoothquant.h"
 #include "worker/engine/solve/awq_clip.h"
@@ -268,6 +269,20 @@ static void round_weights(const struct grid_scheme *scheme, size_t rows, size_t 
     grid_fini(&grid);
 }
 
+/* From lm-6m, on rows that were not calibrated on: nats a token. */
+static double divergence_of(const struct bench *b, const struct model *result)
+{
+    struct compare *compare = NULL;
+    struct compare_sums sums = {0}, row;
+    OK(compare_create(b->model, result, b->kernel, &compare, &et));
+    for (size_t i = CALIBRATED; i < WINDOWS; i++) {
+        OK(compare_row(compare, &b->windows->rows[i], &row, &et));
+        compare_add(&sums, &row);
+    }
+    compare_destroy(&compare);
+    return sums.kl / (double)sums.positions;
+}
+
 /* The model with all matrices of its layers on their grids, with or without AWQ, and clips;
  * compared with the base on rows that were not calibrated on. */
 static double divergence(struct bench *b, const struct grid_scheme *scheme, bool scale, bool clip)
@@ -275,8 +290,6 @@ static double divergence(struct bench *b, const struct grid_scheme *scheme, bool
     struct model_override list[256];
     struct fold_scale *fold = NULL;
     struct model *result = NULL;
-    struct compare *compare = NULL;
-    struct compare_sums sums = {0}, row;
     struct awq_options options = awq_defaults();
     size_t count = 0;
     OK(fold_scale_create(b->model, b->factors, scale ? b->factor_count : 0, &fold, &et));
@@ -299,15 +312,10 @@ static double divergence(struct bench *b, const struct grid_scheme *scheme, bool
         list[count++] = (struct model_override){p->name, p->rows, p->columns, w};
     }
     OK(model_overlay_create(b->model, list, count, &result, &et));
-    OK(compare_create(b->model, result, b->kernel, &compare, &et));
-    for (size_t i = CALIBRATED; i < WINDOWS; i++) {
-        OK(compare_row(compare, &b->windows->rows[i], &row, &et));
-        compare_add(&sums, &row);
-    }
-    compare_destroy(&compare);
+    double kl = divergence_of(b, result);
     model_destroy(&result);
     fold_scale_destroy(&fold);
-    return sums.kl / (double)sums.positions;
+    return kl;
 }
 
 static void test_awq__is_better_than_rounding_to_nearest(void **state)
@@ -364,18 +372,19 @@ static void multiply(struct kernel *kernel, size_t T, size_t rows, size_t column
     kernel_gemm(kernel, &gemm);
 }
 
+static const struct grid_scheme int8_rows = {
+    .bits = 8, .symmetric = true, .strategy = GRID_CHANNEL, .scale_dtype = DTYPE_BF16};
+
 /* One module: x in eight bits a token, weights in eight bits a row. */
 static void round_module(struct rounding *r, const struct calibrate_leaf *leaf, size_t param)
 {
-    static const struct grid_scheme int8 = {
-        .bits = 8, .symmetric = true, .strategy = GRID_CHANNEL, .scale_dtype = DTYPE_BF16};
     size_t T = leaf->tokens, columns = leaf->columns, rows = model_param(r->model, param)->rows;
     float *w = mem_alloc(rows * columns, sizeof *w), *x = mem_alloc(T * columns, sizeof *x);
     float *wanted = mem_alloc(T * rows, sizeof *wanted), *y = mem_alloc(T * rows, sizeof *y);
     assert_true(w != NULL && x != NULL && wanted != NULL && y != NULL);
     model_values_read(r->model, param, 0, rows, w);
     multiply(r->kernel, T, rows, columns, leaf->x, w, wanted);
-    round_weights(&int8, rows, columns, w);
+    round_weights(&int8_rows, rows, columns, w);
     kernel_round_int8(r->kernel, T, columns, leaf->x, x);
     multiply(r->kernel, T, rows, columns, x, w, y);
     for (size_t i = 0; i < T * rows; i++) {
@@ -457,6 +466,34 @@ static void smooth(struct bench *b, const struct model *model, size_t index, flo
                        scales);
 }
 
+/* The divergence of `model` from lm-6m when all matrices of its layers have eight bits a row and
+ * see eight bits a token. */
+static double eight_bit_divergence(struct bench *b, const struct model *model)
+{
+    struct model_override list[256];
+    struct model *rounded = NULL;
+    size_t count = 0;
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        const struct model_param *p = model_param(model, i);
+        if (!is_matrix(p))
+            continue;
+        float *w = floats(b, p->rows * p->columns);
+        model_values_read(model, i, 0, p->rows, w);
+        round_weights(&int8_rows, p->rows, p->columns, w);
+        assert_true(count < COUNT_OF(list));
+        list[count++] = (struct model_override){p->name, p->rows, p->columns, w};
+    }
+    OK(model_overlay_create(model, list, count, &rounded, &et));
+    rounded->config.quantized = true;
+    for (size_t i = 0; i < rounded->param_count; i++) {
+        rounded->params[i].rounds_input = is_matrix(&rounded->params[i]);
+        rounded->params[i].on_grid = rounded->params[i].rounds_input;
+    }
+    double kl = divergence_of(b, rounded);
+    model_destroy(&rounded);
+    return kl;
+}
+
 static void test_smoothquant__eight_bits_are_enough_for_outlier_channels(void **state)
 {
     (void)state;
@@ -474,6 +511,11 @@ static void test_smoothquant__eight_bits_are_enough_for_outlier_channels(void **
                   base, outliers, smooth_error);
     assert_true(outliers > 20 * base);
     assert_true(smooth_error < outliers / 20 && smooth_error < 3 * base);
+    double kl_base = eight_bit_divergence(&b, b.model), kl = eight_bit_divergence(&b, smoothed);
+    double kl_outliers = eight_bit_divergence(&b, planted);
+    print_message("W8A8 divergence: %.5f of lm-6m, %.5f with outlier channels, %.5f smoothed\n",
+                  kl_base, kl_outliers, kl);
+    assert_true(kl_outliers > 20 * kl && kl < 3 * kl_base);
     model_destroy(&smoothed);
     model_destroy(&planted);
     bench_close(&b);

@@ -24,7 +24,8 @@ struct fold_scale {
 static bool is_ternary(const struct model *model, const struct model_site *site)
 {
     for (size_t i = 0; i < site->param_count; i++) {
-        if (model_param(model, site->params[i])->rounds_input)
+        const struct model_param *p = model_param(model, site->params[i]);
+        if (p->rounds_input && !p->on_grid)
             return true;
     }
     return false;
