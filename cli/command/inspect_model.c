@@ -55,6 +55,10 @@ void inspect_model_sizes(struct inspect_facts *facts, const struct hf_config *co
     else
         inspect_facts_say(facts, "family", "%s", config->model_type);
     inspect_facts_text(facts, "family", text_of(config->model_type));
+    if (config->quant_method[0] != '\0') {
+        inspect_facts_say(facts, "quantized", "by %s", config->quant_method);
+        inspect_facts_text(facts, "quant_method", text_of(config->quant_method));
+    }
     inspect_facts_say(facts, "layers", "%" PRIu32, config->num_hidden_layers);
     inspect_facts_number(facts, "layers", config->num_hidden_layers);
     inspect_facts_say(facts, "width", "%s, MLP %s", human_count(config->hidden_size, a),
