@@ -301,6 +301,10 @@ enum err convert_plan_gguf(const struct hf_config *config, const char *name,
                          .plan = &made,
                          .et = et};
     TRY(gguf_arch_of_config(config, name, &p.arch, et));
+    if (config->quant_method[0] != '\0' && strcmp(config->quant_method, "bitnet") != 0)
+        return error_set(et, ERR_UNSUPPORTED,
+                         "%s: the model is quantized (quant_method %s); convert the model before",
+                         name, config->quant_method);
     made.tensors = arena_alloc(arena, weights->count + MADE_MAX, sizeof *made.tensors);
     if (made.tensors == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", name);
