@@ -175,3 +175,27 @@ enum err admin_checkpoints(const struct sched *sched, const struct msg_checkpoin
         .ticket = request->ticket, .checkpoints = rows, .checkpoints_count = found};
     return err;
 }
+
+enum err admin_artifacts(const struct sched *sched, const struct msg_artifacts_get *request,
+                         struct arena *arena, struct msg_artifacts *reply, struct err_text *et)
+{
+    struct artifact_row *rows = arena_alloc(arena, LIMIT_LIST_ROWS, sizeof *rows);
+    size_t index, size = 0;
+    uint32_t count = 0;
+    if (rows == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "out of memory");
+    TRY(admin_find(sched, request->prefix, &index, et));
+    *reply = (struct msg_artifacts){.ticket = request->ticket,
+                                    .job = sched_job_submitted(sched, index)->job,
+                                    .artifacts = rows};
+    size_t found = sched_job_artifacts(sched, index, request->name, request->after, rows,
+                                       LIMIT_LIST_ROWS, &reply->total);
+    while (count < found) {
+        size += ROW_BYTES + rows[count].ref.name.size + rows[count].ref.path.size;
+        if (size > REPLY_BYTES_MAX)
+            break;
+        count++;
+    }
+    reply->artifacts_count = count;
+    return ERR_OK;
+}

@@ -26,6 +26,11 @@ MUST_CHECK enum err admin_checkpoints(const struct sched *sched,
                                       struct arena *arena, struct msg_checkpoints *reply,
                                       struct err_text *et);
 
+/* What done tasks of a job made, page by page. */
+MUST_CHECK enum err admin_artifacts(const struct sched *sched,
+                                    const struct msg_artifacts_get *request, struct arena *arena,
+                                    struct msg_artifacts *reply, struct err_text *et);
+
 /* The job that `prefix` names, with a message for people when there is none or more than one. */
 MUST_CHECK enum err admin_find(const struct sched *sched, struct text prefix, size_t *index,
                                struct err_text *et);

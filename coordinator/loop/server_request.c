@@ -61,6 +61,16 @@ void server_request_checkpoints(struct server *server, struct server_peer *peer,
     answer(server, peer, message->checkpoints_get.ticket, err, &et, MSG_CHECKPOINTS, &reply);
 }
 
+void server_request_artifacts(struct server *server, struct server_peer *peer,
+                              const union message_any *message)
+{
+    struct msg_artifacts reply = {0};
+    struct err_text et = {""};
+    enum err err =
+        admin_artifacts(server->sched, &message->artifacts_get, &server->arena, &reply, &et);
+    answer(server, peer, message->artifacts_get.ticket, err, &et, MSG_ARTIFACTS, &reply);
+}
+
 /* Events of one job, or of all, out of the record log. */
 struct listing {
     struct server *server;

@@ -15,6 +15,8 @@ void server_request_workers(struct server *server, struct server_peer *peer,
                             const union message_any *message);
 void server_request_checkpoints(struct server *server, struct server_peer *peer,
                                 const union message_any *message);
+void server_request_artifacts(struct server *server, struct server_peer *peer,
+                              const union message_any *message);
 void server_request_verify(struct server *server, struct server_peer *peer,
                            const union message_any *message);
 

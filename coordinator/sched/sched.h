@@ -206,6 +206,11 @@ const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t
  * stage; empty before the first, or when memory for the list is out. At most LIMIT_INPUTS. */
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
 
+/* What done tasks of the job made, by stage and task, without the results of rounds: those named
+ * `name` (empty: all) after the first `after`, at most `capacity`. *total: without `after`. */
+size_t sched_job_artifacts(const struct sched *s, size_t index, struct text name, uint64_t after,
+                           struct artifact_row *rows, size_t capacity, uint64_t *total);
+
 /* What the pack task counted; empty before it is done. Borrowed from the job. */
 const struct fact *sched_job_facts(const struct sched *s, size_t index, uint32_t *count);
 size_t sched_worker_rows(const struct sched *s, struct instant now, struct worker_row *rows,

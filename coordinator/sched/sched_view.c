@@ -299,6 +299,27 @@ const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index
     return *count > 0 ? refs : NULL;
 }
 
+size_t sched_job_artifacts(const struct sched *s, size_t index, struct text name, uint64_t after,
+                           struct artifact_row *rows, size_t capacity, uint64_t *total)
+{
+    const struct job *job = s->jobs[index];
+    size_t count = 0;
+    *total = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        const struct stage *stage = &job->stages[i];
+        for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
+            const struct task_result *result = stage->tasks.items[t].result;
+            for (uint32_t k = 0; result != NULL && k < result->outputs_count; k++) {
+                if (name.size > 0 && !text_equal(name, result->outputs[k].name))
+                    continue;
+                if ((*total)++ >= after && count < capacity)
+                    rows[count++] = (struct artifact_row){i, t, result->outputs[k]};
+            }
+        }
+    }
+    return count;
+}
+
 const struct fact *sched_job_facts(const struct sched *s, size_t index, uint32_t *count)
 {
     const struct stage *pack = job_stage_of(s->jobs[index], STAGE_KIND_PACK);

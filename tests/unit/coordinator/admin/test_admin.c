@@ -151,6 +151,50 @@ static void test_admin__a_job_shows_its_graph_inputs_and_recipe(void **state)
     assert_true(span_equal(reply.recipe, bytes_span(&f->recipe)));
 }
 
+static void replay_done(struct fixture *f, uint32_t stage, struct artifact_ref *outputs,
+                        uint32_t count)
+{
+    union message_record record = {
+        .task_done = {.job = 0xa100000000000000,
+                      .stage = stage,
+                      .fence = 1,
+                      .worker = TEXT("w"),
+                      .result = {.outputs = outputs, .outputs_count = count}}};
+    replay(f, REC_TASK_DONE, &record);
+}
+
+static void test_admin__what_done_tasks_made_is_listed_by_name_and_page(void **state)
+{
+    struct fixture *f = *state;
+    struct artifact_ref samples[] = {{.name = TEXT("samples"), .digest = {{1}}, .size_bytes = 7}};
+    struct artifact_ref rows[] = {{.name = TEXT("rows"), .digest = {{2}}, .size_bytes = 8},
+                                  {.name = TEXT("test_rows"), .digest = {{3}}, .size_bytes = 9}};
+    struct msg_artifacts reply;
+    struct msg_artifacts_get get = {.ticket = 5, .prefix = TEXT("first")};
+    assert_int_equal(admin_artifacts(f->sched, &get, &f->arena, &reply, NULL), ERR_OK);
+    assert_int_equal(reply.artifacts_count, 0);
+    assert_int_equal(reply.total, 0);
+    replay_done(f, 0, samples, 1);
+    replay_done(f, 1, rows, 2);
+    assert_int_equal(admin_artifacts(f->sched, &get, &f->arena, &reply, NULL), ERR_OK);
+    assert_int_equal(reply.ticket, 5);
+    assert_int_equal(reply.job, 0xa100000000000000);
+    assert_int_equal(reply.artifacts_count, 3);
+    assert_int_equal(reply.total, 3);
+    assert_true(text_is(reply.artifacts[0].ref.name, "samples"));
+    assert_int_equal(reply.artifacts[2].stage, 1);
+    get.after = 2;
+    assert_int_equal(admin_artifacts(f->sched, &get, &f->arena, &reply, NULL), ERR_OK);
+    assert_int_equal(reply.artifacts_count, 1);
+    assert_int_equal(reply.artifacts[0].ref.digest.v[0], 3);
+    get = (struct msg_artifacts_get){.prefix = TEXT("first"), .name = TEXT("rows")};
+    assert_int_equal(admin_artifacts(f->sched, &get, &f->arena, &reply, NULL), ERR_OK);
+    assert_int_equal(reply.artifacts_count, 1);
+    assert_int_equal(reply.artifacts[0].ref.digest.v[0], 2);
+    get = (struct msg_artifacts_get){.prefix = TEXT("c")};
+    assert_int_equal(admin_artifacts(f->sched, &get, &f->arena, &reply, NULL), ERR_NOT_FOUND);
+}
+
 static void test_admin__checkpoints_are_found_by_job_and_by_digest(void **state)
 {
     struct fixture *f = *state;
@@ -265,6 +309,7 @@ int main(void)
         TEST(test_admin__jobs_come_newest_first_and_as_many_as_asked),
         TEST(test_admin__prefixes_name_one_job_or_say_why_not),
         TEST(test_admin__a_job_shows_its_graph_inputs_and_recipe),
+        TEST(test_admin__what_done_tasks_made_is_listed_by_name_and_page),
         TEST(test_admin__checkpoints_are_found_by_job_and_by_digest),
         TEST(test_admin_event__tasks_are_named_by_their_stage),
         TEST(test_admin_event__jobs_and_lives_have_a_sentence),
