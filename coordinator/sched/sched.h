@@ -25,6 +25,10 @@
  * between rounds are rounds without a gradient. An EVALUATE stage opens the state of the training
  * before it; where there is none (the base model alone) it has no OPEN and no weights, only a FOLD.
  *
+ * A WAVES stage opens one wave of tasks after the other (wave.h, tasks.h). How many tasks a stage
+ * has may be told by an earlier one (told.h). When a stage of a reusable kind starts, what another
+ * kept job made of equal content is taken over (reuse.h).
+ *
  * A failed work is tried again after a rest: a CHECKPOINT as it is, for a failed one leaves the
  * open state as it was; any other by CLOSE and OPEN from the last checkpoint. A full disk is waited
  * for; permanent errors fail the job with `detail`.

@@ -60,6 +60,26 @@ static void test_heap__first_is_always_the_smallest(void **state)
     heap_fini(&heap);
 }
 
+static void test_map__equal_keys_are_found_newest_first(void **state)
+{
+    (void)state;
+    enum { EQUAL = 40 };
+    struct item items[EQUAL] = {{0}};
+    struct map map;
+    map_init(&map);
+    assert_int_equal(map_reserve(&map, EQUAL), ERR_OK);
+    for (size_t i = 0; i < EQUAL; i++) /* every fourth under the same key */
+        map_add(&map, &items[i].map, i % 4 == 0 ? 7 : 1000 + i);
+    size_t left = EQUAL;
+    for (struct map_node *n = map_find(&map, 7); n != NULL; n = map_find_next(n)) {
+        assert_ptr_equal(n, &items[left - 4].map);
+        left -= 4;
+    }
+    assert_int_equal(left, 0);
+    assert_null(map_find_next(map_find(&map, 1001)));
+    map_fini(&map);
+}
+
 static void test_map__finds_what_was_added_and_nothing_else(void **state)
 {
     static struct item items[COUNT];
@@ -167,6 +187,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_heap__first_is_always_the_smallest),
         cmocka_unit_test(test_map__finds_what_was_added_and_nothing_else),
+        cmocka_unit_test(test_map__equal_keys_are_found_newest_first),
         cmocka_unit_test(test_list__keeps_order_and_forgets_removed),
         cmocka_unit_test(test_bitset__first_is_the_smallest_member),
         cmocka_unit_test(test_ds__reserve_without_memory_changes_nothing),
