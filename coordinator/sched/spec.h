@@ -9,8 +9,9 @@
  *   calibrate, ...: rows of spec.c; model/... is there what training made, where there is training
  *
  * A task of an ARRAY stage finds its own number in `first` and how many there are in `total`. One
- * of a WAVES stage finds its number within its wave, the size of that wave, and which one it is in
- * `round`: 0 the shards of the first period, 1 its groups, 2 the shards of the second, ...
+ * of a WAVES stage finds its period in `round`; a shard its number and how many shards there are,
+ * as kind replay; a group its number among those of all periods and how many these are, as kind
+ * quantize.
  */
 #ifndef COORDINATOR_SCHED_SPEC_H
 #define COORDINATOR_SCHED_SPEC_H

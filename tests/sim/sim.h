@@ -27,9 +27,8 @@
 #include "coordinator/store/store.h"
 #include "worker/agent/agent.h"
 
-enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 128, SIM_INPUTS_MAX = 5 };
-enum { SIM_OUTPUTS_MAX = 5 };
-enum { SIM_SIGNATURE_BYTES = 1 << 16, SIM_ALL_JOBS = SIM_JOBS_MAX };
+enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 128, SIM_SIGNATURE_BYTES = 1 << 16 };
+enum { SIM_INPUTS_MAX = 5, SIM_OUTPUTS_MAX = 5, SIM_ALL_JOBS = SIM_JOBS_MAX };
 
 /* Chances in parts of a million, times in milliseconds. */
 struct sim_scenario {
@@ -142,9 +141,8 @@ struct sim_job {
     uint32_t observes;
     struct artifact_ref inputs[SIM_INPUTS_MAX];
     uint32_t input_count;
-    uint32_t waves[3]; /* shards, groups and periods, once told */
-    bool replays;      /* its layers are quantized in waves */
-    bool is_acknowledged;
+    uint32_t waves[3];             /* shards, groups and periods, once told */
+    bool replays, is_acknowledged; /* layers are quantized in waves */
 };
 
 struct sim_statistics {

@@ -211,17 +211,21 @@ static void test_wave__task_is_told_its_place_and_what_was_made_before(void **st
     answer(w, 0);
     answer(w, 1);
     spec = &w->grants[2].grant.spec;
-    assert_int_equal(spec->round, 1);
+    assert_int_equal(spec->kind, STAGE_KIND_QUANTIZE);
+    assert_int_equal(spec->round, 0);
     assert_int_equal(spec->first, 2);
     assert_int_equal(spec->end, 3);
-    assert_int_equal(spec->total, 3);
+    assert_int_equal(spec->total, 6); /* groups of all periods */
     assert_non_null(input_of(spec, "gram/0"));
     assert_non_null(input_of(spec, "gram/1"));
     assert_null(input_of(spec, "tensors/0"));
     for (uint32_t i = 2; i < 5; i++)
         answer(w, i);
     spec = &w->grants[0].grant.spec;
-    assert_int_equal(spec->round, 2);
+    assert_int_equal(spec->kind, STAGE_KIND_REPLAY);
+    assert_int_equal(spec->round, 1);
+    assert_int_equal(spec->first, 0);
+    assert_int_equal(spec->total, 2);
     assert_non_null(input_of(spec, "hidden"));
     assert_non_null(input_of(spec, "tensors/2"));
     assert_null(input_of(spec, "gram/0"));
@@ -235,7 +239,7 @@ static void test_wave__lost_result_stops_later_waves_until_it_is_made_again(void
     struct world_grant shard = w->grants[1];
     answer(w, 0);
     answer(w, 1);
-    world_damage(w, world_result(w, &shard.grant, 0).result.outputs[1].digest); /* its gram */
+    world_damage(w, world_result(w, &shard.grant, 0).result.outputs[1].digest); /* for group 0 */
     answer(w, 2);                                                               /* cannot be read */
     struct sched_work verify = world_next_work(w);
     assert_int_equal(verify.kind, SCHED_WORK_VERIFY);

@@ -272,15 +272,6 @@ void world_quantize_job(struct world *w, uint64_t request, const char *keys,
     *record = (struct rec_job_submitted){
         .request = request, .recipe = recipe, .inputs = inputs, .inputs_count = 4};
     plan(w, record);
-    if (strstr(keys, "gptq") == NULL)
-        return;
-    for (uint32_t i = 0; i < record->stages_count; i++) { /* layer by layer, after pack */
-        if (record->stages[i].kind != STAGE_KIND_QUANTIZE)
-            continue;
-        record->stages[i].kind = STAGE_KIND_REPLAY;
-        record->stages[i].name = TEXT("replay");
-        record->stages[i].needs |= 1u << 1;
-    }
 }
 
 static void submit(struct world *w, const struct rec_job_submitted *record)
@@ -352,7 +343,7 @@ static void add_facts(const struct world *w, uint32_t kind, struct task_result *
     }
 }
 
-/* Outputs by kind; those of a group come after those of a shard. */
+/* Outputs by kind; the groups of a replay quantize. */
 static const char *const output_names[STAGE_KIND_COUNT][4] = {
     [STAGE_KIND_PREPARE] = {"samples"},
     [STAGE_KIND_PACK] = {"rows", "test_rows", "calib_rows"},
@@ -366,7 +357,7 @@ static const char *const output_names[STAGE_KIND_COUNT][4] = {
     [STAGE_KIND_ASSEMBLE] = {"model.gguf"},
     [STAGE_KIND_COMPARE] = {"scores"},
     [STAGE_KIND_REPORT] = {"quantization.json"},
-    [STAGE_KIND_REPLAY] = {"hidden", "gram", "tensors", "figures"},
+    [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2"},
 };
 
 struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
@@ -378,9 +369,8 @@ struct msg_lease_result world_result(struct world *w, const struct msg_lease_gra
     struct fact *facts = arena_alloc(&w->arena, 4, sizeof *facts);
     assert_true(outputs != NULL && facts != NULL);
     struct task_result result = {.outputs = outputs, .facts = facts};
-    bool is_replay = spec->kind == STAGE_KIND_REPLAY;
-    const char *const *names = output_names[spec->kind] + (is_replay ? spec->round % 2 * 2 : 0);
-    for (uint64_t i = 0; i < (is_replay ? 2 : 4) && names[i] != NULL; i++) {
+    const char *const *names = output_names[spec->kind];
+    for (uint64_t i = 0; i < 4 && names[i] != NULL; i++) {
         outputs[i] = (struct artifact_ref){
             .name = text_of(names[i]), .digest = digest_of_number(place, i), .size_bytes = 8};
         result.outputs_count++;
