@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "worker/engine/quant/grid_lanes.h"
 #include "worker/engine/quant/grid_search.h"
 
 struct grid_scheme grid_preset_scheme(enum grid_preset preset)
@@ -136,10 +137,9 @@ int grid_cell_code(const struct grid_scheme *scheme, struct grid_cell cell, floa
 void grid_cell_encode(const struct grid_scheme *scheme, struct grid_cell cell, size_t count,
                       const float *x, int8_t *codes)
 {
-    float lowest = (float)grid_code_min(scheme), highest = (float)grid_code_max(scheme);
-    float zero = (float)cell.zero;
-    for (size_t i = 0; i < count; i++)
-        codes[i] = (int8_t)grid_round(x[i] / cell.scale + zero, lowest, highest);
+    const struct grid_measure measure = {cell.scale, (float)cell.zero, (float)grid_code_min(scheme),
+                                         (float)grid_code_max(scheme), 1};
+    grid_lanes_best()->encode(&measure, count, x, codes);
 }
 
 void grid_cell_decode(struct grid_cell cell, size_t count, const int8_t *codes, float *values)
@@ -152,14 +152,10 @@ void grid_cell_decode(struct grid_cell cell, size_t count, const int8_t *codes, 
 static void full_range(size_t rows, size_t columns, size_t stride, const float *x, float *min,
                        float *max)
 {
+    const struct grid_lanes *lanes = grid_lanes_best();
     float low = 0, high = 0;
-    for (size_t row = 0; row < rows; row++) {
-        for (size_t i = 0; i < columns; i++) {
-            float v = x[row * stride + i];
-            low = v < low ? v : low;
-            high = v > high ? v : high;
-        }
-    }
+    for (size_t row = 0; row < rows; row++)
+        lanes->range(columns, x + row * stride, &low, &high);
     *min = low;
     *max = high;
 }

@@ -13,6 +13,7 @@
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/mem.h"
 #include "worker/engine/quant/grid.h"
+#include "worker/engine/quant/grid_lanes.h"
 
 #define GOLDEN "tests/golden/quantized/grid.safetensors"
 
@@ -183,6 +184,46 @@ static void test_grid__searches_lower_the_error_of_outliers(void **state)
     assert_true(weighted < plain / 4);
 }
 
+static void check_table(const struct grid_lanes *table, const float *x, const float *importance,
+                        size_t count)
+{
+    const struct grid_lanes *plain = &grid_lanes_portable;
+    const struct grid_measure m = {0.37f, -3, -8, 7, 1 / 0.4f};
+    int8_t codes[2][100];
+    float low[2] = {0}, high[2] = {0};
+    float sums[2][3] = {{plain->error_2_4(&m, count, x), plain->error_3(&m, count, x),
+                         plain->error_3_weighted(&m, count, x, importance)},
+                        {table->error_2_4(&m, count, x), table->error_3(&m, count, x),
+                         table->error_3_weighted(&m, count, x, importance)}};
+    assert_memory_equal(sums[0], sums[1], sizeof sums[0]);
+    plain->range(count, x, &low[0], &high[0]);
+    table->range(count, x, &low[1], &high[1]);
+    assert_memory_equal(&low[0], &low[1], sizeof low[0]);
+    assert_memory_equal(&high[0], &high[1], sizeof high[0]);
+    plain->encode(&m, count, x, codes[0]);
+    table->encode(&m, count, x, codes[1]);
+    assert_memory_equal(codes[0], codes[1], count);
+}
+
+static void test_grid__every_table_gives_the_same_bits(void **state)
+{
+    float x[100], importance[100];
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(x); i++) {
+        x[i] = (float)(i * 2654435761u % 10007) / 1000 - 5;
+        importance[i] = (float)(i * 40503u % 97);
+    }
+    x[7] = 0;
+    x[8] = 3e38f;
+    for (size_t count = 0; count <= COUNT_OF(x); count++) {
+        check_table(grid_lanes_best(), x, importance, count);
+#if defined(__x86_64__)
+        if (__builtin_cpu_supports("avx2"))
+            check_table(&grid_lanes_avx2, x, importance, count);
+#endif
+    }
+}
+
 static void test_grid__shapes_that_do_not_fit_are_named(void **state)
 {
     struct grid_scheme scheme = scheme_of(4, true, GRID_GROUP, GRID_MINMAX);
@@ -223,6 +264,7 @@ int main(void)
         cmocka_unit_test(test_grid__a_wide_affine_range_does_not_overflow),
         cmocka_unit_test(test_grid__lines_in_any_order_give_the_same_cells),
         cmocka_unit_test(test_grid__searches_lower_the_error_of_outliers),
+        cmocka_unit_test(test_grid__every_table_gives_the_same_bits),
         cmocka_unit_test(test_grid__shapes_that_do_not_fit_are_named),
         cmocka_unit_test(test_grid__out_of_memory_is_an_error),
     };
