@@ -108,7 +108,7 @@ static struct awq_input awq_input_of(const struct site *s)
 static struct awq_options awq_options_of(const struct site *s)
 {
     struct awq_options options = awq_defaults();
-    options.duo = s->run->recipe.quantize.duo_scaling ? AWQ_DUO_BOTH : AWQ_DUO_OFF;
+    options.duo = s->run->recipe.quantize.duo_scaling ? AWQ_DUO_ON : AWQ_DUO_OFF;
     return options;
 }
 
@@ -157,6 +157,9 @@ static enum err move_scales(struct site *s, struct err_text *et)
     TRY(method == RECIPE_QUANTIZE_METHOD_AWQ ? search_awq(s, et) : smooth(s));
     struct fold_scale_factors factors = {.scales = s->scales};
     TRY(model_site_find(s->model, s->site->name, &factors.site));
+    enum dtype stored = model_param(s->model, (size_t)s->site->norm)->dtype;
+    if (stored == DTYPE_F16 || stored == DTYPE_BF16)
+        fold_scale_settle(s->model, factors.site, stored, s->scales);
     return fold_scale_create(s->model, &factors, 1, &s->fold, et);
 }
 
@@ -234,6 +237,13 @@ static enum err solve_gptq(struct site *s, struct layer *l, struct err_text *et)
     return ERR_OK;
 }
 
+/* Errors of q and k are multiplied with each other by attention: the paper leaves them whole. */
+static bool clips(const struct site *s, const struct layer *l)
+{
+    enum model_role role = model_param(s->model, l->param)->role;
+    return role != MODEL_QUERY && role != MODEL_KEY && role != MODEL_QUERY_KEY_VALUE;
+}
+
 static enum err solve_awq(struct site *s, struct layer *l, struct err_text *et)
 {
     const struct awq_input input = awq_input_of(s);
@@ -246,8 +256,9 @@ static enum err solve_awq(struct site *s, struct layer *l, struct err_text *et)
         return ERR_OUT_OF_MEMORY;
     memcpy(w, l->w, size * sizeof *w);
     scheme.grid.range = GRID_MINMAX;
-    enum err err =
-        awq_clip(s->kernel, &scheme.grid, &options, &input, s->scales, l->rows, w, &clip);
+    enum err err = ERR_OK;
+    if (clips(s, l))
+        err = awq_clip(s->kernel, &scheme.grid, &options, &input, s->scales, l->rows, w, &clip);
     if (err == ERR_OK) {
         struct site other = *s;
         other.scheme = &scheme;
