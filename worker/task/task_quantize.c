@@ -166,6 +166,7 @@ static enum err read_gram(struct site_work *w, struct err_text *et)
     if (whole == NULL || squares == NULL)
         return ERR_OUT_OF_MEMORY;
     calibrate_gram_expand(n, w->gram.gram.sums, whole);
+    calibrate_gram_fini(&w->gram.gram);
     for (size_t i = 0; i < n; i++)
         squares[i] = whole[i * n + i];
     w->measure = (struct task_site_measure){.tokens = w->gram.tokens,

@@ -29,7 +29,7 @@ struct site {
     struct gptq *gptq;       /* owned; of the site's input */
     float *scales;           /* in arena: factors of the columns, NULL without */
     float *importance;       /* in arena: mean squares of the input as the layers see it */
-    double *gram;            /* in arena: of that input */
+    const double *gram;      /* of that input; the measured one where nothing moves */
     struct safetensor tensors[TENSORS_MAX];
     size_t tensor_count;
     struct task_figure figures[MODEL_SITE_PARAMS_MAX];
@@ -177,15 +177,15 @@ static enum err scale_measure(struct site *s)
             s->importance[i] = (float)(m->sum_x2[i] / (double)m->tokens / (f * f));
         }
     }
-    if (m->gram == NULL)
+    s->gram = m->gram;
+    if (m->gram == NULL || s->scales == NULL)
         return ERR_OK;
-    s->gram = arena_alloc(&s->arena, n * n, sizeof *s->gram);
-    if (s->gram == NULL)
+    double *gram = arena_alloc(&s->arena, n * n, sizeof *gram);
+    if (gram == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < n * n; i++) {
-        double f = s->scales != NULL ? (double)s->scales[i / n] * s->scales[i % n] : 1;
-        s->gram[i] = m->gram[i] / f;
-    }
+    for (size_t i = 0; i < n * n; i++)
+        gram[i] = m->gram[i] / ((double)s->scales[i / n] * s->scales[i % n]);
+    s->gram = gram;
     return ERR_OK;
 }
 
