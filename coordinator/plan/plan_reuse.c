@@ -13,10 +13,28 @@ static const struct reuse_row {
     enum stage_kind kind;
     const char *key;
 } reuse_rows[] = {
-    {STAGE_KIND_CALIBRATE, "sequence_len"},    {STAGE_KIND_CALIBRATE, "quantize.activations"},
-    {STAGE_KIND_CALIBRATE, "quantize.method"}, {STAGE_KIND_CALIBRATE, "quantize.observer"},
-    {STAGE_KIND_CALIBRATE, "quantize.scheme"},
+    {STAGE_KIND_CALIBRATE, "quantize.activations"},
 };
+
+/* Takes a line with its end from what is left of a recipe. */
+static struct text take_line(struct text *rest)
+{
+    const char *newline = memchr(rest->data, '\n', rest->size);
+    size_t size = newline == NULL ? rest->size : (size_t)(newline - rest->data) + 1;
+    struct text line = {rest->data, size};
+    *rest = (struct text){rest->data + size, rest->size - size};
+    return line;
+}
+
+/* A model that is made from its config alone hangs on the seed, and who knows on what else. */
+static bool is_random(struct text recipe)
+{
+    while (recipe.size > 0) {
+        if (text_is(take_line(&recipe), "random_init: true\n"))
+            return true;
+    }
+    return false;
+}
 
 /* "key: value" or "key:", indented or not; whatever else a line is has no name. */
 static struct text key_of(struct text line)
@@ -49,10 +67,9 @@ struct digest plan_reuse_key(struct span recipe, enum stage_kind kind)
     struct text rest = {(const char *)recipe.data, recipe.size};
     struct text object = {0};
     struct digest key = {{0}};
+    bool is_whole = is_random(rest);
     while (rest.size > 0) {
-        const char *newline = memchr(rest.data, '\n', rest.size);
-        size_t size = newline == NULL ? rest.size : (size_t)(newline - rest.data) + 1;
-        struct text line = {rest.data, size};
+        struct text line = take_line(&rest);
         struct text name = key_of(line);
         bool is_inner = line.data[0] == ' ';
         char path[PATH_BYTES];
@@ -60,9 +77,8 @@ struct digest plan_reuse_key(struct span recipe, enum stage_kind kind)
             object = name;
         (void)snprintf(path, sizeof path, "%.*s%s%.*s", TEXT_ARGS(is_inner ? object : name),
                        is_inner ? "." : "", TEXT_ARGS(is_inner ? name : TEXT("")));
-        if (matters(kind, path))
+        if (is_whole || matters(kind, path))
             key = digest_link(key, (struct span){(const uint8_t *)line.data, line.size});
-        rest = (struct text){rest.data + size, rest.size - size};
     }
     return key;
 }

@@ -11,7 +11,7 @@
 #include "common/message/state.h"
 
 /* Hash of the lines of a canonical recipe that matter to a task of this kind; of all lines for a
- * kind of which nothing is said. */
+ * kind of which nothing is said, and when the model is made at random. */
 struct digest plan_reuse_key(struct span recipe, enum stage_kind kind);
 
 #endif

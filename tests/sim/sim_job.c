@@ -79,17 +79,17 @@ static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
     } methods[] = {
         {"scheme: W4A16, method: gptq", 0},
         {"scheme: Q4_K_M", 0},
-        {"scheme: Q4_K_M, leave_output_tensor: true", 0},
+        {"scheme: Q8_0", 0},
         {"target_bpw: 4.5", 0},
         {"scheme: W8A8, activations: static, observer: entropy", 1},
-        {"scheme: W8A8, activations: static, observer: minmax", 2},
+        {"scheme: W8A8, activations: static, observer: minmax", 1},
     };
     struct sim_job *job = &sim->jobs[index];
     /* With its calibration data: few of them, so that jobs share results. */
     uint64_t model = 16 + 2 * sim->seed + (sim_random_below(random, 4) == 0);
     bool trains = sim_random_below(random, 6) == 0;
-    uint64_t method =
-        index == sim->scenario->jobs ? 0 : sim_random_below(random, COUNT_OF(methods));
+    bool replays = index == sim->scenario->jobs || sim_random_below(random, 8) == 0;
+    uint64_t method = replays ? 0 : 1 + sim_random_below(random, COUNT_OF(methods) - 1);
     job->replays = method == 0;
     job->submit_ns = sim_random_below(random, SUBMIT_MS_MAX) * NS_PER_MS;
     char text[512];

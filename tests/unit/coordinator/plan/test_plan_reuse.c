@@ -16,9 +16,10 @@ static const char recipe[] = "base_model: \"m\"\n"
                              "    type: auto\n"
                              "learning_rate: 0.001\n"
                              "quantize:\n"
+                             "  activations: auto\n"
                              "  ignore: [\"re:a: b\"]\n"
-                             "  method: auto\n"
                              "  scheme: \"Q4_K_M\"\n"
+                             "random_init: false\n"
                              "sequence_len: 64\n";
 
 static struct digest key_of(const char *text, enum stage_kind kind)
@@ -41,21 +42,34 @@ static void test_plan_reuse__calibration_depends_on_what_it_looks_at(void **stat
 {
     (void)state;
     struct digest key = key_of(recipe, STAGE_KIND_CALIBRATE);
-    assert_false(
-        digest_equal(key, key_with("  method: auto\n", "  method: gptq\n", STAGE_KIND_CALIBRATE)));
     assert_false(digest_equal(
-        key, key_with("sequence_len: 64\n", "sequence_len: 65\n", STAGE_KIND_CALIBRATE)));
+        key, key_with("  activations: auto\n", "  activations: static\n", STAGE_KIND_CALIBRATE)));
 }
 
 static void test_plan_reuse__calibration_does_not_depend_on_other_keys(void **state)
 {
     (void)state;
+    static const char *const others[][2] = {
+        {"  ignore: [\"re:a: b\"]\n", ""},
+        {"  scheme: \"Q4_K_M\"\n", "  scheme: \"Q8_0\"\n"},
+        {"learning_rate: 0.001\n", "activations: static\n"},
+        {"  - path: \"c.txt\"\n", "  - activations: d.txt\n"},
+    };
     struct digest key = key_of(recipe, STAGE_KIND_CALIBRATE);
-    assert_true(digest_equal(key, key_with("  ignore: [\"re:a: b\"]\n", "", STAGE_KIND_CALIBRATE)));
-    assert_true(digest_equal(
-        key, key_with("learning_rate: 0.001\n", "method: gptq\n", STAGE_KIND_CALIBRATE)));
-    assert_true(digest_equal(
-        key, key_with("  - path: \"c.txt\"\n", "  - method: d.txt\n", STAGE_KIND_CALIBRATE)));
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_true(digest_equal(key, key_with(others[i][0], others[i][1], STAGE_KIND_CALIBRATE)));
+}
+
+static void test_plan_reuse__random_model_depends_on_every_line(void **state)
+{
+    (void)state;
+    char text[sizeof recipe + 64];
+    const char *at = strstr(recipe, "random_init: false\n");
+    (void)snprintf(text, sizeof text, "%.*srandom_init: true\n%s", (int)(at - recipe), recipe,
+                   at + strlen("random_init: false\n"));
+    struct digest key = key_of(text, STAGE_KIND_CALIBRATE);
+    text[strlen(text) - 2] = '5'; /* sequence_len: 65 */
+    assert_false(digest_equal(key, key_of(text, STAGE_KIND_CALIBRATE)));
 }
 
 static void test_plan_reuse__unlisted_kind_depends_on_every_line(void **state)
@@ -73,6 +87,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_reuse__calibration_depends_on_what_it_looks_at),
         cmocka_unit_test(test_plan_reuse__calibration_does_not_depend_on_other_keys),
+        cmocka_unit_test(test_plan_reuse__random_model_depends_on_every_line),
         cmocka_unit_test(test_plan_reuse__unlisted_kind_depends_on_every_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
