@@ -15,6 +15,7 @@
 #include "cli/command/follow.h"
 #include "cli/command/held_out.h"
 #include "cli/command/local_fleet.h"
+#include "cli/command/quality.h"
 #include "cli/command/results.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
@@ -233,6 +234,26 @@ static enum err print_perplexity(struct run *run, struct err_text *et)
     return err;
 }
 
+/* What quantizing cost, as the result's own file has it. */
+static enum err print_quality(struct run *run, struct err_text *et)
+{
+    const struct recipe *recipe = &run->submission.recipe;
+    struct arena *arena = &run->submission.arena;
+    struct bytes lines;
+    if (!recipe_quantizes(recipe) || recipe->output_dir == NULL)
+        return ERR_OK;
+    const char *folder = recipe_path(recipe, recipe->output_dir, arena);
+    const char *path = folder != NULL ? folder_join(arena, folder, "quantization.json") : NULL;
+    if (path == NULL)
+        return ERR_OUT_OF_MEMORY;
+    bytes_init(&lines, LINE_BYTES_MAX);
+    enum err err = quality_print(path, &lines, et);
+    if (err == ERR_OK)
+        (void)fprintf(run->invocation->out, "%.*s", (int)lines.size, (const char *)lines.data);
+    bytes_fini(&lines);
+    return err;
+}
+
 /* The last losses, as a table would show them, or the whole job as JSON. */
 static enum err print_summary(struct run *run, struct err_text *et)
 {
@@ -255,10 +276,11 @@ static enum err print_summary(struct run *run, struct err_text *et)
         (void)fprintf(invocation->out, "train_loss %.4f after step %" PRIu64 "\n", train->loss,
                       train->step);
     if (eval == NULL)
-        return ERR_OK;
+        return print_quality(run, et);
     (void)fprintf(invocation->out, "eval_loss %.6f after step %" PRIu64 "\n", eval->loss,
                   eval->step);
-    return print_perplexity(run, et);
+    TRY(print_perplexity(run, et));
+    return print_quality(run, et);
 }
 
 /* Asks everybody to leave; what does not is ended by local_fleet_close. */
