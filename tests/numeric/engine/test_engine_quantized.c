@@ -277,6 +277,27 @@ static void test_quantized__folders_whose_parts_disagree_are_refused(void **stat
     }
 }
 
+static void test_quantized__out_of_memory_is_an_error(void **state)
+{
+    static const char *const kinds[] = {"W4A16_ASYM", "W8A8_STATIC", "NF4_NESTED"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(kinds); i++) {
+        struct quantized_kind kind;
+        struct model *model = make(kinds[i], golden_family_path(0, "llama2", ""), &kind);
+        enum err err = ERR_OUT_OF_MEMORY;
+        size_t n = 1;
+        model_destroy(&model);
+        for (; err != ERR_OK && n < 10000; n++) {
+            (void)mem_fault_after(n);
+            err = model_open(folder, &model, NULL);
+            (void)mem_fault_after(0);
+            assert_true(err == ERR_OK || (err == ERR_OUT_OF_MEMORY && model == NULL));
+        }
+        assert_true(err == ERR_OK && n > 4);
+        model_destroy(&model);
+    }
+}
+
 static void test_quantized__only_adapters_train_on_it(void **state)
 {
     const char *base = engine_data_path(0, "models/TinyStories-656K");
@@ -308,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_quantized__logits_are_those_of_decoded_weights),
         cmocka_unit_test(test_quantized__rounded_inputs_move_the_logits_a_little),
         cmocka_unit_test(test_quantized__folders_whose_parts_disagree_are_refused),
+        cmocka_unit_test(test_quantized__out_of_memory_is_an_error),
         cmocka_unit_test(test_quantized__only_adapters_train_on_it),
 #define QUANTIZED_TEST(family) GOLDEN_TEST(quantized_folders_open, family),
         GOLDEN_FAMILIES(QUANTIZED_TEST)};
