@@ -98,6 +98,11 @@ static const struct command_option keys_options[] = {
     {"name", "NAME", "who holds it (the name of the file)"},
 };
 
+static const struct command_option stats_options[] = {
+    {"sort", "KEY", "weighted, error, output, outlier, spread, bits, size or place (weighted)"},
+    {"top", "N", "so many tensors, 0 for all (20; with -o json all)"},
+};
+
 #define OPTIONS(list) list, COUNT_OF(list)
 
 static const struct command commands[] = {
@@ -151,6 +156,11 @@ static const struct command commands[] = {
      "  qctl ckpt verify last\n", NULL, 0, 0, 1, cmd_ckpt_verify},
     {"pull", "JOB [FOLDER]", "fetch the files a job made", "  qctl pull last outputs/demo\n", NULL,
      0, 1, 2, cmd_pull},
+    {"stats", "[JOB] [TENSOR]", "what calibration saw and quantizing cost, the worst tensors first",
+     "  qctl stats last\n"
+     "  qctl stats last --sort outlier --top 5\n"
+     "  qctl stats last blk.4.ffn_down              # one tensor: ranges, histogram, clips\n",
+     OPTIONS(stats_options), 0, 2, cmd_stats},
     {"data check", "RECIPE|FILE", "read data to its end; name every bad row",
      "  qctl data check recipe.yml\n"
      "  qctl data check rows.jsonl --tokenizer models/tiny\n",

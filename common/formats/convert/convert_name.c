@@ -74,6 +74,11 @@ const struct convert_family *convert_name_family(const struct gguf_arch *arch, s
     return NULL;
 }
 
+const struct convert_family *convert_name_any(size_t index)
+{
+    return index < COUNT_OF(families) ? &families[index] : NULL;
+}
+
 static const char *gguf_of(const struct convert_family *family, enum convert_role role)
 {
     for (size_t i = 0; i < COUNT_OF(own_names); i++) {

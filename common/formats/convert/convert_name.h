@@ -38,6 +38,10 @@ bool convert_name_is_of_layer(enum convert_role role);
 /* The families that the architecture stands for, one after the other; NULL beyond the last. */
 const struct convert_family *convert_name_family(const struct gguf_arch *arch, size_t index);
 
+/* Every family there is, one after the other; NULL beyond the last: for names of a model that is
+ * not at hand. */
+const struct convert_family *convert_name_any(size_t index);
+
 /* The place of a name in safetensors ("model.norm.weight"; a leading "transformer." or "model."
  * may be missing, as in files of a bare model, and a "language_model." may stand before, as in
  * those of a model that also sees), or in GGUF. False when the family has none. */
