@@ -107,7 +107,7 @@ static const struct command_option stats_options[] = {
 
 static const struct command commands[] = {
     {"run", "RECIPE [--workers N] [--threads N]",
-     "train on this machine: start a fleet, follow the job, write its results",
+     "a recipe on this machine: start a fleet, follow the job, write its results",
      "  qctl run recipe.yml\n"
      "  qctl run recipe.yml --workers 2 --threads 4 --set learning_rate=1e-4\n"
      "  qctl run recipe.yml --data work/demo        # survives Ctrl-C and power loss\n",
@@ -264,7 +264,7 @@ static void print_options(FILE *out, const struct command_option *options, size_
 
 static void print_all(FILE *out)
 {
-    (void)fprintf(out, "  qctl run recipe.yml                 train on this machine\n"
+    (void)fprintf(out, "  qctl run recipe.yml                 train or quantize on this machine\n"
                        "  qctl submit recipe.yml --wait       train on a fleet\n"
                        "  qctl help VERB                      more about one verb\n\n"
                        "verbs\n");
@@ -309,13 +309,24 @@ static void print_exit_codes(FILE *out)
                       error_name((enum err)i), error_text((enum err)i));
 }
 
+static void print_key(FILE *out, const char *indent, const char *name, const char *preset,
+                      const char *help)
+{
+    (void)fprintf(out, "%s%-*s %-8s %s\n", indent, 28 - (int)strlen(indent), name,
+                  preset[0] != '\0' ? preset : "-", help);
+}
+
+/* What datasets hold is told once; the other lists of them hold the same. */
 static void print_recipe_keys(FILE *out)
 {
     (void)fprintf(out, "%-28s %-8s %s\n", "KEY", "DEFAULT", "MEANING");
     for (unsigned i = 0; i < RECIPE_KEY_COUNT; i++) {
-        const char *preset = recipe_key_default((enum recipe_key)i);
-        (void)fprintf(out, "%-28s %-8s %s\n", recipe_key_name((enum recipe_key)i),
-                      preset[0] != '\0' ? preset : "-", recipe_key_help((enum recipe_key)i));
+        enum recipe_key key = (enum recipe_key)i;
+        bool is_told = key == RECIPE_KEY_calibration_datasets || key == RECIPE_KEY_test_datasets;
+        struct recipe_inner_key inner;
+        print_key(out, "", recipe_key_name(key), recipe_key_default(key), recipe_key_help(key));
+        for (size_t k = 0; !is_told && recipe_key_inner(key, k, &inner); k++)
+            print_key(out, "  ", inner.name, inner.preset, inner.help);
     }
 }
 

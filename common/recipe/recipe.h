@@ -175,4 +175,10 @@ const char *recipe_key_name(enum recipe_key key);
 const char *recipe_key_default(enum recipe_key key);
 const char *recipe_key_help(enum recipe_key key);
 
+/* Key `index` within a key that holds keys (quantize, datasets); false beyond the last. Static. */
+struct recipe_inner_key {
+    const char *name, *preset, *help;
+};
+bool recipe_key_inner(enum recipe_key key, size_t index, struct recipe_inner_key *out);
+
 #endif

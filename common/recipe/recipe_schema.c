@@ -155,6 +155,17 @@ const char *recipe_key_help(enum recipe_key key)
     return root_fields[key].help;
 }
 
+bool recipe_key_inner(enum recipe_key key, size_t index, struct recipe_inner_key *out)
+{
+    ASSERT((size_t)key < RECIPE_KEY_COUNT);
+    const struct recipe_shape *shape = root_fields[key].shape;
+    if (shape == NULL || index >= shape->field_count)
+        return false;
+    const struct recipe_field *field = &shape->fields[index];
+    *out = (struct recipe_inner_key){field->name, field->fallback, field->help};
+    return true;
+}
+
 const struct recipe_field *recipe_schema_field(const struct recipe_shape *shape, struct text name)
 {
     for (size_t i = 0; i < shape->field_count; i++) {
