@@ -103,6 +103,10 @@ static const struct command_option stats_options[] = {
     {"top", "N", "so many tensors, 0 for all (20; with -o json all)"},
 };
 
+static const struct command_option plot_options[] = {
+    {"by", "KEY", "weighted, error or output (weighted)"},
+};
+
 #define OPTIONS(list) list, COUNT_OF(list)
 
 static const struct command commands[] = {
@@ -161,6 +165,10 @@ static const struct command commands[] = {
      "  qctl stats last --sort outlier --top 5\n"
      "  qctl stats last blk.4.ffn_down              # one tensor: ranges, histogram, clips\n",
      OPTIONS(stats_options), 0, 2, cmd_stats},
+    {"plot", "[JOB] [FILE]", "what quantizing cost, layer by layer, as a picture",
+     "  qctl plot last                              # errors.svg\n"
+     "  qctl plot last errors.png --by output\n",
+     OPTIONS(plot_options), 0, 2, cmd_plot},
     {"data check", "RECIPE|FILE", "read data to its end; name every bad row",
      "  qctl data check recipe.yml\n"
      "  qctl data check rows.jsonl --tokenizer models/tiny\n",
