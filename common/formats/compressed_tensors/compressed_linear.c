@@ -317,6 +317,18 @@ static enum err take_input(const struct safetensors *files, const char *module,
     return ERR_OK;
 }
 
+/* Columns of a file with weight_g_idx belong to groups in another order than they lie in. */
+static enum err check_order(const struct safetensors *files, const char *module,
+                            struct err_text *et)
+{
+    char name[NAME_BYTES];
+    if (find(files, module, "weight_g_idx", name) == NULL)
+        return ERR_OK;
+    return error_set(et, ERR_UNSUPPORTED,
+                     "tensor %s: groups of reordered columns (actorder: group) are not supported",
+                     name);
+}
+
 enum err compressed_linear_find(const struct safetensors *files, const char *module,
                                 const struct quant_scheme *scheme, uint64_t rows, uint64_t columns,
                                 struct compressed_linear_view *view, struct err_text *et)
@@ -324,6 +336,7 @@ enum err compressed_linear_find(const struct safetensors *files, const char *mod
     struct compressed_linear_view v = {.linear = {*scheme, rows, columns, SAFETENSORS_F32}};
     struct layout l;
     TRY(layout_of(&v.linear, module, &l, et));
+    TRY(check_order(files, module, et));
     const struct safetensor codes = {.dtype = l.codes, .rank = 2, .shape = {rows, l.code_columns}};
     struct safetensor cells = {.dtype = SAFETENSORS_DTYPE_COUNT,
                                .rank = l.cell_rank,

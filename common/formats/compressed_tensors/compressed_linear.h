@@ -67,7 +67,8 @@ struct compressed_linear_view {
 bool compressed_linear_is(const struct safetensors *files, const char *module);
 
 /* Finds the tensors of `module`, whose scheme the file's config gives, and checks them against
- * (rows, columns). ERR_NOT_FOUND: a tensor is missing; ERR_SHAPE, ERR_UNSUPPORTED (type),
+ * (rows, columns). ERR_NOT_FOUND: a tensor is missing; ERR_SHAPE, ERR_UNSUPPORTED (type, groups of
+ * reordered columns),
  * ERR_FORMAT: scales that are not finite or not above 0. `et` names the tensor, what was expected
  * and what was found. On failure *view is untouched. */
 MUST_CHECK enum err compressed_linear_find(const struct safetensors *files, const char *module,

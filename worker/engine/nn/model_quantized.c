@@ -153,6 +153,12 @@ static enum err take_compressed(struct model *model, struct model_param *p, cons
     struct compressed_linear_view view;
     struct target t;
     uint64_t down = 0, across = 0;
+    if (scheme->input != QUANT_SCHEME_INPUT_PLAIN && !family_role_in_layer(p->role))
+        return error_set(
+            et, ERR_UNSUPPORTED,
+            "tensor %s.weight: a head whose input is rounded is not supported; expected "
+            "it in quantization_config.ignore",
+            module);
     TRY(compressed_linear_find(&model->files, module, scheme, p->rows, p->columns, &view, et));
     ASSERT(quant_scheme_cells(scheme, p->rows, p->columns, &down, &across));
     size_t width = p->columns / (size_t)across;

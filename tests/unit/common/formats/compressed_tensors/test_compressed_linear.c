@@ -232,6 +232,11 @@ static void blank(struct safetensor *t)
     t->data.data = zeros;
 }
 
+static void order(struct safetensor *t)
+{
+    t->name = TEXT("m.weight_g_idx");
+}
+
 static void test_compressed_linear__damage_is_named(void **state)
 {
     static const struct {
@@ -253,6 +258,8 @@ static void test_compressed_linear__damage_is_named(void **state)
          "tensor m.weight_shape: expected 6 x 64 by config.json, found 0 x 0"},
         {"m.input_scale", blank, ERR_FORMAT,
          "tensor m.input_scale: element 0: expected a finite scale above 0, found 0"},
+        {"m.weight_shape", order, ERR_UNSUPPORTED,
+         "tensor m.weight_g_idx: groups of reordered columns (actorder: group) are not supported"},
         {"m.weight_zero_point", rename_it, ERR_NOT_FOUND,
          "tensor m.weight_zero_point: expected by quantization_config, found no such tensor"},
     };
