@@ -417,11 +417,26 @@ size_t sched_worker_rows(const struct sched *s, struct instant now, struct worke
     return count;
 }
 
+/* What the shards of a replay hand on, hidden states and Gram matrices, would fill a disk: a period
+ * is read by its own groups and by the shards of the next, then nobody needs it. Whoever loses what
+ * came of it makes it again, from the first layer on. */
+static bool is_spent(const struct tasks *tasks, uint32_t task)
+{
+    if (tasks->waves.periods == 0)
+        return false;
+    struct wave_place place = wave_place(&tasks->waves, task);
+    if (place.is_group || tasks->done == tasks->count)
+        return !place.is_group;
+    return place.period + 1 < wave_place(&tasks->waves, tasks->open_end - 1).period;
+}
+
 static void visit_results(const struct stage *stage, void (*visit)(void *, struct digest),
                           void *context)
 {
     for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
         const struct task_result *result = stage->tasks.items[t].result;
+        if (is_spent(&stage->tasks, t))
+            continue;
         for (uint32_t i = 0; result != NULL && i < result->outputs_count; i++)
             visit(context, result->outputs[i].digest);
     }

@@ -282,6 +282,47 @@ static void test_wave__restart_goes_on_in_the_open_wave(void **state)
     assert_int_equal(world_state(w, 0), JOB_DONE);
 }
 
+struct search {
+    struct digest digest;
+    bool found;
+};
+
+static void look(void *context, struct digest digest)
+{
+    struct search *search = context;
+    search->found |= digest_equal(digest, search->digest);
+}
+
+static bool is_root(const struct world *w, struct digest digest)
+{
+    struct search search = {.digest = digest};
+    sched_each_root(w->s, look, &search);
+    return search.found;
+}
+
+static void test_wave__what_shards_hand_on_is_kept_while_it_is_read(void **state)
+{
+    struct world *w = *state;
+    world_quantize(w, 1, "scheme: W4A16, method: gptq");
+    run_to_replay(w);
+    struct world_grant shard = w->grants[0];
+    struct task_result first = world_result(w, &shard.grant, 0).result;
+    struct digest hidden = first.outputs[0].digest, gram = first.outputs[1].digest;
+    for (uint32_t i = 0; i < 5; i++) {
+        answer(w, i);
+        assert_true(is_root(w, hidden)); /* period 0, and shards of period 1 */
+    }
+    for (uint32_t i = 5; i < 10; i++) {
+        answer(w, i);
+        assert_true(i == 9 || is_root(w, hidden));
+    }
+    assert_false(is_root(w, hidden)); /* period 2 is open */
+    assert_false(is_root(w, gram));
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_false(is_root(w, hidden));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_wave__##name, setup, teardown)
 
 int main(void)
@@ -296,6 +337,7 @@ int main(void)
         TEST(task_is_told_its_place_and_what_was_made_before),
         TEST(lost_result_stops_later_waves_until_it_is_made_again),
         TEST(restart_goes_on_in_the_open_wave),
+        TEST(what_shards_hand_on_is_kept_while_it_is_read),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
