@@ -575,6 +575,71 @@ PY
     [ "$status" -eq 2 ]
 }
 
+@test "stats and plot show what quantizing cost, while the job is kept" {
+    qctl model create "$WORK/shown" --config "$WORK/data/model/config.json" --tokenizer "$WORK/data/model"
+    head -c 6000 "$WORK/data/few.jsonl" > "$WORK/calib.txt"
+    cat > "$WORK/static.yml" <<'YAML'
+base_model: shown
+name: static
+sequence_len: 64
+calibration_datasets: [{path: calib.txt}]
+quantize: {scheme: W8A8, activations: static, observer: percentile, samples: 4}
+output_dir: static-out
+YAML
+    export QFLEET_COORDINATOR="ipc://$WORK/stats/control.sock"
+    mkdir -m 700 "$WORK/stats"
+    qfleet-coordinator --data "$WORK/stats" > /dev/null 2>&1 3>&- &
+    head=$!
+    qfleet-worker --coordinator "$QFLEET_COORDINATOR" --name w1 --threads 1 > /dev/null 2>&1 3>&- &
+    worker=$!
+    qctl submit "$WORK/static.yml" --wait 2> /dev/null
+
+    run qctl stats static --top 3
+    [ "$status" -eq 0 ]
+    [[ "${lines[0]}" == "calibration: "*" tokens in 4 rows, "*" inputs, key "* ]]
+    [[ "${lines[1]}" == TENSOR*OUTLIER*FORMAT*WEIGHTED* ]]
+    [[ "${lines[2]}" == "model.layers."*" W8A8 "* ]]
+    [[ "$output" == *"ignore: [lm_head, model.layers."*"]"* ]]
+    run qctl stats static layers.0.mlp.down_proj
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"percentile (chosen)"* ]]
+    [[ "$output" == *"minmax"* ]]
+    run qctl stats static layers.99
+    [ "$status" -eq 4 ]
+    run qctl stats static --sort colour
+    [ "$status" -eq 2 ]
+    qctl stats static -o json > "$WORK/stats.json"
+    qctl plot static "$WORK/errors.svg" 2> /dev/null
+    qctl plot static "$WORK/errors.png" 2> /dev/null
+    run qctl plot static "$WORK/errors.gif"
+    [ "$status" -eq 2 ]
+    python3 - "$WORK" <<'PY'
+import json, struct, sys, xml.dom.minidom, zlib
+stats = json.load(open(sys.argv[1] + "/stats.json"))
+assert stats["name"] == "static" and stats["calibration"]["rows"] == 4, stats
+errors = [t["figures"]["weighted_error"] for t in stats["tensors"]]
+assert errors and errors == sorted(errors, reverse=True), errors
+assert all(t["input"]["tokens"] == stats["calibration"]["tokens"] for t in stats["tensors"])
+page = xml.dom.minidom.parse(sys.argv[1] + "/errors.svg").documentElement
+titles = [t.firstChild.data for t in page.getElementsByTagName("title")]
+assert len(titles) == len(errors), titles
+png, at, rows = open(sys.argv[1] + "/errors.png", "rb").read(), 8, b""
+while at < len(png):
+    size, = struct.unpack(">I", png[at:at + 4])
+    kind, content = png[at + 4:at + 8], png[at + 8:at + 8 + size]
+    assert struct.unpack(">I", png[at + 8 + size:at + 12 + size])[0] == zlib.crc32(kind + content)
+    if kind == b"IHDR":
+        width, height = struct.unpack(">II", content[:8])
+    if kind == b"IDAT":
+        rows += content
+    at += 12 + size
+assert width == 2 * int(page.getAttribute("width")) and len(zlib.decompress(rows)) == height * (width + 1)
+PY
+
+    kill -TERM "$worker" "$head"
+    wait "$worker" "$head" || true
+}
+
 @test "the recipes of the examples run, the second on what the first makes" {
     mkdir "$WORK/examples"
     cp -R "$BATS_TEST_DIRNAME"/../../examples/0* "$WORK/examples"
