@@ -212,7 +212,7 @@ enum err task_kind_report(struct task_run *run, struct err_text *et)
 {
     struct reporting r = {
         .run = run,
-        .report = {.recipe = &run->recipe, .recipe_digest = run->recipe_digest},
+        .report = {.recipe = &run->recipe},
     };
     enum err err;
     TRY_OUT(read_choices(&r, et));

@@ -23,7 +23,7 @@ struct task_report_tensor {
 struct task_report {
     const struct recipe *recipe;
     struct text form, scheme; /* of the choices */
-    struct digest recipe_digest, choices_digest;
+    struct digest choices_digest;
     const struct task_report_tensor *tensors; /* the largest error first, then by name */
     size_t tensor_count;
     uint64_t weight_count, size_bytes; /* of these tensors */

@@ -169,7 +169,6 @@ static enum err put_report(struct json_write *w, const struct task_report *repor
     json_write_text(w, "scheme", report->scheme);
     put_text(w, "method", recipe_quantize_method_word(recipe_quantize_method(recipe)));
     json_write_object_begin(w, "content");
-    put_digest(w, "recipe", report->recipe_digest);
     put_digest(w, "choices", report->choices_digest);
     json_write_object_end(w);
     put_settings(w, recipe);
