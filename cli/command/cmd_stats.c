@@ -56,14 +56,20 @@ static void print_calibration(struct invocation *invocation, const struct job_st
                   digest_is_zero(s->key) ? "-" : hex);
 }
 
+/* The tensors that lost most, by the error that is looked at. */
+static void sort_for_advice(struct overview *overview, const struct request *request)
+{
+    bool is_error = request->key == OVERVIEW_ERROR || request->key == OVERVIEW_OUTPUT;
+    overview_sort(overview, is_error ? request->key : OVERVIEW_WEIGHTED);
+}
+
 static enum err print_advice(struct invocation *invocation, const struct job_stats *s,
-                             struct overview *overview)
+                             const struct overview *overview)
 {
     struct bytes line;
     char size[HUMAN_BYTES];
     uint64_t extra;
     bytes_init(&line, LIMIT_RECIPE_BYTES);
-    overview_sort(overview, OVERVIEW_WEIGHTED);
     enum err err = advice_print(overview, &s->recipe, &line, &extra);
     if (err == ERR_OK && line.size > 0)
         (void)fprintf(invocation->out, "\n# below quantize: in the recipe, for %s more\n%.*s",
@@ -86,6 +92,7 @@ static enum err print_overview(struct invocation *invocation, const struct job_s
     if (overview->count > request->top)
         (void)fprintf(invocation->out, "%zu more; --top 0 lists all\n",
                       overview->count - request->top);
+    sort_for_advice(overview, request);
     return print_advice(invocation, s, overview);
 }
 
@@ -108,13 +115,12 @@ static void write_calibration(const struct job_stats *s, struct json_write *w)
     json_write_object_end(w);
 }
 
-static enum err write_advice(const struct job_stats *s, struct overview *overview,
+static enum err write_advice(const struct job_stats *s, const struct overview *overview,
                              struct json_write *w)
 {
     struct bytes line;
     uint64_t extra;
     bytes_init(&line, LIMIT_RECIPE_BYTES);
-    overview_sort(overview, OVERVIEW_WEIGHTED);
     enum err err = advice_print(overview, &s->recipe, &line, &extra);
     if (err == ERR_OK && line.size > 0) {
         json_write_object_begin(w, "advice");
@@ -141,6 +147,7 @@ static enum err write_overview(struct invocation *invocation, const struct job_s
     write_calibration(s, &w);
     overview_sort(overview, request->key);
     overview_write(overview, request->top, &w);
+    sort_for_advice(overview, request);
     enum err err = write_advice(s, overview, &w);
     json_write_object_end(&w);
     if (err == ERR_OK)

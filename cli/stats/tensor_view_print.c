@@ -217,8 +217,7 @@ enum err tensor_view_print(const struct tensor_view *view, const struct style *s
     else
         (void)fprintf(out, "tensor  %.*s  not quantized (yet)\n", TEXT_ARGS(row->name));
     if (row->site == NULL) {
-        (void)fprintf(out, "input   nothing is known of it: no calibration, or it is of the whole "
-                           "model\n");
+        (void)fprintf(out, "input   no statistics: the job took none, or not of this one\n");
         return ERR_OK;
     }
     (void)fprintf(out, "input   %.*s  %" PRIu64 " columns, %s tokens\n", TEXT_ARGS(row->site->name),
