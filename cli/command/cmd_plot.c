@@ -6,8 +6,8 @@
 #include "cli/command/job_stats.h"
 #include "cli/picture/picture.h"
 #include "cli/stats/error_map.h"
+#include "cli/stats/histogram_map.h"
 #include "common/base/check.h"
-#include "common/base/limits.h"
 #include "common/formats/source/file.h"
 
 typedef enum err (*write_f)(const struct picture *picture, struct bytes *out);
@@ -62,26 +62,39 @@ static enum err write_picture(const struct picture *picture, write_f write, cons
     return err;
 }
 
+static enum err draw_tensor(const struct job_stats *stats, const char *name,
+                            struct picture *picture, struct err_text *et)
+{
+    struct overview overview;
+    struct tensor_view view;
+    TRY(overview_init(&overview, &stats->figures, stats->statistics));
+    enum err err = tensor_view_find(&overview, &stats->recipe, stats->statistics, name, &view, et);
+    if (err == ERR_OK)
+        err = histogram_map_draw(&view, picture, et);
+    overview_fini(&overview);
+    return err;
+}
+
 enum err cmd_plot(struct invocation *invocation, struct err_text *et)
 {
     struct job_stats stats;
     struct picture picture;
     enum error_map_value value;
+    const char *tensor = command_text(invocation, "tensor");
     const char *job = invocation->argument_count > 0 ? invocation->arguments[0] : "last";
-    char path[LIMIT_PATH_BYTES];
+    const char *path = invocation->argument_count > 1 ? invocation->arguments[1] : "errors.svg";
     write_f write = NULL;
-    (void)snprintf(path, sizeof path, "%s",
-                   invocation->argument_count > 1 ? invocation->arguments[1] : "errors.svg");
     TRY(find_writer(path, &write, et));
     TRY(find_value(invocation, &value, et));
     TRY(job_stats_open(invocation, job, &stats, et));
-    enum err err = error_map_draw(&stats.figures, value, stats.name, &picture, et);
+    enum err err = tensor != NULL ? draw_tensor(&stats, tensor, &picture, et)
+                                  : error_map_draw(&stats.figures, value, stats.name, &picture, et);
     if (err == ERR_OK) {
         err = write_picture(&picture, write, path, et);
         picture_fini(&picture);
     }
     if (err == ERR_OK)
-        (void)fprintf(invocation->messages, "%zu tensors in %s\n", stats.figures.count, path);
+        (void)fprintf(invocation->messages, "%s\n", path);
     job_stats_close(&stats);
     return err;
 }

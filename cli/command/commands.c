@@ -105,6 +105,7 @@ static const struct command_option stats_options[] = {
 
 static const struct command_option plot_options[] = {
     {"by", "KEY", "weighted, error or output (weighted)"},
+    {"tensor", "NAME", "instead: the histogram at its input, with the clips of observers"},
 };
 
 #define OPTIONS(list) list, COUNT_OF(list)
@@ -167,7 +168,8 @@ static const struct command commands[] = {
      OPTIONS(stats_options), 0, 2, cmd_stats},
     {"plot", "[JOB] [FILE]", "what quantizing cost, layer by layer, as a picture",
      "  qctl plot last                              # errors.svg\n"
-     "  qctl plot last errors.png --by output\n",
+     "  qctl plot last errors.png --by output\n"
+     "  qctl plot last input.svg --tensor layers.4.mlp.down_proj\n",
      OPTIONS(plot_options), 0, 2, cmd_plot},
     {"data check", "RECIPE|FILE", "read data to its end; name every bad row",
      "  qctl data check recipe.yml\n"

@@ -150,7 +150,7 @@ static double position_of(const struct map *m, double value)
 
 static uint32_t ink_on(double t)
 {
-    return t > 0.5 ? PICTURE_WHITE : PICTURE_INK;
+    return t > 0.6 ? PICTURE_WHITE : PICTURE_INK;
 }
 
 /* ---- drawing ---- */

@@ -9,9 +9,11 @@
 
 enum { EIGHTHS = 8 };
 
-enum err histogram_view_init(struct histogram_view *view, const struct histogram *h)
+enum err histogram_view_init(struct histogram_view *view, const struct histogram *h,
+                             size_t rows_max)
 {
     size_t used = 0;
+    ASSERT(rows_max > 0 && rows_max <= HISTOGRAM_VIEW_ROWS_MAX);
     *view = (struct histogram_view){.rows = 0};
     uint64_t *counts = mem_alloc(h->bins, sizeof *counts);
     if (counts == NULL)
@@ -21,7 +23,7 @@ enum err histogram_view_init(struct histogram_view *view, const struct histogram
         if (counts[i] > 0)
             used = i + 1;
     }
-    size_t bins = (used + HISTOGRAM_VIEW_ROWS - 1) / HISTOGRAM_VIEW_ROWS;
+    size_t bins = (used + rows_max - 1) / rows_max;
     view->step = ldexp((double)bins, h->exponents[0]);
     view->rows = bins > 0 ? (used + bins - 1) / bins : 0;
     for (size_t i = 0; i < used; i++)

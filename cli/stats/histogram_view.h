@@ -8,7 +8,7 @@
 #include "common/base/error.h"
 #include "common/calibration/histogram.h"
 
-enum { HISTOGRAM_VIEW_ROWS = 24, HISTOGRAM_VIEW_WIDTH = 48 };
+enum { HISTOGRAM_VIEW_ROWS = 24, HISTOGRAM_VIEW_ROWS_MAX = 128, HISTOGRAM_VIEW_WIDTH = 48 };
 
 struct histogram_view_mark {
     const char *name;
@@ -19,12 +19,13 @@ struct histogram_view_mark {
 /* Counts of |x| of the first channel, over equal steps from 0 to the largest that was seen. */
 struct histogram_view {
     double step;
-    uint64_t counts[HISTOGRAM_VIEW_ROWS];
+    uint64_t counts[HISTOGRAM_VIEW_ROWS_MAX];
     size_t rows; /* in use, 0: nothing was counted */
 };
 
-/* ERR_OUT_OF_MEMORY. */
-MUST_CHECK enum err histogram_view_init(struct histogram_view *view, const struct histogram *h);
+/* At most `rows_max` rows, up to HISTOGRAM_VIEW_ROWS_MAX. ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err histogram_view_init(struct histogram_view *view, const struct histogram *h,
+                                        size_t rows_max);
 
 /* Bars grow with the logarithm of the count, so that single outliers are seen. What lies beyond the
  * chosen mark is set apart. */

@@ -185,7 +185,7 @@ static enum err print_histogram(const struct tensor_view *view, const struct sty
 {
     struct histogram_view_mark marks[RANGE_SEARCH_METHOD_COUNT];
     struct histogram_view bars;
-    TRY(histogram_view_init(&bars, &view->row->site->histogram));
+    TRY(histogram_view_init(&bars, &view->row->site->histogram, HISTOGRAM_VIEW_ROWS));
     for (size_t m = 0; m < RANGE_SEARCH_METHOD_COUNT; m++) {
         const struct tensor_view_clip *clip = &view->clips[m];
         marks[m] = (struct histogram_view_mark){range_search_name(clip->method), clip->limit,
@@ -294,7 +294,7 @@ static void write_clips(const struct tensor_view *view, struct json_write *w)
 static void write_histogram(const struct histogram *h, struct json_write *w)
 {
     struct histogram_view bars;
-    if (histogram_view_init(&bars, h) != ERR_OK) {
+    if (histogram_view_init(&bars, h, HISTOGRAM_VIEW_ROWS) != ERR_OK) {
         json_write_null(w, "histogram");
         return;
     }

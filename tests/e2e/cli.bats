@@ -611,6 +611,9 @@ YAML
     qctl stats static -o json > "$WORK/stats.json"
     qctl plot static "$WORK/errors.svg" 2> /dev/null
     qctl plot static "$WORK/errors.png" 2> /dev/null
+    run qctl plot static "$WORK/input.svg" --tensor layers.0.mlp.down_proj
+    [ "$status" -eq 0 ]
+    grep -q "percentile .*(chosen)" "$WORK/input.svg"
     run qctl plot static "$WORK/errors.gif"
     [ "$status" -eq 2 ]
     python3 - "$WORK" <<'PY'

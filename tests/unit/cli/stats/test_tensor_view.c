@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cli/stats/histogram_map.h"
 #include "cli/stats/histogram_view.h"
 #include "cli/stats/tensor_view.h"
 
@@ -139,6 +140,40 @@ static void test_tensor_view__without_a_histogram_the_setting_is_named(void **st
     tear_down(&f);
 }
 
+static void test_histogram_map__every_clip_is_a_line_with_its_name(void **state)
+{
+    (void)state;
+    static const char *const parts[] = {">model.layers.0.self_attn.q_proj</text>",
+                                        ">minmax 100</text>",
+                                        ">percentile 100 (chosen)</text>",
+                                        ">entropy ",
+                                        ">mse ",
+                                        ">100</text>"};
+    struct fixture f;
+    struct tensor_view view;
+    struct picture picture;
+    struct bytes out;
+    bytes_init(&out, FIXTURE_BYTES * 4);
+    set_up(&f, "{scheme: W8A8, activations: static, observer: percentile}", STATISTICS_HISTOGRAM);
+    assert_int_equal(tensor_view_find(&f.overview, &f.recipe, f.stats, "q_proj", &view, NULL),
+                     ERR_OK);
+    assert_int_equal(histogram_map_draw(&view, &picture, NULL), ERR_OK);
+    assert_int_equal(picture_write_svg(&picture, &out), ERR_OK);
+    bytes_append(&out, "", 1);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        if (strstr((const char *)out.data, parts[i]) == NULL)
+            fail_msg("no %s in %s", parts[i], (const char *)out.data);
+    }
+    picture_fini(&picture);
+    bytes_fini(&out);
+    tear_down(&f);
+    set_up(&f, "Q4_K_M", 0);
+    assert_int_equal(tensor_view_find(&f.overview, &f.recipe, f.stats, "q_proj", &view, NULL),
+                     ERR_OK);
+    assert_int_equal(histogram_map_draw(&view, &picture, NULL), ERR_STATE);
+    tear_down(&f);
+}
+
 static void test_histogram_view__bars_carry_marks_where_ranges_end(void **state)
 {
     (void)state;
@@ -170,6 +205,7 @@ int main(void)
         cmocka_unit_test(
             test_tensor_view__clips_are_those_of_the_observers_and_the_recipes_is_chosen),
         cmocka_unit_test(test_tensor_view__without_a_histogram_the_setting_is_named),
+        cmocka_unit_test(test_histogram_map__every_clip_is_a_line_with_its_name),
         cmocka_unit_test(test_histogram_view__bars_carry_marks_where_ranges_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
