@@ -6,6 +6,8 @@
 
 #include "common/base/check.h"
 
+#define HEAD "lm_head"
+
 enum { NAMES_BYTES = 4096, BLOCK_SIDE = 128, GROUP_DEFAULT = 128 };
 
 static enum err fail(struct err_text *et, const char *key, const char *text)
@@ -145,27 +147,36 @@ static enum err read_bitsandbytes(const struct recipe *recipe, struct task_schem
     return ERR_OK;
 }
 
+/* With room for one more. */
 static struct text *copy_list(const char *const *words, size_t count, struct arena *arena)
 {
-    struct text *list = arena_alloc(arena, MAX(count, (size_t)1), sizeof *list);
+    struct text *list = arena_alloc(arena, count + 1, sizeof *list);
     for (size_t i = 0; list != NULL && i < count; i++)
         list[i] = text_of(words[i]);
     return list;
 }
 
-/* Without a word about it, all linear layers but the head. */
+/* Without a word about it, all linear layers. No task quantizes the head, so the config must not
+ * say that it is: it is left alone whatever else is. */
 static enum err read_modules(const struct recipe_quantize *q, struct arena *arena,
                              struct task_scheme *out)
 {
-    static const char *const all[] = {"Linear"}, *const head[] = {"lm_head"};
-    bool has_targets = q->targets_count > 0, has_ignore = q->ignore_count > 0;
+    static const char *const all[] = {"Linear"};
+    bool has_targets = q->targets_count > 0;
+    struct text *ignore = copy_list(q->ignore, q->ignore_count, arena);
     out->group = (struct compressed_config_group){.scheme = out->scheme};
     out->group.target_count = has_targets ? q->targets_count : COUNT_OF(all);
     out->group.targets = copy_list(has_targets ? q->targets : all, out->group.target_count, arena);
-    out->config = (struct compressed_config){.groups = &out->group, .group_count = 1};
-    out->config.ignore_count = has_ignore ? q->ignore_count : COUNT_OF(head);
-    out->config.ignore = copy_list(has_ignore ? q->ignore : head, out->config.ignore_count, arena);
-    return out->group.targets != NULL && out->config.ignore != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
+    if (ignore == NULL || out->group.targets == NULL)
+        return ERR_OUT_OF_MEMORY;
+    size_t count = q->ignore_count, i = 0;
+    while (i < count && !text_is(ignore[i], HEAD))
+        i++;
+    if (i == count)
+        ignore[count++] = TEXT(HEAD);
+    out->config = (struct compressed_config){
+        .groups = &out->group, .group_count = 1, .ignore = ignore, .ignore_count = count};
+    return ERR_OK;
 }
 
 /* Scales are stored in the type of the weights around them. */
@@ -193,6 +204,14 @@ enum err task_scheme_read(const struct recipe *recipe, const struct model *model
         TRY(read_bitsandbytes(recipe, out, et));
     out->grid.scale_dtype = scale_dtype(model);
     return read_modules(&recipe->quantize, arena, out);
+}
+
+enum safetensors_dtype task_scheme_file_type(enum dtype dtype)
+{
+    ASSERT(dtype_is_plain(dtype));
+    return dtype == DTYPE_F32   ? SAFETENSORS_F32
+           : dtype == DTYPE_F16 ? SAFETENSORS_F16
+                                : SAFETENSORS_BF16;
 }
 
 const char *task_scheme_module(const struct model *model, size_t param, struct arena *arena)

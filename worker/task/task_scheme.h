@@ -21,8 +21,8 @@ struct task_scheme {
     struct compressed_config_group group;
 };
 
-/* Reads the recipe's keys; texts are borrowed from it, lists from `arena`. ERR_RECIPE: a scheme,
- * strategy or method that do not go together; ERR_UNSUPPORTED: a model in a GGUF file. */
+/* Reads the recipe's keys; texts are borrowed from it, lists from `arena`. The head is always among
+ * what is left alone. ERR_RECIPE: a scheme, strategy or method that do not go together. */
 MUST_CHECK enum err task_scheme_read(const struct recipe *recipe, const struct model *model,
                                      struct arena *arena, struct task_scheme *out,
                                      struct err_text *et);
@@ -30,6 +30,9 @@ MUST_CHECK enum err task_scheme_read(const struct recipe *recipe, const struct m
 /* Whether the linear parameter is quantized. */
 MUST_CHECK enum err task_scheme_takes(const struct task_scheme *scheme, const struct model *model,
                                       size_t param, bool *out, struct err_text *et);
+
+/* Type in files of plain numbers: DTYPE_F32, F16 or BF16. */
+enum safetensors_dtype task_scheme_file_type(enum dtype dtype);
 
 /* "model.layers.0.mlp.up_proj": the parameter's name without ".weight"; in `arena`. NULL when
  * memory is out. */

@@ -157,7 +157,7 @@ static enum err move_scales(struct site *s, struct err_text *et)
     TRY(method == RECIPE_QUANTIZE_METHOD_AWQ ? search_awq(s, et) : smooth(s));
     struct fold_scale_factors factors = {.scales = s->scales};
     TRY(model_site_find(s->model, s->site->name, &factors.site));
-    enum dtype stored = model_param(s->model, (size_t)s->site->norm)->dtype;
+    enum dtype stored = model_param(s->model, (size_t)s->site->norm)->file_dtype;
     if (stored == DTYPE_F16 || stored == DTYPE_BF16)
         fold_scale_settle(s->model, factors.site, stored, s->scales);
     return fold_scale_create(s->model, &factors, 1, &s->fold, et);
@@ -287,19 +287,13 @@ static enum err solve(struct site *s, struct layer *l, struct err_text *et)
 
 /* ---- tensors of the result ---- */
 
-static const enum safetensors_dtype plain_types[] = {
-    [DTYPE_F32] = SAFETENSORS_F32,
-    [DTYPE_F16] = SAFETENSORS_F16,
-    [DTYPE_BF16] = SAFETENSORS_BF16,
-};
-
 static enum err add_compressed(struct site *s, const struct layer *l, struct err_text *et)
 {
     const struct compressed_linear linear = {
         .scheme = s->scheme->scheme,
         .rows = l->rows,
         .columns = l->columns,
-        .scale_dtype = plain_types[s->scheme->grid.scale_dtype],
+        .scale_dtype = task_scheme_file_type(s->scheme->grid.scale_dtype),
     };
     const struct compressed_linear_values values = {
         .codes = l->codes,
@@ -320,7 +314,7 @@ static enum err add_bitsandbytes(struct site *s, const struct layer *l, struct e
         .type = s->scheme->bnb,
         .nested = s->scheme->bnb_nested,
         .block_size = BNB_LINEAR_BLOCK,
-        .before = plain_types[s->scheme->grid.scale_dtype],
+        .before = task_scheme_file_type(s->scheme->grid.scale_dtype),
         .rows = l->rows,
         .columns = l->columns,
     };
@@ -401,7 +395,7 @@ static enum err add_folded(struct site *s, size_t param)
     const struct model_param *m = model_param(s->model, param);
     size_t count = m->rows * m->columns;
     float *values = arena_alloc(&s->arena, count, sizeof *values);
-    enum dtype dtype = dtype_is_plain(m->dtype) ? m->dtype : DTYPE_F32;
+    enum dtype dtype = m->file_dtype;
     void *data = arena_alloc(&s->arena, count, sizeof *values);
     if (values == NULL || data == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -412,7 +406,7 @@ static enum err add_folded(struct site *s, size_t param)
         block_encode(dtype, 1, count, values, NULL, data);
     s->tensors[s->tensor_count++] = (struct safetensor){
         .name = text_of(m->name),
-        .dtype = plain_types[dtype],
+        .dtype = task_scheme_file_type(dtype),
         .rank = 1,
         .shape = {count},
         .data = {data, dtype_span_bytes(dtype, count)},

@@ -78,8 +78,9 @@ struct model_param {
     uint32_t layer;       /* 0 for parameters outside layers */
     size_t rows, columns; /* (out, in) of a linear module; a vector has columns 1 */
     enum dtype dtype;
-    const void *data; /* rows * columns elements; NULL for a part */
-    bool turned;      /* the data is (columns, rows) */
+    enum dtype file_dtype; /* of its tensor in the files; vectors are f32 in memory */
+    const void *data;      /* rows * columns elements; NULL for a part */
+    bool turned;           /* the data is (columns, rows) */
     enum model_row_order row_order;
     bool rounds_input; /* the product sees its input in 8 bits a token */
     bool on_grid;      /* and that by kernel_round_grid8 with input_scale, not as BitNet */

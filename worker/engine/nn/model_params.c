@@ -123,6 +123,7 @@ static struct model_param *append(struct model *model, enum model_role role, siz
                               .rows = dimension(&model->shape, role_shapes[role].rows),
                               .columns = dimension(&model->shape, role_shapes[role].columns),
                               .dtype = DTYPE_F32,
+                              .file_dtype = DTYPE_F32,
                               .scale = 1,
                               .bias = MODEL_NO_PARAM,
                               .part = {.whole = MODEL_NO_PARAM}};

@@ -64,6 +64,7 @@ enum err model_tensor_place(struct model *model, struct model_param *p,
 {
     TRY(check_shape(model, p, t, et));
     ASSERT(t->data.size == dtype_span_bytes(t->dtype, p->rows * p->columns));
+    p->file_dtype = t->dtype;
     if (is_vector(p))
         return place_vector(model, p, t);
     p->dtype = t->dtype;
