@@ -13,6 +13,7 @@
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
+#include "worker/task/task_quantizable.h"
 #include "worker/task/task_settings.h"
 
 static enum err open_outline(const char *folder, struct arena *arena, struct model **out,
@@ -103,6 +104,8 @@ enum err base_model_check(const struct recipe *recipe, struct arena *arena, stru
     else
         TRY(model_open(folder, &model, et));
     enum err err = check_plan(recipe, model, arena, et);
+    if (err == ERR_OK && recipe_quantizes(recipe))
+        err = task_quantizable_check(recipe, model, recipe_trains(recipe) ? NULL : folder, et);
     model_destroy(&model);
     TRY(err);
     TRY(tokenizer_open(folder, &tokenizer, et));

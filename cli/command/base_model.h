@@ -6,9 +6,10 @@
 #include "common/recipe/recipe.h"
 
 /* Reads config, the headers of the weights (unless the start is random) and the tokenizer, as a
- * worker will, and plans the training that the recipe asks of them. Errors of their readers, which
- * name the user's own file, tensor or key; ERR_RECIPE: the recipe and the model do not go together
- * (modules, rank, length of rows, memory of workers), with what would. */
+ * worker will, and plans the training and quantizing that the recipe asks of them. Errors of their
+ * readers, which name the user's own file, tensor or key; ERR_RECIPE: the recipe and the model do
+ * not go together (modules, rank, length of rows, memory of workers), with what would; errors of
+ * task_quantizable_check. */
 MUST_CHECK enum err base_model_check(const struct recipe *recipe, struct arena *arena,
                                      struct err_text *et);
 

@@ -5,6 +5,7 @@
 #include "worker/task/task_choices.h"
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
+#include "worker/task/task_quantizable.h"
 #include "worker/task/task_scheme.h"
 
 static enum err choose_gguf(struct task_run *run, struct arena *arena, struct task_choices *choices,
@@ -43,10 +44,11 @@ static enum err list_site(const struct task_scheme *scheme, const struct model *
         (struct task_choice){.name = site->name, .format = scheme->name, .columns = site->columns};
     for (size_t i = 0; i < site->param_count; i++) {
         const struct model_param *m = model_param(model, site->params[i]);
-        const struct compressed_linear linear = {.scheme = scheme->scheme,
-                                                 .rows = m->rows,
-                                                 .columns = m->columns,
-                                                 .scale_dtype = SAFETENSORS_BF16};
+        const struct compressed_linear linear = {
+            .scheme = scheme->scheme,
+            .rows = m->rows,
+            .columns = m->columns,
+            .scale_dtype = task_scheme_file_type(scheme->grid.scale_dtype)};
         struct compressed_linear_tensors tensors;
         bool takes;
         TRY(task_scheme_takes(scheme, model, site->params[i], &takes, et));
@@ -88,8 +90,10 @@ static enum err choose_sites(struct task_run *run, struct arena *arena,
 {
     const struct model *model;
     struct task_scheme scheme;
-    uint64_t rows = 0;
+    const char *path;
     TRY(task_model_open(run, &model, et));
+    TRY(task_model_path(run, &path, et));
+    TRY(task_quantizable_check(&run->recipe, model, path, et));
     TRY(task_scheme_read(&run->recipe, model, arena, &scheme, et));
     size_t count = model_site_count(model);
     struct task_choice *items = arena_alloc(arena, count, sizeof *items);
@@ -100,12 +104,8 @@ static enum err choose_sites(struct task_run *run, struct arena *arena,
         if (!site.in_layer)
             continue;
         TRY(list_site(&scheme, model, &site, arena, &items[choices->count], et));
-        rows += items[choices->count++].rows;
+        choices->count++;
     }
-    if (rows == 0)
-        return error_set(et, ERR_RECIPE,
-                         "quantize.targets: no linear layer of the model is meant (all of them: "
-                         "Linear)");
     choices->form = scheme.form == RECIPE_QUANTIZE_COMPRESSED ? TEXT("compressed-tensors")
                                                               : TEXT("bitsandbytes");
     choices->scheme = scheme.name;

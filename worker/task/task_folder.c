@@ -139,9 +139,7 @@ static enum err print_config(struct folder *f, struct bytes *out, struct err_tex
         .type = f->scheme.bnb,
         .nested = f->scheme.bnb_nested,
         .block_size = BNB_LINEAR_BLOCK,
-        .before = f->scheme.grid.scale_dtype == DTYPE_F32   ? SAFETENSORS_F32
-                  : f->scheme.grid.scale_dtype == DTYPE_F16 ? SAFETENSORS_F16
-                                                            : SAFETENSORS_BF16,
+        .before = task_scheme_file_type(f->scheme.grid.scale_dtype),
     };
     TRY(list_skipped(f, &skipped, &count, et));
     return bnb_linear_config(&linear, skipped, count, out);
@@ -175,12 +173,6 @@ static enum err assemble(struct folder *f, struct err_text *et)
     const char *base;
     struct bytes config;
     struct quantized_folder plan;
-    bool is_file;
-    TRY(task_model_is_file(f->run, &is_file, et));
-    if (is_file)
-        return error_set(et, ERR_UNSUPPORTED,
-                         "quantize.scheme: %.*s: expected the folder of a model, found a GGUF file",
-                         TEXT_ARGS(f->scheme.name));
     TRY(task_model_folder(f->run, &base, et));
     TRY(safetensors_index_open_folder(&f->base, base, "model", et));
     TRY(open_tasks(f, et));

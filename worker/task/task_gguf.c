@@ -100,7 +100,10 @@ static enum err list_choices(const struct task_choices *choices, struct task_ggu
             return error_set(et, ERR_FORMAT, "choices: tensor %.*s: %.*s is no tensor type",
                              TEXT_ARGS(list[i].name), TEXT_ARGS(choices->items[i].format));
     }
-    gguf->quantize.mix = convert_mix_named(arena_copy_text(&gguf->arena, choices->scheme));
+    const char *scheme = arena_copy_text(&gguf->arena, choices->scheme);
+    if (scheme == NULL)
+        return ERR_OUT_OF_MEMORY;
+    gguf->quantize.mix = convert_mix_named(scheme);
     gguf->quantize.choices = list;
     gguf->quantize.choice_count = choices->count;
     return ERR_OK;
@@ -154,4 +157,13 @@ void task_gguf_close(struct task_gguf *gguf)
     convert_gguf_close(&gguf->form);
     imatrix_close(&gguf->importance);
     arena_fini(&gguf->arena);
+}
+
+enum err task_gguf_check(const struct recipe *recipe, struct err_text *et)
+{
+    struct task_gguf gguf = {.form = NULL};
+    arena_init(&gguf.arena, SIZE_MAX); /* the recipe's patterns */
+    enum err err = read_scheme(&recipe->quantize, &gguf, et);
+    task_gguf_close(&gguf);
+    return err;
 }

@@ -26,4 +26,7 @@ MUST_CHECK enum err task_gguf_open(struct task_run *run, const struct task_choic
                                    struct task_gguf *gguf, struct err_text *et);
 void task_gguf_close(struct task_gguf *gguf);
 
+/* Whether the names of scheme and types in the recipe are names of some. ERR_RECIPE. */
+MUST_CHECK enum err task_gguf_check(const struct recipe *recipe, struct err_text *et);
+
 #endif
