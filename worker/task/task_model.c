@@ -205,12 +205,26 @@ static enum err create_random(struct task_run *run, const char *folder, struct m
     return err;
 }
 
+/* What training made of a random start has weights: it is what tasks after that are given. */
+static bool has_weights(const struct task_run *run)
+{
+    static const char ending[] = ".safetensors";
+    size_t size = sizeof ending - 1;
+    for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
+        struct text name = run->spec->inputs[i].name;
+        if (is_under(name, prefixes[TASK_MODEL_BASE]) && name.size > size &&
+            memcmp(name.data + name.size - size, ending, size) == 0)
+            return true;
+    }
+    return false;
+}
+
 enum err task_model_open(struct task_run *run, const struct model **out, struct err_text *et)
 {
     TRY(settle(run, et));
     struct task_model *model = &run->env->model;
     if (model->model == NULL) {
-        if (run->recipe.random_init)
+        if (run->recipe.random_init && !has_weights(run))
             TRY(create_random(run, model->folder, &model->model, et));
         else
             TRY(model_open(model->path, &model->model, et));

@@ -19,7 +19,7 @@ struct task_run;
 
 /* Which of the models that a worker holds open. */
 enum task_model_role {
-    TASK_MODEL_BASE,   /* inputs model/..., or with random_init made from its config alone */
+    TASK_MODEL_BASE,   /* inputs model/...; without weights (random_init) made from the config */
     TASK_MODEL_RESULT, /* inputs result/...: what the job made of it; closed with the base */
     TASK_MODEL_ROLE_COUNT,
 };
