@@ -2,11 +2,13 @@
 #include "common/base/check.h"
 #include "common/formats/compressed_tensors/compressed_linear.h"
 #include "common/formats/dataset/rows.h"
+#include "common/recipe/recipe_quantize.h"
 #include "worker/task/task_choices.h"
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_quantizable.h"
 #include "worker/task/task_scheme.h"
+#include "worker/task/task_target.h"
 
 static enum err choose_gguf(struct task_run *run, struct arena *arena, struct task_choices *choices,
                             struct task_gguf *gguf, struct err_text *et)
@@ -134,13 +136,15 @@ enum err task_kind_choose(struct task_run *run, struct err_text *et)
     struct task_choices choices = {.count = 0};
     struct task_gguf gguf;
     struct arena arena;
-    bool is_gguf = recipe_quantize_form(&run->recipe) == RECIPE_QUANTIZE_GGUF;
+    bool is_target = recipe_quantize_targets(&run->recipe);
+    bool is_mix = !is_target && recipe_quantize_form(&run->recipe) == RECIPE_QUANTIZE_GGUF;
     arena_init(&arena, SIZE_MAX); /* a list of the model's tensors */
-    enum err err = is_gguf ? choose_gguf(run, &arena, &choices, &gguf, et)
-                           : choose_sites(run, &arena, &choices, et);
+    enum err err = is_target ? task_target_choose(run, &arena, &choices, et)
+                   : is_mix  ? choose_gguf(run, &arena, &choices, &gguf, et)
+                             : choose_sites(run, &arena, &choices, et);
     if (err == ERR_OK)
         err = write(run, &choices, et);
-    if (is_gguf)
+    if (is_mix)
         task_gguf_close(&gguf);
     arena_fini(&arena);
     return err;

@@ -19,6 +19,7 @@ MUST_CHECK enum err task_kind_report(struct task_run *run, struct err_text *et);
 
 MUST_CHECK enum err task_kind_calibrate(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_reduce(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_sensitivity(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_choose(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_quantize(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_assemble(struct task_run *run, struct err_text *et);

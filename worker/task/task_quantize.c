@@ -12,7 +12,8 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_site.h"
 
-static enum err measure(const struct convert_tensor *t, struct span made, struct tensor_error *out)
+static enum err measure(const struct convert_tensor *t, struct span made, convert_decode_f decode,
+                        struct tensor_error *out)
 {
     size_t row_bytes = made.size / t->rows;
     float *rows = mem_alloc(2 * t->columns, sizeof *rows);
@@ -21,7 +22,7 @@ static enum err measure(const struct convert_tensor *t, struct span made, struct
     *out = (struct tensor_error){0};
     for (size_t r = 0; r < t->rows; r++) {
         convert_tensor_row(t, r, rows);
-        t->encoder->decode(t->out, t->columns, made.data + r * row_bytes, rows + t->columns);
+        decode(t->out, t->columns, made.data + r * row_bytes, rows + t->columns);
         tensor_error_add(out, 1, t->columns, rows, rows + t->columns, t->importance);
     }
     mem_free(rows);
@@ -52,7 +53,8 @@ static enum err quantize_tensor(struct task_run *run, const struct task_choices 
                                  .output_error = -1,
                                  .parts = &part,
                                  .part_count = 1};
-    TRY(measure(convert_gguf_tensor(gguf->form, index), part.data, &figure.error));
+    TRY(measure(convert_gguf_tensor(gguf->form, index), part.data, gguf->quantize.encoder.decode,
+                &figure.error));
     return task_figures_put(run, &figure, 1, et);
 }
 

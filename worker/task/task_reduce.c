@@ -7,9 +7,11 @@
 #include "common/formats/convert/convert_name.h"
 #include "common/formats/gguf/gguf_arch.h"
 #include "common/formats/imatrix/imatrix.h"
+#include "common/recipe/recipe_quantize.h"
 #include "worker/engine/nn/model_site.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
+#include "worker/task/task_target.h"
 
 struct reduction {
     struct task_run *run;
@@ -142,6 +144,8 @@ static enum err reduce(struct reduction *r, struct err_text *et)
         err = task_run_output(r->run, "statistics", bytes_span(&text), false, et);
     bytes_fini(&text);
     TRY(err);
+    if (recipe_quantize_targets(&r->run->recipe))
+        TRY(task_target_tell(r->run, et));
     return write_importance(r, all, et);
 }
 

@@ -21,7 +21,8 @@ struct reporting {
     struct task_run *run;
     struct task_report report;
     struct json_doc *choices; /* owned */
-    struct json_doc **docs;   /* owned, with the figures in them */
+    struct task_report_target target;
+    struct json_doc **docs; /* owned, with the figures in them */
     size_t doc_count;
     struct task_report_tensor *tensors; /* owned */
     size_t tensor_count, tensor_capacity;
@@ -178,6 +179,38 @@ static enum err read_scores(struct reporting *r, struct err_text *et)
     return ERR_OK;
 }
 
+static enum err read_target_numbers(struct json_value root, struct task_report_target *out,
+                                    struct err_text *et)
+{
+    TRY(json_read_opt_f64(root, "target_bpw", &out->target_bpw, NULL, et));
+    TRY(json_read_opt_f64(root, "target_kl", &out->target_kl, NULL, et));
+    TRY(json_read_f64(root, "bits_per_weight", &out->bits_per_weight, et));
+    TRY(json_read_f64(root, "predicted_kl", &out->predicted_kl, et));
+    TRY(read_count(root, "size_bytes", &out->size_bytes, et));
+    return read_count(root, "tokens", &out->tokens, et);
+}
+
+/* The table that a target's choice was made from; it is a file of the result as it is. */
+static enum err take_target(struct reporting *r, struct err_text *et)
+{
+    const struct cache_item *item = NULL;
+    struct json_doc *doc = NULL;
+    const struct json_read_options options = {.name = "target",
+                                              .size_bytes_max = CHOICES_BYTES_MAX};
+    if (task_run_input(r->run, "target") == NULL)
+        return ERR_OK;
+    TRY(task_run_open(r->run, "target", &item, et));
+    enum err err = json_read_parse(item->bytes, &options, &doc, et);
+    if (err == ERR_OK)
+        err = read_target_numbers(json_read_root(doc), &r->target, et);
+    if (err == ERR_OK)
+        err = task_run_output(r->run, "choices.json", item->bytes, false, et);
+    r->report.target = &r->target;
+    json_read_close(&doc);
+    cache_release(r->run->env->options.cache, &item);
+    return err;
+}
+
 static enum err hand_in(struct reporting *r, struct err_text *et)
 {
     struct bytes text;
@@ -218,6 +251,7 @@ enum err task_kind_report(struct task_run *run, struct err_text *et)
     TRY_OUT(read_choices(&r, et));
     TRY_OUT(read_figures(&r, et));
     TRY_OUT(read_scores(&r, et));
+    TRY_OUT(take_target(&r, et));
     err = hand_in(&r, et);
 out:
     release(&r);

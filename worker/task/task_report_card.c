@@ -63,6 +63,26 @@ static void put_quality(const struct task_report *report, struct bytes *out)
     bytes_append_text(out, TEXT(".\n\n"));
 }
 
+static void put_target(const struct task_report *report, struct bytes *out)
+{
+    const struct task_report_target *t = report->target;
+    if (t == NULL)
+        return;
+    bytes_print(out, "The types were chosen for ");
+    if (t->target_bpw > 0)
+        bytes_print(out, "at most %.6g bits per weight", t->target_bpw);
+    else
+        bytes_print(out, "a KL divergence of at most %.6g", t->target_kl);
+    bytes_print(out,
+                ": %.4f bits over all weights of the file, a KL divergence of %.6f predicted from "
+                "each tensor alone",
+                t->bits_per_weight, t->predicted_kl);
+    if (report->is_compared)
+        bytes_print(out, ", %.6f measured on the test text",
+                    report->sums.kl / (double)report->sums.positions);
+    bytes_print(out, ". `choices.json` has every type that was tried, with its figures.\n\n");
+}
+
 static void put_worst(const struct task_report *report, struct bytes *out)
 {
     size_t count = MIN(report->tensor_count, (size_t)WORST_TENSORS);
@@ -81,6 +101,7 @@ enum err task_report_print_card(const struct task_report *report, struct bytes *
     TRY(put_front(report, out));
     put_about(report, out);
     put_quality(report, out);
+    put_target(report, out);
     put_worst(report, out);
     return bytes_status(out);
 }

@@ -127,6 +127,20 @@ static void put_size(struct json_write *w, const struct task_report *report)
     json_write_object_end(w);
 }
 
+static void put_target(struct json_write *w, const struct task_report_target *target)
+{
+    if (target == NULL)
+        return;
+    json_write_object_begin(w, "target");
+    put_f64(w, "target_bpw", target->target_bpw);
+    put_f64(w, "target_kl", target->target_kl);
+    json_write_u64(w, "size_bytes", target->size_bytes);
+    json_write_f64(w, "bits_per_weight", target->bits_per_weight);
+    json_write_f64(w, "predicted_kl", target->predicted_kl);
+    json_write_u64(w, "tokens", target->tokens);
+    json_write_object_end(w);
+}
+
 /* All the figures that its task gave, whatever the method. */
 static enum err put_tensor(struct json_write *w, const struct task_report_tensor *tensor)
 {
@@ -174,6 +188,7 @@ static enum err put_report(struct json_write *w, const struct task_report *repor
     put_settings(w, recipe);
     put_quality(w, report);
     put_size(w, report);
+    put_target(w, report->target);
     json_write_array_begin(w, "tensors");
     for (size_t i = 0; i < report->tensor_count; i++)
         TRY(put_tensor(w, &report->tensors[i]));

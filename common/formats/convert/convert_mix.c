@@ -281,6 +281,16 @@ enum block_format convert_mix_choose(const struct convert_mix *mix,
     return convert_mix_fallback(format, columns);
 }
 
+bool convert_mix_is_given(const struct convert_mix_model *model,
+                          const struct convert_mix_switches *switches, struct convert_place place)
+{
+    bool is_head = place.role == CONVERT_HEAD;
+    bool is_embedding = place.role == CONVERT_EMBEDDING;
+    bool makes_logits = is_head || (is_embedding && !model->has_head && !switches->pure);
+    return (makes_logits && switches->head != CONVERT_MIX_ANY) ||
+           (is_embedding && switches->embedding != CONVERT_MIX_ANY);
+}
+
 size_t convert_mix_candidates(uint64_t columns, enum block_format out[CONVERT_MIX_CANDIDATES_MAX])
 {
     static const enum block_format formats[] = {

@@ -67,6 +67,10 @@ enum block_format convert_mix_choose(const struct convert_mix *mix,
                                      const struct convert_mix_switches *switches,
                                      struct convert_place place, uint64_t columns);
 
+/* Whether a switch names the tensor's format: then no rule is asked. */
+bool convert_mix_is_given(const struct convert_mix_model *model,
+                          const struct convert_mix_switches *switches, struct convert_place place);
+
 /* `format`, or what takes its place for rows of `columns`: a format of blocks of 32, then F16. */
 enum block_format convert_mix_fallback(enum block_format format, uint64_t columns);
 

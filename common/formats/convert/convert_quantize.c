@@ -39,6 +39,7 @@ static void except(const struct convert_quantize *q, const struct patterns *p,
     for (size_t i = 0; i < p->count; i++) {
         if (regexec(&p->compiled[i], t->name, 0, NULL, 0) == 0) {
             t->out = convert_mix_fallback(q->exceptions[i].format, t->columns);
+            t->is_given = true;
             return;
         }
     }
@@ -125,6 +126,7 @@ static enum err take_choice(const struct convert_choice *choice, const char *nam
         return error_set(et, ERR_SHAPE, "%s: tensor %s: %zu columns are no whole blocks of %s",
                          name, t->name, t->columns, block_format_name(choice->format));
     t->out = choice->format;
+    t->is_given = true;
     return ERR_OK;
 }
 
@@ -171,6 +173,7 @@ static enum err plan_mix(const struct convert_quantize *q, const struct convert_
         if (!convert_quantize_takes(q, t))
             continue;
         t->out = convert_mix_choose(q->mix, model, &q->switches, t->place, t->columns);
+        t->is_given = convert_mix_is_given(model, &q->switches, t->place);
         except(q, patterns, t);
         TRY(set_encoder(q, name, arena, t, found, et));
     }

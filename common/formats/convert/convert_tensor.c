@@ -129,7 +129,7 @@ static bool is_moved_only(const struct convert_tensor *t)
     return t->in == t->out && t->change == CONVERT_CHANGE_NONE && t->order != CONVERT_ORDER_TURNED;
 }
 
-/* One row into its place in the batch. */
+/* One row into its place in the batch; `out` NULL: as numbers, whatever happens to it. */
 static void take_row(const struct convert_tensor *t, size_t row, float *values, uint8_t *out)
 {
     if (t->change == CONVERT_CHANGE_PACK) {
@@ -140,7 +140,7 @@ static void take_row(const struct convert_tensor *t, size_t row, float *values, 
         turned_row(t, row, values);
     } else {
         const uint8_t *from = t->data.data + row_of_source(t, row) * row_bytes_in(t);
-        if (is_moved_only(t))
+        if (out != NULL && is_moved_only(t))
             memcpy(out, from, row_bytes_in(t));
         else
             decode(t, t->columns, from, values);

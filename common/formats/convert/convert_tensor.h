@@ -54,7 +54,8 @@ struct convert_encoder {
 struct convert_tensor {
     char name[CONVERT_NAME_BYTES]; /* of the result */
     struct convert_place place;
-    bool is_made; /* from the config: no place */
+    bool is_made;  /* from the config: no place */
+    bool is_given; /* `out` is what a switch, an exception or a choice says, not a mix's rule */
     uint32_t rank;
     uint64_t shape[GGUF_RANK_MAX]; /* of the result */
     size_t rows;                   /* of the result */

@@ -219,9 +219,13 @@ enum err transformer_loss(struct transformer *transformer, bool backward, struct
     return ERR_OK;
 }
 
+void transformer_logits_of(struct transformer *transformer, const float *x, size_t first,
+                           size_t count, float *logits)
+{
+    head_logits(&transformer->pass, &transformer->head_work, x, first, count, logits);
+}
+
 void transformer_logits(struct transformer *transformer, size_t first, size_t count, float *logits)
 {
-    struct transformer *t = transformer;
-    head_logits(&t->pass, &t->head_work, t->x[model_shape(t->pass.model)->layers], first, count,
-                logits);
+    transformer_logits_of(transformer, transformer_output(transformer), first, count, logits);
 }

@@ -76,4 +76,8 @@ const double *transformer_losses(const struct transformer *transformer);
 /* After transformer_forward: logits of tokens [first, first + count), (count, V). */
 void transformer_logits(struct transformer *transformer, size_t first, size_t count, float *logits);
 
+/* The same of any output x of the last layer, (T, C). */
+void transformer_logits_of(struct transformer *transformer, const float *x, size_t first,
+                           size_t count, float *logits);
+
 #endif
