@@ -238,6 +238,9 @@ static enum err check_quantize(struct recipe_load *load)
                     "scheme, target_bpw and target_kl exclude each other; give one of them");
     if (r->evaluate == RECIPE_EVALUATE_ONLY)
         return fail(load, RECIPE_KEY_quantize, "excludes evaluate: only; remove one");
+    if (r->random_init && !recipe_trains(r))
+        return fail(load, RECIPE_KEY_random_init,
+                    "needs datasets; a random model is trained before it is quantized");
     if (recipe_trains(r) && r->adapter == RECIPE_ADAPTER_LORA)
         return fail(load, RECIPE_KEY_quantize,
                     "excludes adapter: lora; an adapter is merged into its base first");

@@ -1,7 +1,7 @@
 /* task_quantize.c - one part of the result: a tensor of a GGUF file, or the layers of a site; its
  * bytes, and what they cost. */
 #include "common/base/check.h"
-#include "common/calibration/range_search.h"
+#include "common/calibration/site_range.h"
 #include "common/calibration/statistics.h"
 #include "common/mem/mem.h"
 #include "common/recipe/recipe_quantize.h"
@@ -117,20 +117,18 @@ static enum err find_input_scale(struct site_work *w, const struct statistics_si
 {
     static const struct range_grid grid = {.bits = 8, .is_signed = true, .is_symmetric = true};
     struct range_search_options options = range_search_defaults;
-    struct range_search_input input = {.records = seen->average,
-                                       .record_count = (size_t)w->stats->row_count,
-                                       .record_stride = 2,
-                                       .histogram = &seen->histogram};
     struct range range;
     options.percentile = w->run->recipe.quantize.percentile;
-    if (!statistics_range(seen, &input.extremes.min, &input.extremes.max))
+    if (seen->tokens == 0)
         return error_set(et, ERR_DATA, "%.*s: nothing went through it in calibration",
                          TEXT_ARGS(w->site.name));
-    enum err err = range_search(method_of(&w->run->recipe), &options, &grid, &input, &range);
+    enum err err =
+        site_range_find(w->stats, seen, method_of(&w->run->recipe), &options, &grid, false, &range);
     if (err != ERR_OK)
         return error_set(et, err, "%.*s: no range for its input: %s", TEXT_ARGS(w->site.name),
                          error_text(err));
-    w->measure.input_scale = range_grid_scale(&grid, range).scale;
+    w->measure.input_scale =
+        grid_stored_scale(w->scheme.grid.scale_dtype, range_grid_scale(&grid, range).scale);
     return ERR_OK;
 }
 

@@ -52,8 +52,8 @@ static enum err read_strategy(const struct recipe_quantize *q, struct quant_sche
     return ERR_OK;
 }
 
-static enum err read_input(const struct recipe_quantize *q, struct quant_scheme *scheme,
-                           struct err_text *et)
+static enum err read_input(const struct recipe_quantize *q, enum recipe_quantize_method method,
+                           struct quant_scheme *scheme, struct err_text *et)
 {
     switch (q->activations) {
     case RECIPE_QUANTIZE_ACTIVATIONS_AUTO:
@@ -73,6 +73,10 @@ static enum err read_input(const struct recipe_quantize *q, struct quant_scheme 
     if (scheme->input != QUANT_SCHEME_INPUT_PLAIN && scheme->layout == QUANT_SCHEME_PACKED)
         return fail(et, "activations",
                     "weights packed in words go with inputs as they are; W8A8 and W4A8 round them");
+    if (scheme->input == QUANT_SCHEME_INPUT_STATIC && method != RECIPE_QUANTIZE_METHOD_RTN)
+        return fail(et, "activations",
+                    "static: this method changes inputs after they are measured; dynamic goes with "
+                    "it, static with method: rtn");
     return ERR_OK;
 }
 
@@ -120,7 +124,7 @@ static enum err read_compressed(const struct recipe *recipe, struct task_scheme 
         return error_set(et, ERR_RECIPE, "quantize.scheme: expected one of %s; found %.*s", known,
                          TEXT_ARGS(out->name));
     TRY(read_strategy(q, &out->scheme, et));
-    TRY(read_input(q, &out->scheme, et));
+    TRY(read_input(q, out->method, &out->scheme, et));
     if (q->symmetric != RECIPE_QUANTIZE_SYMMETRIC_AUTO)
         out->scheme.symmetric = q->symmetric == RECIPE_QUANTIZE_SYMMETRIC_YES;
     out->grid = (struct grid_scheme){

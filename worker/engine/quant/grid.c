@@ -91,7 +91,7 @@ void grid_fini(struct grid *grid)
 
 /* Bits of f32 shifted out of the mantissa, ties to even; the type's largest number and the distance
  * from 1 to the next. */
-static float stored_scale(enum dtype dtype, float scale)
+float grid_stored_scale(enum dtype dtype, float scale)
 {
     float most = dtype == DTYPE_F16 ? 65504.0f : dtype == DTYPE_BF16 ? 0x1.fep127f : FLT_MAX;
     float epsilon = dtype == DTYPE_F16 ? 0x1p-10f : dtype == DTYPE_BF16 ? 0x1p-7f : 0x1p-23f;
@@ -118,11 +118,11 @@ struct grid_cell grid_cell_of_range(const struct grid_scheme *scheme, float min,
     float steps = (float)((1 << scheme->bits) - 1);
     if (scheme->symmetric) {
         float most = MAX(-low, high);
-        return (struct grid_cell){stored_scale(scheme->scale_dtype, most / (steps / 2)), 0};
+        return (struct grid_cell){grid_stored_scale(scheme->scale_dtype, most / (steps / 2)), 0};
     }
     float lowest = (float)grid_code_min(scheme);
     float half = high / 2 - low / 2; /* their difference may be beyond f32 */
-    float scale = stored_scale(scheme->scale_dtype, half / (steps / 2));
+    float scale = grid_stored_scale(scheme->scale_dtype, half / (steps / 2));
     if (!(half > 0))
         return (struct grid_cell){scale, 0};
     return (struct grid_cell){scale, (int)grid_round(lowest - low / scale, lowest, lowest + steps)};

@@ -100,6 +100,10 @@ struct grid_cell {
     int zero;    /* 0 when symmetric */
 };
 
+/* The number of the type (F32, F16 or BF16) nearest to a scale >= 0, ties to even, never infinite;
+ * where that is 0, the distance from 1 to the type's next number. */
+float grid_stored_scale(enum dtype dtype, float scale);
+
 /* The cell that covers [min, max] and 0. */
 struct grid_cell grid_cell_of_range(const struct grid_scheme *scheme, float min, float max);
 

@@ -150,6 +150,8 @@ static const struct bad_recipe bad_recipes[] = {
      "not a path"},
     {LORA "random_init: true\n", ERR_RECIPE,
      "r.yml:5:1: random_init: excludes adapter: lora; a random model has nothing to adapt"},
+    {"base_model: m\nrandom_init: true\nquantize: {scheme: Q8_0}\n", ERR_RECIPE,
+     "r.yml:2:1: random_init: needs datasets; a random model is trained before it is quantized"},
     {"datasets: [d]\nlearning_rate: 1\n", ERR_RECIPE,
      "r.yml: base_model: is required: the folder of the model"},
     {"base_model: m\nlearning_rate: 1\n", ERR_RECIPE,

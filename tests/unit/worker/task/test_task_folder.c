@@ -289,6 +289,66 @@ static void test_task_folder__four_bit_levels_say_what_the_model_said(void **sta
     check_method("scheme: NF4", false, 0.3);
 }
 
+/* Whether choose takes the recipe; what it says when it does not. */
+static enum err choose(struct task_place *p, struct err_text *et)
+{
+    struct task_result result = {.outputs = NULL};
+    const struct task_spec spec = {.kind = STAGE_KIND_CHOOSE,
+                                   .end = 1,
+                                   .total = 1,
+                                   .profile = TEXT("f32/1"),
+                                   .inputs = p->inputs,
+                                   .inputs_count = p->input_count};
+    const struct task_call call = {.spec = &spec};
+    return task_execute(p->env, &call, &p->arena, &result, et);
+}
+
+/* Returns whether it was taken. */
+static bool check_combination(const char *quantize)
+{
+    struct task_place *p = start("llama2", quantize);
+    struct parts *parts = arena_alloc(&p->arena, 1, sizeof *parts);
+    struct err_text et = {""};
+    assert_non_null(parts);
+    enum err err = choose(p, &et);
+    if (err == ERR_OK) {
+        measure_and_quantize(p, parts);
+        (void)assemble(p, parts);
+        struct compare_sums sums = compare(p);
+        double kl = sums.kl / (double)sums.positions;
+        if (!(kl >= 0 && kl < 1))
+            fail_msg("%s: KL divergence %g", quantize, kl);
+    } else if (err != ERR_RECIPE) {
+        fail_msg("%s: %s", quantize, et.text);
+    }
+    task_place_close(p);
+    return err == ERR_OK;
+}
+
+/* What choose takes comes through assembly and verification too. */
+static void test_task_folder__combinations_fail_at_once_or_not_at_all(void **state)
+{
+    static const char *const schemes[] = {"W8A8", "W4A8", "W8A16", "W4A16", "W4A16_ASYM"};
+    static const char *const cells[] = {"tensor", "group, group_size: 4"};
+    static const char *const symmetric[] = {"true", "false"};
+    static const char *const inputs[] = {"none", "dynamic", "static, observer: percentile",
+                                         "static, observer: moving_average",
+                                         "static, observer: mse"};
+    size_t taken = 0;
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(schemes); i++)
+        for (size_t k = 0; k < COUNT_OF(cells); k++)
+            for (size_t m = 0; m < COUNT_OF(symmetric) * COUNT_OF(inputs); m++) {
+                char line[256];
+                (void)snprintf(line, sizeof line,
+                               "scheme: %s, strategy: %s, symmetric: %s, activations: %s",
+                               schemes[i], cells[k], symmetric[m % COUNT_OF(symmetric)],
+                               inputs[m / COUNT_OF(symmetric)]);
+                taken += check_combination(line);
+            }
+    assert_true(taken > 0);
+}
+
 /* The head stays out of the config's targets whatever the recipe leaves alone. */
 static void test_task_folder__own_exceptions_leave_the_head_alone(void **state)
 {
@@ -316,21 +376,17 @@ static void test_task_folder__what_no_folder_can_hold_is_refused_at_once(void **
         {"llama2", "scheme: W4A16, group_size: 128", "q_proj", ERR_SHAPE},
         {"llama2", "scheme: W8A16, targets: [lm_head]", "no linear layer", ERR_RECIPE},
         {"llama2", "scheme: W8A16, targets: ['re:[']", "re", ERR_UNSUPPORTED},
+        {"llama2", "scheme: W8A8, method: smoothquant, activations: static", "static with method",
+         ERR_RECIPE},
+        {"llama2", "scheme: W8A8, method: gptq, activations: static", "static with method",
+         ERR_RECIPE},
         {"llama2", "scheme: W5A5", "expected one of", ERR_RECIPE},
         {"llama2", "scheme: Q4_K_XXL", "found Q4_K_XXL", ERR_RECIPE},
     };
     for (size_t i = 0; i < COUNT_OF(cases); i++) {
         struct task_place *p = start(cases[i].family, cases[i].quantize);
-        struct task_result result = {.outputs = NULL};
         struct err_text et = {""};
-        const struct task_spec spec = {.kind = STAGE_KIND_CHOOSE,
-                                       .end = 1,
-                                       .total = 1,
-                                       .profile = TEXT("f32/1"),
-                                       .inputs = p->inputs,
-                                       .inputs_count = p->input_count};
-        const struct task_call call = {.spec = &spec};
-        enum err err = task_execute(p->env, &call, &p->arena, &result, &et);
+        enum err err = choose(p, &et);
         if (err != cases[i].expected || strstr(et.text, cases[i].detail) == NULL)
             fail_msg("%s, %s: %d %s", cases[i].family, cases[i].quantize, err, et.text);
         task_place_close(p);
@@ -345,6 +401,7 @@ int main(void)
         cmocka_unit_test(test_task_folder__gptq_by_layers_says_what_the_model_said),
         cmocka_unit_test(test_task_folder__awq_by_layers_says_what_the_model_said),
         cmocka_unit_test(test_task_folder__four_bit_levels_say_what_the_model_said),
+        cmocka_unit_test(test_task_folder__combinations_fail_at_once_or_not_at_all),
         cmocka_unit_test(test_task_folder__own_exceptions_leave_the_head_alone),
         cmocka_unit_test(test_task_folder__what_no_folder_can_hold_is_refused_at_once),
     };
