@@ -8,7 +8,7 @@
 #include "common/mem/mem.h"
 
 /* Elements encoded at once, unless a row has more. */
-enum { BATCH_ELEMENTS = 1 << 20, EXCEPTIONS_MAX = 64 };
+enum { BATCH_ELEMENTS = 1 << 20, LOOKED_AT_TOGETHER = 256, EXCEPTIONS_MAX = 64 };
 
 struct patterns {
     regex_t compiled[EXCEPTIONS_MAX]; /* owned */
@@ -274,14 +274,21 @@ void convert_quantize_keys(const struct convert_quantize *q, struct gguf_write *
 /* Beyond it no format holds a number, and sums of the searches overflow. */
 #define MAGNITUDE_MAX 0x1p28f
 
-/* The first number beyond the limit, or NaN; `count` when there is none. */
+/* The first number beyond the limit, or NaN; `count` when there is none. A block is looked at as a
+ * whole, which vectors do; the one that fails, element by element. */
 static size_t find_beyond(size_t count, const float *x, float limit)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (!(x[i] >= -limit && x[i] <= limit))
-            return i;
+    size_t at = 0;
+    for (; at + LOOKED_AT_TOGETHER <= count; at += LOOKED_AT_TOGETHER) {
+        uint32_t within = 1;
+        for (size_t i = 0; i < LOOKED_AT_TOGETHER; i++)
+            within &= (uint32_t)(x[at + i] >= -limit) & (uint32_t)(x[at + i] <= limit);
+        if (within == 0)
+            break;
     }
-    return count;
+    while (at < count && x[at] >= -limit && x[at] <= limit)
+        at++;
+    return at;
 }
 
 static enum err refuse(const struct convert_tensor *t, size_t row, size_t at, float value,

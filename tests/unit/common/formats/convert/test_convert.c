@@ -479,6 +479,33 @@ static void test_convert__halves_round_to_even(void **state)
     }
 }
 
+static double number_of_half(uint32_t half)
+{
+    int exponent = (int)(half >> 10 & 31u);
+    double size = exponent == 31 ? (half & 1023u) != 0 ? (double)NAN : (double)INFINITY
+                  : exponent > 0 ? ldexp(1024 + (half & 1023u), exponent - 25)
+                                 : ldexp(half & 1023u, -24);
+    return (half & 0x8000u) != 0 ? -size : size;
+}
+
+static void test_convert__a_row_of_halves_is_their_numbers(void **state)
+{
+    (void)state;
+    enum { HALVES = 65536 };
+    static uint16_t halves[HALVES];
+    static float values[HALVES];
+    for (uint32_t i = 0; i < HALVES; i++)
+        halves[i] = (uint16_t)i;
+    for (uint32_t skipped = 0; skipped < 2; skipped++) { /* whole rows, and one short of them */
+        convert_float_decode(BLOCK_FORMAT_F16, HALVES - skipped, halves + skipped, values);
+        for (uint32_t i = skipped; i < HALVES; i++) {
+            double expected = number_of_half(i), found = (double)values[i - skipped];
+            assert_true(isnan(expected) ? isnan(found) : found == expected);
+            assert_int_equal(signbit(found) != 0, i >> 15);
+        }
+    }
+}
+
 static enum err convert_back(const struct convert_folders *f, struct err_text *et)
 {
     const struct convert_model_options options = {.format = CONVERT_PLAN_KEEP};
@@ -554,6 +581,7 @@ int main(void)
         cmocka_unit_test(test_convert__ternary_numbers_have_the_scale_beside_them),
         cmocka_unit_test(test_convert__a_missing_tensor_is_missed),
         cmocka_unit_test(test_convert__halves_round_to_even),
+        cmocka_unit_test(test_convert__a_row_of_halves_is_their_numbers),
         cmocka_unit_test(test_convert__a_folder_appears_whole_or_not_at_all),
         cmocka_unit_test(test_convert__a_forerunner_of_a_folder_is_replaced),
         cmocka_unit_test(test_convert__every_family_comes_back_bit_for_bit),
