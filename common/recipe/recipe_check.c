@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/recipe/recipe_effect.h"
 #include "common/recipe/recipe_schema.h"
 
 static bool given(const struct recipe *recipe, enum recipe_key key)
@@ -256,6 +257,12 @@ static enum err check_quantize(struct recipe_load *load)
     if (q->method == RECIPE_QUANTIZE_METHOD_RTN && q->imatrix != NULL)
         return fail(load, RECIPE_KEY_quantize,
                     "method: rtn makes no use of imatrix; method: importance does");
+    const char *needs = NULL, *key = recipe_effect_missing(r, &needs);
+    if (key != NULL) {
+        char place[256];
+        return error_set(load->et, ERR_RECIPE, "%s: %s goes with %s; change one of them",
+                         place_of(load, RECIPE_KEY_quantize, place), key, needs);
+    }
     return ERR_OK;
 }
 

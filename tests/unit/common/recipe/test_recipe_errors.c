@@ -11,8 +11,9 @@
 #include "common/mem/mem.h"
 #include "common/recipe/recipe.h"
 
-#define BASE "base_model: m\ndatasets: [d.jsonl]\nlearning_rate: 1e-4\n"
-#define LORA BASE "adapter: lora\n"
+#define BASE     "base_model: m\ndatasets: [d.jsonl]\nlearning_rate: 1e-4\n"
+#define LORA     BASE "adapter: lora\n"
+#define QUANTIZE "base_model: m\ncalibration_datasets: [c.txt]\n"
 
 struct bad_recipe {
     const char *text;
@@ -150,6 +151,28 @@ static const struct bad_recipe bad_recipes[] = {
      "not a path"},
     {LORA "random_init: true\n", ERR_RECIPE,
      "r.yml:5:1: random_init: excludes adapter: lora; a random model has nothing to adapt"},
+    {QUANTIZE "quantize: {scheme: Q4_0, method: gptq}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: method goes with a scheme of compressed-tensors (W4A16, W8A8, ...); "
+     "change one of them"},
+    {QUANTIZE "quantize: {scheme: Q4_0, activations: static}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: activations goes with a scheme of compressed-tensors (W4A16, W8A8, "
+     "...); change one of them"},
+    {QUANTIZE "quantize: {scheme: Q4_0, ignore: [lm_head]}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: ignore goes with a scheme of a folder (W4A16, W8A8, NF4, ...); change "
+     "one of them"},
+    {QUANTIZE "quantize: {scheme: NF4, group_size: 32}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: group_size goes with a scheme of compressed-tensors (W4A16, W8A8, "
+     "...); change one of them"},
+    {QUANTIZE "quantize: {scheme: W4A16, tensor_type: {ffn_down: Q6_K}}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: tensor_type goes with a GGUF type (Q4_K_M, ...); change one of them"},
+    {QUANTIZE "quantize: {scheme: W4A16, double_quant: false}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: double_quant goes with scheme: NF4; change one of them"},
+    {QUANTIZE "quantize: {scheme: W4A16, dampening_frac: 0.1}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: dampening_frac goes with method: gptq; change one of them"},
+    {QUANTIZE "quantize: {scheme: W8A8, observer: entropy}\n", ERR_RECIPE,
+     "r.yml:3:1: quantize: observer goes with activations: static; change one of them"},
+    {"base_model: m\nquantize: {scheme: Q4_0, samples: 3}\n", ERR_RECIPE,
+     "r.yml:2:1: quantize: samples goes with calibration_datasets; change one of them"},
     {"base_model: m\nrandom_init: true\nquantize: {scheme: Q8_0}\n", ERR_RECIPE,
      "r.yml:2:1: random_init: needs datasets; a random model is trained before it is quantized"},
     {"datasets: [d]\nlearning_rate: 1\n", ERR_RECIPE,
