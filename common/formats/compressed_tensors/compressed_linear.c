@@ -51,10 +51,16 @@ static enum err layout_of(const struct compressed_linear *linear, const char *mo
                          s->bits, QUANT_SCHEME_BITS_MIN, QUANT_SCHEME_BITS_MAX);
     struct layout l = {.codes = SAFETENSORS_I8, .zeros = SAFETENSORS_I8, .codes_name = "weight"};
     if (!quant_scheme_cells(s, linear->rows, linear->columns, &l.down, &l.across))
-        return error_set(et, ERR_SHAPE,
-                         "%s: a matrix of %" PRIu64 " x %" PRIu64 " is not whole groups of %" PRIu32
-                         " columns (%" PRIu32 " rows)",
-                         module, linear->rows, linear->columns, s->group_size, s->block_rows);
+        return s->strategy == QUANT_SCHEME_BLOCK
+                   ? error_set(et, ERR_SHAPE,
+                               "%s: a matrix of %" PRIu64 " x %" PRIu64
+                               " is not whole blocks of %" PRIu32 " rows by %" PRIu32 " columns",
+                               module, linear->rows, linear->columns, s->block_rows, s->group_size)
+                   : error_set(et, ERR_SHAPE,
+                               "%s: a matrix of %" PRIu64 " x %" PRIu64
+                               " is not whole groups of %" PRIu32 " columns; give a group_size "
+                               "that divides them, or ignore the layer",
+                               module, linear->rows, linear->columns, s->group_size);
     l.code_columns = linear->columns;
     if (s->layout == QUANT_SCHEME_PACKED) {
         l.codes = SAFETENSORS_I32;

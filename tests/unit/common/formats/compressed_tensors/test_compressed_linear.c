@@ -296,7 +296,8 @@ static void test_compressed_linear__shapes_and_types_that_have_no_file_are_refus
     assert_true(quant_scheme_named(TEXT("W4A16"), &linear.scheme));
     assert_int_equal(compressed_linear_list(&linear, "m", &arena, &list, &et), ERR_SHAPE);
     assert_string_equal(et.text,
-                        "m: a matrix of 4 x 100 is not whole groups of 128 columns (0 rows)");
+                        "m: a matrix of 4 x 100 is not whole groups of 128 columns; give a "
+                        "group_size that divides them, or ignore the layer");
     linear.scale_dtype = SAFETENSORS_F64;
     assert_int_equal(compressed_linear_list(&linear, "m", &arena, &list, &et), ERR_UNSUPPORTED);
 }
