@@ -120,6 +120,8 @@ static enum err open_importance(struct task_run *run, struct task_gguf *gguf, st
     TRY(cache_open(run->env->options.cache, input, &item, et));
     enum err err = imatrix_parse(&gguf->importance, item->bytes, "importance matrix", et);
     cache_release(run->env->options.cache, &item);
+    if (err == ERR_TRUNCATED) /* the hash was right: making it again would not help */
+        err = ERR_FORMAT;
     TRY(err);
     gguf->quantize.importance = &gguf->importance;
     gguf->quantize.importance_file = IMPORTANCE_NAME;
