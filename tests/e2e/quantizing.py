@@ -18,6 +18,7 @@ METHODS = {
     "static": (SMALL, {"scheme": "W8A8", "method": "rtn", "activations": "static", "observer": "percentile",
                        "samples": WINDOWS}),
     "nf4": (SMALL, {"scheme": "NF4"}),
+    "target": (SMALL, {"target_bpw": 6, "samples": WINDOWS, "sensitivity_tokens": 64}),
 }
 UNMEASURED = ("plain", "nf4")
 

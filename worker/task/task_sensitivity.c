@@ -13,10 +13,6 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_target.h"
 
-/* What is looked at: rows evenly spread over the text, about so many tokens in all. Part of the
- * bits of the result. */
-enum { SENSITIVITY_TOKENS = 2048 };
-
 struct measuring {
     struct task_run *run;
     const struct model *model;
@@ -121,7 +117,7 @@ static enum err pick_rows(struct measuring *m, struct err_text *et)
             "token %u is outside the model's vocabulary of %zu: do tokenizer and model "
             "belong together?",
             m->rows.token_id_max, model_shape(m->model)->vocabulary);
-    uint64_t want = SENSITIVITY_TOKENS / MAX(m->rows.row_tokens_max, 1u);
+    uint64_t want = m->run->recipe.quantize.sensitivity_tokens / MAX(m->rows.row_tokens_max, 1u);
     m->input_count = (size_t)MIN(MAX(want, (uint64_t)1), total);
     m->inputs = arena_alloc(&m->arena, m->input_count, sizeof *m->inputs);
     if (m->inputs == NULL)
