@@ -207,7 +207,8 @@ const struct log_point *sched_job_points(const struct sched *s, size_t index, si
 const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
                                                    size_t *count);
 /* Files of the output folder: what the done stages made whose kind gives results (kind.def), by
- * stage; empty before the first, or when memory for the list is out. At most LIMIT_INPUTS. */
+ * stage, of one name the last; empty before the first, or when memory for the list is out. At most
+ * LIMIT_INPUTS. */
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
 
 /* What done tasks of the job made, by stage and task, without the results of rounds: those named

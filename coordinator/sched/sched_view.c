@@ -285,6 +285,21 @@ const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t
     return s->jobs[index]->checkpoints;
 }
 
+/* A file of a later stage stands in place of an earlier one of its name: a quantized folder's
+ * weights for those that training exported. */
+static uint32_t keep_last(struct artifact_ref *refs, uint32_t count)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t later = i + 1;
+        while (later < count && !text_equal(refs[later].name, refs[i].name))
+            later++;
+        if (later == count)
+            refs[kept++] = refs[i];
+    }
+    return kept;
+}
+
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count)
 {
     const struct job *job = s->jobs[index];
@@ -295,7 +310,7 @@ const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index
     struct artifact_ref *refs = arena_alloc(s->view_arena, most, sizeof *refs);
     for (uint32_t i = 0; refs != NULL && i < job->submitted.stages_count; i++)
         (void)job_results(&job->stages[i], refs, count);
-    *count = MIN(*count, (uint32_t)LIMIT_INPUTS);
+    *count = MIN(refs != NULL ? keep_last(refs, *count) : 0, (uint32_t)LIMIT_INPUTS);
     return *count > 0 ? refs : NULL;
 }
 

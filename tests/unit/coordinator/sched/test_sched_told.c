@@ -187,13 +187,17 @@ static void test_results__of_all_stages_that_give_them_are_listed(void **state)
     assert_null(sched_job_outputs(w->s, 0, &count));
     assert_int_equal(count, 0);
     run_to(w, STAGE_KIND_REPORT);
-    assert_true(text_is(sched_job_outputs(w->s, 0, &count)[0].name, "model.gguf"));
-    assert_int_equal(count, 1);
-    world_run(w);
     const struct artifact_ref *outputs = sched_job_outputs(w->s, 0, &count);
     assert_int_equal(count, 2);
     assert_true(text_is(outputs[0].name, "model.gguf"));
+    struct digest assembled = outputs[1].digest;
+    world_run(w);
+    outputs = sched_job_outputs(w->s, 0, &count);
+    assert_int_equal(count, 3); /* of two README.md the later one */
+    assert_true(text_is(outputs[0].name, "model.gguf"));
     assert_true(text_is(outputs[1].name, "quantization.json"));
+    assert_true(text_is(outputs[2].name, "README.md"));
+    assert_false(digest_equal(outputs[2].digest, assembled));
 }
 
 static void test_results__damaged_ones_of_any_stage_are_made_again(void **state)
@@ -205,7 +209,7 @@ static void test_results__damaged_ones_of_any_stage_are_made_again(void **state)
     for (uint32_t i = 0; i < 2; i++) {
         world_damage(w, sched_job_outputs(w->s, 0, &count)[i].digest);
         world_control(w, "last", JOB_ACTION_RETRY);
-        assert_int_equal(w->works[0].ref_count, 2);
+        assert_int_equal(w->works[0].ref_count, 4);
         world_run(w);
         assert_int_equal(w->damaged_count, 0);
         assert_int_equal(world_state(w, 0), JOB_DONE);

@@ -354,9 +354,9 @@ static const char *const output_names[STAGE_KIND_COUNT][4] = {
     [STAGE_KIND_REDUCE] = {"statistics", "imatrix"},
     [STAGE_KIND_CHOOSE] = {"choices"},
     [STAGE_KIND_QUANTIZE] = {"tensors", "figures"},
-    [STAGE_KIND_ASSEMBLE] = {"model.gguf"},
+    [STAGE_KIND_ASSEMBLE] = {"model.gguf", "README.md"},
     [STAGE_KIND_COMPARE] = {"scores"},
-    [STAGE_KIND_REPORT] = {"quantization.json"},
+    [STAGE_KIND_REPORT] = {"quantization.json", "README.md"},
     [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2"},
 };
 
