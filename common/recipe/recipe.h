@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "common/base/limits.h"
 #include "common/base/span.h"
 #include "common/mem/arena.h"
 #include "common/mem/bytes.h"
@@ -73,6 +74,23 @@ enum recipe_source {
     RECIPE_DERIVED, /* follows from other keys */
 };
 
+/* Keys that may be lists. */
+enum recipe_list {
+#define RECIPE_LIST(name) RECIPE_LIST_##name,
+    RECIPE_LIST_ROWS(RECIPE_LIST)
+#undef RECIPE_LIST
+        RECIPE_LIST_COUNT
+};
+
+/* The values of such a key, as their members hold them; count 0: it is one value, the member's. */
+struct recipe_values {
+    uint32_t count;
+    union recipe_number {
+        double f64;
+        uint64_t u64;
+    } values[LIMIT_VARIANTS];
+};
+
 /* Where a value comes from. */
 struct recipe_origin {
     enum recipe_source source;
@@ -83,6 +101,7 @@ struct recipe_origin {
 /* Everything it points to lives in its own arena; release with recipe_fini. */
 struct recipe {
     RECIPE_ROWS(RECIPE_MEMBER, recipe)
+    struct recipe_values lists[RECIPE_LIST_COUNT]; /* the member of a list is its first value */
     struct recipe_origin origins[RECIPE_KEY_COUNT];
     const char *file_name; /* for messages */
     const char *directory; /* of the recipe's file, "" for the current one */

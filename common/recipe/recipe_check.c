@@ -9,6 +9,7 @@
 #include "common/base/limits.h"
 #include "common/recipe/recipe_effect.h"
 #include "common/recipe/recipe_schema.h"
+#include "common/recipe/recipe_variant.h"
 
 static bool given(const struct recipe *recipe, enum recipe_key key)
 {
@@ -266,6 +267,35 @@ static enum err check_quantize(struct recipe_load *load)
     return ERR_OK;
 }
 
+/* A list means several trainings, each with a result of its own. */
+static enum err check_lists(struct recipe_load *load)
+{
+    const struct recipe *r = load->recipe;
+    uint32_t count = 1;
+    for (size_t list = 0; list < RECIPE_LIST_COUNT; list++) {
+        enum recipe_key key = recipe_schema_key((enum recipe_list)list);
+        char place[256];
+        if (r->lists[list].count == 0)
+            continue;
+        if (!recipe_trains(r))
+            return fail(load, key,
+                        "a list trains once for each value, and this recipe does not "
+                        "train; give one value");
+        if (recipe_quantizes(r))
+            return fail(load, key, "a list excludes quantize; quantize the best result afterwards");
+        if (key == RECIPE_KEY_lora_r && r->lora_model_dir != NULL)
+            return fail(load, key, "a list excludes lora_model_dir, whose adapter has one rank");
+        count *= r->lists[list].count;
+        if (count > LIMIT_VARIANTS)
+            return error_set(load->et, ERR_RECIPE,
+                             "%s: expected lists with at most %d combinations, found %u",
+                             place_of(load, key, place), LIMIT_VARIANTS, count);
+    }
+    return count == 1
+               ? ERR_OK
+               : recipe_load_notice(load, "trains %u times: all combinations of the lists", count);
+}
+
 static enum err check_perplexity(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
@@ -300,6 +330,7 @@ enum err recipe_check_settled(struct recipe_load *load)
                        r->calibration_datasets_count));
     TRY(check_quantize(load));
     TRY(check_perplexity(load));
+    TRY(check_lists(load));
     if (!recipe_trains(r) && recipe_quantizes(r))
         return r->val_set_size > 0 ? fail(load, RECIPE_KEY_val_set_size,
                                           "needs datasets; give test_datasets to measure on")

@@ -81,6 +81,12 @@ static bool elements_equal(const struct recipe_shape *shape, const char *a, cons
     return true;
 }
 
+static bool lists_equal(const struct recipe_values *a, const struct recipe_values *b)
+{
+    return a->count == b->count &&
+           memcmp(a->values, b->values, a->count * sizeof a->values[0]) == 0;
+}
+
 bool recipe_equal(const struct recipe *a, const struct recipe *b)
 {
     const struct recipe_shape *shape = recipe_schema_root();
@@ -99,6 +105,10 @@ bool recipe_equal(const struct recipe *a, const struct recipe *b)
         else
             same = value_equal(field, left, right);
         if (!same)
+            return false;
+    }
+    for (size_t i = 0; i < RECIPE_LIST_COUNT; i++) {
+        if (!lists_equal(&a->lists[i], &b->lists[i]))
             return false;
     }
     return true;

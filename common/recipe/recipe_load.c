@@ -330,9 +330,44 @@ static enum err load_objects(struct recipe_load *load, const struct recipe_node 
     return ERR_OK;
 }
 
+/* Several values of a number. The member keeps the first. */
+static enum err load_list(struct recipe_load *load, const struct recipe_node *node,
+                          const struct recipe_field *field, struct recipe_values *list)
+{
+    char *member = (char *)load->recipe + field->offset;
+    if (node->child_count == 0 || node->child_count > LIMIT_VARIANTS) {
+        char expected[64];
+        (void)snprintf(expected, sizeof expected, "1 to %d values", LIMIT_VARIANTS);
+        return fail_value(load, node, field->name, expected);
+    }
+    for (const struct recipe_node *child = node->first; child != NULL; child = child->next) {
+        union recipe_number *value = &list->values[list->count];
+        if (child->kind != RECIPE_NODE_SCALAR)
+            return fail_value(load, child, field->name, "a number");
+        TRY(load_scalar(load, child, field, (char *)load->recipe));
+        memcpy(value, member, sizeof *value);
+        for (uint32_t i = 0; i < list->count; i++) {
+            if (list->values[i].u64 == value->u64)
+                return fail_value(load, child, field->name, "every value once");
+        }
+        list->count++;
+    }
+    memcpy(member, &list->values[0], sizeof list->values[0]);
+    if (list->count == 1)
+        list->count = 0;
+    return ERR_OK;
+}
+
 static enum err load_field(struct recipe_load *load, const struct recipe_node *node,
                            const struct recipe_field *field, char *base)
 {
+    enum recipe_list list = recipe_schema_list(field);
+    if (list < RECIPE_LIST_COUNT) {
+        struct recipe_values *values = &load->recipe->lists[list];
+        values->count = 0;
+        if (node->kind == RECIPE_NODE_LIST)
+            return load_list(load, node, field, values);
+    }
     if (is_words(field))
         return load_words(load, node, field, base);
     if (field->kind == RECIPE_KIND_OBJECTS)

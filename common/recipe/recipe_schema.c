@@ -1,11 +1,11 @@
 /* recipe_schema.c - expands recipe.def. */
 #include "common/recipe/recipe_schema.h"
 
+#include <assert.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/base/nearest.h"
-#include "common/recipe/recipe.h"
 
 /* Words. Canonical rows are at the index of their value; synonyms of all lists share one table. */
 #define SCHEMA_WORD(LIST, enumerator, spelling)                                                    \
@@ -164,6 +164,26 @@ bool recipe_key_inner(enum recipe_key key, size_t index, struct recipe_inner_key
     const struct recipe_field *field = &shape->fields[index];
     *out = (struct recipe_inner_key){field->name, field->fallback, field->help};
     return true;
+}
+
+#define SCHEMA_LIST_KEY(name) [RECIPE_LIST_##name] = RECIPE_KEY_##name,
+static const enum recipe_key list_keys[RECIPE_LIST_COUNT] = {RECIPE_LIST_ROWS(SCHEMA_LIST_KEY)};
+#define SCHEMA_LIST_CHECK(name)                                                                    \
+    static_assert(sizeof((struct recipe *)0)->name == sizeof(union recipe_number), #name);
+RECIPE_LIST_ROWS(SCHEMA_LIST_CHECK)
+
+enum recipe_key recipe_schema_key(enum recipe_list list)
+{
+    ASSERT((size_t)list < RECIPE_LIST_COUNT);
+    return list_keys[list];
+}
+
+enum recipe_list recipe_schema_list(const struct recipe_field *field)
+{
+    size_t list = 0;
+    while (list < RECIPE_LIST_COUNT && &root_fields[list_keys[list]] != field)
+        list++;
+    return (enum recipe_list)list;
 }
 
 const struct recipe_field *recipe_schema_field(const struct recipe_shape *shape, struct text name)

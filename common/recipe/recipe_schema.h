@@ -6,6 +6,7 @@
 #include <stddef.h>
 
 #include "common/base/span.h"
+#include "common/recipe/recipe.h"
 
 enum recipe_kind {
     RECIPE_KIND_TEXT,
@@ -57,6 +58,11 @@ struct recipe_shape {
 
 /* The recipe itself; its fields are in the order of enum recipe_key. */
 const struct recipe_shape *recipe_schema_root(void);
+
+/* The list of a field of the recipe itself, RECIPE_LIST_COUNT when it takes none; the key of a
+ * list. */
+enum recipe_list recipe_schema_list(const struct recipe_field *field);
+enum recipe_key recipe_schema_key(enum recipe_list list);
 
 /* NULL when there is none. */
 const struct recipe_field *recipe_schema_field(const struct recipe_shape *shape, struct text name);

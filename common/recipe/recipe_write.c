@@ -170,10 +170,28 @@ static void write_element(struct bytes *out, const struct recipe_shape *shape, c
     }
 }
 
-static void write_field(struct bytes *out, const struct recipe_field *field, const char *base)
+/* The values one after the other, each as if it stood in the member. */
+static void write_list(struct bytes *out, const struct recipe_field *field,
+                       const struct recipe_values *list)
 {
+    struct recipe_field alone = *field;
+    alone.offset = 0;
+    for (uint32_t i = 0; i < list->count; i++) {
+        bytes_append_text(out, i == 0 ? TEXT(" [") : TEXT(", "));
+        write_value(out, &alone, (const char *)&list->values[i]);
+    }
+    bytes_append_text(out, TEXT("]"));
+}
+
+static void write_field(struct bytes *out, const struct recipe_field *field,
+                        const struct recipe *recipe)
+{
+    const char *base = (const char *)recipe;
+    enum recipe_list list = recipe_schema_list(field);
     bytes_print(out, "%s:", field->name);
-    if (field->kind == RECIPE_KIND_OBJECT) {
+    if (list < RECIPE_LIST_COUNT && recipe->lists[list].count > 0) {
+        write_list(out, field, &recipe->lists[list]);
+    } else if (field->kind == RECIPE_KIND_OBJECT) {
         write_element(out, field->shape, base + field->offset, "  ");
     } else if (field->kind == RECIPE_KIND_OBJECTS) {
         const char *rows = pointer_at(base + field->offset);
@@ -226,7 +244,7 @@ static void write_recipe(const struct recipe *recipe, bool with_origins, struct 
             write_origin(out, recipe, (enum recipe_key)i);
             bytes_append_text(out, TEXT("\n"));
         }
-        write_field(out, field, (const char *)recipe);
+        write_field(out, field, recipe);
         if (with_origins && !nested)
             write_origin(out, recipe, (enum recipe_key)i);
         bytes_append_text(out, TEXT("\n"));

@@ -59,7 +59,7 @@ static const struct bad_recipe bad_recipes[] = {
      "r.yml:4:7: seed: expected a whole number, found \"twelve\""},
     {BASE "seed: 1.5\n", ERR_RECIPE, "r.yml:4:7: seed: expected a whole number, found \"1.5\""},
     {BASE "seed: -1\n", ERR_RECIPE, "r.yml:4:7: seed: expected a whole number, found \"-1\""},
-    {BASE "seed: [1]\n", ERR_RECIPE, "r.yml:4:7: seed: expected one value, found a list"},
+    {BASE "priority: [1]\n", ERR_RECIPE, "r.yml:4:11: priority: expected one value, found a list"},
     {BASE "seed: 99999999999999999999999\n", ERR_RECIPE,
      "r.yml:4:7: seed: expected a whole number, found \"99999999999999999999999\""},
     {BASE "seed: 1__0\n", ERR_RECIPE, "r.yml:4:7: seed: expected a whole number, found \"1__0\""},
