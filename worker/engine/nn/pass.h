@@ -31,6 +31,9 @@ struct pass {
     struct kernel *kernel;
     const struct binding *binding; /* NULL: the model alone */
     const float *values;           /* trainables, (binding->count) */
+    const float *anchor;           /* what values were at first, or NULL: adapters then add what
+                                      they have become beyond it, s (B A - B0 A0) x */
+    const float *norms;            /* of rows where adapters have magnitudes, (norm_count) */
     const struct batch *batch;
     const float *ropes[MODEL_ROPE_LOCAL + 1]; /* tables of kernel/rope.h */
     uint64_t seed, round;

@@ -19,19 +19,44 @@
 
 enum train_method { TRAIN_METHOD_LORA, TRAIN_METHOD_FULL };
 
+/* Where the matrices of adapters start (train_layout_values knows the first alone). */
+enum train_init {
+    TRAIN_INIT_DEFAULT,  /* A Kaiming-uniform, B zero */
+    TRAIN_INIT_GAUSSIAN, /* A normal(0, 1 / rank), B zero */
+    TRAIN_INIT_PISSA,    /* the largest singular values of W, which stays as it is: an anchor */
+    TRAIN_INIT_LOFTQ,    /* those of what quantizing took from W */
+};
+
 struct train_config {
     enum train_method method;
     /* The rest is read for LoRA alone. */
     size_t rank;
     double alpha;
-    double dropout;             /* [0, 1) */
-    bool rank_stabilized;       /* scale = alpha / sqrt(rank) instead of alpha / rank */
+    double dropout;       /* [0, 1) */
+    bool rank_stabilized; /* scale = alpha / sqrt(rank) instead of alpha / rank */
+    bool dora;            /* each output row has a trained magnitude (Liu et al. 2024) */
+    enum train_init init;
+    /* "module=number", the module by name or by suffix after a dot: what it has instead of rank and
+     * of alpha. The first that fits counts, as in PEFT. */
+    const char *const *rank_patterns;
+    size_t rank_pattern_count;
+    const char *const *alpha_patterns;
+    size_t alpha_pattern_count;
+    const char *const *saved; /* modules that train as a whole (modules_to_save), named likewise */
+    size_t saved_count;
     const char *const *targets; /* modules by name or by suffix after a dot ("q_proj",
                                    "layers.3.mlp.up_proj"); "all-linear": every one but the head */
     size_t target_count;        /* 0: the family's usual choice */
 };
 
-enum train_part { TRAIN_PART_WHOLE, TRAIN_PART_A, TRAIN_PART_B };
+enum train_part {
+    TRAIN_PART_WHOLE,
+    TRAIN_PART_A,
+    TRAIN_PART_B,
+    TRAIN_PART_MAGNITUDE, /* of DoRA: (rows) */
+    TRAIN_PART_LOOKUP_A,  /* of an embedding's lookup: (rank, vocabulary) */
+    TRAIN_PART_LOOKUP_B,  /* (width, rank) */
+};
 
 struct train_entry {
     size_t param;         /* of the model */
