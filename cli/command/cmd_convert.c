@@ -11,6 +11,7 @@
 #include "common/formats/convert/convert_adapter.h"
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/source/folder.h"
+#include "worker/task/task_encoder.h"
 
 enum { PATH_ARENA_BYTES = 1 << 16, JSON_BYTES_MAX = 1 << 16 };
 
@@ -121,7 +122,7 @@ static enum err run(struct invocation *invocation, struct quantizing *q,
     const char *name = command_text(invocation, "name");
     const char *which = NULL;
     char given[256];
-    struct convert_model_options options = {.decode = quantizing_decode};
+    struct convert_model_options options = {.decode = task_encoder_decode};
     if (!read_type(invocation, &options.format)) {
         TRY(quantizing_open(q, invocation, et));
         options.quantize = &q->quantize;

@@ -1,26 +1,14 @@
 /* quantizing.c - switches read, the kernel lent to the conversion. */
 #include "cli/command/quantizing.h"
 
-#include <string.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
+#include "common/formats/convert/convert_type.h"
 #include "worker/engine/kernel/kernel.h"
-#include "worker/engine/quant/blocks.h"
+#include "worker/task/task_encoder.h"
 
 enum { CHOICES_BYTES = 256 };
-
-/* Both enums are the rows of block_format.def. */
-void quantizing_decode(enum block_format format, size_t count, const void *from, float *out)
-{
-    block_decode((enum dtype)format, count, from, out);
-}
-
-static void encode(void *context, enum block_format format, size_t rows, size_t columns,
-                   const float *x, const float *importance, void *out)
-{
-    kernel_encode(context, (enum dtype)format, rows, columns, x, importance, out);
-}
 
 bool quantizing_is_asked(const struct invocation *invocation, const char **which)
 {
@@ -40,37 +28,17 @@ bool quantizing_is_asked(const struct invocation *invocation, const char **which
     return false;
 }
 
-/* A format by its name in GGUF, in any case. */
-static enum err read_format(const char *option, const char *name, enum block_format *out,
-                            struct err_text *et)
-{
-    *out = block_format_named(text_of(name));
-    if (*out != BLOCK_FORMAT_COUNT)
-        return ERR_OK;
-    return error_set(et, ERR_USAGE, "--%s: expected a tensor type (F16, Q8_0, Q6_K, ...), found %s",
-                     option, name);
-}
-
 static enum err read_exceptions(struct quantizing *q, const struct invocation *invocation,
                                 struct err_text *et)
 {
+    const struct convert_type_place place = {"--tensor-type", ERR_USAGE};
     const char *given[QUANTIZING_EXCEPTIONS_MAX];
     size_t count = command_texts(invocation, "tensor-type", given, COUNT_OF(given));
     if (count > COUNT_OF(given))
         return error_set(et, ERR_USAGE, "--tensor-type: expected at most %zu, found %zu",
                          COUNT_OF(given), count);
-    for (size_t i = 0; i < count; i++) {
-        const char *equals = strrchr(given[i], '=');
-        if (equals == NULL || equals == given[i])
-            return error_set(et, ERR_USAGE, "--tensor-type: expected PATTERN=TYPE, found %s",
-                             given[i]);
-        struct convert_exception *e = &q->exceptions[i];
-        e->pattern =
-            arena_copy_text(&q->arena, (struct text){given[i], (size_t)(equals - given[i])});
-        if (e->pattern == NULL)
-            return error_set(et, ERR_OUT_OF_MEMORY, "out of memory");
-        TRY(read_format("tensor-type", equals + 1, &e->format, et));
-    }
+    for (size_t i = 0; i < count; i++)
+        TRY(convert_type_read_exception(&place, given[i], &q->arena, &q->exceptions[i], et));
     q->quantize.exceptions = q->exceptions;
     q->quantize.exception_count = count;
     return ERR_OK;
@@ -82,6 +50,8 @@ static enum err read_switches(struct quantizing *q, const struct invocation *inv
     const char *type = command_text(invocation, "type");
     const char *head = command_text(invocation, "output-tensor-type");
     const char *embedding = command_text(invocation, "token-embedding-type");
+    const struct convert_type_place head_place = {"--output-tensor-type", ERR_USAGE};
+    const struct convert_type_place embedding_place = {"--token-embedding-type", ERR_USAGE};
     char choices[CHOICES_BYTES];
     q->quantize.mix = type != NULL ? convert_mix_named(type) : NULL;
     if (q->quantize.mix == NULL) {
@@ -97,9 +67,9 @@ static enum err read_switches(struct quantizing *q, const struct invocation *inv
     };
     q->quantize.allow_requantize = command_flag(invocation, "allow-requantize");
     if (head != NULL)
-        TRY(read_format("output-tensor-type", head, &q->quantize.switches.head, et));
+        TRY(convert_type_read(&head_place, head, &q->quantize.switches.head, et));
     if (embedding != NULL)
-        TRY(read_format("token-embedding-type", embedding, &q->quantize.switches.embedding, et));
+        TRY(convert_type_read(&embedding_place, embedding, &q->quantize.switches.embedding, et));
     return read_exceptions(q, invocation, et);
 }
 
@@ -119,7 +89,7 @@ enum err quantizing_open(struct quantizing *q, const struct invocation *invocati
         q->quantize.importance_file = importance;
     }
     TRY_OUT(kernel_create(KERNEL_PROFILE_F32, KERNEL_ISA_BEST, (unsigned)threads, &q->kernel));
-    q->quantize.encoder = (struct convert_encoder){encode, quantizing_decode, q->kernel};
+    q->quantize.encoder = task_encoder(q->kernel);
     return ERR_OK;
 out:
     quantizing_close(q);

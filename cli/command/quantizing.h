@@ -19,9 +19,6 @@ struct quantizing {
     struct kernel *kernel;     /* owned */
 };
 
-/* Decodes blocks on the calling thread; convert_decode_f. */
-void quantizing_decode(enum block_format format, size_t count, const void *from, float *out);
-
 /* Whether one of the switches was given that only --type with a mix knows; its name in *which. */
 bool quantizing_is_asked(const struct invocation *invocation, const char **which);
 

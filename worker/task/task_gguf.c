@@ -1,61 +1,26 @@
 /* task_gguf.c - recipe keys and choices to a conversion. */
 #include "worker/task/task_gguf.h"
 
-#include <string.h>
-
 #include "common/base/check.h"
+#include "common/formats/convert/convert_type.h"
 #include "common/recipe/recipe_quantize.h"
-#include "worker/engine/kernel/kernel.h"
-#include "worker/engine/quant/blocks.h"
+#include "worker/task/task_encoder.h"
 #include "worker/task/task_settings.h"
 
 /* The name that a file's keys give the importance, whatever the user's file is called: two jobs of
  * equal content make equal files. */
 #define IMPORTANCE_NAME "imatrix.gguf"
 
-/* Both enums are the rows of block_format.def. */
-static void decode(enum block_format format, size_t count, const void *from, float *out)
-{
-    block_decode((enum dtype)format, count, from, out);
-}
-
-static void encode(void *context, enum block_format format, size_t rows, size_t columns,
-                   const float *x, const float *importance, void *out)
-{
-    kernel_encode(context, (enum dtype)format, rows, columns, x, importance, out);
-}
-
-static enum err read_format(const char *key, const char *name, enum block_format *out,
-                            struct err_text *et)
-{
-    if (name == NULL)
-        return ERR_OK;
-    *out = block_format_named(text_of(name));
-    if (*out != BLOCK_FORMAT_COUNT)
-        return ERR_OK;
-    return error_set(et, ERR_RECIPE,
-                     "quantize.%s: expected a tensor type (F16, Q8_0, Q6_K, ...), found %s", key,
-                     name);
-}
-
 static enum err read_exceptions(const struct recipe_quantize *q, struct task_gguf *gguf,
                                 struct err_text *et)
 {
+    const struct convert_type_place place = {"quantize.tensor_type", ERR_RECIPE};
     if (q->tensor_type_count > TASK_GGUF_EXCEPTIONS_MAX)
-        return error_set(et, ERR_LIMIT, "quantize.tensor_type: expected at most %d, found %zu",
+        return error_set(et, ERR_LIMIT, "%s: expected at most %d, found %zu", place.key,
                          TASK_GGUF_EXCEPTIONS_MAX, q->tensor_type_count);
-    for (size_t i = 0; i < q->tensor_type_count; i++) {
-        const char *pair = q->tensor_type[i];
-        const char *equals = strrchr(pair, '=');
-        struct convert_exception *e = &gguf->exceptions[i];
-        if (equals == NULL || equals == pair)
-            return error_set(et, ERR_RECIPE,
-                             "quantize.tensor_type: expected pattern: type, found %s", pair);
-        e->pattern = arena_copy_text(&gguf->arena, (struct text){pair, (size_t)(equals - pair)});
-        if (e->pattern == NULL)
-            return ERR_OUT_OF_MEMORY;
-        TRY(read_format("tensor_type", equals + 1, &e->format, et));
-    }
+    for (size_t i = 0; i < q->tensor_type_count; i++)
+        TRY(convert_type_read_exception(&place, q->tensor_type[i], &gguf->arena,
+                                        &gguf->exceptions[i], et));
     gguf->quantize.exceptions = gguf->exceptions;
     gguf->quantize.exception_count = q->tensor_type_count;
     return ERR_OK;
@@ -80,10 +45,13 @@ static enum err read_scheme(const struct recipe_quantize *q, struct task_gguf *g
         .head = CONVERT_MIX_ANY,
         .embedding = CONVERT_MIX_ANY,
     };
-    TRY(read_format("output_tensor_type", q->output_tensor_type, &gguf->quantize.switches.head,
-                    et));
-    TRY(read_format("token_embedding_type", q->token_embedding_type,
-                    &gguf->quantize.switches.embedding, et));
+    const struct convert_type_place head = {"quantize.output_tensor_type", ERR_RECIPE};
+    const struct convert_type_place embedding = {"quantize.token_embedding_type", ERR_RECIPE};
+    if (q->output_tensor_type != NULL)
+        TRY(convert_type_read(&head, q->output_tensor_type, &gguf->quantize.switches.head, et));
+    if (q->token_embedding_type != NULL)
+        TRY(convert_type_read(&embedding, q->token_embedding_type,
+                              &gguf->quantize.switches.embedding, et));
     return read_exceptions(q, gguf, et);
 }
 
@@ -141,12 +109,12 @@ enum err task_gguf_open(struct task_run *run, const struct task_choices *choices
                         : read_scheme(&run->recipe.quantize, gguf, et));
     TRY(open_importance(run, gguf, et));
     struct text name = task_settings_base_model(&run->recipe);
-    gguf->quantize.encoder = (struct convert_encoder){encode, decode, kernel};
+    gguf->quantize.encoder = task_encoder(kernel);
     gguf->quantize.allow_requantize = run->recipe.quantize.allow_requantize;
     gguf->options = (struct convert_model_options){
         .name = arena_copy_text(&gguf->arena, name),
         .format = CONVERT_PLAN_KEEP,
-        .decode = decode,
+        .decode = task_encoder_decode,
         .quantize = &gguf->quantize,
     };
     if (gguf->options.name == NULL)

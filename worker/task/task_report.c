@@ -115,17 +115,13 @@ static enum err add_tensor(struct reporting *r, struct json_value figures, const
     return ERR_OK;
 }
 
-/* A task's figures are those of one tensor or of several. */
 static enum err add_figures(struct reporting *r, const char *name, struct err_text *et)
 {
-    struct json_value root, list;
+    struct json_value list;
     struct json_doc **doc = &r->docs[r->doc_count];
     TRY(parse(r->run, name, FIGURES_BYTES_MAX, doc, NULL, et));
     r->doc_count++;
-    root = json_read_root(*doc);
-    if (json_read_is_absent(json_read_find(root, "tensors")))
-        return add_tensor(r, root, name, et);
-    TRY(json_read_array(root, "tensors", &list, et));
+    TRY(json_read_array(json_read_root(*doc), "tensors", &list, et));
     struct json_cursor c = {.count = 0};
     while (json_read_next(list, &c))
         TRY(add_tensor(r, c.value, name, et));

@@ -170,8 +170,9 @@ static void add_figures(struct task_place *p)
 {
     static const char *const inputs[][2] = {
         {"choices", "{\"form\": \"gguf\", \"scheme\": \"Q2_K\", \"tensors\": []}"},
-        {"figures/0", "{\"tensor\": \"better\", \"format\": \"Q2_K\", \"rows\": 2, \"columns\": "
-                      "256, \"size_bytes\": 168, \"relative_error\": 0.01, \"other\": 1.5}"},
+        {"figures/0", "{\"tensors\": [{\"tensor\": \"better\", \"format\": \"Q2_K\", \"rows\": 2, "
+                      "\"columns\": 256, \"size_bytes\": 168, \"relative_error\": 0.01, "
+                      "\"other\": 1.5}]}"},
         {"figures/1", "{\"tensors\": [{\"tensor\": \"worse\", \"format\": \"Q3_K\", \"rows\": 2, "
                       "\"columns\": 256, \"size_bytes\": 220, \"relative_error\": 0.02}]}"},
     };
