@@ -22,6 +22,7 @@
 
 struct hf_config;
 struct model;
+struct model_load;
 
 /* Sizes under the letters of kernel.h, and what config.json says of every layer. */
 struct model_shape {
@@ -101,6 +102,11 @@ struct model_param {
  * file. `et` names file, tensor, what was expected and found.
  */
 MUST_CHECK enum err model_open(const char *path, struct model **out, struct err_text *et);
+
+/* As model_open, with linear layers made smaller as `load` says (model_load.h); NULL: as they are.
+ * ERR_NOT_FINITE: a weight that is to be quantized is no number; `et` names its tensor. */
+MUST_CHECK enum err model_open_as(const char *path, const struct model_load *load,
+                                  struct model **out, struct err_text *et);
 
 /* As model_open for a config file and a weights file (single, or an index of shards) anywhere. */
 MUST_CHECK enum err model_open_files(const char *config_path, const char *weights_path,
