@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/recipe/recipe_adapt.h"
 #include "common/recipe/recipe_effect.h"
 #include "common/recipe/recipe_schema.h"
 #include "common/recipe/recipe_variant.h"
@@ -32,7 +33,7 @@ static const char *place_of(const struct recipe_load *load, enum recipe_key key,
     return out;
 }
 
-static enum err fail(const struct recipe_load *load, enum recipe_key key, const char *text)
+enum err recipe_check_fail(const struct recipe_load *load, enum recipe_key key, const char *text)
 {
     char place[256];
     return error_set(load->et, ERR_RECIPE, "%s: %s", place_of(load, key, place), text);
@@ -133,42 +134,26 @@ enum err recipe_check_given(struct recipe_load *load)
     for (size_t i = 0; i < COUNT_OF(pairs); i++)
         TRY(exclude(load, pairs[i][0], pairs[i][1]));
     settle_targets(recipe);
+    TRY(recipe_adapt_settle(load));
     if (recipe->lora_target_linear && recipe->lora_target_modules_count > 0)
-        return fail(load, RECIPE_KEY_lora_target_linear,
-                    "excludes lora_target_modules; give one of them");
+        return recipe_check_fail(load, RECIPE_KEY_lora_target_linear,
+                                 "excludes lora_target_modules; give one of them");
     return settle_batch(load);
 }
 
 /* Keys that only mean something beside another one. */
 static enum err check_company(struct recipe_load *load)
 {
-    static const enum recipe_key lora_keys[] = {
-        RECIPE_KEY_lora_r,
-        RECIPE_KEY_lora_alpha,
-        RECIPE_KEY_lora_dropout,
-        RECIPE_KEY_lora_target_modules,
-        RECIPE_KEY_lora_model_dir,
-        RECIPE_KEY_peft_use_rslora,
-        RECIPE_KEY_lora_target_linear,
-    };
     const struct recipe *r = load->recipe;
-    for (size_t i = 0; i < COUNT_OF(lora_keys) && r->adapter != RECIPE_ADAPTER_LORA; i++) {
-        bool is_off = (lora_keys[i] == RECIPE_KEY_lora_target_linear && !r->lora_target_linear) ||
-                      (lora_keys[i] == RECIPE_KEY_peft_use_rslora && !r->peft_use_rslora) ||
-                      (lora_keys[i] == RECIPE_KEY_lora_dropout && r->lora_dropout <= 0);
-        if (given(r, lora_keys[i]) && !is_off)
-            return fail(load, lora_keys[i], "needs adapter: lora; add that or remove this");
-    }
     if (given(r, RECIPE_KEY_cosine_min_lr_ratio) && r->lr_scheduler != RECIPE_LR_SCHEDULER_COSINE)
-        return fail(load, RECIPE_KEY_cosine_min_lr_ratio, "needs lr_scheduler: cosine");
-    if (r->random_init && r->adapter == RECIPE_ADAPTER_LORA)
-        return fail(load, RECIPE_KEY_random_init,
-                    "excludes adapter: lora; a random model has nothing to adapt");
+        return recipe_check_fail(load, RECIPE_KEY_cosine_min_lr_ratio,
+                                 "needs lr_scheduler: cosine");
     if (r->val_set_size > 0 && r->test_datasets_count > 0)
-        return fail(load, RECIPE_KEY_val_set_size, "excludes test_datasets; give one of them");
+        return recipe_check_fail(load, RECIPE_KEY_val_set_size,
+                                 "excludes test_datasets; give one of them");
     if (r->val_set_size >= 1 && (double)(uint64_t)r->val_set_size != r->val_set_size)
-        return fail(load, RECIPE_KEY_val_set_size,
-                    "expected a part below 1 or a whole number of samples");
+        return recipe_check_fail(load, RECIPE_KEY_val_set_size,
+                                 "expected a part below 1 or a whole number of samples");
     return ERR_OK;
 }
 
@@ -180,7 +165,7 @@ static enum err check_datasets(struct recipe_load *load, enum recipe_key key,
         if (rows[i].path == NULL || rows[i].path[0] == '\0') {
             (void)snprintf(text, sizeof text, "entry %zu has no path; give the file to read",
                            i + 1);
-            return fail(load, key, text);
+            return recipe_check_fail(load, key, text);
         }
     }
     return ERR_OK;
@@ -192,10 +177,11 @@ static enum err check_lora(struct recipe_load *load)
     if (r->adapter != RECIPE_ADAPTER_LORA)
         return ERR_OK;
     if (!given(r, RECIPE_KEY_lora_r))
-        return fail(load, RECIPE_KEY_lora_r, "is required with adapter: lora (8 and 16 are usual)");
+        return recipe_check_fail(load, RECIPE_KEY_lora_r,
+                                 "is required with adapter: lora (8 and 16 are usual)");
     if (!given(r, RECIPE_KEY_lora_alpha))
-        return fail(load, RECIPE_KEY_lora_alpha,
-                    "is required with adapter: lora (lora_r or twice that is usual)");
+        return recipe_check_fail(load, RECIPE_KEY_lora_alpha,
+                                 "is required with adapter: lora (lora_r or twice that is usual)");
     return ERR_OK;
 }
 
@@ -206,10 +192,11 @@ static enum err check_name(struct recipe_load *load)
     if (name == NULL)
         return ERR_OK;
     if (name[0] == '\0' || strlen(name) > LIMIT_NAME_BYTES)
-        return fail(load, RECIPE_KEY_name, "expected 1 to 256 bytes");
+        return recipe_check_fail(load, RECIPE_KEY_name, "expected 1 to 256 bytes");
     for (const char *at = name; *at != '\0'; at++) {
         if ((unsigned char)*at < ' ' || *at == 0x7f)
-            return fail(load, RECIPE_KEY_name, "expected one line without control characters");
+            return recipe_check_fail(load, RECIPE_KEY_name,
+                                     "expected one line without control characters");
     }
     return ERR_OK;
 }
@@ -229,35 +216,37 @@ static enum err check_quantize(struct recipe_load *load)
     bool has_text = r->calibration_datasets_count > 0;
     int goals = (q->scheme != NULL) + (q->target_bpw > 0) + (q->target_kl > 0);
     if (!recipe_quantizes(r))
-        return has_text ? fail(load, RECIPE_KEY_calibration_datasets,
-                               "needs quantize; add that or remove this")
+        return has_text ? recipe_check_fail(load, RECIPE_KEY_calibration_datasets,
+                                            "needs quantize; add that or remove this")
                         : ERR_OK;
     if (goals == 0)
-        return fail(load, RECIPE_KEY_quantize,
-                    "scheme is required (Q4_K_M, W4A16, W8A8, NF4, ...), or target_bpw");
+        return recipe_check_fail(
+            load, RECIPE_KEY_quantize,
+            "scheme is required (Q4_K_M, W4A16, W8A8, NF4, ...), or target_bpw");
     if (goals > 1)
-        return fail(load, RECIPE_KEY_quantize,
-                    "scheme, target_bpw and target_kl exclude each other; give one of them");
+        return recipe_check_fail(
+            load, RECIPE_KEY_quantize,
+            "scheme, target_bpw and target_kl exclude each other; give one of them");
     if (r->evaluate == RECIPE_EVALUATE_ONLY)
-        return fail(load, RECIPE_KEY_quantize, "excludes evaluate: only; remove one");
+        return recipe_check_fail(load, RECIPE_KEY_quantize, "excludes evaluate: only; remove one");
     if (r->random_init && !recipe_trains(r))
-        return fail(load, RECIPE_KEY_random_init,
-                    "needs datasets; a random model is trained before it is quantized");
-    if (recipe_trains(r) && r->adapter == RECIPE_ADAPTER_LORA)
-        return fail(load, RECIPE_KEY_quantize,
-                    "excludes adapter: lora; an adapter is merged into its base first");
+        return recipe_check_fail(
+            load, RECIPE_KEY_random_init,
+            "needs datasets; a random model is trained before it is quantized");
     if (measures(q) && !has_text)
-        return fail(load, RECIPE_KEY_quantize,
-                    "this method needs calibration_datasets: text to measure activations on");
+        return recipe_check_fail(
+            load, RECIPE_KEY_quantize,
+            "this method needs calibration_datasets: text to measure activations on");
     if (q->method == RECIPE_QUANTIZE_METHOD_IMPORTANCE && !has_text && q->imatrix == NULL)
-        return fail(load, RECIPE_KEY_quantize,
-                    "method: importance needs calibration_datasets, or imatrix with a file");
+        return recipe_check_fail(
+            load, RECIPE_KEY_quantize,
+            "method: importance needs calibration_datasets, or imatrix with a file");
     if (q->imatrix != NULL && has_text)
-        return fail(load, RECIPE_KEY_quantize,
-                    "imatrix excludes calibration_datasets; give one of them");
+        return recipe_check_fail(load, RECIPE_KEY_quantize,
+                                 "imatrix excludes calibration_datasets; give one of them");
     if (q->method == RECIPE_QUANTIZE_METHOD_RTN && q->imatrix != NULL)
-        return fail(load, RECIPE_KEY_quantize,
-                    "method: rtn makes no use of imatrix; method: importance does");
+        return recipe_check_fail(load, RECIPE_KEY_quantize,
+                                 "method: rtn makes no use of imatrix; method: importance does");
     const char *needs = NULL, *key = recipe_effect_missing(r, &needs);
     if (key != NULL) {
         char place[256];
@@ -278,13 +267,15 @@ static enum err check_lists(struct recipe_load *load)
         if (r->lists[list].count == 0)
             continue;
         if (!recipe_trains(r))
-            return fail(load, key,
-                        "a list trains once for each value, and this recipe does not "
-                        "train; give one value");
+            return recipe_check_fail(load, key,
+                                     "a list trains once for each value, and this recipe does not "
+                                     "train; give one value");
         if (recipe_quantizes(r))
-            return fail(load, key, "a list excludes quantize; quantize the best result afterwards");
+            return recipe_check_fail(
+                load, key, "a list excludes quantize; quantize the best result afterwards");
         if (key == RECIPE_KEY_lora_r && r->lora_model_dir != NULL)
-            return fail(load, key, "a list excludes lora_model_dir, whose adapter has one rank");
+            return recipe_check_fail(load, key,
+                                     "a list excludes lora_model_dir, whose adapter has one rank");
         count *= r->lists[list].count;
         if (count > LIMIT_VARIANTS)
             return error_set(load->et, ERR_RECIPE,
@@ -303,10 +294,11 @@ static enum err check_perplexity(struct recipe_load *load)
     if (protocol == RECIPE_PERPLEXITY_AUTO || protocol == RECIPE_PERPLEXITY_ROWS)
         return ERR_OK;
     if (r->test_datasets_count == 0)
-        return fail(load, RECIPE_KEY_perplexity,
-                    "needs test_datasets; what is held out of training data are samples");
+        return recipe_check_fail(
+            load, RECIPE_KEY_perplexity,
+            "needs test_datasets; what is held out of training data are samples");
     if (protocol == RECIPE_PERPLEXITY_LLAMA_CPP && r->sequence_len < 3)
-        return fail(
+        return recipe_check_fail(
             load, RECIPE_KEY_sequence_len,
             "expected at least 3: perplexity: llama.cpp scores the second half of a window");
     return ERR_OK;
@@ -318,38 +310,44 @@ enum err recipe_check_settled(struct recipe_load *load)
     TRY(check_company(load));
     TRY(check_name(load));
     if (r->output_dir != NULL && r->output_dir[0] == '\0')
-        return fail(load, RECIPE_KEY_output_dir, "expected a folder, found an empty text");
+        return recipe_check_fail(load, RECIPE_KEY_output_dir,
+                                 "expected a folder, found an empty text");
     if (r->base_model == NULL || r->base_model[0] == '\0')
-        return fail(load, RECIPE_KEY_base_model, "is required: the folder of the model");
+        return recipe_check_fail(load, RECIPE_KEY_base_model,
+                                 "is required: the folder of the model");
     if (r->base_model_name != NULL && strchr("/.~", r->base_model_name[0]) != NULL)
-        return fail(load, RECIPE_KEY_base_model_name,
-                    "is a name that means the same elsewhere (owner/name of a hub), not a path");
+        return recipe_check_fail(
+            load, RECIPE_KEY_base_model_name,
+            "is a name that means the same elsewhere (owner/name of a hub), not a path");
     TRY(check_datasets(load, RECIPE_KEY_datasets, r->datasets, r->datasets_count));
     TRY(check_datasets(load, RECIPE_KEY_test_datasets, r->test_datasets, r->test_datasets_count));
     TRY(check_datasets(load, RECIPE_KEY_calibration_datasets, r->calibration_datasets,
                        r->calibration_datasets_count));
+    TRY(recipe_adapt_check(load));
     TRY(check_quantize(load));
     TRY(check_perplexity(load));
     TRY(check_lists(load));
     if (!recipe_trains(r) && recipe_quantizes(r))
-        return r->val_set_size > 0 ? fail(load, RECIPE_KEY_val_set_size,
-                                          "needs datasets; give test_datasets to measure on")
-                                   : ERR_OK;
+        return r->val_set_size > 0
+                   ? recipe_check_fail(load, RECIPE_KEY_val_set_size,
+                                       "needs datasets; give test_datasets to measure on")
+                   : ERR_OK;
     if (!recipe_trains(r)) {
         bool held_out =
             r->test_datasets_count > 0 || (r->datasets_count > 0 && r->val_set_size > 0);
         return held_out ? ERR_OK
-                        : fail(load, RECIPE_KEY_evaluate,
-                               "only evaluates, but there is no held-out data; give test_datasets");
+                        : recipe_check_fail(
+                              load, RECIPE_KEY_evaluate,
+                              "only evaluates, but there is no held-out data; give test_datasets");
     }
     if (r->datasets_count == 0)
-        return fail(load, RECIPE_KEY_datasets, "is required: the files to train on");
+        return recipe_check_fail(load, RECIPE_KEY_datasets, "is required: the files to train on");
     if (!given(r, RECIPE_KEY_learning_rate))
-        return fail(
+        return recipe_check_fail(
             load, RECIPE_KEY_learning_rate,
             "is required for training (1e-4 to 3e-4 is usual for LoRA); there is no default");
     if (!given(r, RECIPE_KEY_max_steps) && r->num_epochs <= 0)
-        return fail(load, RECIPE_KEY_num_epochs, "expected more than 0");
+        return recipe_check_fail(load, RECIPE_KEY_num_epochs, "expected more than 0");
     TRY(check_lora(load));
     if (r->origins[RECIPE_KEY_sequence_len].source == RECIPE_DEFAULT)
         TRY(recipe_load_notice(load, "sequence_len is %" PRIu64 " by default; give it to be sure",

@@ -11,4 +11,8 @@ MUST_CHECK enum err recipe_check_given(struct recipe_load *load);
 /* After defaults: what must be there. */
 MUST_CHECK enum err recipe_check_settled(struct recipe_load *load);
 
+/* ERR_RECIPE with the place of the key, its name as given, and `text`. */
+MUST_CHECK enum err recipe_check_fail(const struct recipe_load *load, enum recipe_key key,
+                                      const char *text);
+
 #endif

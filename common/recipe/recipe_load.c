@@ -276,15 +276,22 @@ static enum err load_presets(struct recipe_load *load, const struct recipe_shape
     return ERR_OK;
 }
 
+/* The key that an element given as one string means; NULL where there is none. */
+static const struct recipe_field *main_field(const struct recipe_shape *shape)
+{
+    const struct recipe_field *scheme = recipe_schema_field(shape, TEXT("scheme"));
+    return scheme != NULL ? scheme : recipe_schema_field(shape, TEXT("weight_dtype"));
+}
+
 /* Fields of one element of OBJECT or OBJECTS: scalars and words, so this does not go deeper. */
 static enum err load_element(struct recipe_load *load, const struct recipe_node *map,
                              const struct recipe_shape *shape, const char *key, char *base)
 {
-    const struct recipe_field *scheme = recipe_schema_field(shape, TEXT("scheme"));
+    const struct recipe_field *main = main_field(shape);
     memset(base, 0, shape->size_bytes);
     TRY(load_presets(load, shape, base));
-    if (map->kind == RECIPE_NODE_SCALAR && scheme != NULL && map->text.size > 0)
-        return load_scalar(load, map, scheme, base);
+    if (map->kind == RECIPE_NODE_SCALAR && main != NULL && map->text.size > 0)
+        return load_scalar(load, map, main, base);
     if (map->kind != RECIPE_NODE_MAP)
         return fail_value(load, map, key, "a mapping of keys");
     for (const struct recipe_node *node = map->first; node != NULL; node = node->next) {

@@ -82,38 +82,22 @@ static const char *const dataset_ignored[] = {RECIPE_DATASET_IGNORED_ROWS(SCHEMA
 static const char *const dataset_unsupported[] = {RECIPE_DATASET_UNSUPPORTED_ROWS(SCHEMA_LISTED)
                                                       NULL};
 
-static const struct recipe_field dataset_fields[] = {
-    RECIPE_DATASET_ROWS(SCHEMA_FIELD, recipe_dataset)};
-static const struct recipe_shape shape_dataset = {
-    .name = "dataset",
-    .size_bytes = sizeof(struct recipe_dataset),
-    .fields = dataset_fields,
-    .field_count = COUNT_OF(dataset_fields),
-    .ignored = dataset_ignored,
-    .unsupported = dataset_unsupported,
-};
-
-static const struct recipe_field quantize_fields[] = {
-    RECIPE_QUANTIZE_ROWS(SCHEMA_FIELD, recipe_quantize)};
-static const struct recipe_shape shape_quantize = {
-    .name = "quantize",
-    .size_bytes = sizeof(struct recipe_quantize),
-    .fields = quantize_fields,
-    .field_count = COUNT_OF(quantize_fields),
-    .ignored = no_names,
-    .unsupported = no_names,
-};
-
-static const struct recipe_field resources_fields[] = {
-    RECIPE_RESOURCES_ROWS(SCHEMA_FIELD, recipe_resources)};
-static const struct recipe_shape shape_resources = {
-    .name = "resources",
-    .size_bytes = sizeof(struct recipe_resources),
-    .fields = resources_fields,
-    .field_count = COUNT_OF(resources_fields),
-    .ignored = no_names,
-    .unsupported = no_names,
-};
+#define SCHEMA_STRUCT(NAME, struct_name, ignored_names, unsupported_names)                         \
+    static const struct recipe_field struct_name##_fields[] = {                                    \
+        RECIPE_##NAME##_ROWS(SCHEMA_FIELD, recipe_##struct_name)};                                 \
+    static const struct recipe_shape shape_##struct_name = {                                       \
+        .name = #struct_name,                                                                      \
+        .size_bytes = sizeof(struct recipe_##struct_name),                                         \
+        .fields = struct_name##_fields,                                                            \
+        .field_count = COUNT_OF(struct_name##_fields),                                             \
+        .ignored = (ignored_names),                                                                \
+        .unsupported = (unsupported_names),                                                        \
+    };
+SCHEMA_STRUCT(DATASET, dataset, dataset_ignored, dataset_unsupported)
+SCHEMA_STRUCT(QAT, qat, no_names, no_names)
+SCHEMA_STRUCT(QUANTIZE, quantize, no_names, no_names)
+SCHEMA_STRUCT(RESOURCES, resources, no_names, no_names)
+#undef SCHEMA_STRUCT
 
 static const struct recipe_field root_fields[] = {RECIPE_ROWS(SCHEMA_FIELD, recipe)};
 static const struct recipe_shape shape_root = {

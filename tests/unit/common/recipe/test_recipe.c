@@ -240,16 +240,23 @@ static void test_recipe__the_canonical_text_has_these_bytes(void **state)
                   "lora_target_modules: q_proj, v_proj\nresources: {workers: 2}\n");
     static const char expected[] =
         "adam_beta1: 0.9\nadam_beta2: 0.999\nadam_epsilon: 1e-08\nadapter: lora\n"
-        "base_model: \"m\"\n"
+        "adapter_non_linearity: auto\nbase_model: \"m\"\n"
+        "bnb_4bit_quant_type: nf4\nbnb_4bit_use_double_quant: true\n"
         "datasets:\n  - ds_type: auto\n    path: \"d\"\n    type: alpaca\n"
         "  - ds_type: auto\n    path: \"e\"\n    type: auto\n"
+        "dpo_label_smoothing: 0.0\n"
         "eval_on_start: false\nevaluate: auto\ngradient_accumulation_steps: 1\n"
-        "gradient_checkpointing: false\nlearning_rate: 0.0001\nlogging_steps: 1\n"
+        "gradient_checkpointing: false\nlearning_rate: 0.0001\n"
+        "load_in_4bit: false\nload_in_8bit: false\nlogging_steps: 1\n"
         "lora_alpha: 16.0\nlora_dropout: 0.0\nlora_r: 8\nlora_target_linear: false\n"
         "lora_target_modules: [\"q_proj\", \"v_proj\"]\nlr_scheduler: cosine\nmax_grad_norm: 1.0\n"
-        "micro_batch_size: 1\nmodel_revision: \"a \\\"b\\\" \\u2028 \\x7F é\"\nnum_epochs: 1.0\n"
-        "optimizer: adamw\npeft_use_rslora: false\npriority: 0\nprofile: f32\n"
-        "random_init: false\nresources:\n  workers: 2\nsample_packing: false\nseed: 42\n"
+        "merge: none\nmicro_batch_size: 1\nmodel_revision: \"a \\\"b\\\" \\u2028 \\x7F "
+        "é\"\nnum_epochs: 1.0\n"
+        "num_virtual_tokens: 20\noptimizer: adamw\npeft_init_lora_weights: default\n"
+        "peft_use_dora: false\npeft_use_rslora: false\npriority: 0\nprofile: f32\n"
+        "prompt_tuning_init: sample_vocab\n"
+        "random_init: false\nresources:\n  workers: 2\nrl: none\nrl_beta: 0.1\nsample_packing: "
+        "false\nseed: 42\n"
         "sequence_len: 512\ntrain_on_inputs: false\nval_set_size: 0.0\nweight_decay: 0.0\n";
     struct bytes text;
     bytes_init(&text, 1 << 20);
