@@ -12,7 +12,7 @@ struct reference64 {
     const struct model *model;
     const struct binding *binding;
     double **weights; /* (parameters) from the model */
-    double *x, *normed, *q, *k, *v, *heads, *gate, *up, *extra, *kept, *scores;
+    double *x, *normed, *q, *k, *v, *heads, *gate, *up, *extra, *kept, *scores, *added;
     /* of the row at hand */
     const double *values;
     const struct train_row *row;
@@ -42,8 +42,8 @@ struct reference64 *reference64_create(const struct model *model, const struct t
             r->weights[i][j] = (double)decoded[j];
         mem_free(decoded);
     }
-    double **buffers[] = {&r->x,    &r->normed, &r->q,     &r->k,    &r->v,     &r->heads,
-                          &r->gate, &r->up,     &r->extra, &r->kept, &r->scores};
+    double **buffers[] = {&r->x,    &r->normed, &r->q,     &r->k,    &r->v,      &r->heads,
+                          &r->gate, &r->up,     &r->extra, &r->kept, &r->scores, &r->added};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         *buffers[i] = doubles(tokens_max * widest);
     return r;
@@ -54,8 +54,8 @@ void reference64_destroy(struct reference64 **reference)
     struct reference64 *r = *reference;
     for (size_t i = 0; i < model_param_count(r->model); i++)
         mem_free(r->weights[i]);
-    double *buffers[] = {r->x,    r->normed, r->q,     r->k,    r->v,     r->heads,
-                         r->gate, r->up,     r->extra, r->kept, r->scores};
+    double *buffers[] = {r->x,    r->normed, r->q,     r->k,    r->v,      r->heads,
+                         r->gate, r->up,     r->extra, r->kept, r->scores, r->added};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         mem_free(buffers[i]);
     mem_free(r->weights);
@@ -202,6 +202,41 @@ static void attend(struct reference64 *r, size_t t, size_t head)
     }
 }
 
+static double act_of(enum kernel_act act, double x)
+{
+    if (act == KERNEL_ACT_RELU)
+        return fmax(x, 0);
+    if (act == KERNEL_ACT_GELU_ERF)
+        return x / 2 * (1 + erf(x / sqrt(2)));
+    return x / (1 + exp(-x));
+}
+
+/* y += the bottleneck of a place, of x, (T, C) both and not the same */
+static void squeeze(struct reference64 *r, size_t layer, enum binding_place place, const double *x,
+                    double *y)
+{
+    const struct binding_bottleneck *b = binding_bottleneck(r->binding, layer, place);
+    size_t C = model_shape(r->model)->width;
+    for (size_t t = 0; b != NULL && t < r->row->token_count; t++) {
+        for (size_t n = 0; n < b->width; n++) {
+            double sum = dot(x + t * C, r->values + b->down_offset + n * C, C);
+            r->kept[n] = act_of(b->act, sum + r->values[b->down_bias_offset + n]);
+        }
+        for (size_t c = 0; c < C; c++) {
+            double sum = dot(r->kept, r->values + b->up_offset + c * b->width, b->width);
+            y[t * C + c] += (double)b->scale * (sum + r->values[b->up_bias_offset + c]);
+        }
+    }
+}
+
+/* x += what a branch came to and the bottleneck behind it */
+static void join(struct reference64 *r, size_t layer, enum binding_place place)
+{
+    for (size_t i = 0; i < r->row->token_count * model_shape(r->model)->width; i++)
+        r->x[i] += r->added[i];
+    squeeze(r, layer, place, r->added, r->x);
+}
+
 static void layer_forward(struct reference64 *r, size_t layer)
 {
     const struct model_shape *s = model_shape(r->model);
@@ -215,13 +250,18 @@ static void layer_forward(struct reference64 *r, size_t layer)
         for (size_t head = 0; head < s->heads; head++)
             attend(r, t, head);
     }
-    linear(r, MODEL_OUTPUT, layer, r->heads, r->x, 1);
+    linear(r, MODEL_OUTPUT, layer, r->heads, r->added, 0);
+    join(r, layer, BINDING_AFTER_ATTENTION);
     norm(r, MODEL_MLP_NORM, layer, r->x, r->normed);
     linear(r, MODEL_GATE, layer, r->normed, r->gate, 0);
     linear(r, MODEL_UP, layer, r->normed, r->up, 0);
     for (size_t i = 0; i < r->row->token_count * s->mlp_width; i++)
         r->extra[i] = r->gate[i] / (1 + exp(-r->gate[i])) * r->up[i];
-    linear(r, MODEL_DOWN, layer, r->extra, r->x, 1);
+    linear(r, MODEL_DOWN, layer, r->extra, r->added, 0);
+    join(r, layer, BINDING_AFTER_MLP);
+    squeeze(r, layer, BINDING_BESIDE_MLP, r->normed, r->x);
+    memcpy(r->added, r->x, r->row->token_count * s->width * sizeof *r->x);
+    squeeze(r, layer, BINDING_AFTER_LAYER, r->added, r->x);
 }
 
 static double token_loss(struct reference64 *r, size_t t)

@@ -122,6 +122,18 @@ static void test_bits__full_training_is_one_result(void **state)
     expect_one_digest(&full);
 }
 
+static void test_bits__bottlenecks_are_one_result(void **state)
+{
+    (void)state;
+    static const struct train_config configs[] = {
+        {.method = TRAIN_METHOD_HOULSBY, .reduction = 3, .act = KERNEL_ACT_SILU, .scaling = 1},
+        {.method = TRAIN_METHOD_PFEIFFER, .reduction = 4, .act = KERNEL_ACT_RELU, .scaling = 1},
+        {.method = TRAIN_METHOD_PARALLEL, .reduction = 2, .act = KERNEL_ACT_RELU, .scaling = 4},
+    };
+    for (size_t i = 0; i < COUNT_OF(configs); i++)
+        expect_one_digest(&configs[i]);
+}
+
 static void test_bits__known_answer_is_one_on_every_instruction_set(void **state)
 {
     (void)state;
@@ -195,6 +207,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits__lora_with_dropout_is_one_result),
         cmocka_unit_test(test_bits__full_training_is_one_result),
+        cmocka_unit_test(test_bits__bottlenecks_are_one_result),
         cmocka_unit_test(test_bits__known_answer_is_one_on_every_instruction_set),
         cmocka_unit_test(test_bits__cached_logits_are_those_of_the_full_pass),
         cmocka_unit_test(test_bits__cached_logits_under_a_window_too),

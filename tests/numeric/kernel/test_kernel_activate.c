@@ -35,6 +35,11 @@ static double relu_squared_f64(double x)
     return x > 0 ? x * x : 0;
 }
 
+static double relu_f64(double x)
+{
+    return x > 0 ? x : 0;
+}
+
 static double soft_cap_f64(double x)
 {
     return (double)CAP * tanh(x / (double)CAP);
@@ -47,11 +52,13 @@ static const struct act {
 } acts[] = {{"silu", KERNEL_ACT_SILU, silu_f64},
             {"gelu_tanh", KERNEL_ACT_GELU_TANH, gelu_tanh_f64},
             {"gelu_erf", KERNEL_ACT_GELU_ERF, gelu_erf_f64},
-            {"relu_squared", KERNEL_ACT_RELU_SQUARED, relu_squared_f64}};
+            {"relu_squared", KERNEL_ACT_RELU_SQUARED, relu_squared_f64},
+            {"relu", KERNEL_ACT_RELU, relu_f64}};
 
+/* On one side of 0, where relu has a corner. */
 static double slope_of(double (*exact)(double x), double x)
 {
-    double h = 1e-6 * fmax(1, fabs(x));
+    double h = fmin(1e-6 * fmax(1, fabs(x)), fabs(x) / 2);
     return (exact(x + h) - exact(x - h)) / (2 * h);
 }
 
@@ -87,6 +94,11 @@ static void use_relu_squared(struct rows_bench *b, struct kernel *k, float *out)
     use_act(b, k, KERNEL_ACT_RELU_SQUARED, out);
 }
 
+static void use_relu(struct rows_bench *b, struct kernel *k, float *out)
+{
+    use_act(b, k, KERNEL_ACT_RELU, out);
+}
+
 static void use_soft_cap(struct rows_bench *b, struct kernel *k, float *out)
 {
     kernel_soft_cap(k, N, CAP, b->buffer[0], out);
@@ -115,6 +127,7 @@ static void test_activations__give_the_same_bits_on_every_row_and_thread_count(v
     rows_bench_compare(*state, "gelu_tanh", use_gelu_tanh);
     rows_bench_compare(*state, "gelu_erf", use_gelu_erf);
     rows_bench_compare(*state, "relu_squared", use_relu_squared);
+    rows_bench_compare(*state, "relu", use_relu);
     rows_bench_compare(*state, "soft_cap", use_soft_cap);
     rows_bench_compare(*state, "round_int8", use_round_int8);
     rows_bench_compare(*state, "round_grid8", use_round_grid8);

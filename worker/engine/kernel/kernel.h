@@ -134,12 +134,14 @@ void kernel_layer_norm_backward(struct kernel *kernel, size_t T, size_t C, const
                                 bool accumulate, float *dweight, float *dbias);
 
 /* SiLU: x * sigmoid(x). GELU (Hendrycks & Gimpel 2016): x * (1 + erf(x / sqrt 2)) / 2, or its tanh
- * form x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. Squared ReLU (So et al. 2021). */
+ * form x * (1 + tanh(sqrt(2 / pi) (x + 0.044715 x^3))) / 2. ReLU, whose slope at 0 is 0, and its
+ * square (So et al. 2021). */
 enum kernel_act {
     KERNEL_ACT_SILU,
     KERNEL_ACT_GELU_TANH,
     KERNEL_ACT_GELU_ERF,
     KERNEL_ACT_RELU_SQUARED,
+    KERNEL_ACT_RELU,
 };
 
 /* y = act(gate) * up (gated units, Shazeer 2020), element by element. y may be gate or up. */

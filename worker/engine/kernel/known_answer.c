@@ -166,7 +166,8 @@ static void rows(struct work *w)
 static void families(struct work *w)
 {
     static const enum kernel_act acts[] = {KERNEL_ACT_SILU, KERNEL_ACT_GELU_TANH,
-                                           KERNEL_ACT_GELU_ERF, KERNEL_ACT_RELU_SQUARED};
+                                           KERNEL_ACT_GELU_ERF, KERNEL_ACT_RELU_SQUARED,
+                                           KERNEL_ACT_RELU};
     struct kernel *k = w->kernel;
     float *stats = w->inv_rms, *sums = w->long_a;
     kernel_zero(k, 2 * C, sums);

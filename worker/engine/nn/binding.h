@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/model.h"
 
 #define BINDING_NONE SIZE_MAX
@@ -35,6 +36,24 @@ struct binding_slot {
     struct binding_adapter adapter;
 };
 
+/* Where a layer may have a bottleneck: what it sees and adds to (nn/bottleneck.h). */
+enum binding_place {
+    BINDING_AFTER_ATTENTION, /* what attention adds to x */
+    BINDING_AFTER_MLP,       /* what the mlp adds to x */
+    BINDING_BESIDE_MLP,      /* the mlp's input; adds to what the mlp adds */
+    BINDING_AFTER_LAYER,     /* the layer's output, the sum of all */
+    BINDING_PLACE_COUNT
+};
+
+/* y = x + scale * (act(x D^T + d) U^T + u), without the x beside the mlp. */
+struct binding_bottleneck {
+    size_t width;                         /* 0: none */
+    size_t down_offset, down_bias_offset; /* D: (width, C), d: (width) */
+    size_t up_offset, up_bias_offset;     /* U: (C, width), u: (C) */
+    enum kernel_act act;
+    float scale;
+};
+
 struct binding {
     size_t count;      /* f32 elements of the vector */
     size_t norm_count; /* of rows of all modules with a magnitude */
@@ -43,10 +62,18 @@ struct binding {
     struct binding_adapter lookup;
     size_t slot_count;          /* parameters of the model */
     struct binding_slot *slots; /* owned; index is the model's parameter index */
+    /* owned: (layers, BINDING_PLACE_COUNT) */
+    struct binding_bottleneck *bottlenecks;
+    /* Trained vectors before the first token of every sample: (prompt_count, C). */
+    size_t prompt_count, prompt_offset;
 };
 
-/* All slots frozen and without adapter. ERR_OUT_OF_MEMORY. */
+/* All slots frozen and without adapter, no bottleneck, no prompt. ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err binding_init(struct binding *binding, const struct model *model);
 void binding_fini(struct binding *binding);
+
+/* The bottleneck of a place, NULL when there is none; `binding` may be NULL. Borrowed. */
+const struct binding_bottleneck *binding_bottleneck(const struct binding *binding, size_t layer,
+                                                    enum binding_place place);
 
 #endif

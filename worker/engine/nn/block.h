@@ -7,10 +7,13 @@
  *   PARALLEL     x ──┬─ norm ─┬─ attention ─(+)─(+)─▶   the mlp may have a norm of x of its own
  *                    │        └─ mlp ───────────┘│
  *                    └───────────────────────────┘
+ * Bottlenecks (nn/bottleneck.h) may sit behind either branch before its (+), beside the mlp, and
+ * behind the layer.
  */
 #ifndef WORKER_ENGINE_NN_BLOCK_H
 #define WORKER_ENGINE_NN_BLOCK_H
 
+#include "worker/engine/nn/bottleneck.h"
 #include "worker/engine/nn/norm.h"
 #include "worker/engine/nn/pass.h"
 
@@ -43,6 +46,9 @@ struct block_saved {
     float *fed;       /* (T, C) the mlp's output before the norm behind it */
     float *fed_stats;
     struct block_mids mids;
+    float *added[BINDING_PLACE_COUNT]; /* (T, C) what the bottleneck behind a place sees; NULL
+                                          where there is none, and beside the mlp */
+    float *plain[BINDING_PLACE_COUNT]; /* (T, N) of bottleneck.h */
 };
 
 /* Working memory of one layer at a time. */
@@ -57,10 +63,14 @@ struct block_work {
     float *dk, *dv;          /* (T, G * D) */
     float *delta;            /* (T, H) */
     struct norm_span *spans; /* (rows) tokens of each row */
+    struct bottleneck_work bottleneck;
 };
 
-/* Whether a family needs `dbranch`. */
-bool block_splits_gradient(const struct model *model);
+/* Whether `dbranch` is needed: by a family, or by bottlenecks. */
+bool block_splits_gradient(const struct model *model, const struct binding *binding);
+
+/* Whether the layer keeps what the bottleneck of a place sees. */
+bool block_keeps_added(const struct binding *binding, size_t layer, enum binding_place place);
 
 /* x: (T, C), out: (T, C) is the next layer's x; it may be x, which else stays as it is. */
 void block_forward(const struct pass *pass, size_t layer, const float *x,

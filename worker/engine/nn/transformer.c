@@ -177,6 +177,10 @@ static bool layer_trains(const struct pass *pass, size_t layer)
         if (param != MODEL_NO_PARAM && pass_trains(pass, (size_t)param))
             return true;
     }
+    for (unsigned place = 0; place < BINDING_PLACE_COUNT; place++) {
+        if (bottleneck_of(pass, layer, (enum binding_place)place) != NULL)
+            return true;
+    }
     return false;
 }
 

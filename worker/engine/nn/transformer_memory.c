@@ -63,6 +63,20 @@ static void carve_mids(struct carve *c, const struct transformer *t, size_t laye
                                 .down = carve_mid(c, t, MODEL_DOWN, layer, T)};
 }
 
+/* What bottlenecks keep of a layer. */
+static void carve_necks(struct carve *c, const struct transformer *t, size_t layer, size_t T,
+                        struct block_saved *saved)
+{
+    size_t C = model_shape(t->pass.model)->width;
+    for (size_t i = 0; i < BINDING_PLACE_COUNT; i++) {
+        enum binding_place place = (enum binding_place)i;
+        const struct binding_bottleneck *b = binding_bottleneck(t->pass.binding, layer, place);
+        bool keeps = block_keeps_added(t->pass.binding, layer, place);
+        saved->plain[i] = b != NULL ? carve(c, T * b->width) : NULL;
+        saved->added[i] = keeps ? carve(c, T * C) : NULL;
+    }
+}
+
 static void carve_saved(struct carve *c, const struct transformer *t, size_t layer, size_t T,
                         struct block_saved *saved)
 {
@@ -95,6 +109,25 @@ static void carve_saved(struct carve *c, const struct transformer *t, size_t lay
     saved->fed = carve_if(c, t, MODEL_POST_MLP_NORM, T * C);
     saved->fed_stats = carve_if(c, t, MODEL_POST_MLP_NORM, stats);
     carve_mids(c, t, layer, T, &saved->mids);
+    carve_necks(c, t, layer, T, saved);
+}
+
+/* Of the widest bottleneck. */
+static void carve_neck_work(struct carve *c, struct transformer *t, size_t T, bool backward)
+{
+    const struct model_shape *s = model_shape(t->pass.model);
+    struct bottleneck_work *work = &t->block_work.bottleneck;
+    size_t width = 0;
+    for (size_t i = 0; i < s->layers * BINDING_PLACE_COUNT; i++) {
+        enum binding_place place = (enum binding_place)(i % BINDING_PLACE_COUNT);
+        const struct binding_bottleneck *b =
+            binding_bottleneck(t->pass.binding, i / BINDING_PLACE_COUNT, place);
+        width = MAX(width, b != NULL ? b->width : 0);
+    }
+    work->hidden = carve(c, T * width);
+    work->bias = carve(c, width != 0 ? s->width : 0);
+    work->dhidden = carve(c, backward ? T * width : 0);
+    work->dy = carve(c, backward && width != 0 ? T * s->width : 0);
 }
 
 /* Working memory of the layers and of the head is never needed at once, so they share a place. */
@@ -110,13 +143,14 @@ static void carve_work(struct carve *c, struct transformer *t, size_t T)
     if (backward) {
         b->dact = carve(c, T * s->mlp_width);
         b->dnormed = carve(c, T * C);
-        b->dbranch = carve(c, block_splits_gradient(t->pass.model) ? T * C : 0);
+        b->dbranch = carve(c, block_splits_gradient(t->pass.model, t->pass.binding) ? T * C : 0);
         b->dheads = carve(c, T * Q);
         b->dq = carve(c, T * Q);
         b->dk = carve(c, T * K);
         b->dv = carve(c, T * K);
         b->delta = carve(c, T * s->heads);
     }
+    carve_neck_work(c, t, T, backward);
     c->used = shared;
     struct head_work *h = &t->head_work;
     h->block = head_block(s->vocabulary, T);

@@ -12,6 +12,7 @@
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
 #include "worker/engine/quant/blocks.h"
+#include "worker/engine/train/train_insert.h"
 
 struct train_layout {
     const struct model *model; /* borrowed */
@@ -19,6 +20,7 @@ struct train_layout {
     struct arena arena;        /* owned: names, entries, targets */
     struct train_entry *entries;
     size_t entry_count;
+    enum train_prompt prompt;
     const char **targets; /* distinct last parts of adapted modules, sorted */
     size_t target_count;
 };
@@ -196,6 +198,8 @@ static enum err check_config(const struct model *model, const struct train_confi
 {
     if (config->method == TRAIN_METHOD_FULL)
         return check_full(model, et);
+    if (train_insert_is(config->method))
+        return train_insert_check(model, config, et);
     if (config->rank == 0)
         return error_set(et, ERR_RECIPE, "lora_r: expected a number above 0");
     if (!(config->dropout >= 0 && config->dropout < 1))
@@ -243,9 +247,15 @@ static enum err add_entry(struct train_layout *layout, size_t param, enum train_
 static enum err add_entries(struct train_layout *layout, const struct train_config *config)
 {
     size_t count = model_param_count(layout->model);
-    layout->entries = arena_alloc(&layout->arena, 2 * count, sizeof *layout->entries);
+    bool inserts = train_insert_is(config->method);
+    size_t entries = inserts ? train_insert_count(layout->model, config) : 2 * count;
+    layout->entries = arena_alloc(&layout->arena, entries, sizeof *layout->entries);
     if (layout->entries == NULL)
         return ERR_OUT_OF_MEMORY;
+    if (inserts) {
+        layout->entry_count = entries;
+        return train_insert_entries(layout->model, config, &layout->arena, layout->entries);
+    }
     for (size_t i = 0; i < count; i++) {
         const struct model_param *p = model_param(layout->model, i);
         if (config->method == TRAIN_METHOD_FULL) {
@@ -277,6 +287,10 @@ static void place_entries(struct train_layout *layout, const struct train_config
         struct binding_slot *slot = &layout->binding.slots[e->param];
         e->offset = offset;
         offset += e->count;
+        if (train_insert_is_part(e->part)) {
+            train_insert_bind(layout->model, config, e, &layout->binding);
+            continue;
+        }
         if (e->part == TRAIN_PART_WHOLE) {
             slot->weight_offset = e->offset;
             continue;
@@ -328,6 +342,7 @@ enum err train_layout_create(const struct model *model, const struct train_confi
         return ERR_OUT_OF_MEMORY;
     enum err err;
     layout->model = model;
+    layout->prompt = config->prompt;
     arena_init(&layout->arena, SIZE_MAX);
     TRY_OUT(binding_init(&layout->binding, model));
     TRY_OUT(add_entries(layout, config));
@@ -406,6 +421,8 @@ void train_layout_values(const struct train_layout *layout, uint64_t seed, float
         else if (e->part == TRAIN_PART_A)
             init_kaiming_uniform(random_key(seed, RANDOM_INIT, name, p->layer, 0), p->columns, 0,
                                  e->count, at);
+        else if (train_insert_is_part(e->part))
+            train_insert_values(layout->model, layout->prompt, seed, e, at);
         else
             memset(at, 0, e->count * sizeof *at);
     }

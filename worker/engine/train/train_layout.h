@@ -17,7 +17,20 @@
 #include "worker/engine/nn/binding.h"
 #include "worker/engine/nn/model.h"
 
-enum train_method { TRAIN_METHOD_LORA, TRAIN_METHOD_FULL };
+enum train_method {
+    TRAIN_METHOD_LORA,
+    TRAIN_METHOD_FULL,
+    TRAIN_METHOD_HOULSBY,  /* a bottleneck behind attention and one behind the mlp */
+    TRAIN_METHOD_PFEIFFER, /* one behind the layer */
+    TRAIN_METHOD_PARALLEL, /* one beside the mlp */
+    TRAIN_METHOD_PROMPT,   /* vectors before every sample */
+};
+
+enum train_prompt {
+    TRAIN_PROMPT_VOCABULARY, /* starts as the embeddings of tokens drawn from the vocabulary */
+    TRAIN_PROMPT_TEXT,       /* as those of a text's tokens, over and over */
+    TRAIN_PROMPT_RANDOM,     /* normal, with the deviation of the config's first values */
+};
 
 /* Where the matrices of adapters start (train_layout_values knows the first alone). */
 enum train_init {
@@ -29,7 +42,7 @@ enum train_init {
 
 struct train_config {
     enum train_method method;
-    /* The rest is read for LoRA alone. */
+    /* Read for LoRA alone, as far as is not said otherwise. */
     size_t rank;
     double alpha;
     double dropout;       /* [0, 1) */
@@ -47,8 +60,17 @@ struct train_config {
     const char *const *targets; /* modules by name or by suffix after a dot ("q_proj",
                                    "layers.3.mlp.up_proj"); "all-linear": every one but the head */
     size_t target_count;        /* 0: the family's usual choice */
+    /* Bottlenecks alone: their width is the model's divided by `reduction`, 1 at least. */
+    size_t reduction;
+    enum kernel_act act;
+    double scaling;
+    /* Prompts alone. */
+    size_t prompt_count;
+    enum train_prompt prompt;
 };
 
+/* The parameter itself, or a matrix of its adapter; of a bottleneck in the parameter's layer; a
+ * prompt. */
 enum train_part {
     TRAIN_PART_WHOLE,
     TRAIN_PART_A,
@@ -56,11 +78,17 @@ enum train_part {
     TRAIN_PART_MAGNITUDE, /* of DoRA: (rows) */
     TRAIN_PART_LOOKUP_A,  /* of an embedding's lookup: (rank, vocabulary) */
     TRAIN_PART_LOOKUP_B,  /* (width, rank) */
+    TRAIN_PART_DOWN,
+    TRAIN_PART_DOWN_BIAS,
+    TRAIN_PART_UP,
+    TRAIN_PART_UP_BIAS,
+    TRAIN_PART_PROMPT,
 };
 
 struct train_entry {
-    size_t param;         /* of the model */
-    enum train_part part; /* the parameter itself, or a matrix of its adapter */
+    size_t param; /* of the model */
+    enum train_part part;
+    enum binding_place place; /* of a bottleneck's */
     const char *name;
     size_t dimensions; /* 1 or 2 */
     size_t shape[2];
