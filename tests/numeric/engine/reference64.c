@@ -15,9 +15,13 @@ struct reference64 {
     double *x, *normed, *q, *k, *v, *heads, *gate, *up, *extra, *kept, *scores, *added;
     /* of the row at hand */
     const double *values;
-    const struct train_row *row;
+    const struct train_row *row; /* with the places of prompts, whose tokens are PROMPT */
     uint64_t seed, round;
+    uint32_t *tokens, *starts;
+    uint8_t *loss;
 };
+
+#define PROMPT UINT32_MAX
 
 static double *doubles(size_t count)
 {
@@ -44,8 +48,12 @@ struct reference64 *reference64_create(const struct model *model, const struct t
     }
     double **buffers[] = {&r->x,    &r->normed, &r->q,     &r->k,    &r->v,      &r->heads,
                           &r->gate, &r->up,     &r->extra, &r->kept, &r->scores, &r->added};
+    tokens_max *= r->binding->prompt_count + 1;
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         *buffers[i] = doubles(tokens_max * widest);
+    r->tokens = mem_alloc(tokens_max, sizeof *r->tokens);
+    r->starts = mem_alloc(tokens_max, sizeof *r->starts);
+    r->loss = mem_alloc(tokens_max, 1);
     return r;
 }
 
@@ -58,6 +66,9 @@ void reference64_destroy(struct reference64 **reference)
                          r->gate, r->up,     r->extra, r->kept, r->scores, r->added};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         mem_free(buffers[i]);
+    mem_free(r->tokens);
+    mem_free(r->starts);
+    mem_free(r->loss);
     mem_free(r->weights);
     mem_free(r);
     *reference = NULL;
@@ -278,19 +289,52 @@ static double token_loss(struct reference64 *r, size_t t)
     return log(sum) + max - r->scores[r->row->tokens[t + 1]];
 }
 
+/* The row with the prompt before each of its segments. */
+static struct train_row insert_prompts(struct reference64 *r, const struct train_row *row)
+{
+    struct train_row out = {.index = row->index,
+                            .tokens = r->tokens,
+                            .loss = r->loss,
+                            .segment_starts = r->starts,
+                            .segment_count = row->segment_count};
+    for (size_t t = 0, segment = 0; t < row->token_count; t++) {
+        bool starts = segment < row->segment_count && row->segment_starts[segment] == t;
+        if (starts)
+            r->starts[segment++] = (uint32_t)out.token_count;
+        for (size_t i = 0; starts && i < r->binding->prompt_count; i++) {
+            r->loss[out.token_count] = 0;
+            r->tokens[out.token_count++] = PROMPT;
+        }
+        r->loss[out.token_count] = starts ? 0 : row->loss[t];
+        r->tokens[out.token_count++] = row->tokens[t];
+    }
+    return out;
+}
+
+static void embed(struct reference64 *r)
+{
+    size_t C = model_shape(r->model)->width;
+    const double *table = weight_of(r, param_of(r, MODEL_EMBEDDING, 0));
+    const double *prompt = r->values + r->binding->prompt_offset;
+    for (size_t t = 0; t < r->row->token_count; t++) {
+        size_t place = t - segment_of(r->row, t);
+        const double *from =
+            r->row->tokens[t] == PROMPT ? prompt + place * C : table + r->row->tokens[t] * C;
+        memcpy(r->x + t * C, from, C * sizeof(double));
+    }
+}
+
 double reference64_loss(struct reference64 *reference, const double *values, uint64_t seed,
                         uint64_t round, const struct train_row *row)
 {
     struct reference64 *r = reference;
-    const struct model_shape *s = model_shape(r->model);
     r->values = values;
-    r->row = row;
+    struct train_row whole = insert_prompts(r, row);
+    r->row = row = &whole;
     r->seed = seed;
     r->round = round;
-    const double *table = weight_of(r, param_of(r, MODEL_EMBEDDING, 0));
-    for (size_t t = 0; t < row->token_count; t++)
-        memcpy(r->x + t * s->width, table + row->tokens[t] * s->width, s->width * sizeof(double));
-    for (size_t layer = 0; layer < s->layers; layer++)
+    embed(r);
+    for (size_t layer = 0; layer < model_shape(r->model)->layers; layer++)
         layer_forward(r, layer);
     norm(r, MODEL_FINAL_NORM, 0, r->x, r->normed);
     double loss = 0;

@@ -134,6 +134,13 @@ static void test_bits__bottlenecks_are_one_result(void **state)
         expect_one_digest(&configs[i]);
 }
 
+static void test_bits__prompts_are_one_result(void **state)
+{
+    (void)state;
+    static const struct train_config config = {.method = TRAIN_METHOD_PROMPT, .prompt_count = 11};
+    expect_one_digest(&config);
+}
+
 static void test_bits__known_answer_is_one_on_every_instruction_set(void **state)
 {
     (void)state;
@@ -208,6 +215,7 @@ int main(void)
         cmocka_unit_test(test_bits__lora_with_dropout_is_one_result),
         cmocka_unit_test(test_bits__full_training_is_one_result),
         cmocka_unit_test(test_bits__bottlenecks_are_one_result),
+        cmocka_unit_test(test_bits__prompts_are_one_result),
         cmocka_unit_test(test_bits__known_answer_is_one_on_every_instruction_set),
         cmocka_unit_test(test_bits__cached_logits_are_those_of_the_full_pass),
         cmocka_unit_test(test_bits__cached_logits_under_a_window_too),

@@ -174,6 +174,14 @@ static void test_gradient__bottlenecks_of_every_kind(void **state)
         check_gradients(&configs[i], (struct setup){.checkpointing = i % 2 != 0, .tokens = 16});
 }
 
+static void test_gradient__prompts_before_every_sample(void **state)
+{
+    (void)state;
+    struct train_config config = {.method = TRAIN_METHOD_PROMPT, .prompt_count = 5};
+    check_gradients(&config, (struct setup){.tokens = 40});
+    check_gradients(&config, (struct setup){.checkpointing = true, .tokens = 40, .window = 7});
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -183,6 +191,7 @@ int main(void)
         cmocka_unit_test(test_gradient__lora_with_dropout_on_all_modules),
         cmocka_unit_test(test_gradient__lora_on_two_modules_over_several_key_blocks),
         cmocka_unit_test(test_gradient__bottlenecks_of_every_kind),
+        cmocka_unit_test(test_gradient__prompts_before_every_sample),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,6 +43,7 @@ void batch_fini(struct batch *batch)
 void batch_clear(struct batch *batch)
 {
     batch->token_count = batch->row_count = batch->segment_count = batch->target_count = 0;
+    batch->prompt_count = 0;
 }
 
 static enum err check_tokens(const struct batch_input *in, const struct batch_limits *limits,
@@ -75,11 +76,11 @@ static enum err check_segments(const struct batch_input *in, const struct batch_
                              "row %" PRIu64 ", segment %zu: starts at token %zu and ends at %zu of "
                              "%zu",
                              in->index, s, start, end, in->token_count);
-        if (end - start > limits->positions)
+        if (end - start + limits->prompt_count > limits->positions)
             return error_set(et, ERR_LIMIT,
                              "row %" PRIu64 ", segment %zu: %zu tokens, but the model has %zu "
                              "positions; lower sequence_len",
-                             in->index, s, end - start, limits->positions);
+                             in->index, s, end - start + limits->prompt_count, limits->positions);
     }
     return ERR_OK;
 }
@@ -91,46 +92,60 @@ uint32_t batch_rotation(size_t positions_short, size_t position, size_t count)
     return (uint32_t)(2 * position + (count > positions_short ? 1 : 0));
 }
 
-static void add_segment(struct batch *batch, const struct batch_input *in,
-                        const struct batch_limits *limits, size_t row_start, size_t start,
-                        size_t end)
+/* Appends one token of a segment of `count`, or with `token` NULL a place of its prompt. */
+static void add_token(struct batch *batch, const struct batch_row *row,
+                      const struct batch_limits *limits, const uint32_t *token, size_t position,
+                      size_t count)
 {
-    batch->segments[batch->segment_count++] = (struct attention_segment){
-        .query_row = row_start + start, .key_row = row_start + start, .count = end - start};
+    size_t at = batch->token_count++;
+    batch->tokens[at] = token != NULL ? *token : 0;
+    batch->positions[at] = (uint32_t)position;
+    batch->rotations[at] = batch_rotation(limits->positions_short, position, count);
+    batch->places[at] = row->index << 32 | (at - row->start);
+}
+
+static void add_segment(struct batch *batch, const struct batch_input *in,
+                        const struct batch_limits *limits, const struct batch_row *row,
+                        size_t start, size_t end)
+{
+    size_t first = batch->token_count, prompt = limits->prompt_count, count = prompt + end - start;
+    batch->segments[batch->segment_count++] =
+        (struct attention_segment){.query_row = first, .key_row = first, .count = count};
+    for (size_t i = 0; i < prompt; i++)
+        add_token(batch, row, limits, NULL, i, count);
     for (size_t i = start; i < end; i++) {
-        size_t at = row_start + i;
-        batch->tokens[at] = in->tokens[i];
-        batch->positions[at] = (uint32_t)(i - start);
-        batch->rotations[at] = batch_rotation(limits->positions_short, i - start, end - start);
-        batch->places[at] = in->index << 32 | i;
         if (i + 1 < end && in->loss != NULL && in->loss[i + 1] != 0) {
-            batch->targets[batch->target_count] = (uint32_t)at;
+            batch->targets[batch->target_count] = (uint32_t)batch->token_count;
             batch->labels[batch->target_count++] = in->tokens[i + 1];
         }
+        add_token(batch, row, limits, &in->tokens[i], prompt + i - start, count);
     }
 }
 
 enum err batch_add(struct batch *batch, const struct batch_input *input,
                    const struct batch_limits *limits, struct err_text *et)
 {
+    size_t count;
     TRY(check_tokens(input, limits, et));
     TRY(check_segments(input, limits, et));
     if (input->index > UINT32_MAX || batch->row_count == batch->row_capacity ||
-        input->token_count > batch->token_capacity - batch->token_count)
+        !check_mul(input->segment_count, limits->prompt_count, &count) ||
+        !check_add(count, input->token_count, &count) ||
+        count > batch->token_capacity - batch->token_count)
         return error_set(et, ERR_LIMIT, "row %" PRIu64 ": %zu tokens do not fit the batch",
                          input->index, input->token_count);
     struct batch_row *row = &batch->rows[batch->row_count++];
     *row = (struct batch_row){.index = input->index,
                               .start = batch->token_count,
-                              .count = input->token_count,
+                              .count = count,
                               .target_start = batch->target_count};
     for (size_t s = 0; s < input->segment_count; s++) {
         bool last = s + 1 == input->segment_count;
-        add_segment(batch, input, limits, row->start, input->segment_starts[s],
+        add_segment(batch, input, limits, row, input->segment_starts[s],
                     last ? input->token_count : input->segment_starts[s + 1]);
     }
     row->target_count = batch->target_count - row->target_start;
-    batch->token_count += input->token_count;
+    batch->prompt_count = limits->prompt_count;
     return ERR_OK;
 }
 

@@ -5,6 +5,9 @@
  *   targets        x  x         x  x  x  x              x  x           tokens whose successor
  * counts
  *
+ * With a prompt each segment begins with the places of its vectors, which have no token and are no
+ * targets; positions count them, and everything here but the input does.
+ *
  * Owns: the lists. Refuses to know: weights, products, gradients.
  */
 #ifndef WORKER_ENGINE_NN_BATCH_H
@@ -36,11 +39,12 @@ struct batch_row {
 struct batch {
     size_t token_capacity, row_capacity;
     size_t token_count, row_count, segment_count, target_count;
-    uint32_t *tokens;                   /* owned, as all lists: (token_count) */
-    uint32_t *positions;                /* (token_count) in the segment */
-    uint32_t *rotations;                /* (token_count) row of the rope table */
-    uint64_t *places;                   /* (token_count) row index << 32 | position in the row */
-    struct batch_row *rows;             /* (row_count) */
+    size_t prompt_count;    /* vectors of the binding's prompt that each segment begins with */
+    uint32_t *tokens;       /* owned, as all lists: (token_count); 0 at a prompt's places */
+    uint32_t *positions;    /* (token_count) in the segment */
+    uint32_t *rotations;    /* (token_count) row of the rope table */
+    uint64_t *places;       /* (token_count) row index << 32 | position in the row */
+    struct batch_row *rows; /* (row_count) */
     struct attention_segment *segments; /* (segment_count) */
     uint32_t *targets;                  /* (target_count) token whose successor is predicted */
     uint32_t *labels;                   /* (target_count) that successor */
@@ -49,8 +53,9 @@ struct batch {
 /* What inputs are checked against. */
 struct batch_limits {
     size_t vocabulary;      /* tokens are below it */
-    size_t positions;       /* longest segment */
+    size_t positions;       /* longest segment, its prompt included */
     size_t positions_short; /* of struct model_shape */
+    size_t prompt_count;    /* places before each segment; the same for all rows of a batch */
 };
 
 /* Row of the rope table for a position of a sample of `count` tokens: with two sets of frequencies

@@ -95,6 +95,35 @@ static enum err check_layer(const struct transformer *t, size_t layer, const flo
     return report(pass, fault.module, layer, fault.token, et);
 }
 
+/* The vectors of the prompt in their places, in front of every segment: what the model's embedding
+ * would be after its scale. */
+static void embed_prompts(const struct pass *pass, float *hidden)
+{
+    const struct batch *batch = pass->batch;
+    size_t C = model_shape(pass->model)->width;
+    if (batch->prompt_count == 0)
+        return;
+    ASSERT(pass->binding != NULL && pass->values != NULL &&
+           pass->binding->prompt_count == batch->prompt_count);
+    for (size_t s = 0; s < batch->segment_count; s++)
+        kernel_copy(pass->kernel, batch->prompt_count * C,
+                    pass->values + pass->binding->prompt_offset,
+                    hidden + batch->segments[s].query_row * C);
+}
+
+/* Their gradients, one segment of a row after another, from that at x[0] in d. */
+static void prompts_backward(const struct pass *pass, const float *d)
+{
+    const struct batch *batch = pass->batch;
+    size_t C = model_shape(pass->model)->width;
+    for (size_t s = 0; batch->prompt_count != 0 && s < batch->segment_count; s++) {
+        size_t first = batch->segments[s].query_row;
+        size_t row = (size_t)(batch_row_of_token(batch, first) - batch->rows);
+        kernel_add(pass->kernel, batch->prompt_count * C, d + first * C,
+                   pass->gradients[row] + pass->binding->prompt_offset);
+    }
+}
+
 /* Embeddings, scaled, with learned positions added. */
 void transformer_embed(struct transformer *transformer, float *hidden)
 {
@@ -107,6 +136,7 @@ void transformer_embed(struct transformer *transformer, float *hidden)
     kernel_gather(pass->kernel, T, s->width, pass->batch->tokens, table.data, table.dtype, hidden);
     if (s->embedding_scale < 1 || s->embedding_scale > 1)
         kernel_scale(pass->kernel, T * s->width, s->embedding_scale, hidden);
+    embed_prompts(pass, hidden);
     if (positions == MODEL_NO_PARAM)
         return;
     /* The first layer's output is not there yet: its place serves for the rows of the table. */
@@ -192,7 +222,8 @@ static void walk_down(struct transformer *t)
     size_t words = pass_offset(pass, pass_param(pass, MODEL_EMBEDDING, 0)), lowest = 0;
     ptrdiff_t table = model_param_index(pass->model, MODEL_POSITION, 0);
     size_t positions = table != MODEL_NO_PARAM ? pass_offset(pass, (size_t)table) : BINDING_NONE;
-    bool below = words != BINDING_NONE || positions != BINDING_NONE;
+    bool below =
+        words != BINDING_NONE || positions != BINDING_NONE || pass->batch->prompt_count != 0;
     for (size_t r = 0; r < pass->batch->row_count; r++)
         t->spans[r] = (struct norm_span){pass->batch->rows[r].start, pass->batch->rows[r].count};
     while (!below && lowest < s->layers && !layer_trains(pass, lowest))
@@ -203,6 +234,7 @@ static void walk_down(struct transformer *t)
         block_backward(pass, l, t->x[l], &t->saved[l], &t->block_work, l == lowest && !below, t->d);
     }
     embed_backward(t, positions, pass->batch->positions);
+    prompts_backward(pass, t->d);
     if (words != BINDING_NONE && (s->embedding_scale < 1 || s->embedding_scale > 1))
         kernel_scale(pass->kernel, pass->batch->token_count * s->width, s->embedding_scale, t->d);
     embed_backward(t, words, pass->batch->tokens);

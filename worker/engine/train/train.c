@@ -71,6 +71,12 @@ static const struct binding *binding_of(const struct train_layout *layout)
     return layout != NULL ? train_layout_binding(layout) : NULL;
 }
 
+/* Vectors before each segment under these trainables; none for the untouched model. */
+static size_t prompt_of(const struct train_layout *layout, const float *values)
+{
+    return layout != NULL && values != NULL ? train_layout_binding(layout)->prompt_count : 0;
+}
+
 /* ---- planning ---- */
 
 static void note_peak(struct train *train)
@@ -96,15 +102,18 @@ static enum err lane_prepare(struct train *train, struct lane *lane, enum transf
                              const struct train_row *rows, size_t count)
 {
     size_t at_once = train->options.rows_at_once;
+    size_t prompt = train->layout != NULL ? train_layout_binding(train->layout)->prompt_count : 0;
     struct transformer_plan plan = lane->plan;
     plan.mode = mode;
     plan.rows = at_once;
     for (size_t first = 0; first < count; first += at_once) {
-        size_t tokens = 0;
+        size_t tokens = 0, prompts;
         for (size_t r = first; r < MIN(first + at_once, count); r++) {
-            if (!check_add(tokens, rows[r].token_count, &tokens))
+            if (!check_mul(prompt, rows[r].segment_count, &prompts) ||
+                !check_add(tokens, prompts, &tokens) ||
+                !check_add(tokens, rows[r].token_count, &tokens))
                 return ERR_OVERFLOW;
-            plan.positions = MAX(plan.positions, MIN(longest_segment(&rows[r]),
+            plan.positions = MAX(plan.positions, MIN(prompt + longest_segment(&rows[r]),
                                                      model_shape(train->model)->positions));
         }
         plan.tokens = MAX(plan.tokens, tokens);
@@ -155,6 +164,7 @@ size_t train_memory_estimate(const struct model *model, const struct train_layou
 {
     size_t rows = MAX(options->rows_at_once, (size_t)1);
     enum transformer_mode mode = options->checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
+    token_count += layout != NULL ? train_layout_binding(layout)->prompt_count : 0;
     struct transformer_plan plan = {.mode = layout != NULL ? mode : TRANSFORMER_INFER,
                                     .tokens = rows * token_count,
                                     .rows = rows,
@@ -170,13 +180,14 @@ size_t train_peak_bytes(const struct train *train)
 
 /* ---- running ---- */
 
-static enum err fill_batch(const struct train *train, struct lane *lane,
+static enum err fill_batch(const struct train *train, struct lane *lane, const float *values,
                            const struct train_row *rows, size_t count, struct err_text *et)
 {
     const struct model_shape *shape = model_shape(train->model);
     struct batch_limits limits = {.vocabulary = shape->vocabulary,
                                   .positions = shape->positions,
-                                  .positions_short = shape->positions_short};
+                                  .positions_short = shape->positions_short,
+                                  .prompt_count = prompt_of(train->layout, values)};
     batch_clear(&lane->batch);
     for (size_t r = 0; r < count; r++) {
         struct batch_input input = {.index = rows[r].index,
@@ -231,7 +242,7 @@ static enum err train_group(struct train *train, const struct train_call *call,
                             struct train_result *results, struct err_text *et)
 {
     struct lane *lane = &train->training;
-    TRY(fill_batch(train, lane, rows + first, count, et));
+    TRY(fill_batch(train, lane, call->values, rows + first, count, et));
     kernel_zero(train->kernel, count * train_layout_count(train->layout), train->gradient_memory);
     struct pass *pass = transformer_pass(lane->transformer);
     pass->batch = &lane->batch;
@@ -280,7 +291,7 @@ enum err train_evaluate(struct train *train, const float *values, const struct t
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
-        TRY(fill_batch(train, lane, rows + first, n, et));
+        TRY(fill_batch(train, lane, values, rows + first, n, et));
         bind_forward(lane, values);
         TRY(transformer_loss(lane->transformer, false, et));
         sum_losses(lane, results + first);
@@ -293,9 +304,15 @@ enum err train_logits(struct train *train, const float *values, const struct tra
 {
     struct lane *lane = &train->inference;
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, row, 1));
-    TRY(fill_batch(train, lane, row, 1, et));
+    TRY(fill_batch(train, lane, values, row, 1, et));
     bind_forward(lane, values);
     TRY(transformer_forward(lane->transformer, et));
-    transformer_logits(lane->transformer, 0, row->token_count, logits);
+    size_t prompt = lane->batch.prompt_count;
+    for (size_t s = 0; s < lane->batch.segment_count; s++) {
+        const struct attention_segment *segment = &lane->batch.segments[s];
+        size_t count = segment->count - prompt;
+        transformer_logits(lane->transformer, segment->query_row + prompt, count, logits);
+        logits += count * model_shape(train->model)->vocabulary;
+    }
     return ERR_OK;
 }

@@ -79,7 +79,8 @@ MUST_CHECK enum err train_logits(struct train *train, const float *values,
 size_t train_peak_bytes(const struct train *train);
 
 /* What train_rows will hold for `rows_at_once` rows of `token_count` tokens each. The model's own
- * weights and the vector of trainables are not counted. `layout` NULL: train_evaluate. */
+ * weights and the vector of trainables are not counted; a row is taken for one sample, which has
+ * one prompt. `layout` NULL: train_evaluate. */
 size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,
                              const struct train_options *options, size_t token_count);
 
