@@ -161,8 +161,9 @@ static void test_bits__known_answer_is_one_on_every_instruction_set(void **state
     }
 }
 
-/* Cached logits after each token, and after pieces of any size, equal the rows of the full pass. */
-static void check_cache(uint32_t window)
+/* Cached logits after each token, and after pieces of any size, equal the rows of the full pass; a
+ * `config` trains. */
+static void check_cache(uint32_t window, const struct train_config *config)
 {
     struct hf_config shape = engine_data_config(true);
     shape.sliding_window = window;
@@ -171,15 +172,27 @@ static void check_cache(uint32_t window)
     struct train_options options = {.rows_at_once = 1};
     struct train *train = NULL;
     struct generate *generate = NULL;
+    struct train_layout *layout = NULL;
+    const struct binding *binding = NULL;
+    float *values = NULL;
     uint32_t ids[200], start = 0;
     static float logits[200 * VOCABULARY];
     for (size_t i = 0; i < COUNT_OF(ids); i++)
         ids[i] = (uint32_t)random_below(77, i, VOCABULARY);
     struct train_row row = {
         .tokens = ids, .token_count = COUNT_OF(ids), .segment_starts = &start, .segment_count = 1};
-    assert_int_equal(train_create(model, kernel, NULL, &options, &train), ERR_OK);
-    assert_int_equal(train_logits(train, NULL, &row, logits, &et), ERR_OK);
-    assert_int_equal(generate_create(model, kernel, NULL, NULL, COUNT_OF(ids), &generate), ERR_OK);
+    if (config != NULL) {
+        assert_int_equal(train_layout_create(model, config, &layout, &et), ERR_OK);
+        values = mem_alloc(train_layout_count(layout), sizeof *values);
+        train_layout_values(layout, 17, values);
+        binding = train_layout_binding(layout);
+        for (size_t i = 0; i < binding->count; i++)
+            values[i] += 0.2f * (random_uniform_f32(99, i) - 0.5f);
+    }
+    assert_int_equal(train_create(model, kernel, layout, &options, &train), ERR_OK);
+    assert_int_equal(train_logits(train, values, &row, logits, &et), ERR_OK);
+    assert_int_equal(generate_create(model, kernel, binding, values, COUNT_OF(ids), &generate),
+                     ERR_OK);
     static const size_t pieces[] = {1, 3, 64, 130};
     for (size_t p = 0; p < COUNT_OF(pieces); p++) {
         generate_reset(generate);
@@ -188,11 +201,14 @@ static void check_cache(uint32_t window)
             const float *got;
             assert_int_equal(generate_feed(generate, ids + done, count, &got, &et), ERR_OK);
             done += count;
+            assert_int_equal(generate_position(generate), done);
             assert_memory_equal(got, logits + (done - 1) * VOCABULARY, VOCABULARY * sizeof *got);
         }
     }
     generate_destroy(&generate);
     train_destroy(&train);
+    train_layout_destroy(&layout);
+    mem_free(values);
     kernel_destroy(&kernel);
     model_destroy(&model);
 }
@@ -200,13 +216,26 @@ static void check_cache(uint32_t window)
 static void test_bits__cached_logits_are_those_of_the_full_pass(void **state)
 {
     (void)state;
-    check_cache(0);
+    check_cache(0, NULL);
 }
 
 static void test_bits__cached_logits_under_a_window_too(void **state)
 {
     (void)state;
-    check_cache(37);
+    check_cache(37, NULL);
+}
+
+static void test_bits__cached_logits_with_adapters_too(void **state)
+{
+    (void)state;
+    static const struct train_config configs[] = {
+        {.method = TRAIN_METHOD_PROMPT, .prompt_count = 20},
+        {.method = TRAIN_METHOD_HOULSBY, .reduction = 3, .act = KERNEL_ACT_SILU, .scaling = 1},
+        {.method = TRAIN_METHOD_PFEIFFER, .reduction = 4, .act = KERNEL_ACT_RELU, .scaling = 1},
+        {.method = TRAIN_METHOD_PARALLEL, .reduction = 2, .act = KERNEL_ACT_RELU, .scaling = 4},
+    };
+    for (size_t i = 0; i < COUNT_OF(configs); i++)
+        check_cache(i % 2 != 0 ? 37 : 0, &configs[i]);
 }
 
 int main(void)
@@ -219,6 +248,7 @@ int main(void)
         cmocka_unit_test(test_bits__known_answer_is_one_on_every_instruction_set),
         cmocka_unit_test(test_bits__cached_logits_are_those_of_the_full_pass),
         cmocka_unit_test(test_bits__cached_logits_under_a_window_too),
+        cmocka_unit_test(test_bits__cached_logits_with_adapters_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -27,9 +27,10 @@ struct generate {
     float *logits;                       /* owned: (V) */
     uint8_t *seen;                       /* owned: (V) */
     struct sample_candidate *candidates; /* owned: (V) */
-    uint32_t *history;                   /* owned: (capacity) tokens fed */
-    size_t position, capacity, positions_max;
-    bool is_long; /* rotated by the frequencies of long samples */
+    uint32_t *history;                   /* owned: (capacity) tokens fed; 0 for the prompt's */
+    size_t prompt_count;                 /* vectors of the binding's before the first token */
+    size_t position, capacity, positions_max; /* all count the prompt */
+    bool is_long;                             /* rotated by the frequencies of long samples */
 };
 
 /* ---- room ---- */
@@ -100,7 +101,8 @@ static enum err make_room(struct generate *g, size_t needed)
 static enum err alloc_all(struct generate *g)
 {
     const struct model_shape *s = model_shape(g->model);
-    TRY(batch_init(&g->batch, MIN(g->positions_max, (size_t)PIECE_TOKENS), 1));
+    size_t piece = MAX(g->prompt_count, (size_t)PIECE_TOKENS);
+    TRY(batch_init(&g->batch, MIN(g->positions_max, piece), 1));
     g->cache_keys = mem_alloc(s->layers, sizeof *g->cache_keys);
     g->cache_values = mem_alloc(s->layers, sizeof *g->cache_values);
     g->logits = mem_alloc(s->vocabulary, sizeof *g->logits);
@@ -116,7 +118,9 @@ enum err generate_create(const struct model *model, struct kernel *kernel,
                          const struct binding *binding, const float *values, size_t positions_max,
                          struct generate **out)
 {
-    if (positions_max == 0 || positions_max > model_shape(model)->positions)
+    size_t prompt = binding != NULL && values != NULL ? binding->prompt_count : 0;
+    if (positions_max == 0 || positions_max > model_shape(model)->positions ||
+        prompt > model_shape(model)->positions - positions_max)
         return ERR_LIMIT;
     struct generate *g = mem_alloc(1, sizeof *g);
     if (g == NULL)
@@ -125,7 +129,8 @@ enum err generate_create(const struct model *model, struct kernel *kernel,
     g->kernel = kernel;
     g->binding = binding;
     g->values = binding != NULL ? values : NULL;
-    g->positions_max = positions_max;
+    g->prompt_count = prompt;
+    g->positions_max = positions_max + prompt;
     enum err err = alloc_all(g);
     if (err != ERR_OK) {
         generate_destroy(&g);
@@ -162,12 +167,12 @@ void generate_reset(struct generate *generate)
 
 size_t generate_position(const struct generate *generate)
 {
-    return generate->position;
+    return generate->position - MIN(generate->position, generate->prompt_count);
 }
 
 /* ---- feeding ---- */
 
-/* One piece, as one segment that goes on where the cache ends. */
+/* One piece, as one segment that goes on where the cache ends; `tokens` NULL: the prompt. */
 static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t count,
                            struct err_text *et)
 {
@@ -176,15 +181,17 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
     batch_clear(batch);
     for (size_t i = 0; i < count; i++) {
         size_t position = g->position + i;
-        batch->tokens[i] = g->history[position] = tokens[i];
+        batch->tokens[i] = g->history[position] = tokens != NULL ? tokens[i] : 0;
         batch->positions[i] = (uint32_t)position;
         batch->rotations[i] = batch_rotation(positions_short, position, g->is_long ? SIZE_MAX : 0);
         batch->places[i] = position;
-        g->seen[tokens[i]] = 1;
+        if (tokens != NULL)
+            g->seen[tokens[i]] = 1;
     }
     batch->rows[0] = (struct batch_row){.count = count};
     batch->segments[0] = (struct attention_segment){.count = count, .past = g->position};
     batch->token_count = count;
+    batch->prompt_count = tokens == NULL ? count : 0;
     batch->row_count = batch->segment_count = 1;
     struct pass *pass = transformer_pass(g->transformer);
     pass->batch = batch;
@@ -194,6 +201,14 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
     TRY(transformer_forward(g->transformer, et));
     g->position += count;
     return ERR_OK;
+}
+
+/* The prompt is one piece, before all others. */
+static enum err feed_prompt(struct generate *g, struct err_text *et)
+{
+    if (g->prompt_count == 0 || g->position != 0)
+        return ERR_OK;
+    return feed_piece(g, NULL, g->prompt_count, et);
 }
 
 /* All pieces; *last receives the size of the last. On error the position is as it was. */
@@ -219,7 +234,9 @@ static enum err become_long(struct generate *g, struct err_text *et)
     size_t fed = g->position, last;
     g->is_long = true;
     g->position = 0;
-    enum err err = feed_pieces(g, g->history, fed, &last, et);
+    enum err err = feed_prompt(g, et);
+    if (err == ERR_OK && fed > g->position)
+        err = feed_pieces(g, g->history + g->position, fed - g->position, &last, et);
     if (err != ERR_OK)
         generate_reset(g);
     return err;
@@ -232,9 +249,10 @@ enum err generate_feed(struct generate *generate, const uint32_t *tokens, size_t
     size_t vocabulary = model_shape(g->model)->vocabulary;
     if (count == 0)
         return error_set(et, ERR_DATA, "expected at least one token");
-    if (count > g->positions_max - g->position)
-        return error_set(et, ERR_LIMIT, "%zu tokens after %zu pass the limit of %zu", count,
-                         g->position, g->positions_max);
+    size_t before = MAX(g->position, g->prompt_count);
+    if (count > g->positions_max - before)
+        return error_set(et, ERR_LIMIT, "%zu tokens after %zu pass the limit of %zu", count, before,
+                         g->positions_max);
     for (size_t i = 0; i < count; i++) {
         if (tokens[i] >= vocabulary)
             return error_set(et, ERR_DATA,
@@ -242,9 +260,10 @@ enum err generate_feed(struct generate *generate, const uint32_t *tokens, size_t
                              tokens[i], vocabulary);
     }
     size_t positions_short = model_shape(g->model)->positions_short, last = 0;
-    TRY(make_room(g, g->position + count));
-    if (positions_short != 0 && !g->is_long && g->position + count > positions_short)
+    TRY(make_room(g, before + count));
+    if (positions_short != 0 && !g->is_long && before + count > positions_short)
         TRY(become_long(g, et));
+    TRY(feed_prompt(g, et));
     TRY(feed_pieces(g, tokens, count, &last, et));
     transformer_logits(g->transformer, last - 1, 1, g->logits);
     *logits = g->logits;

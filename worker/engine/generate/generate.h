@@ -36,8 +36,9 @@ struct generate_options {
 typedef bool (*generate_token_f)(void *context, uint32_t token);
 
 /* Model, kernel, binding and values are borrowed and must outlive *out; binding NULL runs the model
- * alone. `positions_max` bounds prompt plus new tokens. Caller owns *out.
- * ERR_LIMIT: positions_max is above the model's positions. */
+ * alone. `positions_max` bounds tokens fed plus new ones; vectors of the binding's own (prompt
+ * tuning) come before them and are counted nowhere but here. Caller owns *out.
+ * ERR_LIMIT: positions_max and those vectors are more than the model's positions. */
 MUST_CHECK enum err generate_create(const struct model *model, struct kernel *kernel,
                                     const struct binding *binding, const float *values,
                                     size_t positions_max, struct generate **out);

@@ -63,6 +63,35 @@ static void test_batch__second_row_starts_after_the_first(void **state)
     batch_fini(&batch);
 }
 
+static void test_batch__prompts_come_before_every_segment(void **state)
+{
+    (void)state;
+    static const uint32_t starts[] = {0, 3};
+    struct batch_input input = input_of(starts, 2);
+    struct batch_limits with = {.vocabulary = 10, .positions = 5, .prompt_count = 2};
+    struct batch batch;
+    assert_int_equal(batch_init(&batch, 10, 1), ERR_OK);
+    assert_int_equal(batch_add(&batch, &input, &with, NULL), ERR_OK);
+    static const uint32_t there[] = {0, 0, 1, 2, 3, 0, 0, 4, 5, 6};
+    static const uint32_t positions[] = {0, 1, 2, 3, 4, 0, 1, 2, 3, 4};
+    static const uint32_t targets[] = {3, 7, 8}, labels[] = {3, 5, 6};
+    assert_int_equal(batch.token_count, COUNT_OF(there));
+    assert_int_equal(batch.rows[0].count, COUNT_OF(there));
+    assert_memory_equal(batch.tokens, there, sizeof there);
+    assert_memory_equal(batch.positions, positions, sizeof positions);
+    assert_int_equal(batch.target_count, COUNT_OF(targets));
+    assert_memory_equal(batch.targets, targets, sizeof targets);
+    assert_memory_equal(batch.labels, labels, sizeof labels);
+    assert_int_equal(batch.segments[1].query_row, 5);
+    assert_int_equal(batch.segments[1].count, 5);
+    batch_clear(&batch);
+    with.positions = 4;
+    assert_int_equal(batch_add(&batch, &input, &with, NULL), ERR_LIMIT);
+    with = (struct batch_limits){.vocabulary = 10, .positions = 9, .prompt_count = 3};
+    assert_int_equal(batch_add(&batch, &input, &with, NULL), ERR_LIMIT);
+    batch_fini(&batch);
+}
+
 static void test_batch__bad_rows_are_named_and_change_nothing(void **state)
 {
     (void)state;
@@ -139,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_batch__targets_stay_inside_their_segment),
         cmocka_unit_test(test_batch__second_row_starts_after_the_first),
+        cmocka_unit_test(test_batch__prompts_come_before_every_segment),
         cmocka_unit_test(test_batch__bad_rows_are_named_and_change_nothing),
         cmocka_unit_test(test_batch__token_outside_the_vocabulary_is_refused),
         cmocka_unit_test(test_batch__full_batch_refuses),
