@@ -21,7 +21,19 @@ struct fold_node {
     uint64_t begin, end;
 };
 
-enum { FOLD_DEPTH_MAX = 64, FOLD_COVER_MAX = 128, FOLD_SUMS = 2 };
+enum { FOLD_DEPTH_MAX = 64, FOLD_COVER_MAX = 128 };
+
+/* What the f64 numbers of a leaf are. The last four are 0 where the data are no pairs of answers.
+ */
+enum fold_sum_name {
+    FOLD_LOSS,
+    FOLD_WEIGHT, /* what the loss is divided by: supervised tokens, or pairs */
+    FOLD_PAIRS,
+    FOLD_REWARD_CHOSEN,
+    FOLD_REWARD_REJECTED,
+    FOLD_CORRECT, /* pairs whose chosen answer has the higher reward */
+    FOLD_SUMS,
+};
 
 /* Largest power of two below n; n > 1. */
 uint64_t fold_split(uint64_t n);
@@ -34,7 +46,7 @@ bool fold_is_node(uint64_t n, struct fold_node node);
 size_t fold_cover(uint64_t n, uint64_t begin, uint64_t end, struct fold_node out[FOLD_COVER_MAX]);
 
 /* Folds nodes as they come, in ascending order without gaps: a vector of `width` f32 and FOLD_SUMS
- * f64 numbers (say loss and weight) a node. Holds at most one vector a level. */
+ * f64 numbers a node. Holds at most one vector a level. */
 struct fold {
     uint64_t leaf_count;
     size_t width;

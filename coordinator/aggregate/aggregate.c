@@ -32,7 +32,9 @@ static enum err check_part(const struct aggregate_part *part, uint64_t step, siz
                          ": a gradient of %zu bytes, expected %zu",
                          step + 1, part->first, part->end, part->gradient.size,
                          width * sizeof(float));
+    const struct preference_sums *preference = &part->preference;
     if (!isfinite(part->loss_sum) || !isfinite(part->weight) ||
+        !isfinite(preference->reward_chosen) || !isfinite(preference->reward_rejected) ||
         !is_finite((const float *)(const void *)part->gradient.data, width))
         return error_set(et, ERR_NOT_FINITE,
                          "step %" PRIu64 ", rows %" PRIu64 " to %" PRIu64
@@ -42,13 +44,33 @@ static enum err check_part(const struct aggregate_part *part, uint64_t step, siz
     return ERR_OK;
 }
 
+static struct aggregate_sums sums_of(const double sums[FOLD_SUMS])
+{
+    return (struct aggregate_sums){
+        .loss_sum = sums[FOLD_LOSS],
+        .weight = sums[FOLD_WEIGHT],
+        .preference = {.pairs = sums[FOLD_PAIRS],
+                       .reward_chosen = sums[FOLD_REWARD_CHOSEN],
+                       .reward_rejected = sums[FOLD_REWARD_REJECTED],
+                       .correct = sums[FOLD_CORRECT]},
+    };
+}
+
 /* Folds the parts into `fold`, whose root is the round. */
 static enum err fold_parts(struct fold *fold, const struct aggregate_part *parts, size_t part_count,
                            struct err_text *et)
 {
     for (size_t i = 0; i < part_count; i++) {
         struct fold_node node = {parts[i].first, parts[i].end};
-        const double sums[FOLD_SUMS] = {parts[i].loss_sum, parts[i].weight};
+        const struct preference_sums *preference = &parts[i].preference;
+        const double sums[FOLD_SUMS] = {
+            [FOLD_LOSS] = parts[i].loss_sum,
+            [FOLD_WEIGHT] = parts[i].weight,
+            [FOLD_PAIRS] = preference->pairs,
+            [FOLD_REWARD_CHOSEN] = preference->reward_chosen,
+            [FOLD_REWARD_REJECTED] = preference->reward_rejected,
+            [FOLD_CORRECT] = preference->correct,
+        };
         const float *vector =
             fold->width > 0 ? (const float *)(const void *)parts[i].gradient.data : NULL;
         enum err err = fold_push(fold, node, vector, sums);
@@ -119,19 +141,19 @@ enum err aggregate_step(struct aggregate *a, const struct aggregate_part *parts,
     enum err err;
     TRY_OUT(fold_parts(&fold, parts, part_count, et));
     const struct fold_entry *root = fold_root(&fold);
-    double weight = root->sums[1];
+    double weight = root->sums[FOLD_WEIGHT];
     if (!(weight > 0.0)) {
         err = error_set(et, ERR_DATA, "step %" PRIu64 ": no token of the round counts in the loss",
                         a->step + 1);
         goto out;
     }
-    if (!is_finite(root->vector, a->width) || !isfinite(root->sums[0])) {
+    if (!is_finite(root->vector, a->width) || !isfinite(root->sums[FOLD_LOSS])) {
         err = error_set(et, ERR_NOT_FINITE, "step %" PRIu64 ": the sum over the round overflows",
                         a->step + 1);
         goto out;
     }
     TRY_OUT(aggregate_ledger_add(&a->ledger, a->step + 1, parts, part_count));
-    *sums = (struct aggregate_sums){.loss_sum = root->sums[0], .weight = weight};
+    *sums = sums_of(root->sums);
     apply(a, root->vector, weight, sums);
     a->step++;
 out:
@@ -147,11 +169,11 @@ enum err aggregate_evaluate(const struct aggregate_part *parts, size_t part_coun
     enum err err;
     TRY_OUT(fold_parts(&fold, parts, part_count, et));
     const struct fold_entry *root = fold_root(&fold);
-    if (!isfinite(root->sums[0]) || !isfinite(root->sums[1])) {
+    if (!isfinite(root->sums[FOLD_LOSS]) || !isfinite(root->sums[FOLD_WEIGHT])) {
         err = error_set(et, ERR_NOT_FINITE, "the evaluation's loss is not finite");
         goto out;
     }
-    *sums = (struct aggregate_sums){.loss_sum = root->sums[0], .weight = root->sums[1]};
+    *sums = sums_of(root->sums);
 out:
     fold_fini(&fold);
     return err;

@@ -41,6 +41,7 @@ struct aggregate_settings {
 struct aggregate_part {
     uint64_t first, end; /* rows: a node of the tree over the round */
     double loss_sum, weight;
+    struct preference_sums preference; /* all 0 where the data are no pairs */
     struct span gradient; /* raw f32 in flat order, SUM over the rows; empty for an evaluation */
     struct digest digest; /* of the gradient, for the ledger */
     struct text worker;   /* for the ledger */
@@ -48,6 +49,7 @@ struct aggregate_part {
 
 struct aggregate_sums {
     double loss_sum, weight;
+    struct preference_sums preference;
     double grad_norm;     /* of the mean gradient before clipping */
     double learning_rate; /* used by this step */
 };

@@ -83,6 +83,12 @@ enum err aggregate_write_log(const struct log_point *points, size_t count, struc
             write_f64(&w, "learning_rate", p->learning_rate);
             json_write_u64(&w, "tokens", p->tokens);
         }
+        if (p->pairs > 0) {
+            json_write_u64(&w, "pairs", p->pairs);
+            write_f64(&w, "reward_chosen", p->reward_chosen);
+            write_f64(&w, "reward_rejected", p->reward_rejected);
+            write_f64(&w, "accuracy", p->accuracy);
+        }
         json_write_object_end(&w);
         TRY(end_line(&w, out));
     }

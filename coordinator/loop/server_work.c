@@ -291,6 +291,7 @@ static enum err run_fold(struct server_work *w)
                                            .end = p->end,
                                            .loss_sum = p->loss_sum,
                                            .weight = p->weight,
+                                           .preference = p->preference,
                                            .digest = p->gradient,
                                            .worker = p->worker};
     }
@@ -299,6 +300,7 @@ static enum err run_fold(struct server_work *w)
         w->done.step = aggregate_steps(w->stage->aggregate);
     w->done.loss_sum = sums.loss_sum;
     w->done.weight = sums.weight;
+    w->done.preference = sums.preference;
     w->done.grad_norm = sums.grad_norm;
     w->done.learning_rate = sums.learning_rate;
     return ERR_OK;

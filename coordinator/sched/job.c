@@ -204,12 +204,26 @@ static enum err finish_stage(struct stage *stage)
     return err;
 }
 
+/* More pairs than this are a worker's mistake, not data. */
+#define PAIRS_MAX 0x1p40
+
+void job_set_preference(struct log_point *point, const struct preference_sums *sums)
+{
+    if (!(sums->pairs >= 1) || sums->pairs > PAIRS_MAX)
+        return;
+    point->pairs = (uint64_t)sums->pairs;
+    point->reward_chosen = sums->reward_chosen / sums->pairs;
+    point->reward_rejected = sums->reward_rejected / sums->pairs;
+    point->accuracy = sums->correct / sums->pairs;
+}
+
 /* The held-out loss after training is a log point like those between its steps. */
 static void add_evaluation(const struct stage *stage, uint64_t unix_ms)
 {
     struct job *job = stage->job;
     struct log_point point = {.is_eval = true, .unix_ms = unix_ms};
     point.loss = stage->result->loss_sum / stage->result->weight;
+    job_set_preference(&point, &stage->result->preference);
     if (job->checkpoint_count > 0) {
         const struct checkpoint_row *last = &job->checkpoints[job->checkpoint_count - 1];
         point.step = last->step;

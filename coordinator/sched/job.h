@@ -40,6 +40,7 @@ struct run {
     uint64_t tokens; /* processed so far */
     double loss, eval_loss;
     double loss_sum, weight; /* of the last evaluation */
+    struct preference_sums preference;
     struct artifact_ref weights;
     char weights_path[LIMIT_PATH_BYTES];
     struct arena results; /* of the round at hand */
@@ -146,6 +147,9 @@ bool job_results(const struct stage *stage, struct artifact_ref *refs, uint32_t 
 
 /* Newest checkpoint of the stage, or NULL. */
 const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage);
+
+/* The means of the sums, where the loss is over pairs. */
+void job_set_preference(struct log_point *point, const struct preference_sums *sums);
 
 /* Room for one more log point; adding it cannot fail then. */
 MUST_CHECK enum err job_reserve_point(struct job *job);

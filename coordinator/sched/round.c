@@ -149,6 +149,7 @@ static void fill_part(const struct stage *stage, uint32_t index, struct sched_pa
     part->worker = task->worker;
     part->loss_sum = task->result->loss_sum;
     part->weight = task->result->weight;
+    part->preference = task->result->preference;
     for (uint32_t i = 0; !run->evaluates && i < task->result->outputs_count; i++) {
         if (text_is(task->result->outputs[i].name, "gradient"))
             part->gradient = task->result->outputs[i].digest;
@@ -192,6 +193,7 @@ static void add_point(struct sched *s, struct stage *stage, const struct sched_w
         .tokens = run->tokens,
         .unix_ms = s->unix_ms,
     };
+    job_set_preference(&point, &done->preference);
     job_add_point(stage->job, &point);
 }
 
@@ -228,6 +230,7 @@ enum err round_folded(struct sched *s, struct stage *stage, const struct sched_w
         run->eval_loss = done->loss_sum / done->weight;
         run->loss_sum = done->loss_sum;
         run->weight = done->weight;
+        run->preference = done->preference;
         if (is_training(stage))
             add_point(s, stage, done);
     }
@@ -296,6 +299,7 @@ static enum err finish(struct sched *s, struct stage *stage)
     } else {
         done->result.loss_sum = run->loss_sum;
         done->result.weight = run->weight;
+        done->result.preference = run->preference;
     }
     TRY(effect_reserve(&s->effect, 0, 0, 1));
     TRY(core_decide(s, &record, NULL));

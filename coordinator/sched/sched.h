@@ -69,12 +69,13 @@ struct sched_work_done {
     uint64_t step; /* steps done: OPEN, FOLD, CHECKPOINT */
     enum err error;
     struct text detail;
-    struct artifact_ref weights;      /* OPEN, training FOLD: what workers compute with next */
-    struct artifact_ref log;          /* LOG: the log artifact */
-    double loss_sum, weight;          /* FOLD: of the whole round */
-    double grad_norm, learning_rate;  /* training FOLD */
-    struct checkpoint_row checkpoint; /* CHECKPOINT: digest, ledger, size; the rest is sched's */
-    const struct sched_loss *lost;    /* VERIFY: what of `refs` cannot be had */
+    struct artifact_ref weights;       /* OPEN, training FOLD: what workers compute with next */
+    struct artifact_ref log;           /* LOG: the log artifact */
+    double loss_sum, weight;           /* FOLD: of the whole round */
+    struct preference_sums preference; /* likewise */
+    double grad_norm, learning_rate;   /* training FOLD */
+    struct checkpoint_row checkpoint;  /* CHECKPOINT: digest, ledger, size; the rest is sched's */
+    const struct sched_loss *lost;     /* VERIFY: what of `refs` cannot be had */
     uint32_t lost_count;
     uint32_t restored_count; /* VERIFY: what was not at hand and is again */
 };
@@ -129,6 +130,7 @@ struct sched_part {
     struct text worker;
     struct digest gradient; /* zero for an evaluation */
     double loss_sum, weight;
+    struct preference_sums preference;
 };
 
 enum sched_work_kind {

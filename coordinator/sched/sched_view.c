@@ -509,8 +509,8 @@ static void write_job(const struct job *job, struct bytes *out)
                     hex);
     }
     for (size_t i = 0; i < job->points_durable; i++)
-        bytes_print(out, " point %llu %d %.17g\n", (unsigned long long)job->points[i].step,
-                    job->points[i].is_eval, job->points[i].loss);
+        bytes_print(out, " point %llu %d %.17g %.17g\n", (unsigned long long)job->points[i].step,
+                    job->points[i].is_eval, job->points[i].loss, job->points[i].reward_chosen);
 }
 
 void sched_write_durable(const struct sched *s, struct bytes *out)

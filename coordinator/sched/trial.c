@@ -36,7 +36,13 @@ static struct digest digest_of_result(const struct task_result *result)
         const uint64_t *value = &result->facts[i].value;
         digest = digest_link(digest, (struct span){(const uint8_t *)value, sizeof *value});
     }
-    double sums[2] = {result->loss_sum, result->weight};
+    const struct preference_sums *preference = &result->preference;
+    double sums[] = {result->loss_sum,
+                     result->weight,
+                     preference->pairs,
+                     preference->reward_chosen,
+                     preference->reward_rejected,
+                     preference->correct};
     return digest_link(digest, (struct span){(const uint8_t *)sums, sizeof sums});
 }
 

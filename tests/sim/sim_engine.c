@@ -123,8 +123,20 @@ static void row_sums(uint64_t key, uint64_t row, float vector[SIM_WIDTH], double
         uint32_t bits = (uint32_t)(mix(key + i, row) >> 40);
         vector[i] = (float)bits * 0x1p-23f - 1.0f;
     }
-    sums[0] = (double)(mix(key + 7, row) >> 11) * 0x1p-50;
-    sums[1] = (double)(1 + mix(key + 8, row) % 7);
+    sums[FOLD_LOSS] = (double)(mix(key + 7, row) >> 11) * 0x1p-50;
+    sums[FOLD_WEIGHT] = (double)(1 + mix(key + 8, row) % 7);
+    sums[FOLD_PAIRS] = 1;
+    sums[FOLD_REWARD_CHOSEN] = (double)(mix(key + 9, row) >> 11) * 0x1p-53;
+    sums[FOLD_REWARD_REJECTED] = -sums[FOLD_REWARD_CHOSEN];
+    sums[FOLD_CORRECT] = (double)(mix(key + 10, row) % 2);
+}
+
+static struct preference_sums preference_of(const double sums[FOLD_SUMS])
+{
+    return (struct preference_sums){.pairs = sums[FOLD_PAIRS],
+                                    .reward_chosen = sums[FOLD_REWARD_CHOSEN],
+                                    .reward_rejected = sums[FOLD_REWARD_REJECTED],
+                                    .correct = sums[FOLD_CORRECT]};
 }
 
 static void compute_range(struct sim *sim, const struct task_spec *spec, struct artifact_ref *out,
@@ -147,8 +159,9 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     }
     const struct fold_entry *entry = fold_at(&fold, 0);
     ASSERT(fold.depth == 1 && entry->node.begin == spec->first && entry->node.end == spec->end);
-    result->loss_sum = entry->sums[0];
-    result->weight = entry->sums[1];
+    result->loss_sum = entry->sums[FOLD_LOSS];
+    result->weight = entry->sums[FOLD_WEIGHT];
+    result->preference = preference_of(entry->sums);
     if (spec->kind == STAGE_KIND_TRAIN) {
         out->name = TEXT("gradient");
         out->ephemeral = true;
@@ -278,7 +291,13 @@ static enum err fold_parts(struct sim *sim, const struct sched_work *work, struc
     enum err err = ERR_OK;
     for (uint32_t i = 0; i < work->part_count && err == ERR_OK; i++) {
         const struct sched_part *part = &work->parts[i];
-        double sums[FOLD_SUMS] = {part->loss_sum, part->weight};
+        const struct preference_sums *preference = &part->preference;
+        double sums[FOLD_SUMS] = {part->loss_sum,
+                                  part->weight,
+                                  preference->pairs,
+                                  preference->reward_chosen,
+                                  preference->reward_rejected,
+                                  preference->correct};
         const struct sim_artifact *gradient =
             work->evaluates ? NULL : sim_engine_find(sim, part->gradient);
         if (!work->evaluates && gradient == NULL)
@@ -291,8 +310,9 @@ static enum err fold_parts(struct sim *sim, const struct sched_work *work, struc
     if (err == ERR_OK && root == NULL)
         err = ERR_STATE;
     if (err == ERR_OK) {
-        done->loss_sum = root->sums[0];
-        done->weight = root->sums[1];
+        done->loss_sum = root->sums[FOLD_LOSS];
+        done->weight = root->sums[FOLD_WEIGHT];
+        done->preference = preference_of(root->sums);
         for (size_t i = 0; !work->evaluates && i < SIM_WIDTH; i++)
             stage->vector[i] -= 0.01f * root->vector[i] / (float)root->sums[1];
     }

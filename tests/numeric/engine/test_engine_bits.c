@@ -64,7 +64,8 @@ static bool run(const struct train_config *config, struct setup setup, struct di
     struct hf_config shape = engine_data_config(false);
     struct model *model = engine_data_model(&shape, 3);
     struct train_row *rows = engine_data_rows(ROWS, TOKENS, VOCABULARY, 23);
-    struct train_options options = {setup.rows_at_once, setup.checkpointing};
+    struct train_options options = {.rows_at_once = setup.rows_at_once,
+                                    .checkpointing = setup.checkpointing};
     struct train_layout *layout = NULL;
     struct train *train = NULL;
     struct train_result results[ROWS];

@@ -55,7 +55,8 @@ static bool run(const struct golden_family *g, struct setup setup, struct digest
     struct kernel *kernel = engine_data_kernel(setup.isa, setup.threads);
     if (kernel == NULL)
         return false;
-    struct train_options options = {setup.rows_at_once, setup.checkpointing};
+    struct train_options options = {.rows_at_once = setup.rows_at_once,
+                                    .checkpointing = setup.checkpointing};
     struct train_row rows[GOLDEN_SEQUENCES];
     struct train *train = NULL;
     struct train_result results[GOLDEN_SEQUENCES];

@@ -43,3 +43,24 @@ void cross_entropy(struct kernel *kernel, size_t T, size_t V, float *logits, con
                                       .gradient = gradient};
     kernel_parallel(kernel, T, cross_entropy_row, &pass);
 }
+
+struct weighing {
+    const struct lanes *lanes;
+    size_t width;
+    const float *weights;
+    float *logits;
+};
+
+static void weigh_row(void *context, size_t t, unsigned thread)
+{
+    (void)thread;
+    const struct weighing *w = context;
+    w->lanes->scale(w->width, w->weights[t], w->logits + t * w->width);
+}
+
+void cross_entropy_weigh(struct kernel *kernel, size_t T, size_t V, const float *weights,
+                         float *logits)
+{
+    struct weighing weighing = {kernel_lanes(kernel), V, weights, logits};
+    kernel_parallel(kernel, T, weigh_row, &weighing);
+}

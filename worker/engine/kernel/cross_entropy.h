@@ -17,4 +17,8 @@
 void cross_entropy(struct kernel *kernel, size_t T, size_t V, float *logits, const uint32_t *labels,
                    double *losses, bool gradient);
 
+/* logits[t] *= weights[t]: a gradient where each prediction's loss counts for so much. */
+void cross_entropy_weigh(struct kernel *kernel, size_t T, size_t V, const float *weights,
+                         float *logits);
+
 #endif

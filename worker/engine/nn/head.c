@@ -96,33 +96,51 @@ static void gradient_block(const struct pass *pass, size_t first, size_t m, cons
     }
 }
 
-void head_loss(const struct pass *pass, const struct head_work *work, const float *x, bool backward,
-               float *d)
+/* The targets' rows of x through the final norm. */
+static void norm_targets(const struct pass *pass, const struct head_work *work, const float *x)
+{
+    size_t C = model_shape(pass->model)->width, N = pass->batch->target_count;
+    kernel_gather(pass->kernel, N, C, pass->batch->targets, x, DTYPE_F32, work->x);
+    norm_forward(pass, pass_param(pass, MODEL_FINAL_NORM, 0), N, 1, work->x, work->normed,
+                 work->stats);
+}
+
+void head_loss(const struct pass *pass, const struct head_work *work, const float *x)
+{
+    const struct batch *batch = pass->batch;
+    size_t C = model_shape(pass->model)->width, V = model_shape(pass->model)->vocabulary;
+    norm_targets(pass, work, x);
+    for (size_t first = 0; first < batch->target_count; first += work->block) {
+        size_t m = MIN(work->block, batch->target_count - first);
+        project(pass, m, work->normed + first * C, work->logits);
+        cross_entropy(pass->kernel, m, V, work->logits, batch->labels + first, work->losses + first,
+                      false);
+    }
+}
+
+void head_gradient(const struct pass *pass, const struct head_work *work, const float *x,
+                   const float *weights, float *d)
 {
     const struct model_shape *shape = model_shape(pass->model);
     const struct batch *batch = pass->batch;
-    size_t C = shape->width, N = batch->target_count;
+    size_t C = shape->width, V = shape->vocabulary, N = batch->target_count;
     size_t gain = pass_param(pass, MODEL_FINAL_NORM, 0);
-    kernel_gather(pass->kernel, N, C, batch->targets, x, DTYPE_F32, work->x);
-    norm_forward(pass, gain, N, 1, work->x, work->normed, work->stats);
+    norm_targets(pass, work, x);
     for (size_t first = 0; first < N; first += work->block) {
         size_t m = MIN(work->block, N - first);
-        size_t count = m * shape->vocabulary;
         project(pass, m, work->normed + first * C, work->logits);
-        if (backward && shape->logit_cap > 0)
-            kernel_copy(pass->kernel, count, work->logits, work->capped);
-        cross_entropy(pass->kernel, m, shape->vocabulary, work->logits, batch->labels + first,
-                      work->losses + first, backward);
-        if (!backward)
-            continue;
         if (shape->logit_cap > 0)
-            kernel_soft_cap_backward(pass->kernel, count, shape->logit_cap, work->capped,
+            kernel_copy(pass->kernel, m * V, work->logits, work->capped);
+        cross_entropy(pass->kernel, m, V, work->logits, batch->labels + first, work->losses + first,
+                      true);
+        if (weights != NULL)
+            cross_entropy_weigh(pass->kernel, m, V, weights + first, work->logits);
+        if (shape->logit_cap > 0)
+            kernel_soft_cap_backward(pass->kernel, m * V, shape->logit_cap, work->capped,
                                      work->logits, work->logits);
         project_backward(pass, m, work->logits, work->dnormed + first * C);
         gradient_block(pass, first, m, work->logits, work->normed);
     }
-    if (!backward)
-        return;
     for (size_t r = 0; r < batch->row_count; r++)
         work->spans[r] =
             (struct norm_span){batch->rows[r].target_start, batch->rows[r].target_count};

@@ -29,10 +29,13 @@ struct head_work {
 /* Positions a block for a vocabulary and at most T targets. */
 size_t head_block(size_t vocabulary, size_t T);
 
-/* Losses of all targets into work->losses. With `backward` also the gradients of what trains here,
- * and d: (T, C) receives the gradient at x. x: (T, C). */
-void head_loss(const struct pass *pass, const struct head_work *work, const float *x, bool backward,
-               float *d);
+/* Losses of all targets into work->losses. x: (T, C). */
+void head_loss(const struct pass *pass, const struct head_work *work, const float *x);
+
+/* The same with the gradient of their sum, each loss times its weight (N; NULL: 1): into what
+ * trains here, and d: (T, C) receives that at x. */
+void head_gradient(const struct pass *pass, const struct head_work *work, const float *x,
+                   const float *weights, float *d);
 
 /* Shows the observer of the pass, if there is one, the input of the head for all tokens. x: (T, C).
  */

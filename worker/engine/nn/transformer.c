@@ -240,19 +240,28 @@ static void walk_down(struct transformer *t)
     embed_backward(t, words, pass->batch->tokens);
 }
 
-enum err transformer_loss(struct transformer *transformer, bool backward, struct err_text *et)
+enum err transformer_gradient(struct transformer *transformer, const float *weights,
+                              struct err_text *et)
 {
     struct transformer *t = transformer;
-    ASSERT(!backward || (t->mode != TRANSFORMER_INFER && t->pass.gradients != NULL));
-    TRY(transformer_forward(t, et));
-    head_loss(&t->pass, &t->head_work, t->x[model_shape(t->pass.model)->layers], backward, t->d);
+    ASSERT(t->mode != TRANSFORMER_INFER && t->pass.gradients != NULL);
+    head_gradient(&t->pass, &t->head_work, transformer_output(t), weights, t->d);
     TRY(check_losses(t, et));
     const struct pass_observer *observer = t->pass.observer;
     t->pass.observer = NULL; /* it has seen what is made again on the way down */
-    if (backward)
-        walk_down(t);
+    walk_down(t);
     t->pass.observer = observer;
     return ERR_OK;
+}
+
+enum err transformer_loss(struct transformer *transformer, bool backward, struct err_text *et)
+{
+    struct transformer *t = transformer;
+    TRY(transformer_forward(t, et));
+    if (backward)
+        return transformer_gradient(t, NULL, et);
+    head_loss(&t->pass, &t->head_work, transformer_output(t));
+    return check_losses(t, et);
 }
 
 void transformer_logits_of(struct transformer *transformer, const float *x, size_t first,

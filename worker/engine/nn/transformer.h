@@ -69,6 +69,12 @@ const float *transformer_output(const struct transformer *transformer);
 MUST_CHECK enum err transformer_loss(struct transformer *transformer, bool backward,
                                      struct err_text *et);
 
+/* After transformer_forward or transformer_loss without `backward`, in mode TRAIN or RECOMPUTE: the
+ * losses, and the gradients of all that trains, added to pass->gradients; the loss of each target
+ * times its weight (NULL: 1). */
+MUST_CHECK enum err transformer_gradient(struct transformer *transformer, const float *weights,
+                                         struct err_text *et);
+
 /* Losses of the last transformer_loss, one for each target, in order. Borrowed until the next run.
  */
 const double *transformer_losses(const struct transformer *transformer);

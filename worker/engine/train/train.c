@@ -15,6 +15,7 @@
 struct lane {
     struct transformer *transformer; /* owned */
     struct batch batch;              /* owned */
+    float *weights;                  /* owned: (batch.token_capacity) of targets, in order */
     struct transformer_plan plan;
     size_t size_bytes;
 };
@@ -50,6 +51,7 @@ static void lane_clear(struct lane *lane)
 {
     transformer_destroy(&lane->transformer);
     batch_fini(&lane->batch);
+    mem_free(lane->weights);
     *lane = (struct lane){0};
 }
 
@@ -124,8 +126,10 @@ static enum err lane_prepare(struct train *train, struct lane *lane, enum transf
     lane_clear(lane);
     const struct binding *binding = binding_of(train->layout);
     TRY(batch_init(&lane->batch, plan.tokens, plan.rows));
-    enum err err =
-        transformer_create(train->model, train->kernel, binding, &plan, &lane->transformer);
+    lane->weights = mem_alloc(plan.tokens, sizeof *lane->weights);
+    enum err err = lane->weights == NULL ? ERR_OUT_OF_MEMORY
+                                         : transformer_create(train->model, train->kernel, binding,
+                                                              &plan, &lane->transformer);
     if (err != ERR_OK) {
         lane_clear(lane);
         return err;
@@ -212,6 +216,75 @@ static void sum_losses(const struct lane *lane, struct train_result *results)
     }
 }
 
+/* ---- rows that are pairs ---- */
+
+static enum err check_pairs(const struct train_row *rows, size_t count, struct err_text *et)
+{
+    for (size_t r = 0; r < count; r++)
+        if (rows[r].segment_count != PREFERENCE_SIDES)
+            return error_set(et, ERR_DATA,
+                             "row %" PRIu64 ": expected a pair of answers, two segments; found %zu",
+                             rows[r].index, rows[r].segment_count);
+    return ERR_OK;
+}
+
+/* Of target i of batch row r. */
+static enum preference_side side_of(const struct batch *batch, const struct train_row *row,
+                                    size_t r, size_t i)
+{
+    const struct batch_row *in = &batch->rows[r];
+    size_t at = batch->targets[in->target_start + i] - in->start;
+    return at < row->segment_starts[PREFERENCE_REJECTED] ? PREFERENCE_CHOSEN : PREFERENCE_REJECTED;
+}
+
+/* Log-probabilities of the two answers of batch row r. */
+static void sum_sides(const struct lane *lane, const struct train_row *row, size_t r,
+                      double log_p[PREFERENCE_SIDES])
+{
+    const struct batch_row *in = &lane->batch.rows[r];
+    const double *losses = transformer_losses(lane->transformer) + in->target_start;
+    log_p[PREFERENCE_CHOSEN] = log_p[PREFERENCE_REJECTED] = 0;
+    for (size_t i = 0; i < in->target_count; i++)
+        log_p[side_of(&lane->batch, row, r, i)] -= losses[i];
+}
+
+/* The losses of the pairs, and what the loss of each target weighs in their gradients. */
+static void sum_pairs(const struct train *train, struct lane *lane, const struct train_row *rows,
+                      struct train_result *results)
+{
+    for (size_t r = 0; r < lane->batch.row_count; r++) {
+        const struct batch_row *row = &lane->batch.rows[r];
+        double log_p[PREFERENCE_SIDES];
+        sum_sides(lane, &rows[r], r, log_p);
+        struct preference_cost cost =
+            preference_cost(&train->options.preference, log_p, rows[r].reference);
+        for (size_t i = 0; i < row->target_count; i++)
+            lane->weights[row->target_start + i] =
+                (float)(side_of(&lane->batch, &rows[r], r, i) == PREFERENCE_CHOSEN ? cost.slope
+                                                                                   : -cost.slope);
+        results[r] = (struct train_result){
+            .loss_sum = cost.loss,
+            .weight = 1,
+            .rewards = {cost.rewards[PREFERENCE_CHOSEN], cost.rewards[PREFERENCE_REJECTED]},
+            .is_correct = cost.is_correct,
+        };
+    }
+}
+
+/* Losses of the rows of the lane's batch, and with `backward` their gradients. */
+static enum err run_rows(struct train *train, struct lane *lane, const struct train_row *rows,
+                         bool backward, struct train_result *results, struct err_text *et)
+{
+    if (train->options.objective == TRAIN_OBJECTIVE_TOKENS) {
+        TRY(transformer_loss(lane->transformer, backward, et));
+        sum_losses(lane, results);
+        return ERR_OK;
+    }
+    TRY(transformer_loss(lane->transformer, false, et));
+    sum_pairs(train, lane, rows, results);
+    return backward ? transformer_gradient(lane->transformer, lane->weights, et) : ERR_OK;
+}
+
 static enum err check_gradient(const struct train *train, size_t r, struct err_text *et)
 {
     size_t count = train_layout_count(train->layout), i = 0;
@@ -251,8 +324,7 @@ static enum err train_group(struct train *train, const struct train_call *call,
     pass->round = call->round;
     pass->dropout = true;
     pass->gradients = train->gradients;
-    TRY(transformer_loss(lane->transformer, true, et));
-    sum_losses(lane, results + first);
+    TRY(run_rows(train, lane, rows + first, true, results + first, et));
     for (size_t r = 0; r < count; r++) {
         TRY(check_gradient(train, r, et));
         TRY(call->leaf(call->context, first + r, &results[first + r], train->gradients[r]));
@@ -266,6 +338,8 @@ enum err train_rows(struct train *train, const float *values, uint64_t seed, uin
 {
     ASSERT(train->layout != NULL && values != NULL);
     struct train_call call = {values, seed, round, leaf, context};
+    if (train->options.objective == TRAIN_OBJECTIVE_PREFERENCE)
+        TRY(check_pairs(rows, count, et));
     enum transformer_mode mode =
         train->options.checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
     TRY(lane_prepare(train, &train->training, mode, rows, count));
@@ -288,13 +362,32 @@ enum err train_evaluate(struct train *train, const float *values, const struct t
                         size_t count, struct train_result *results, struct err_text *et)
 {
     struct lane *lane = &train->inference;
+    if (train->options.objective == TRAIN_OBJECTIVE_PREFERENCE)
+        TRY(check_pairs(rows, count, et));
+    TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
+    for (size_t first = 0; first < count; first += train->options.rows_at_once) {
+        size_t n = MIN(train->options.rows_at_once, count - first);
+        TRY(fill_batch(train, lane, rows + first, n, et));
+        bind_forward(lane, values);
+        TRY(run_rows(train, lane, rows + first, false, results + first, et));
+    }
+    return ERR_OK;
+}
+
+enum err train_log_probabilities(struct train *train, const float *values,
+                                 const struct train_row *rows, size_t count,
+                                 double (*out)[PREFERENCE_SIDES], struct err_text *et)
+{
+    struct lane *lane = &train->inference;
+    TRY(check_pairs(rows, count, et));
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
         TRY(fill_batch(train, lane, values, rows + first, n, et));
         bind_forward(lane, values);
         TRY(transformer_loss(lane->transformer, false, et));
-        sum_losses(lane, results + first);
+        for (size_t r = 0; r < n; r++)
+            sum_sides(lane, &rows[first + r], r, out[first + r]);
     }
     return ERR_OK;
 }

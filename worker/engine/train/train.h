@@ -1,7 +1,8 @@
 /* train.h - loss and gradient of rows: what a worker computes of a round.
  *
  * The leaf of every sum is one row. For each row a call yields the summed loss of its supervised
- * tokens, their number, and the gradient of that sum over the layout's vector. These are the same
+ * tokens, their number, and the gradient of that sum over the layout's vector; where rows are pairs
+ * of answers, the loss of the pair and its gradient. These are the same
  * bits however many rows run at once, on however many threads, with or without checkpointing;
  * folding leaves into a round's sum is the caller's (common/numeric/fold.h).
  *
@@ -16,6 +17,7 @@
 
 #include "common/base/error.h"
 #include "worker/engine/nn/model.h"
+#include "worker/engine/train/preference.h"
 #include "worker/engine/train/train_layout.h"
 
 struct kernel;
@@ -31,17 +33,29 @@ struct train_row {
     size_t token_count;
     const uint32_t *segment_starts; /* ascending, the first is 0; positions restart at each */
     size_t segment_count;
+    double reference[PREFERENCE_SIDES]; /* PREFERENCE: log-probabilities of the segments before
+                                           training (train_log_probabilities) */
 };
 
 struct train_result {
-    double loss_sum; /* natural log, summed in token order */
-    double weight;   /* supervised tokens */
+    double loss_sum; /* natural log, summed in token order; or the loss of the pair */
+    double weight;   /* supervised tokens; or 1, the pair */
+    double rewards[PREFERENCE_SIDES]; /* of the pair, else 0 */
+    bool is_correct;                  /* of the pair: the chosen answer has the higher reward */
+};
+
+/* What a row's loss is. */
+enum train_objective {
+    TRAIN_OBJECTIVE_TOKENS,     /* that of its supervised tokens */
+    TRAIN_OBJECTIVE_PREFERENCE, /* that of its two segments as a pair, chosen and rejected */
 };
 
 struct train_options {
     size_t rows_at_once; /* at most this many rows run together; 0 is 1. Never changes a bit */
     bool
         checkpointing; /* keep one activation a layer and recompute the rest. Never changes a bit */
+    enum train_objective objective;
+    struct preference preference; /* PREFERENCE */
 };
 
 /* Takes the gradient of one row, rows in ascending order. `gradient` has the layout's elements and
@@ -59,8 +73,8 @@ void train_destroy(struct train **train);
 /* Forward and backward of `count` rows under the trainables `values`. Dropout is a function of
  * (seed, round, module, row index, position). Fills results[0..count) and hands each row's gradient
  * to `leaf`. ERR_NOT_FINITE: `et` names module, layer and row; ERR_DATA: a token outside the
- * vocabulary or segments out of order; ERR_LIMIT: a segment longer than the model's positions;
- * ERR_OUT_OF_MEMORY. */
+ * vocabulary, segments out of order, or a row that should be a pair and is none; ERR_LIMIT: a
+ * segment longer than the model's positions; ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err train_rows(struct train *train, const float *values, uint64_t seed,
                                uint64_t round, const struct train_row *rows, size_t count,
                                struct train_result *results, train_leaf_f leaf, void *context,
@@ -70,6 +84,12 @@ MUST_CHECK enum err train_rows(struct train *train, const float *values, uint64_
 MUST_CHECK enum err train_evaluate(struct train *train, const float *values,
                                    const struct train_row *rows, size_t count,
                                    struct train_result *results, struct err_text *et);
+
+/* Sums of the log-probabilities of the supervised tokens of each row's two segments, whatever the
+ * objective; forward alone, as train_evaluate. ERR_DATA: a row is no pair. */
+MUST_CHECK enum err train_log_probabilities(struct train *train, const float *values,
+                                            const struct train_row *rows, size_t count,
+                                            double (*out)[PREFERENCE_SIDES], struct err_text *et);
 
 /* Logits of every token of one row, (token_count, V) f32, for comparison with other systems. */
 MUST_CHECK enum err train_logits(struct train *train, const float *values,

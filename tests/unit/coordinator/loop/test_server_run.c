@@ -147,6 +147,7 @@ static void run_task(struct server_fixture *f, const struct task_spec *spec, str
     case STAGE_KIND_COMPARE:
     case STAGE_KIND_REPORT:
     case STAGE_KIND_REPLAY:
+    case STAGE_KIND_REFERENCE:
     case STAGE_KIND_COUNT:
         fail_msg("no kind of a training job");
     }

@@ -209,7 +209,8 @@ static void test_train__recomputing_holds_less(void **state)
 {
     (void)state;
     struct world w;
-    struct train_options keep = {.rows_at_once = 1}, recompute = {1, true};
+    struct train_options keep = {.rows_at_once = 1},
+                         recompute = {.rows_at_once = 1, .checkpointing = true};
     world_open(&w, 1);
     assert_true(train_memory_estimate(w.model, w.layout, &recompute, TOKENS) <
                 train_memory_estimate(w.model, w.layout, &keep, TOKENS));
