@@ -251,10 +251,33 @@ static void test_wire__golden_frames_stay_as_they_are(void **state)
     bytes_clear(&frame);
     struct log_point point = {.step = 1, .epoch = 0.5};
     assert_int_equal(wire_encode_fields(&message_type_log_point, &point, &frame), ERR_OK);
-    static const uint8_t point_head[] = {0x98, 0x01, 0xc4, 0x08, 0,    0,   0,
+    static const uint8_t point_head[] = {0x9c, 0x01, 0xc4, 0x08, 0,    0,   0,
                                          0,    0,    0,    0xe0, 0x3f, 0xc2};
     assert_memory_equal(frame.data, point_head, sizeof point_head);
     bytes_fini(&frame);
+}
+
+/* A field that came later reads as zero where an older writer knew nothing of it. */
+static void test_wire__points_of_older_logs_are_read(void **state)
+{
+    (void)state;
+    struct memory m;
+    memory_init(&m);
+    const struct log_point old = {.step = 7, .epoch = 0.5, .loss = 2, .unix_ms = 3};
+    struct log_point point = {.pairs = 9};
+    struct message_type before = message_type_log_point;
+    before.field_count = 8;
+    assert_int_equal(wire_encode_fields(&before, &old, &m.frame), ERR_OK);
+    assert_int_equal(
+        wire_decode_fields(&message_type_log_point, bytes_span(&m.frame), &m.out, &point), ERR_OK);
+    assert_true(message_equal(&message_type_log_point, &old, &point));
+    before.field_count = 7;
+    bytes_clear(&m.frame);
+    assert_int_equal(wire_encode_fields(&before, &old, &m.frame), ERR_OK);
+    assert_int_equal(
+        wire_decode_fields(&message_type_log_point, bytes_span(&m.frame), &m.out, &point),
+        ERR_PROTOCOL);
+    memory_fini(&m);
 }
 
 static void test_wire__values_above_their_limits_are_not_encoded(void **state)
@@ -316,6 +339,7 @@ int main(void)
         cmocka_unit_test(test_wire__hostile_frames_are_refused_before_memory_is_asked_for),
         cmocka_unit_test(test_wire__too_many_objects_are_refused),
         cmocka_unit_test(test_wire__golden_frames_stay_as_they_are),
+        cmocka_unit_test(test_wire__points_of_older_logs_are_read),
         cmocka_unit_test(test_wire__values_above_their_limits_are_not_encoded),
         cmocka_unit_test(test_wire__no_memory_is_an_error_and_changes_nothing),
     };
