@@ -27,34 +27,42 @@ static struct piece part_piece(const struct pass *pass, const struct linear_part
 struct matrix {
     struct pass_weight weight;
     size_t out, in;
-    bool turned; /* it lies as (in, out) */
-    /* Where rows of runs may lie elsewhere (model_stored_row); NULL for trainables. */
+    /* Whose rows lie elsewhere where weight.apart says so. */
     const struct model *model;
-    const struct model_param *stored;
+    const struct model_param *param;
 };
 
 static const void *matrix_row(const struct matrix *w, size_t row)
 {
-    if (w->stored != NULL && w->stored->row_order == MODEL_ROWS_APART)
-        row = model_stored_row(w->model, w->stored, row);
-    size_t elements = w->turned ? row : row * w->in;
+    if (w->weight.apart)
+        row = model_stored_row(w->model, w->param, row);
+    size_t elements = w->weight.turned ? row : row * w->in;
     return (const uint8_t *)w->weight.data + dtype_span_bytes(w->weight.dtype, elements);
 }
 
 static struct matrix weight_matrix(const struct pass *pass, size_t param)
 {
     const struct model_param *m = model_param(pass->model, param);
-    return (struct matrix){.weight = pass_weight(pass, param),
-                           .out = m->rows,
-                           .in = m->columns,
-                           .turned = m->turned,
-                           .model = pass->model,
-                           .stored = pass_offset(pass, param) == BINDING_NONE ? m : NULL};
+    return (struct matrix){pass_weight(pass, param), m->rows, m->columns, pass->model, m};
 }
 
 static struct matrix value_matrix(const struct pass *pass, size_t offset, size_t out, size_t in)
 {
-    return (struct matrix){.weight = {pass->values + offset, DTYPE_F32, 0}, .out = out, .in = in};
+    return (struct matrix){
+        .weight = {.data = pass->values + offset, .dtype = DTYPE_F32}, .out = out, .in = in};
+}
+
+/* The module that is multiplied by: of a part the fused one. */
+static size_t module_of(const struct pass *pass, size_t param)
+{
+    ptrdiff_t whole = model_param(pass->model, param)->part.whole;
+    return whole != MODEL_NO_PARAM ? (size_t)whole : param;
+}
+
+/* Whether the adapter is in the module's weight, as this pass reads it. */
+static bool is_merged(const struct pass *pass, size_t param)
+{
+    return pass_weight(pass, module_of(pass, param)).merged;
 }
 
 /* ---- products ---- */
@@ -74,8 +82,8 @@ static void multiply(const struct pass *pass, const float *x, const struct matri
                                    .b = matrix_row(w, row),
                                    .b_dtype = w->weight.dtype,
                                    .b_pairs = w->weight.pairs,
-                                   .b_row_stride = w->turned ? w->out : 1,
-                                   .b_col_stride = w->turned ? 1 : w->in,
+                                   .b_row_stride = w->weight.turned ? w->out : 1,
+                                   .b_col_stride = w->weight.turned ? 1 : w->in,
                                    .c = piece->y + at,
                                    .c_row_stride = piece->rows,
                                    .accumulate = accumulate};
@@ -98,8 +106,8 @@ static void multiply_back(const struct pass *pass, const struct piece *piece,
                                    .b = matrix_row(w, row),
                                    .b_dtype = w->weight.dtype,
                                    .b_pairs = w->weight.pairs,
-                                   .b_row_stride = w->turned ? 1 : w->in,
-                                   .b_col_stride = w->turned ? w->out : 1,
+                                   .b_row_stride = w->weight.turned ? 1 : w->in,
+                                   .b_col_stride = w->weight.turned ? w->out : 1,
                                    .c = dx,
                                    .c_row_stride = w->in,
                                    .accumulate = accumulate || at != 0};
@@ -131,7 +139,7 @@ static void gradient_rows(const struct pass *pass, size_t offset, const struct m
                                        .c = pass->gradients[r] + offset + first * w->in,
                                        .c_row_stride = w->in,
                                        .accumulate = true};
-            if (w->turned) {
+            if (w->weight.turned) {
                 gemm.m = w->in;
                 gemm.n = piece->run;
                 gemm.a = x + row->start * w->in;
@@ -187,28 +195,47 @@ static void bias_gradient(const struct pass *pass, size_t param, const struct pi
 
 /* ---- the base product ---- */
 
-/* What W is multiplied with. A ternary weight's scale goes to its input, where nothing is added. */
-static const float *base_input(const struct pass *pass, size_t param, const float *x)
+static bool is_scaled(const struct pass_weight *weight)
 {
-    const struct model_param *m = model_param(pass->model, param);
-    size_t T = pass->batch->token_count;
-    if (!m->rounds_input)
-        return x;
-    if (m->on_grid) {
-        kernel_round_grid8(pass->kernel, T, m->columns, m->input_scale, x, pass->scratch);
-        return pass->scratch;
-    }
-    kernel_round_int8(pass->kernel, T, m->columns, x, pass->scratch);
-    if (m->scale < 1 || m->scale > 1)
-        kernel_scale(pass->kernel, T * m->columns, m->scale, pass->scratch);
-    return pass->scratch;
+    return weight->scale < 1 || weight->scale > 1;
 }
 
+/* What the product of a module sees of x: x itself, or its rounded copy in the pass's scratch. */
+static const float *rounded_input(const struct pass *pass, const struct pass_weight *weight,
+                                  size_t in, const float *x)
+{
+    size_t T = pass->batch->token_count;
+    float *rounded = pass->scratch;
+    switch (weight->rounding) {
+    case PASS_ROUNDING_NONE:
+        return x;
+    case PASS_ROUNDING_INT8:
+        kernel_round_int8(pass->kernel, T, in, x, rounded);
+        break;
+    case PASS_ROUNDING_GRID8:
+        kernel_round_grid8(pass->kernel, T, in, weight->input_scale, x, rounded);
+        break;
+    }
+    if (weight->rounded_part < 1) {
+        kernel_scale(pass->kernel, T * in, weight->rounded_part, rounded);
+        kernel_add_scaled(pass->kernel, T * in, 1 - weight->rounded_part, x, rounded);
+    }
+    return rounded;
+}
+
+/* A ternary weight's scale goes to its input, where nothing is added. */
 static void base_forward(const struct pass *pass, size_t param, const float *x,
                          const struct piece *pieces, size_t count, bool accumulate)
 {
     struct matrix w = weight_matrix(pass, param);
-    const float *input = base_input(pass, param, x);
+    const float *input = rounded_input(pass, &w.weight, w.in, x);
+    if (is_scaled(&w.weight)) {
+        size_t size = pass->batch->token_count * w.in;
+        if (input != pass->scratch)
+            kernel_copy(pass->kernel, size, input, pass->scratch);
+        kernel_scale(pass->kernel, size, w.weight.scale, pass->scratch);
+        input = pass->scratch;
+    }
     for (size_t i = 0; i < count; i++) {
         multiply(pass, input, &w, &pieces[i], accumulate);
         add_bias(pass, param, &pieces[i]);
@@ -218,18 +245,33 @@ static void base_forward(const struct pass *pass, size_t param, const float *x,
 static void base_backward(const struct pass *pass, size_t param, const struct piece *pieces,
                           size_t count, float *dx, bool accumulate)
 {
-    const struct model_param *m = model_param(pass->model, param);
     struct matrix w = weight_matrix(pass, param);
     for (size_t i = 0; i < count; i++) {
         struct piece piece = pieces[i];
-        if (m->scale < 1 || m->scale > 1) {
+        if (is_scaled(&w.weight)) {
             size_t size = pass->batch->token_count * piece.rows;
             kernel_copy(pass->kernel, size, piece.dy, pass->scratch);
-            kernel_scale(pass->kernel, size, m->scale, pass->scratch);
+            kernel_scale(pass->kernel, size, w.weight.scale, pass->scratch);
             piece.dy = pass->scratch;
         }
         multiply_back(pass, &piece, &w, dx, accumulate || i != 0);
     }
+}
+
+/* The gradient of a weight that trains, as if the product read it and not what became of it. */
+static void weight_gradient(const struct pass *pass, size_t param, const float *x,
+                            const struct piece *pieces, size_t count)
+{
+    size_t offset = pass_offset(pass, param);
+    if (offset == BINDING_NONE)
+        return;
+    const struct model_param *m = model_param(pass->model, param);
+    struct pass_weight read = pass_weight(pass, param);
+    struct matrix trained = value_matrix(pass, offset, m->rows, m->columns);
+    trained.weight.turned = m->turned;
+    const float *input = rounded_input(pass, &read, m->columns, x);
+    for (size_t i = 0; i < count; i++)
+        gradient_rows(pass, offset, &trained, &pieces[i], input);
 }
 
 /* ---- the adapter ---- */
@@ -245,10 +287,15 @@ static struct kernel_dropout dropout_of(const struct pass *pass, size_t param, f
         .places = pass->batch->places};
 }
 
-/* The input that the adapter sees: x itself, or its dropped copy in the pass's scratch. */
+/* The input that the adapter sees: x itself, or in the pass's scratch its dropped copy, or what the
+ * product sees where the adapter is in the weight. */
 static const float *adapter_input(const struct pass *pass, size_t param, size_t in, const float *x)
 {
     const struct binding_adapter *adapter = pass_adapter(pass, param);
+    if (is_merged(pass, param)) {
+        struct pass_weight weight = pass_weight(pass, module_of(pass, param));
+        return rounded_input(pass, &weight, in, x);
+    }
     if (!pass->dropout || adapter->dropout <= 0)
         return x;
     struct kernel_dropout dropout = dropout_of(pass, param, adapter->dropout);
@@ -261,7 +308,8 @@ static void adapter_forward(const struct pass *pass, size_t param, const float *
 {
     const struct model_param *m = model_param(pass->model, param);
     const struct binding_adapter *adapter = pass_adapter(pass, param);
-    if (adapter == NULL)
+    bool merged = adapter != NULL && is_merged(pass, param);
+    if (adapter == NULL || (merged && pass->gradients == NULL))
         return;
     size_t T = pass->batch->token_count, R = adapter->rank;
     struct matrix a = value_matrix(pass, adapter->a_offset, R, m->columns);
@@ -269,7 +317,7 @@ static void adapter_forward(const struct pass *pass, size_t param, const float *
     struct piece to_mid = whole_piece(R, mid, NULL);
     multiply(pass, adapter_input(pass, param, m->columns, x), &a, &to_mid, false);
     kernel_scale(pass->kernel, T * R, adapter->scale, mid);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; !merged && i < count; i++)
         multiply(pass, mid, &b, &pieces[i], true);
 }
 
@@ -291,7 +339,7 @@ static void adapter_backward(const struct pass *pass, size_t param, const float 
     for (size_t i = 0; i < count; i++)
         gradient_rows(pass, adapter->b_offset, &b, &pieces[i], mid);
     gradient_rows(pass, adapter->a_offset, &a, &from_mid, adapter_input(pass, param, in, x));
-    if (dx == NULL)
+    if (dx == NULL || is_merged(pass, param))
         return;
     if (!pass->dropout || adapter->dropout <= 0) {
         multiply_back(pass, &from_mid, &a, dx, true);
@@ -315,15 +363,11 @@ static void forward(const struct pass *pass, size_t param, const float *x, float
 static void backward(const struct pass *pass, size_t param, const float *x, const float *mid,
                      const struct piece *pieces, size_t count, float *dx, bool accumulate)
 {
-    size_t offset = pass_offset(pass, param);
-    struct matrix w = weight_matrix(pass, param);
     if (dx != NULL)
         base_backward(pass, param, pieces, count, dx, accumulate);
-    for (size_t i = 0; i < count; i++) {
-        if (offset != BINDING_NONE)
-            gradient_rows(pass, offset, &w, &pieces[i], x);
+    weight_gradient(pass, param, x, pieces, count);
+    for (size_t i = 0; i < count; i++)
         bias_gradient(pass, param, &pieces[i]);
-    }
     adapter_backward(pass, param, x, mid, pieces, count, dx);
 }
 

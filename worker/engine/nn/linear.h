@@ -2,7 +2,10 @@
  *
  *   y = x W^T + b + mid B^T       mid = scale * dropout(x) A^T      (Hu et al. 2021, equation 3)
  *
- * W: (out, in) in the file's type or the trainables, A: (R, in), B: (out, R). The transformer
+ * W: (out, in) in the file's type, the trainables, or what the pass has instead of them: codes of
+ * weights that a quantizer made in this round (train/fake_quant.h). Where these hold W + scale B A
+ * the product is theirs alone, and gradients are those of the sum. A: (R, in), B: (out, R). The
+ * transformer
  * around it does not know whether an adapter is there, nor what the weight is: plain, stored the
  * other way round, or ternary (then the product sees x rounded to 8 bits a token, and gradients
  * pass both roundings as if they were not there: Ma et al. 2024).

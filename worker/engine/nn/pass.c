@@ -12,15 +12,35 @@ size_t pass_offset(const struct pass *pass, size_t param)
     return pass->binding->slots[param].weight_offset;
 }
 
+static struct pass_weight of_model(const struct pass *pass, const struct model_param *p)
+{
+    struct pass_weight weight = {.data = p->data,
+                                 .dtype = p->dtype,
+                                 .turned = p->turned,
+                                 .apart = p->row_order == MODEL_ROWS_APART,
+                                 .scale = p->scale,
+                                 .input_scale = p->input_scale,
+                                 .rounded_part = 1};
+    if (p->row_order == MODEL_ROWS_ROTARY_PAIRS)
+        weight.pairs = model_shape(pass->model)->head_width;
+    if (p->rounds_input)
+        weight.rounding = p->on_grid ? PASS_ROUNDING_GRID8 : PASS_ROUNDING_INT8;
+    return weight;
+}
+
 struct pass_weight pass_weight(const struct pass *pass, size_t param)
 {
-    size_t offset = pass_offset(pass, param);
-    if (offset != BINDING_NONE)
-        return (struct pass_weight){pass->values + offset, DTYPE_F32, 0};
     const struct model_param *p = model_param(pass->model, param);
-    bool in_pairs = p->row_order == MODEL_ROWS_ROTARY_PAIRS;
-    return (struct pass_weight){p->data, p->dtype,
-                                in_pairs ? model_shape(pass->model)->head_width : 0};
+    if (pass->weights != NULL && pass->weights[param].data != NULL)
+        return pass->weights[param];
+    size_t offset = pass_offset(pass, param);
+    if (offset == BINDING_NONE)
+        return of_model(pass, p);
+    return (struct pass_weight){.data = pass->values + offset,
+                                .dtype = DTYPE_F32,
+                                .turned = p->turned,
+                                .scale = 1,
+                                .rounded_part = 1};
 }
 
 const struct binding_adapter *pass_adapter(const struct pass *pass, size_t param)

@@ -29,11 +29,13 @@ struct pass_observer {
 struct pass {
     const struct model *model;
     struct kernel *kernel;
-    const struct binding *binding; /* NULL: the model alone */
-    const float *values;           /* trainables, (binding->count) */
-    const float *anchor;           /* what values were at first, or NULL: adapters then add what
-                                      they have become beyond it, s (B A - B0 A0) x */
-    const float *norms;            /* of rows where adapters have magnitudes, (norm_count) */
+    const struct binding *binding;     /* NULL: the model alone */
+    const float *values;               /* trainables, (binding->count) */
+    const float *anchor;               /* what values were at first, or NULL: adapters then add what
+                                          they have become beyond it, s (B A - B0 A0) x */
+    const float *norms;                /* of rows where adapters have magnitudes, (norm_count) */
+    const struct pass_weight *weights; /* (parameters): what is multiplied by instead where data is
+                                          not NULL; or NULL. Trainables are then what it came of */
     const struct batch *batch;
     const float *ropes[MODEL_ROPE_LOCAL + 1]; /* tables of kernel/rope.h */
     uint64_t seed, round;
@@ -46,11 +48,26 @@ struct pass {
     float *scratch_mid; /* (T, largest rank) for linear.c */
 };
 
-/* A parameter as this pass reads it: from the trainables when bound there, else from the model. */
+/* What a product sees of its input; gradients pass as if it were all of it. */
+enum pass_rounding {
+    PASS_ROUNDING_NONE,
+    PASS_ROUNDING_INT8,  /* kernel_round_int8: BitNet's */
+    PASS_ROUNDING_GRID8, /* kernel_round_grid8 with input_scale */
+};
+
+/* A parameter as this pass reads it: what the pass's weights have instead, else the trainables
+ * when it is bound there, else the model. */
 struct pass_weight {
     const void *data;
     enum dtype dtype;
     size_t pairs; /* kernel_gemm.b_pairs */
+    bool turned;  /* the data is (columns, rows) */
+    bool apart;   /* rows of the data lie as MODEL_ROWS_APART says */
+    bool merged;  /* the module's adapters are in the data */
+    float scale;  /* the values are data * scale */
+    enum pass_rounding rounding;
+    float input_scale;  /* of GRID8 */
+    float rounded_part; /* of the product's input, 0..1; the rest is the input as it came */
 };
 struct pass_weight pass_weight(const struct pass *pass, size_t param);
 

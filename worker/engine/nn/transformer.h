@@ -21,6 +21,7 @@ enum transformer_mode {
 struct transformer_plan {
     enum transformer_mode mode;
     size_t tokens, rows, positions;
+    bool quantizes; /* the pass will be given weights */
 };
 
 struct transformer;

@@ -179,6 +179,7 @@ static bool needs_scratch(const struct transformer *t, const struct transformer_
 {
     const struct family *family = model_family(t->pass.model);
     return family->linear == LINEAR_TERNARY || model_config(t->pass.model)->quantized ||
+           plan->quantizes ||
            (plan->mode != TRANSFORMER_INFER &&
             (rank_max(t->pass.binding) != 0 || family->attention == ATTENTION_FUSED_GROUPS));
 }
