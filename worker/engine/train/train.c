@@ -367,7 +367,7 @@ enum err train_evaluate(struct train *train, const float *values, const struct t
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
-        TRY(fill_batch(train, lane, rows + first, n, et));
+        TRY(fill_batch(train, lane, values, rows + first, n, et));
         bind_forward(lane, values);
         TRY(run_rows(train, lane, rows + first, false, results + first, et));
     }
