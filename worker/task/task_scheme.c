@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "worker/engine/nn/model_load.h"
 
 #define HEAD "lm_head"
 
@@ -183,15 +184,6 @@ static enum err read_modules(const struct recipe_quantize *q, struct arena *aren
     return ERR_OK;
 }
 
-/* Scales are stored in the type of the weights around them. */
-static enum dtype scale_dtype(const struct model *model)
-{
-    ptrdiff_t param = model_param_index(model, MODEL_EMBEDDING, 0);
-    enum dtype dtype =
-        param != MODEL_NO_PARAM ? model_param(model, (size_t)param)->dtype : DTYPE_F32;
-    return dtype_is_plain(dtype) ? dtype : DTYPE_BF16;
-}
-
 enum err task_scheme_read(const struct recipe *recipe, const struct model *model,
                           struct arena *arena, struct task_scheme *out, struct err_text *et)
 {
@@ -206,7 +198,7 @@ enum err task_scheme_read(const struct recipe *recipe, const struct model *model
         TRY(read_compressed(recipe, out, et));
     else
         TRY(read_bitsandbytes(recipe, out, et));
-    out->grid.scale_dtype = scale_dtype(model);
+    out->grid.scale_dtype = model_load_scale_dtype(model);
     return read_modules(&recipe->quantize, arena, out);
 }
 

@@ -151,3 +151,27 @@ void bnb_code_nest(size_t count, const float *x, uint8_t *codes, float *absmax)
                 absmax[block] > 0 ? (uint8_t)place_of(&ladder, x[i] * (1.0f / absmax[block])) : 0;
     }
 }
+
+float bnb_code_nested_offset(size_t count, const float *scales)
+{
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += (double)scales[i];
+    return (float)(sum / (double)count);
+}
+
+void bnb_code_nested_round(size_t count, float *scales)
+{
+    float levels[BNB_CODE_NESTED_LEVELS], offset = bnb_code_nested_offset(count, scales);
+    bnb_code_nested_levels(levels);
+    for (size_t first = 0; first < count; first += BNB_CODE_NESTED_BLOCK) {
+        uint8_t codes[BNB_CODE_NESTED_BLOCK];
+        float absmax = 0, *block = scales + first;
+        size_t here = MIN((size_t)BNB_CODE_NESTED_BLOCK, count - first);
+        for (size_t i = 0; i < here; i++)
+            block[i] -= offset;
+        bnb_code_nest(here, block, codes, &absmax);
+        for (size_t i = 0; i < here; i++)
+            block[i] = levels[codes[i]] * absmax + offset;
+    }
+}

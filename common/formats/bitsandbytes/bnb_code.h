@@ -33,7 +33,13 @@ void bnb_code_nested_levels(float levels[BNB_CODE_NESTED_LEVELS]);
 void bnb_code_encode(enum bnb_code_type type, size_t block_size, size_t count, const float *x,
                      uint8_t *codes, float *absmax);
 
+/* What is taken from scales before they are coded: their mean, an f64 sum in order, in f32. */
+float bnb_code_nested_offset(size_t count, const float *scales);
+
 /* Codes numbers by the 256 levels in blocks of BNB_CODE_NESTED_BLOCK. */
 void bnb_code_nest(size_t count, const float *x, uint8_t *codes, float *absmax);
+
+/* Scales become what a file with nested ones would say that they are. */
+void bnb_code_nested_round(size_t count, float *scales);
 
 #endif

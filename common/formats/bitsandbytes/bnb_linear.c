@@ -46,20 +46,12 @@ static enum err add(struct maker *m, const char *what, enum safetensors_dtype dt
     return ERR_OK;
 }
 
-static float mean_of(size_t count, const float *x)
-{
-    double sum = 0;
-    for (size_t i = 0; i < count; i++)
-        sum += (double)x[i];
-    return (float)(sum / (double)count);
-}
-
 /* Replaces the scales by codes, and adds the tensors of these. */
 static enum err add_nested(struct maker *m, size_t blocks, float *absmax, float *offset)
 {
     void *codes = NULL, *scales = NULL, *levels = NULL;
     size_t outer = (blocks + BNB_CODE_NESTED_BLOCK - 1) / BNB_CODE_NESTED_BLOCK;
-    *offset = mean_of(blocks, absmax);
+    *offset = bnb_code_nested_offset(blocks, absmax);
     TRY(add(m, ".absmax", SAFETENSORS_U8, blocks, 0, &codes));
     TRY(add(m, ".nested_absmax", SAFETENSORS_F32, outer, 0, &scales));
     TRY(add(m, ".nested_quant_map", SAFETENSORS_F32, BNB_CODE_NESTED_LEVELS, 0, &levels));

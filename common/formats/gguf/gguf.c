@@ -333,6 +333,13 @@ out:
     return err;
 }
 
+void gguf_drop(const struct gguf *gguf, struct span data)
+{
+    source_drop(&gguf->source, data);
+    for (size_t i = 0; i < gguf->part_count; i++)
+        source_drop(&gguf->parts[i].source, data);
+}
+
 void gguf_close(struct gguf *gguf)
 {
     for (size_t i = 0; i < gguf->part_count; i++)

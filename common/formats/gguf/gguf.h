@@ -105,6 +105,9 @@ MUST_CHECK enum err gguf_open(struct gguf *gguf, const char *path, struct err_te
 MUST_CHECK enum err gguf_parse(struct gguf *gguf, struct span content, const char *name,
                                struct err_text *et);
 
+/* Gives back the memory of a tensor's data for now: source_drop of the file that has it. */
+void gguf_drop(const struct gguf *gguf, struct span data);
+
 /* A zeroed or closed object is allowed. */
 void gguf_close(struct gguf *gguf);
 

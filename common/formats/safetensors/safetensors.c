@@ -254,6 +254,13 @@ enum err safetensors_open(struct safetensors *st, const char *path, struct err_t
     return err;
 }
 
+void safetensors_drop(const struct safetensors *st, struct span data)
+{
+    source_drop(&st->source, data);
+    for (size_t i = 0; i < st->shard_count; i++)
+        source_drop(&st->shards[i].source, data);
+}
+
 void safetensors_close(struct safetensors *st)
 {
     for (size_t i = 0; i < st->shard_count; i++)

@@ -63,6 +63,9 @@ MUST_CHECK enum err safetensors_open(struct safetensors *st, const char *path, s
 MUST_CHECK enum err safetensors_parse(struct safetensors *st, struct span content, const char *name,
                                       struct err_text *et);
 
+/* Gives back the memory of a tensor's data for now: source_drop of the file that has it. */
+void safetensors_drop(const struct safetensors *st, struct span data);
+
 /* A zeroed or closed object is allowed. */
 void safetensors_close(struct safetensors *st);
 

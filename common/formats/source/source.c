@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -47,6 +48,24 @@ void source_will_stream(const struct source *source)
 {
     if (source->map != NULL)
         (void)posix_madvise(source->map, source->bytes.size, POSIX_MADV_SEQUENTIAL);
+}
+
+static bool holds(const struct source *source, struct span part)
+{
+    uintptr_t first = (uintptr_t)source->map, at = (uintptr_t)part.data;
+    return source->map != NULL && at >= first && at - first <= source->bytes.size &&
+           part.size <= source->bytes.size - (at - first);
+}
+
+void source_drop(const struct source *source, struct span part)
+{
+    long page = sysconf(_SC_PAGESIZE);
+    if (page <= 0 || !holds(source, part))
+        return;
+    /* From a page's start: what lies before the part on its first page can be read again too. */
+    size_t before = (uintptr_t)part.data % (size_t)page;
+    (void)madvise((uint8_t *)source->map + (part.data - source->bytes.data) - before,
+                  part.size + before, MADV_DONTNEED);
 }
 
 void source_close(struct source *source)

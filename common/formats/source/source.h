@@ -25,6 +25,10 @@ MUST_CHECK enum err source_open(struct source *source, const char *path, struct 
 /* Tells the kernel that the content will be read in order, once. A hint; never fails. */
 void source_will_stream(const struct source *source);
 
+/* Gives back the memory that the pages of `part`, a span of the content, are mapped to; reading
+ * them again takes them from the file again. Any other span is ignored. A hint; never fails. */
+void source_drop(const struct source *source, struct span part);
+
 /* Unmaps; a zeroed or closed source is allowed. */
 void source_close(struct source *source);
 

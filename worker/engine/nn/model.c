@@ -50,7 +50,8 @@ static enum err open_config(const char *path, struct model **out, struct err_tex
     return err;
 }
 
-static enum err open_folder(const char *folder, struct model **out, struct err_text *et)
+static enum err open_folder(const char *folder, const struct model_load *load, struct model **out,
+                            struct err_text *et)
 {
     struct arena paths;
     arena_init(&paths, 1 << 16);
@@ -61,7 +62,7 @@ static enum err open_folder(const char *folder, struct model **out, struct err_t
         TRY_OUT(ERR_OUT_OF_MEMORY);
     TRY_OUT(open_config(config, &model, et));
     TRY_OUT(safetensors_index_open_folder(&model->files, folder, "model", et));
-    err = model_files_load(model, et);
+    err = model_files_load(model, load, et);
     if (err != ERR_OK)
         TRY_OUT(error_prefix(et, err, "%s", folder));
     *out = model;
@@ -72,9 +73,16 @@ out:
     return err;
 }
 
+enum err model_open_as(const char *path, const struct model_load *load, struct model **out,
+                       struct err_text *et)
+{
+    return file_exists(path) ? model_gguf_open(path, load, out, et)
+                             : open_folder(path, load, out, et);
+}
+
 enum err model_open(const char *path, struct model **out, struct err_text *et)
 {
-    return file_exists(path) ? model_gguf_open(path, out, et) : open_folder(path, out, et);
+    return model_open_as(path, NULL, out, et);
 }
 
 enum err model_open_files(const char *config_path, const char *weights_path, struct model **out,
@@ -84,7 +92,7 @@ enum err model_open_files(const char *config_path, const char *weights_path, str
     enum err err;
     TRY_OUT(open_config(config_path, &model, et));
     TRY_OUT(safetensors_open(&model->files, weights_path, et));
-    err = model_files_load(model, et);
+    err = model_files_load(model, NULL, et);
     if (err != ERR_OK)
         TRY_OUT(error_prefix(et, err, "%s", weights_path));
     *out = model;

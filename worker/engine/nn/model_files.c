@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "worker/engine/nn/model_load.h"
 #include "worker/engine/nn/model_quantized.h"
 #include "worker/engine/nn/model_tensor.h"
 #include "worker/engine/nn/model_ternary.h"
@@ -80,7 +81,7 @@ static const struct safetensor *find_scale(const struct model *model, const stru
     return fits ? safetensors_find(&model->files, text_of(name)) : NULL;
 }
 
-enum err model_files_load(struct model *model, struct err_text *et)
+enum err model_files_load(struct model *model, const struct model_load *load, struct err_text *et)
 {
     for (size_t i = 0; i < model->param_count; i++) {
         struct model_param *p = &model->params[i];
@@ -101,6 +102,9 @@ enum err model_files_load(struct model *model, struct err_text *et)
         memcpy(tensor.shape, t->shape, sizeof tensor.shape);
         TRY(dtype_of(t, &tensor.dtype, et));
         TRY(model_tensor_place(model, p, &tensor, et));
+        TRY(model_load_take(model, p, load, &taken, et));
+        if (taken)
+            safetensors_drop(&model->files, t->data);
     }
     return check_layers(model, et);
 }

@@ -11,7 +11,9 @@ enum { MODEL_FILES_NAME_BYTES = 512 };
 bool model_files_name(const struct model_param *p, size_t form, char out[MODEL_FILES_NAME_BYTES]);
 
 /* Every parameter points into model->files or, where kernels need another form, into the arena.
- * ERR_NOT_FOUND, ERR_SHAPE, ERR_UNSUPPORTED: `et` names the tensor. */
-MUST_CHECK enum err model_files_load(struct model *model, struct err_text *et);
+ * `load` (or NULL) as in model_open_as. ERR_NOT_FOUND, ERR_SHAPE, ERR_UNSUPPORTED, ERR_NOT_FINITE:
+ * `et` names the tensor. */
+MUST_CHECK enum err model_files_load(struct model *model, const struct model_load *load,
+                                     struct err_text *et);
 
 #endif

@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/formats/gguf/gguf_config.h"
 #include "common/mem/mem.h"
+#include "worker/engine/nn/model_load.h"
 #include "worker/engine/nn/model_tensor.h"
 #include "worker/engine/nn/model_ternary.h"
 
@@ -61,9 +62,11 @@ static enum err order_vector(struct model *model, struct model_param *p)
     return ERR_OK;
 }
 
-static enum err load_param(struct model *model, const struct gguf_arch *arch, struct model_param *p,
+static enum err load_param(struct model *model, const struct gguf_arch *arch,
+                           const struct model_load *load, struct model_param *p,
                            struct err_text *et)
 {
+    bool taken = false;
     struct tensor_name name = name_of(model, p);
     const struct gguf_tensor *t = gguf_find_tensor(&model->gguf, text_of(name.text));
     if (t == NULL)
@@ -74,6 +77,9 @@ static enum err load_param(struct model *model, const struct gguf_arch *arch, st
     TRY(model_tensor_place(model, p, &tensor, et));
     p->rounds_input = model_ternary_is(model, p); /* the scale is in the values */
     p->row_order = order_of(model, arch, p->role);
+    TRY(model_load_take(model, p, load, &taken, et));
+    if (taken)
+        gguf_drop(&model->gguf, t->data);
     return p->kind == MODEL_KIND_BIAS ? order_vector(model, p) : ERR_OK;
 }
 
@@ -97,8 +103,8 @@ static struct family family_as_written(const struct family *row, const struct gg
 }
 
 /* Takes over *gguf, also on failure. */
-static enum err create_of(struct gguf *gguf, const struct hf_config *config, struct model **out,
-                          struct err_text *et)
+static enum err create_of(struct gguf *gguf, const struct hf_config *config,
+                          const struct model_load *load, struct model **out, struct err_text *et)
 {
     struct model *model = NULL;
     struct text name = {0};
@@ -116,7 +122,7 @@ static enum err create_of(struct gguf *gguf, const struct hf_config *config, str
     *gguf = (struct gguf){0};
     for (size_t i = 0; i < model->param_count; i++) {
         if (model->params[i].part.whole == MODEL_NO_PARAM)
-            TRY_OUT(load_param(model, arch, &model->params[i], et));
+            TRY_OUT(load_param(model, arch, load, &model->params[i], et));
     }
     TRY_OUT(check_layers(model, et));
     *out = model;
@@ -127,7 +133,8 @@ out:
     return err;
 }
 
-enum err model_gguf_open(const char *path, struct model **out, struct err_text *et)
+enum err model_gguf_open(const char *path, const struct model_load *load, struct model **out,
+                         struct err_text *et)
 {
     struct gguf gguf = {0};
     struct hf_config *config = mem_alloc(1, sizeof *config);
@@ -136,7 +143,7 @@ enum err model_gguf_open(const char *path, struct model **out, struct err_text *
     enum err err;
     TRY_OUT(gguf_open(&gguf, path, et));
     TRY_OUT(gguf_config_read(&gguf, config, et));
-    err = create_of(&gguf, config, out, et);
+    err = create_of(&gguf, config, load, out, et);
     if (err != ERR_OK && err != ERR_OUT_OF_MEMORY)
         (void)error_prefix(et, err, "%s", path);
 out:

@@ -13,7 +13,8 @@
 
 #include "worker/engine/nn/model.h"
 
-/* As model_open for a GGUF file or the first of several. */
-MUST_CHECK enum err model_gguf_open(const char *path, struct model **out, struct err_text *et);
+/* As model_open_as for a GGUF file or the first of several. */
+MUST_CHECK enum err model_gguf_open(const char *path, const struct model_load *load,
+                                    struct model **out, struct err_text *et);
 
 #endif

@@ -17,9 +17,7 @@
 
 #include <stdbool.h>
 
-#include "worker/engine/nn/model_state.h"
-
-struct kernel;
+#include "worker/engine/nn/model.h"
 
 enum model_load_weights {
     MODEL_LOAD_AS_STORED,
@@ -34,6 +32,10 @@ struct model_load {
     struct kernel *kernel; /* whose threads encode; NULL: the caller's alone. Never changes a bit.
                               Borrowed for the call */
 };
+
+/* What INT8 and the integer schemes of folders store scales in: the type of the weights around
+ * them. */
+enum dtype model_load_scale_dtype(const struct model *model);
 
 /* Quantizes a parameter that has just been placed, where `load` (or NULL) asks for it; *taken says
  * so: then nothing points to the tensor in the file any more. For the files that open models.

@@ -10,8 +10,7 @@
 #include "common/formats/json/json_read.h"
 #include "common/mem/mem.h"
 #include "worker/engine/nn/model_files.h"
-
-enum { BLOCK = 32, HALF = BLOCK / 2, GRID4_CODES_MAX = 8 };
+#include "worker/engine/nn/model_rows.h"
 
 bool model_quantized_is(const struct model *model)
 {
@@ -80,43 +79,9 @@ static void target_fini(struct target *t)
     mem_free(t->zeros);
 }
 
-static uint8_t *put_f32(uint8_t *to, float value)
+static uint8_t *row_at(const struct target *t, size_t row)
 {
-    memcpy(to, &value, sizeof value);
-    return to + sizeof value;
-}
-
-/* 32 codes of four bits, `offset` added, as quant/block_grid.inc draws them. */
-static void put_nibbles(uint8_t *to, const int8_t *codes, int offset)
-{
-    for (size_t j = 0; j < HALF; j++)
-        to[j] = (uint8_t)((codes[j] + offset) | (codes[j + HALF] + offset) << 4);
-}
-
-static void put_grid_block(enum dtype dtype, const int8_t *codes, float scale, int8_t zero,
-                           uint8_t *to)
-{
-    to = put_f32(to, scale);
-    *to++ = (uint8_t)zero;
-    if (dtype == DTYPE_GRID4)
-        put_nibbles(to, codes, GRID4_CODES_MAX);
-    else
-        memcpy(to, codes, BLOCK);
-}
-
-/* Row `row` from its codes and cells, each `width` columns wide. */
-static void put_grid_row(const struct target *t, size_t row, size_t width)
-{
-    size_t columns = t->param->columns;
-    enum dtype dtype = t->param->dtype;
-    uint8_t *to = t->data + dtype_span_bytes(dtype, row * columns);
-    if (dtype == DTYPE_F32) {
-        for (size_t i = 0; i < columns; i++)
-            to = put_f32(to, t->scales[i / width] * (float)(t->codes[i] - t->zeros[i / width]));
-        return;
-    }
-    for (size_t i = 0; i < columns; i += BLOCK, to += dtype_block_bytes(dtype))
-        put_grid_block(dtype, t->codes + i, t->scales[i / width], t->zeros[i / width], to);
+    return t->data + dtype_span_bytes(t->param->dtype, row * t->param->columns);
 }
 
 static enum err check_codes(const struct target *t, const struct quant_scheme *scheme,
@@ -136,11 +101,12 @@ static enum err check_codes(const struct target *t, const struct quant_scheme *s
 static enum err lay_grid(struct target *t, const struct compressed_linear_view *view,
                          const char *module, size_t width, struct err_text *et)
 {
+    const struct model_rows_grid cells = {t->param->columns, width, t->codes, t->scales, t->zeros};
     for (size_t row = 0; row < t->param->rows; row++) {
         compressed_linear_codes(view, row, t->codes);
         compressed_linear_cells(view, row, t->scales, t->zeros);
         TRY(check_codes(t, &view->linear.scheme, module, row, et));
-        put_grid_row(t, row, width);
+        model_rows_put_grid(t->param->dtype, &cells, row_at(t, row));
     }
     return ERR_OK;
 }
@@ -162,9 +128,7 @@ static enum err take_compressed(struct model *model, struct model_param *p, cons
     TRY(compressed_linear_find(&model->files, module, scheme, p->rows, p->columns, &view, et));
     ASSERT(quant_scheme_cells(scheme, p->rows, p->columns, &down, &across));
     size_t width = p->columns / (size_t)across;
-    enum dtype dtype = width % BLOCK != 0  ? DTYPE_F32
-                       : scheme->bits <= 4 ? DTYPE_GRID4
-                                           : DTYPE_GRID8;
+    enum dtype dtype = model_rows_grid_dtype(scheme->bits, width);
     enum err err;
     TRY_OUT(target_init(&t, model, p, dtype, (size_t)across));
     TRY_OUT(lay_grid(&t, &view, module, width, et));
@@ -177,40 +141,16 @@ out:
 
 /* ---- bitsandbytes ---- */
 
-static void lay_levels(struct target *t, const struct bnb_linear_view *view)
-{
-    struct model_param *p = t->param;
-    size_t columns = p->columns, block = view->linear.block_size;
-    for (size_t row = 0; row < p->rows; row++) {
-        uint8_t *to = t->data + dtype_span_bytes(p->dtype, row * columns);
-        size_t first = row * columns;
-        for (size_t i = 0; i < columns; i++)
-            t->codes[i] = (int8_t)bnb_linear_code(view, first + i);
-        if (p->dtype == DTYPE_F32) {
-            for (size_t i = 0; i < columns; i++)
-                to = put_f32(to, view->levels[t->codes[i]] *
-                                     bnb_linear_absmax(view, (first + i) / block));
-            continue;
-        }
-        for (size_t i = 0; i < columns; i += BLOCK, to += dtype_block_bytes(p->dtype))
-            put_nibbles(put_f32(to, bnb_linear_absmax(view, (first + i) / block)), t->codes + i, 0);
-    }
-}
-
 static enum err take_bnb(struct model *model, struct model_param *p, const char *module,
                          struct err_text *et)
 {
     struct bnb_linear_view view;
     struct target t;
     TRY(bnb_linear_find(&model->files, module, p->rows, p->columns, &view, et));
-    const float *levels = bnb_code_levels(view.linear.type);
-    bool known = memcmp(view.levels, levels, sizeof view.levels) == 0;
-    enum dtype dtype = p->columns % BLOCK != 0 || !known  ? DTYPE_F32
-                       : view.linear.type == BNB_CODE_NF4 ? DTYPE_NF4
-                                                          : DTYPE_FP4;
+    enum dtype dtype = model_rows_levels_dtype(view.linear.type, view.levels, p->columns);
     enum err err = target_init(&t, model, p, dtype, 1);
-    if (err == ERR_OK)
-        lay_levels(&t, &view);
+    for (size_t row = 0; err == ERR_OK && row < p->rows; row++)
+        model_rows_put_levels(dtype, &view, row, row_at(&t, row));
     target_fini(&t);
     return err;
 }
