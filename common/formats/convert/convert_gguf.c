@@ -16,8 +16,9 @@ struct convert_gguf {
     const char *path; /* in the arena */
     const struct gguf_arch *arch;
     struct hf_config config;
-    struct safetensors weights; /* of a folder */
-    struct gguf source;         /* or a file */
+    struct safetensors weights;      /* of a folder */
+    const struct safetensors *given; /* borrowed: instead of the folder's; or NULL */
+    struct gguf source;              /* or a file */
     bool is_file;
     struct convert_plan plan;
     struct arena arena;
@@ -54,9 +55,10 @@ static enum err open_folder(struct convert_gguf *f, struct err_text *et)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", f->path);
     TRY(hf_config_open(&f->config, config, et));
     TRY(read_ends(f, et));
-    TRY(safetensors_index_open_folder(&f->weights, f->path, "model", et));
-    return convert_plan_gguf(&f->config, f->path, &f->weights, f->options.format, &f->arena,
-                             &f->plan, et);
+    if (f->given == NULL)
+        TRY(safetensors_index_open_folder(&f->weights, f->path, "model", et));
+    return convert_plan_gguf(&f->config, f->path, f->given != NULL ? f->given : &f->weights,
+                             f->options.format, &f->arena, &f->plan, et);
 }
 
 static enum err open_file(struct convert_gguf *f, struct err_text *et)
@@ -80,13 +82,15 @@ static enum err open_source(struct convert_gguf *f, const char *path, struct err
     return convert_quantize_plan(f->options.quantize, &f->config, path, &f->arena, &f->plan, et);
 }
 
-enum err convert_gguf_open(const char *path, const struct convert_model_options *options,
-                           struct convert_gguf **out, struct err_text *et)
+static enum err open_given(const char *path, const struct safetensors *given,
+                           const struct convert_model_options *options, struct convert_gguf **out,
+                           struct err_text *et)
 {
     struct convert_gguf *f = mem_alloc(1, sizeof *f);
     if (f == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
     f->options = *options;
+    f->given = given;
     arena_init(&f->arena, SIZE_MAX); /* bounded by the files' tables */
     gguf_write_init(&f->w);
     enum err err = open_source(f, path, et);
@@ -95,6 +99,19 @@ enum err convert_gguf_open(const char *path, const struct convert_model_options 
     else
         convert_gguf_close(&f);
     return err;
+}
+
+enum err convert_gguf_open(const char *path, const struct convert_model_options *options,
+                           struct convert_gguf **out, struct err_text *et)
+{
+    return open_given(path, NULL, options, out, et);
+}
+
+enum err convert_gguf_open_weights(const char *folder, const struct safetensors *weights,
+                                   const struct convert_model_options *options,
+                                   struct convert_gguf **out, struct err_text *et)
+{
+    return open_given(folder, weights, options, out, et);
 }
 
 void convert_gguf_close(struct convert_gguf **form)

@@ -27,6 +27,14 @@ MUST_CHECK enum err convert_gguf_open(const char *path, const struct convert_mod
                                       struct convert_gguf **out, struct err_text *et);
 void convert_gguf_close(struct convert_gguf **form);
 
+/* The same for a model whose weights the caller has: `weights`, under the names of the folder's
+ * files, take the place of what the folder would hold; config and tokenizer are the folder's. Only
+ * names, types and shapes of `weights` are looked at before tensors are encoded. They must live as
+ * long as *out. */
+MUST_CHECK enum err convert_gguf_open_weights(const char *folder, const struct safetensors *weights,
+                                              const struct convert_model_options *options,
+                                              struct convert_gguf **out, struct err_text *et);
+
 /* Tensors in the order of the file; what is borrowed lives until convert_gguf_close. The size in
  * the file is convert_tensor_size_bytes. */
 size_t convert_gguf_count(const struct convert_gguf *form);

@@ -156,7 +156,7 @@ void convert_tensor_row(const struct convert_tensor *t, size_t row, float *out)
 static enum err write_rows(const struct convert_tensor *t, struct buffers *b, file_sink_f sink,
                            void *context)
 {
-    size_t row_bytes = t->columns * element_bytes(t->out);
+    size_t row_bytes = is_moved_only(t) ? row_bytes_in(t) : t->columns * element_bytes(t->out);
     for (size_t row = 0; row < t->rows; row += b->rows) {
         size_t rows = MIN(b->rows, t->rows - row);
         for (size_t i = 0; i < rows; i++)

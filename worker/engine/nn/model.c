@@ -12,6 +12,7 @@
 #include "worker/engine/nn/model_files.h"
 #include "worker/engine/nn/model_gguf.h"
 #include "worker/engine/nn/model_quantized.h"
+#include "worker/engine/nn/model_ternary.h"
 
 enum err model_create_outline(const struct hf_config *config, struct model **out,
                               struct err_text *et)
@@ -138,6 +139,7 @@ enum err model_create_random(const struct hf_config *config, uint64_t seed, stru
             TRY_OUT(ERR_OUT_OF_MEMORY);
         fill_random(model, p, seed, count, data);
         p->data = data;
+        p->masters = model_ternary_is(model, p) ? data : NULL;
     }
     *out = model;
     model = NULL;

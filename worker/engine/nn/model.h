@@ -81,6 +81,8 @@ struct model_param {
     enum dtype dtype;
     enum dtype file_dtype; /* of its tensor in the files; vectors are f32 in memory */
     const void *data;      /* rows * columns elements; NULL for a part */
+    const void *masters;   /* of ternary weights that are trained: what is rounded for each product,
+                              (rows, columns) of file_dtype, any alignment; else NULL */
     bool turned;           /* the data is (columns, rows) */
     enum model_row_order row_order;
     bool rounds_input; /* the product sees its input in 8 bits a token */

@@ -8,15 +8,13 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "worker/engine/quant/blocks.h"
 
 enum {
     ROWS_A_BYTE = 4,
     BLOCK_ELEMENTS = 256, /* of TQ2_0 */
     BLOCK_CODES = 64,     /* bytes of codes, before the scale */
-    HALF_ONE = 0x3c00     /* 1 in f16 */
 };
-
-static const uint16_t bf16_of_code[] = {0xbf80, 0, 0x3f80}; /* -1, 0, 1 */
 
 /* What a matrix is made from. */
 struct ternary {
@@ -25,6 +23,7 @@ struct ternary {
     enum dtype dtype;     /* of masters */
     bool packed, masters; /* neither: the ternary numbers themselves */
     float inverse;        /* of masters: what they are multiplied with before rounding */
+    float block_scale;    /* what 1 is in the data */
     float *row;           /* owned: (columns) decoded */
     uint8_t *codes;       /* owned: (columns) the ternary number plus 1 */
 };
@@ -121,9 +120,8 @@ static enum err inverse_of_mean(const struct ternary *s, float *out, struct err_
 
 /* TQ2_0: of each 128 elements byte m holds elements m, m + 32, m + 64, m + 96, lowest bits first.
  */
-static void store_block(const uint8_t *codes, uint8_t *block)
+static void store_block(const uint8_t *codes, float scale, uint8_t *block)
 {
-    const uint16_t one = HALF_ONE;
     for (size_t half = 0; half < 2; half++) {
         const uint8_t *at = codes + half * 128;
         for (size_t i = 0; i < 32; i += 8) {
@@ -132,26 +130,41 @@ static void store_block(const uint8_t *codes, uint8_t *block)
             memcpy(block + half * 32 + i, &word, sizeof word);
         }
     }
-    memcpy(block + BLOCK_CODES, &one, sizeof one);
+    block_encode(DTYPE_F16, 1, 1, &scale, NULL, block + BLOCK_CODES);
 }
 
 static void store_row(const struct ternary *s, enum dtype dtype, size_t row, uint8_t *data)
 {
     size_t columns = s->param->columns;
     uint8_t *at = data + dtype_span_bytes(dtype, row * columns);
-    if (dtype == DTYPE_BF16) {
+    if (dtype != DTYPE_TQ2_0) {
         for (size_t i = 0; i < columns; i++)
-            memcpy(at + 2 * i, &bf16_of_code[s->codes[i]], 2);
+            s->row[i] = (float)(s->codes[i] - 1) * s->block_scale;
+        block_encode(dtype, 1, columns, s->row, NULL, at);
         return;
     }
     for (size_t i = 0; i < columns; i += BLOCK_ELEMENTS)
-        store_block(s->codes + i, at + dtype_span_bytes(dtype, i));
+        store_block(s->codes + i, s->block_scale, at + dtype_span_bytes(dtype, i));
 }
 
-static enum err convert(struct model *model, struct model_param *p, const struct ternary *s,
+/* A scale that f16 holds goes into the data, where GGUF files have it: then both forms of a model
+ * give the same bits. Returns the type of the data. */
+static enum dtype settle_scale(struct ternary *s, struct model_param *p)
+{
+    uint16_t half;
+    float rounded = 0;
+    block_encode(DTYPE_F16, 1, 1, &p->scale, NULL, &half);
+    dtype_decode(DTYPE_F16, 1, &half, &rounded);
+    bool fits = !(rounded < p->scale || rounded > p->scale);
+    s->block_scale = fits ? p->scale : 1;
+    p->scale = fits ? 1 : p->scale;
+    return p->columns % BLOCK_ELEMENTS == 0 ? DTYPE_TQ2_0 : fits ? DTYPE_F16 : DTYPE_BF16;
+}
+
+static enum err convert(struct model *model, struct model_param *p, struct ternary *s,
                         struct err_text *et)
 {
-    enum dtype dtype = p->columns % BLOCK_ELEMENTS == 0 ? DTYPE_TQ2_0 : DTYPE_BF16;
+    enum dtype dtype = settle_scale(s, p);
     uint8_t *data = arena_alloc(&model->arena, dtype_span_bytes(dtype, p->rows * p->columns), 1);
     if (data == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -227,6 +240,8 @@ enum err model_ternary_take(struct model *model, struct model_param *p,
     if (s.masters) {
         TRY_OUT(inverse_of_mean(&s, &s.inverse, et));
         p->scale = 1.0f / s.inverse;
+        p->masters = weight->data.data;
+        p->file_dtype = s.dtype;
     }
     TRY_OUT(convert(model, p, &s, et));
 out:

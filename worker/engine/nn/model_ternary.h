@@ -2,8 +2,9 @@
  *
  * Files hold them packed, four rows to a byte with the number beside them; as such numbers in a
  * float type; or as masters that every forward pass would round (Ma et al. 2024: by the mean of
- * their absolute values). All become TQ2_0 blocks with scale 1 where rows are whole blocks, else
- * BF16; the number goes to struct model_param's scale. Masters are read once and not kept.
+ * their absolute values). All become TQ2_0 blocks where rows are whole blocks, else BF16. The
+ * number is the blocks' scale where f16 holds it, else struct model_param's. Masters stay in their
+ * file, for whoever trains them.
  */
 #ifndef WORKER_ENGINE_NN_MODEL_TERNARY_H
 #define WORKER_ENGINE_NN_MODEL_TERNARY_H

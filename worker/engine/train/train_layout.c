@@ -185,9 +185,10 @@ static enum err check_full(const struct model *model, struct err_text *et)
                          config->quant_method);
     for (size_t i = 0; i < model_param_count(model); i++) {
         const struct model_param *p = model_param(model, i);
-        if (p->rounds_input)
+        if (p->rounds_input && p->masters == NULL)
             return error_set(et, ERR_RECIPE,
-                             "adapter: %s is ternary, which only an adapter can train; say lora",
+                             "adapter: %s is ternary already, which only an adapter can train; "
+                             "say lora, or take the model whose quantization_mode is online",
                              p->name);
     }
     return ERR_OK;
@@ -402,6 +403,10 @@ const char *train_layout_target(const struct train_layout *layout, size_t index)
 /* The values of a parameter, in the order of its family's folders. */
 static void decode_whole(const struct model *model, const struct model_param *p, float *out)
 {
+    if (p->masters != NULL) {
+        dtype_decode(p->file_dtype, p->rows * p->columns, p->masters, out);
+        return;
+    }
     for (size_t row = 0; row < p->rows; row++) {
         size_t from = model_stored_row(model, p, row) * p->columns;
         block_decode(p->dtype, p->columns, (const char *)p->data + dtype_span_bytes(p->dtype, from),
