@@ -79,7 +79,8 @@ static const unsigned statistics_of[KINDS] = {
 static enum err bench_open(struct bench *b, const struct hf_config *config, size_t tokens,
                            struct err_text *et)
 {
-    struct transformer_plan plan = {TRANSFORMER_INFER, tokens, 1, tokens};
+    struct transformer_plan plan = {
+        .mode = TRANSFORMER_INFER, .tokens = tokens, .rows = 1, .positions = tokens};
     struct batch_limits limits = {config->vocab_size, config->max_position_embeddings, 0};
     struct statistics_ask asks[SITES_MAX];
     TRY(model_create_random(config, 1, &b->model, et));

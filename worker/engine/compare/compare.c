@@ -98,7 +98,10 @@ static enum err side_plan(struct side *side, struct kernel *kernel, size_t token
 static size_t side_bytes(const struct side *side, size_t tokens, size_t block)
 {
     const struct model_shape *shape = model_shape(side->model);
-    struct transformer_plan plan = {TRANSFORMER_INFER, tokens, 1, MIN(tokens, shape->positions)};
+    struct transformer_plan plan = {.mode = TRANSFORMER_INFER,
+                                    .tokens = tokens,
+                                    .rows = 1,
+                                    .positions = MIN(tokens, shape->positions)};
     return transformer_size_bytes(side->model, NULL, &plan) +
            block * shape->vocabulary * sizeof(float);
 }

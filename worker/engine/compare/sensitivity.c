@@ -54,8 +54,10 @@ static enum err prepare(struct sensitivity *s)
             return ERR_OVERFLOW;
     }
     s->block = head_block(shape->vocabulary, longest);
-    s->plan =
-        (struct transformer_plan){TRANSFORMER_INFER, longest, 1, MIN(longest, shape->positions)};
+    s->plan = (struct transformer_plan){.mode = TRANSFORMER_INFER,
+                                        .tokens = longest,
+                                        .rows = 1,
+                                        .positions = MIN(longest, shape->positions)};
     if (!check_mul(tokens, shape->width, &floats) || !check_mul(floats, (size_t)2, &all) ||
         !check_mul(s->block, shape->vocabulary, &logits))
         return ERR_OVERFLOW;
