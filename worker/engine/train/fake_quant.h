@@ -75,8 +75,12 @@ const struct pass_weight *fake_quant_weights(const struct fake_quant *fake_quant
  * the family's folders, whatever the model's file does. */
 struct pass_weight fake_quant_find(const struct fake_quant *fake_quant, size_t param);
 
-/* GRID: cells of the parameter's codes, NULL when it has none: for who writes them. */
-const struct grid *fake_quant_grid(const struct fake_quant *fake_quant, size_t param);
+/* GRID: the cells of the parameter, NULL when it has none: for who writes them. */
+const struct grid *fake_quant_cells(const struct fake_quant *fake_quant, size_t param);
+
+/* TERNARY: what the parameter's -1, 0 and 1 are multiplied by, a number of f16; 0 when it has none.
+ */
+float fake_quant_scale(const struct fake_quant *fake_quant, size_t param);
 
 /* Sets to 0 what the forms keep from the gradient, a vector of the layout. */
 void fake_quant_mask(const struct fake_quant *fake_quant, float *gradient);

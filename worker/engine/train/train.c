@@ -10,6 +10,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "worker/engine/nn/transformer.h"
+#include "worker/engine/train/fake_quant.h"
 
 /* A planned transformer with its batch; one for training, one for forward passes. */
 struct lane {
@@ -108,6 +109,7 @@ static enum err lane_prepare(struct train *train, struct lane *lane, enum transf
     struct transformer_plan plan = lane->plan;
     plan.mode = mode;
     plan.rows = at_once;
+    plan.quantizes = train->options.quant != NULL;
     for (size_t first = 0; first < count; first += at_once) {
         size_t tokens = 0, prompts;
         for (size_t r = first; r < MIN(first + at_once, count); r++) {
@@ -172,7 +174,8 @@ size_t train_memory_estimate(const struct model *model, const struct train_layou
     struct transformer_plan plan = {.mode = layout != NULL ? mode : TRANSFORMER_INFER,
                                     .tokens = rows * token_count,
                                     .rows = rows,
-                                    .positions = token_count};
+                                    .positions = token_count,
+                                    .quantizes = options->quant != NULL};
     size_t gradients = layout != NULL ? rows * train_layout_count(layout) * sizeof(float) : 0;
     return transformer_size_bytes(model, binding_of(layout), &plan) + gradients;
 }
@@ -302,6 +305,14 @@ static enum err check_gradient(const struct train *train, size_t r, struct err_t
                      train_layout_entry(train->layout, i)->name);
 }
 
+/* The untouched model is not quantized. */
+static const struct pass_weight *weights_of(const struct train *train, const float *values)
+{
+    if (train->options.quant == NULL || values == NULL)
+        return NULL;
+    return fake_quant_weights(train->options.quant);
+}
+
 /* What one call of train_rows needs throughout. */
 struct train_call {
     const float *values;
@@ -324,9 +335,12 @@ static enum err train_group(struct train *train, const struct train_call *call,
     pass->round = call->round;
     pass->dropout = true;
     pass->gradients = train->gradients;
+    pass->weights = weights_of(train, call->values);
     TRY(run_rows(train, lane, rows + first, true, results + first, et));
     for (size_t r = 0; r < count; r++) {
         TRY(check_gradient(train, r, et));
+        if (train->options.quant != NULL)
+            fake_quant_mask(train->options.quant, train->gradients[r]);
         TRY(call->leaf(call->context, first + r, &results[first + r], train->gradients[r]));
     }
     return ERR_OK;
@@ -350,9 +364,10 @@ enum err train_rows(struct train *train, const float *values, uint64_t seed, uin
     return ERR_OK;
 }
 
-static void bind_forward(struct lane *lane, const float *values)
+static void bind_forward(const struct train *train, struct lane *lane, const float *values)
 {
     struct pass *pass = transformer_pass(lane->transformer);
+    pass->weights = weights_of(train, values);
     pass->batch = &lane->batch;
     pass->values = values;
     pass->dropout = false;
@@ -368,7 +383,7 @@ enum err train_evaluate(struct train *train, const float *values, const struct t
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
         TRY(fill_batch(train, lane, values, rows + first, n, et));
-        bind_forward(lane, values);
+        bind_forward(train, lane, values);
         TRY(run_rows(train, lane, rows + first, false, results + first, et));
     }
     return ERR_OK;
@@ -384,7 +399,7 @@ enum err train_log_probabilities(struct train *train, const float *values,
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
         TRY(fill_batch(train, lane, values, rows + first, n, et));
-        bind_forward(lane, values);
+        bind_forward(train, lane, values);
         TRY(transformer_loss(lane->transformer, false, et));
         for (size_t r = 0; r < n; r++)
             sum_sides(lane, &rows[first + r], r, out[first + r]);
@@ -398,7 +413,7 @@ enum err train_logits(struct train *train, const float *values, const struct tra
     struct lane *lane = &train->inference;
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, row, 1));
     TRY(fill_batch(train, lane, values, row, 1, et));
-    bind_forward(lane, values);
+    bind_forward(train, lane, values);
     TRY(transformer_forward(lane->transformer, et));
     size_t prompt = lane->batch.prompt_count;
     for (size_t s = 0; s < lane->batch.segment_count; s++) {

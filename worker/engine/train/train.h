@@ -20,6 +20,7 @@
 #include "worker/engine/train/preference.h"
 #include "worker/engine/train/train_layout.h"
 
+struct fake_quant;
 struct kernel;
 struct train;
 
@@ -56,6 +57,9 @@ struct train_options {
         checkpointing; /* keep one activation a layer and recompute the rest. Never changes a bit */
     enum train_objective objective;
     struct preference preference; /* PREFERENCE */
+    /* What products read instead of trainables and model, where values are given; or NULL. The
+     * caller updates it when values or the round change. Borrowed. */
+    const struct fake_quant *quant;
 };
 
 /* Takes the gradient of one row, rows in ascending order. `gradient` has the layout's elements and
