@@ -146,12 +146,16 @@ static enum err fill_patterns(struct sample *s, const struct train_adapter *adap
 static enum err write_adapter(struct sample *s, const char *folder)
 {
     struct train_adapter adapter;
-    TRY(train_adapter_fold(s->model, &s->training, s->layout, s->values, &s->arena, &adapter));
+    TRY(train_adapter_fold(&s->training, s->layout, s->values, NULL, &s->arena, &adapter));
     TRY(fill_patterns(s, &adapter));
     size_t count = adapter.entry_count;
     struct safetensor *tensors = list_tensors(s, adapter.entries, count, adapter.values);
     if (tensors == NULL)
         return ERR_OUT_OF_MEMORY;
+    s->config.r = (uint32_t)adapter.rank;
+    s->config.lora_alpha = adapter.alpha;
+    s->config.modules_to_save = adapter.saved;
+    s->config.save_count = adapter.saved_count;
     s->config.target_modules = adapter.targets;
     s->config.target_count = adapter.target_count;
     const struct peft_card card = {.title = TEXT("peft_check"), .config = &s->config};

@@ -87,13 +87,16 @@ static enum err fill_peft_config(struct task_export *x, const struct train_adapt
     const struct recipe *recipe = &x->run->recipe;
     *config = (struct peft_config){
         .base_model = task_settings_base_model(recipe),
-        .r = (uint32_t)recipe->lora_r,
-        .lora_alpha = recipe->lora_alpha,
-        .lora_dropout = recipe->lora_dropout,
-        .use_rslora = recipe->peft_use_rslora,
+        .r = (uint32_t)adapter->rank,
+        .lora_alpha = adapter->alpha,
+        .lora_dropout = x->config.dropout,
+        .use_rslora = x->config.rank_stabilized,
+        .use_dora = x->config.dora,
         .fan_in_fan_out = family_of(model_config(x->model))->linear == LINEAR_TURNED,
         .target_modules = adapter->targets,
         .target_count = adapter->target_count,
+        .modules_to_save = adapter->saved,
+        .save_count = adapter->saved_count,
     };
     if (recipe->model_revision != NULL)
         config->revision = text_of(recipe->model_revision);
@@ -106,7 +109,7 @@ enum err task_export_adapter(struct task_export *x, struct err_text *et)
     struct peft_card_fact facts[FACTS_MAX];
     struct bytes text;
     struct train_adapter adapter;
-    TRY(train_adapter_fold(x->model, &x->config, x->layout, x->values, &x->arena, &adapter));
+    TRY(train_adapter_fold(&x->config, x->layout, x->values, NULL, &x->arena, &adapter));
     TRY(fill_peft_config(x, &adapter, &config));
     struct peft_card card = {.config = &config, .facts = facts};
     card.title = text_of(x->run->recipe.name != NULL ? x->run->recipe.name : "adapter");

@@ -109,10 +109,10 @@ static void check_fold(const struct parts_case *c, bool rank_stabilized)
     arena_init(&arena, SIZE_MAX);
     OK(train_layout_create(model, &config, &parts, &et));
     float *values = random_values(train_layout_count(parts));
-    OK(train_adapter_fold(model, &config, parts, values, &arena, &adapter));
+    OK(train_adapter_fold(&config, parts, values, NULL, &arena, &adapter));
     assert_int_equal(adapter.target_count, 1);
     assert_true(text_is(adapter.targets[0], c->whole));
-    assert_int_equal(adapter.module_count, c->count > 1 ? 2 : 0);
+    assert_int_equal(adapter.module_count, c->count > 1 ? 1 : 0);
     double alpha = c->count > 1 ? adapter.modules[0].alpha : 3;
     struct train_config other = config_of(&c->whole, 1, RANK * c->count, alpha, rank_stabilized);
     OK(train_layout_create(model, &other, &whole, &et));
@@ -161,7 +161,7 @@ static void test_parts__whole_modules_are_left_as_they_are(void **state)
     arena_init(&arena, SIZE_MAX);
     OK(train_layout_create(model, &config, &layout, &et));
     float *values = random_values(train_layout_count(layout));
-    OK(train_adapter_fold(model, &config, layout, values, &arena, &adapter));
+    OK(train_adapter_fold(&config, layout, values, NULL, &arena, &adapter));
     assert_ptr_equal(adapter.values, values);
     assert_ptr_equal(adapter.entries, train_layout_entry(layout, 0));
     assert_int_equal(adapter.target_count, 4);
@@ -279,7 +279,7 @@ static void test_parts__targets_name_no_module_without_an_adapter(void **state)
         arena_init(&arena, SIZE_MAX);
         OK(train_layout_create(model, &config, &layout, &et));
         float *values = random_values(train_layout_count(layout));
-        OK(train_adapter_fold(model, &config, layout, values, &arena, &adapter));
+        OK(train_adapter_fold(&config, layout, values, NULL, &arena, &adapter));
         assert_int_equal(adapter.target_count, some[i].count);
         if (!text_is(adapter.targets[0], some[i].first))
             fail_msg("%s: %.*s", some[i].target, TEXT_ARGS(adapter.targets[0]));

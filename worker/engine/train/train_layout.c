@@ -7,12 +7,16 @@
 
 #include "common/base/check.h"
 #include "common/formats/hf/hf_config.h"
-#include "common/mem/arena.h"
+#include "common/formats/peft/peft_adapter.h"
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
 #include "worker/engine/quant/blocks.h"
+#include "worker/engine/train/train_choice.h"
 #include "worker/engine/train/train_insert.h"
+
+/* Of a module: itself and its bias; A, B and magnitude; A and B of the lookup. */
+enum { ENTRIES_A_PARAM = 7 };
 
 struct train_layout {
     const struct model *model; /* borrowed */
@@ -21,146 +25,16 @@ struct train_layout {
     struct train_entry *entries;
     size_t entry_count;
     enum train_prompt prompt;
-    const char **targets; /* distinct last parts of adapted modules, sorted */
-    size_t target_count;
+    const struct train_module *modules; /* in the arena; none for full training */
+    size_t module_count;
 };
-
-static bool is_module(const struct model_param *p)
-{
-    return p->kind == MODEL_KIND_LINEAR && family_role_in_layer(p->role);
-}
-
-/* The module of a parameter: its name without ".weight". */
-static struct text module_of(const struct model_param *p)
-{
-    struct text name = text_of(p->name), ending = TEXT(".weight");
-    ASSERT(name.size > ending.size);
-    name.size -= ending.size;
-    return name;
-}
-
-static struct text last_part(struct text module)
-{
-    for (size_t i = module.size; i > 0; i--) {
-        if (module.data[i - 1] == '.')
-            return (struct text){module.data + i, module.size - i};
-    }
-    return module;
-}
 
 static bool is_part(const struct model_param *p)
 {
     return p->part.whole != MODEL_NO_PARAM;
 }
 
-/* A part of a fused module is adapted when it is named; all-linear takes the module as a whole. */
-static bool matches(const struct model_param *p, struct text wanted)
-{
-    struct text module = module_of(p);
-    if (text_is(wanted, "all-linear"))
-        return !is_part(p);
-    if (text_equal(module, wanted))
-        return true;
-    if (module.size <= wanted.size || wanted.size == 0)
-        return false;
-    size_t at = module.size - wanted.size;
-    return module.data[at - 1] == '.' && memcmp(module.data + at, wanted.data, wanted.size) == 0;
-}
-
 /* ---- checks ---- */
-
-/* "q_proj, k_proj, ..." of the first layer: the modules that can be adapted. */
-static void list_modules(const struct model *model, char *out, size_t size)
-{
-    size_t at = 0;
-    out[0] = '\0';
-    for (size_t i = 0; i < model_param_count(model); i++) {
-        const struct model_param *p = model_param(model, i);
-        struct text part = last_part(module_of(p));
-        if (!is_module(p) || p->layer != 0 || at + part.size + 3 > size)
-            continue;
-        if (at != 0) {
-            memcpy(out + at, ", ", 2);
-            at += 2;
-        }
-        memcpy(out + at, part.data, part.size);
-        at += part.size;
-        out[at] = '\0';
-    }
-}
-
-static enum err check_target(const struct model *model, const struct train_config *config,
-                             struct text target, struct err_text *et)
-{
-    size_t found = 0;
-    for (size_t i = 0; i < model_param_count(model); i++) {
-        const struct model_param *p = model_param(model, i);
-        if (!is_module(p) || !matches(p, target))
-            continue;
-        found++;
-        if (config->rank > MIN(p->rows, p->columns))
-            return error_set(et, ERR_RECIPE,
-                             "lora_r: %zu is more than module %.*s can have (%zu x %zu)",
-                             config->rank, TEXT_ARGS(module_of(p)), p->rows, p->columns);
-    }
-    if (found != 0)
-        return ERR_OK;
-    char modules[512];
-    list_modules(model, modules, sizeof modules);
-    return error_set(et, ERR_RECIPE,
-                     "lora_target_modules: \"%.*s\" matches no linear module of the layers; there "
-                     "are %s, or all-linear for all of them",
-                     TEXT_ARGS(target), modules);
-}
-
-/* The next of the targets: those of the config, or the family's where it has none. */
-struct target_list {
-    const struct train_config *config;
-    struct text rest; /* of the family's, separated by commas */
-    size_t next;
-};
-
-static struct target_list targets_of(const struct model *model, const struct train_config *config)
-{
-    return (struct target_list){config, text_of(model_family(model)->targets), 0};
-}
-
-static bool next_target(struct target_list *list, struct text *out)
-{
-    if (list->config->target_count != 0) {
-        if (list->next == list->config->target_count)
-            return false;
-        *out = text_of(list->config->targets[list->next++]);
-        return true;
-    }
-    if (list->rest.size == 0)
-        return false;
-    const char *comma = memchr(list->rest.data, ',', list->rest.size);
-    size_t size = comma != NULL ? (size_t)(comma - list->rest.data) : list->rest.size;
-    *out = (struct text){list->rest.data, size};
-    size += comma != NULL ? 1 : 0;
-    list->rest = (struct text){list->rest.data + size, list->rest.size - size};
-    return true;
-}
-
-static enum err check_targets(const struct model *model, const struct train_config *config,
-                              struct err_text *et)
-{
-    struct target_list targets = targets_of(model, config);
-    struct text target;
-    size_t count = 0;
-    for (; next_target(&targets, &target); count++)
-        TRY(check_target(model, config, target, et));
-    if (count != 0)
-        return ERR_OK;
-    char modules[512];
-    list_modules(model, modules, sizeof modules);
-    return error_set(
-        et, ERR_RECIPE,
-        "lora_target_modules: there is no usual choice for model_type %s; name some of "
-        "%s, or all-linear for all of them",
-        model_family(model)->model_type, modules);
-}
 
 /* Gains that GGUF files hold plus one and matrices that they hold turned cannot become those of the
  * family's folder, which is what full training writes. */
@@ -208,34 +82,35 @@ static enum err check_config(const struct model *model, const struct train_confi
                          config->dropout);
     if (!(config->alpha - config->alpha == 0))
         return error_set(et, ERR_RECIPE, "lora_alpha: expected a finite number");
-    return check_targets(model, config, et);
+    return ERR_OK;
 }
 
 /* ---- building ---- */
 
-static bool is_adapted(const struct model *model, const struct train_config *config,
-                       const struct model_param *p)
+/* Names as PEFT writes them: some of its tensors are no module's weight. */
+static const char *name_entry(struct train_layout *layout, enum train_part part,
+                              const struct train_module *module)
 {
-    struct target_list targets = targets_of(model, config);
-    struct text target;
-    while (is_module(p) && next_target(&targets, &target)) {
-        if (matches(p, target))
-            return true;
-    }
-    return false;
+    static const char *const endings[] = {
+        [TRAIN_PART_WHOLE] = "weight",
+        [TRAIN_PART_A] = "lora_A.weight",
+        [TRAIN_PART_B] = "lora_B.weight",
+        [TRAIN_PART_MAGNITUDE] = "lora_magnitude_vector",
+        [TRAIN_PART_LOOKUP_A] = "lora_embedding_A",
+        [TRAIN_PART_LOOKUP_B] = "lora_embedding_B",
+    };
+    return arena_print(&layout->arena, PEFT_ADAPTER_KEY_PREFIX "%.*s.%s", TEXT_ARGS(module->name),
+                       endings[part]);
 }
 
-static enum err add_entry(struct train_layout *layout, size_t param, enum train_part part,
-                          size_t rows, size_t columns)
+static enum err add_entry(struct train_layout *layout, const char *name, size_t param,
+                          enum train_part part, size_t rows, size_t columns)
 {
     const struct model_param *p = model_param(layout->model, param);
-    const char *name = p->name;
-    if (part != TRAIN_PART_WHOLE)
-        name = arena_print(&layout->arena, "base_model.model.%.*s.lora_%c.weight",
-                           TEXT_ARGS(module_of(p)), part == TRAIN_PART_A ? 'A' : 'B');
+    bool vector =
+        p->kind == MODEL_KIND_GAIN || p->kind == MODEL_KIND_BIAS || part == TRAIN_PART_MAGNITUDE;
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
-    bool vector = p->kind == MODEL_KIND_GAIN || p->kind == MODEL_KIND_BIAS;
     layout->entries[layout->entry_count++] = (struct train_entry){.param = param,
                                                                   .part = part,
                                                                   .name = name,
@@ -245,11 +120,52 @@ static enum err add_entry(struct train_layout *layout, size_t param, enum train_
     return ERR_OK;
 }
 
-static enum err add_entries(struct train_layout *layout, const struct train_config *config)
+static enum err add_whole(struct train_layout *layout, size_t param, const char *name)
+{
+    const struct model_param *p = model_param(layout->model, param);
+    return add_entry(layout, name, param, TRAIN_PART_WHOLE, p->turned ? p->columns : p->rows,
+                     p->turned ? p->rows : p->columns);
+}
+
+static enum err add_saved(struct train_layout *layout, const struct train_module *module)
+{
+    const struct model_param *p = model_param(layout->model, module->param);
+    if (module->place == TRAIN_PLACE_LINEAR && p->kind != MODEL_KIND_LINEAR)
+        return ERR_OK; /* the head of a tied model: the embedding's entry is its own */
+    TRY(add_whole(layout, module->param, name_entry(layout, TRAIN_PART_WHOLE, module)));
+    if (p->bias == MODEL_NO_PARAM)
+        return ERR_OK;
+    const char *bias = model_param(layout->model, (size_t)p->bias)->name;
+    return add_whole(layout, (size_t)p->bias,
+                     arena_print(&layout->arena, PEFT_ADAPTER_KEY_PREFIX "%s", bias));
+}
+
+static enum err add_module(struct train_layout *layout, const struct train_config *config,
+                           const struct train_module *m)
+{
+    const struct model_param *p = model_param(layout->model, m->param);
+    if (m->saved)
+        TRY(add_saved(layout, m));
+    if (!m->adapted)
+        return ERR_OK;
+    bool lookup = m->place == TRAIN_PLACE_LOOKUP;
+    enum train_part a = lookup ? TRAIN_PART_LOOKUP_A : TRAIN_PART_A;
+    enum train_part b = lookup ? TRAIN_PART_LOOKUP_B : TRAIN_PART_B;
+    size_t in = lookup ? p->rows : p->columns, out = lookup ? p->columns : p->rows;
+    TRY(add_entry(layout, name_entry(layout, a, m), m->param, a, m->rank, in));
+    TRY(add_entry(layout, name_entry(layout, b, m), m->param, b, out, m->rank));
+    if (!config->dora)
+        return ERR_OK;
+    return add_entry(layout, name_entry(layout, TRAIN_PART_MAGNITUDE, m), m->param,
+                     TRAIN_PART_MAGNITUDE, out, 1);
+}
+
+static enum err add_entries(struct train_layout *layout, const struct train_config *config,
+                            const struct train_module *modules, size_t module_count)
 {
     size_t count = model_param_count(layout->model);
     bool inserts = train_insert_is(config->method);
-    size_t entries = inserts ? train_insert_count(layout->model, config) : 2 * count;
+    size_t entries = inserts ? train_insert_count(layout->model, config) : ENTRIES_A_PARAM * count;
     layout->entries = arena_alloc(&layout->arena, entries, sizeof *layout->entries);
     if (layout->entries == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -257,16 +173,12 @@ static enum err add_entries(struct train_layout *layout, const struct train_conf
         layout->entry_count = entries;
         return train_insert_entries(layout->model, config, &layout->arena, layout->entries);
     }
-    for (size_t i = 0; i < count; i++) {
+    for (size_t i = 0; i < module_count; i++)
+        TRY(add_module(layout, config, &modules[i]));
+    for (size_t i = 0; config->method == TRAIN_METHOD_FULL && i < count; i++) {
         const struct model_param *p = model_param(layout->model, i);
-        if (config->method == TRAIN_METHOD_FULL) {
-            if (!is_part(p))
-                TRY(add_entry(layout, i, TRAIN_PART_WHOLE, p->turned ? p->columns : p->rows,
-                              p->turned ? p->rows : p->columns));
-        } else if (is_adapted(layout->model, config, p)) {
-            TRY(add_entry(layout, i, TRAIN_PART_A, config->rank, p->columns));
-            TRY(add_entry(layout, i, TRAIN_PART_B, p->rows, config->rank));
-        }
+        if (!is_part(p))
+            TRY(add_whole(layout, i, p->name));
     }
     return ERR_OK;
 }
@@ -277,60 +189,73 @@ static int compare_entries(const void *a, const void *b)
     return strcmp(left->name, right->name);
 }
 
+static struct binding_adapter *adapter_of(struct train_layout *layout, enum train_part part,
+                                          size_t param)
+{
+    bool lookup = part == TRAIN_PART_LOOKUP_A || part == TRAIN_PART_LOOKUP_B;
+    return lookup ? &layout->binding.lookup : &layout->binding.slots[param].adapter;
+}
+
 /* Sorts the entries, gives them their offsets and tells the binding. */
 static void place_entries(struct train_layout *layout, const struct train_config *config)
 {
-    double root = config->rank_stabilized ? sqrt((double)config->rank) : (double)config->rank;
     size_t offset = 0;
     qsort(layout->entries, layout->entry_count, sizeof *layout->entries, compare_entries);
     for (size_t i = 0; i < layout->entry_count; i++) {
         struct train_entry *e = &layout->entries[i];
-        struct binding_slot *slot = &layout->binding.slots[e->param];
+        struct binding_adapter *adapter = adapter_of(layout, e->part, e->param);
         e->offset = offset;
         offset += e->count;
-        if (train_insert_is_part(e->part)) {
+        if (train_insert_is_part(e->part))
             train_insert_bind(layout->model, config, e, &layout->binding);
-            continue;
-        }
-        if (e->part == TRAIN_PART_WHOLE) {
-            slot->weight_offset = e->offset;
-            continue;
-        }
-        *(e->part == TRAIN_PART_A ? &slot->adapter.a_offset : &slot->adapter.b_offset) = e->offset;
-        slot->adapter.rank = config->rank;
-        slot->adapter.scale = (float)(config->alpha / root);
-        slot->adapter.dropout = (float)config->dropout;
+        else if (e->part == TRAIN_PART_WHOLE)
+            layout->binding.slots[e->param].weight_offset = e->offset;
+        else if (e->part == TRAIN_PART_A || e->part == TRAIN_PART_LOOKUP_A)
+            adapter->a_offset = e->offset;
+        else if (e->part == TRAIN_PART_B || e->part == TRAIN_PART_LOOKUP_B)
+            adapter->b_offset = e->offset;
+        else
+            adapter->magnitude_offset = e->offset;
     }
     layout->binding.count = offset;
 }
 
-static int compare_names(const void *a, const void *b)
+/* Ranks and scales of the adapters. */
+static void describe_adapters(struct train_layout *layout, const struct train_config *config,
+                              const struct train_module *modules, size_t module_count)
 {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
+    for (size_t i = 0; i < module_count; i++) {
+        const struct train_module *m = &modules[i];
+        if (!m->adapted)
+            continue;
+        bool lookup = m->place == TRAIN_PLACE_LOOKUP;
+        struct binding_adapter *adapter =
+            adapter_of(layout, lookup ? TRAIN_PART_LOOKUP_A : TRAIN_PART_A, m->param);
+        double root = config->rank_stabilized ? sqrt((double)m->rank) : (double)m->rank;
+        adapter->rank = m->rank;
+        adapter->scale = (float)(m->alpha / root);
+        adapter->dropout = lookup ? 0 : (float)config->dropout;
+        if (!config->dora)
+            continue;
+        adapter->has_magnitude = true;
+        adapter->norm_offset = layout->binding.norm_count;
+        layout->binding.norm_count += model_param(layout->model, m->param)->rows;
+    }
 }
 
-/* The distinct last parts of the adapted modules. */
-static enum err add_targets(struct train_layout *layout)
+static enum err build(struct train_layout *layout, const struct train_config *config,
+                      struct err_text *et)
 {
-    layout->targets = arena_alloc(&layout->arena, layout->entry_count + 1, sizeof(char *));
-    if (layout->targets == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < layout->entry_count; i++) {
-        if (layout->entries[i].part != TRAIN_PART_A)
-            continue;
-        struct text part =
-            last_part(module_of(model_param(layout->model, layout->entries[i].param)));
-        bool known = false;
-        for (size_t t = 0; t < layout->target_count; t++)
-            known = known || text_is(part, layout->targets[t]);
-        if (known)
-            continue;
-        const char *copy = arena_copy_text(&layout->arena, part);
-        if (copy == NULL)
-            return ERR_OUT_OF_MEMORY;
-        layout->targets[layout->target_count++] = copy;
-    }
-    qsort(layout->targets, layout->target_count, sizeof *layout->targets, compare_names);
+    struct train_module *modules = NULL;
+    size_t count = 0;
+    if (config->method == TRAIN_METHOD_LORA)
+        TRY(train_choice_make(layout->model, config, &layout->arena, &modules, &count, et));
+    TRY(binding_init(&layout->binding, layout->model));
+    TRY(add_entries(layout, config, modules, count));
+    place_entries(layout, config);
+    describe_adapters(layout, config, modules, count);
+    layout->modules = modules;
+    layout->module_count = count;
     return ERR_OK;
 }
 
@@ -341,18 +266,14 @@ enum err train_layout_create(const struct model *model, const struct train_confi
     struct train_layout *layout = mem_alloc(1, sizeof *layout);
     if (layout == NULL)
         return ERR_OUT_OF_MEMORY;
-    enum err err;
     layout->model = model;
     layout->prompt = config->prompt;
     arena_init(&layout->arena, SIZE_MAX);
-    TRY_OUT(binding_init(&layout->binding, model));
-    TRY_OUT(add_entries(layout, config));
-    place_entries(layout, config);
-    TRY_OUT(add_targets(layout));
-    *out = layout;
-    return ERR_OK;
-out:
-    train_layout_destroy(&layout);
+    enum err err = build(layout, config, et);
+    if (err == ERR_OK)
+        *out = layout;
+    else
+        train_layout_destroy(&layout);
     return err;
 }
 
@@ -384,20 +305,20 @@ const struct train_entry *train_layout_entry(const struct train_layout *layout, 
     return &layout->entries[index];
 }
 
+const struct model *train_layout_model(const struct train_layout *layout)
+{
+    return layout->model;
+}
+
 const struct binding *train_layout_binding(const struct train_layout *layout)
 {
     return &layout->binding;
 }
 
-size_t train_layout_target_count(const struct train_layout *layout)
+const struct train_module *train_layout_modules(const struct train_layout *layout, size_t *count)
 {
-    return layout->target_count;
-}
-
-const char *train_layout_target(const struct train_layout *layout, size_t index)
-{
-    ASSERT(index < layout->target_count);
-    return layout->targets[index];
+    *count = layout->module_count;
+    return layout->modules;
 }
 
 /* The values of a parameter, in the order of its family's folders. */
@@ -421,11 +342,13 @@ void train_layout_values(const struct train_layout *layout, uint64_t seed, float
         const struct model_param *p = model_param(layout->model, e->param);
         float *at = values + e->offset;
         uint64_t name = random_name(text_of(e->name));
+        uint64_t key = random_key(seed, RANDOM_INIT, name, p->layer, 0);
         if (e->part == TRAIN_PART_WHOLE)
             decode_whole(layout->model, p, at);
         else if (e->part == TRAIN_PART_A)
-            init_kaiming_uniform(random_key(seed, RANDOM_INIT, name, p->layer, 0), p->columns, 0,
-                                 e->count, at);
+            init_kaiming_uniform(key, p->columns, 0, e->count, at);
+        else if (e->part == TRAIN_PART_LOOKUP_B)
+            init_normal(key, 1, 0, e->count, at);
         else if (train_insert_is_part(e->part))
             train_insert_values(layout->model, layout->prompt, seed, e, at);
         else

@@ -96,11 +96,29 @@ struct train_entry {
     size_t count;  /* elements */
 };
 
+enum train_place {
+    TRAIN_PLACE_LINEAR, /* of a layer, or the head */
+    TRAIN_PLACE_LOOKUP, /* of the embedding's rows */
+    TRAIN_PLACE_OTHER,  /* a norm, a table of positions */
+};
+
+/* What the family's folders call a module: a parameter's name without ".weight". A parameter may be
+ * two modules: the embedding of a tied model is the head too, under the head's name. */
+struct train_module {
+    size_t param;
+    struct text name; /* "model.layers.0.self_attn.q_proj" */
+    enum train_place place;
+    bool adapted, saved; /* has an adapter; trains as a whole */
+    size_t rank;         /* of its adapter */
+    double alpha;        /* the same; it is scaled by alpha / rank or alpha / sqrt(rank) */
+};
+
 struct train_layout;
 
-/* Resolves the targets against the modules of the model. Caller owns *out; the model is borrowed
- * and must outlive it. ERR_RECIPE: a target matches no module, rank 0 or above a module's width,
- * dropout outside [0, 1); `et` names the target and the modules there are. */
+/* Resolves names against the modules of the model. Caller owns *out; the model is borrowed and must
+ * outlive it. ERR_RECIPE: a name matches no module, rank 0 or above a module's width, dropout
+ * outside [0, 1), a module both adapted and saved, half of a tied pair, or what cannot train in the
+ * form it lies in; `et` names the key and the modules there are. */
 MUST_CHECK enum err train_layout_create(const struct model *model,
                                         const struct train_config *config,
                                         struct train_layout **out, struct err_text *et);
@@ -111,17 +129,20 @@ size_t train_layout_count(const struct train_layout *layout);
 size_t train_layout_entry_count(const struct train_layout *layout);
 const struct train_entry *train_layout_entry(const struct train_layout *layout, size_t index);
 
+/* The model it was made for. Borrowed. */
+const struct model *train_layout_model(const struct train_layout *layout);
+
 /* What the engine's calls take. Borrowed until destroy. */
 const struct binding *train_layout_binding(const struct train_layout *layout);
 
-/* The distinct last parts of the adapted modules' names, sorted ("down_proj", "q_proj"): what
- * adapter_config.json lists as target_modules. Zero for full training. */
-size_t train_layout_target_count(const struct train_layout *layout);
-const char *train_layout_target(const struct train_layout *layout, size_t index);
+/* The modules of the model in its order, with what LoRA's recipe chose; none for full training.
+ * Borrowed until destroy. */
+const struct train_module *train_layout_modules(const struct train_layout *layout, size_t *count);
 
-/* First values: A uniform(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt(5)), B zero; full
- * training starts from the model's weights. A function of (seed, name, position) alone.
- * `values` holds train_layout_count elements. */
+/* First values: A uniform(-1/sqrt(in), 1/sqrt(in)) (Kaiming-uniform with a = sqrt(5)), B zero; of a
+ * lookup A zero, B normal(0, 1); what trains as a whole starts from the model's weights; magnitudes
+ * are 0 until they can be measured. A function of (seed, name, position) alone. `values` holds
+ * train_layout_count elements. */
 void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values);
 
 #endif
