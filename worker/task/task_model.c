@@ -6,8 +6,10 @@
 
 #include "common/formats/hf/hf_config.h"
 #include "common/mem/mem.h"
+#include "common/message/state.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
+#include "worker/task/task_settings.h"
 
 enum { KEY_BYTES = 16 << 20, PATH_BYTES = 8192 };
 
@@ -32,6 +34,7 @@ void task_model_close(struct task_model *model, struct cache *cache)
 {
     tokenizer_close(&model->tokenizer);
     model_destroy(&model->model);
+    model_destroy(&model->stored);
     mem_free(model->path);
     task_model_drop_view(cache, &model->items, &model->item_count, &model->folder);
     *model = (struct task_model){.items = NULL};
@@ -219,17 +222,66 @@ static bool has_weights(const struct task_run *run)
     return false;
 }
 
+/* Whether tasks of the kind see the model that training does. */
+static bool sees_loaded(enum stage_kind kind)
+{
+    switch (kind) {
+    case STAGE_KIND_INIT:
+    case STAGE_KIND_TRAIN:
+    case STAGE_KIND_EVALUATE:
+    case STAGE_KIND_EXPORT:
+    case STAGE_KIND_REFERENCE:
+        return true;
+    case STAGE_KIND_PREPARE:
+    case STAGE_KIND_PACK:
+    case STAGE_KIND_CALIBRATE:
+    case STAGE_KIND_REDUCE:
+    case STAGE_KIND_SENSITIVITY:
+    case STAGE_KIND_CHOOSE:
+    case STAGE_KIND_QUANTIZE:
+    case STAGE_KIND_ASSEMBLE:
+    case STAGE_KIND_VERIFY:
+    case STAGE_KIND_COMPARE:
+    case STAGE_KIND_REPORT:
+    case STAGE_KIND_REPLAY:
+    case STAGE_KIND_COUNT:
+        break;
+    }
+    return false;
+}
+
+/* Opens *model by the recipe, unless it is open. */
+static enum err open_model(struct task_run *run, const struct model_load *load,
+                           struct model **model, struct err_text *et)
+{
+    const struct task_model *base = &run->env->model;
+    if (*model != NULL)
+        return ERR_OK;
+    if (run->recipe.random_init && !has_weights(run))
+        return create_random(run, base->folder, model, et);
+    return model_open_as(base->path, load, model, et);
+}
+
 enum err task_model_open(struct task_run *run, const struct model **out, struct err_text *et)
 {
-    TRY(settle(run, et));
+    const struct model_load load = task_settings_load(&run->recipe, run->env->f32);
     struct task_model *model = &run->env->model;
-    if (model->model == NULL) {
-        if (run->recipe.random_init && !has_weights(run))
-            TRY(create_random(run, model->folder, &model->model, et));
-        else
-            TRY(model_open(model->path, &model->model, et));
-    }
+    if (load.weights != MODEL_LOAD_AS_STORED && !sees_loaded((enum stage_kind)run->spec->kind))
+        return task_model_open_stored(run, out, et);
+    TRY(settle(run, et));
+    TRY(open_model(run, &load, &model->model, et));
     *out = model->model;
+    return ERR_OK;
+}
+
+enum err task_model_open_stored(struct task_run *run, const struct model **out, struct err_text *et)
+{
+    const struct model_load load = task_settings_load(&run->recipe, NULL);
+    struct task_model *model = &run->env->model;
+    bool differs = load.weights != MODEL_LOAD_AS_STORED;
+    TRY(settle(run, et));
+    TRY(open_model(run, NULL, differs ? &model->stored : &model->model, et));
+    *out = differs ? model->stored : model->model;
     return ERR_OK;
 }
 

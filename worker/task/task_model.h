@@ -30,7 +30,8 @@ struct task_model {
     size_t item_count;
     char *folder;                /* owned: the view */
     char *path;                  /* owned: what is opened, the folder or a file in it */
-    struct model *model;         /* owned; opened when first asked for */
+    struct model *model;         /* owned; opened when first asked for, as training sees it */
+    struct model *stored;        /* owned; likewise, as its files have it */
     struct tokenizer *tokenizer; /* owned; likewise */
 };
 
@@ -49,8 +50,12 @@ void task_model_drop_view(struct cache *cache, const struct cache_item ***items,
 MUST_CHECK enum err task_model_folder(struct task_run *run, const char **out, struct err_text *et);
 MUST_CHECK enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et);
 MUST_CHECK enum err task_model_path(struct task_run *run, const char **out, struct err_text *et);
+/* The model as the run's stage is to see it. Where the recipe asks for four or eight bits, training
+ * and what goes with it see those; quantizing sees what the files hold, as open_stored does. */
 MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
                                     struct err_text *et);
+MUST_CHECK enum err task_model_open_stored(struct task_run *run, const struct model **out,
+                                           struct err_text *et);
 MUST_CHECK enum err task_model_open_result(struct task_run *run, const struct model **out,
                                            struct err_text *et);
 MUST_CHECK enum err task_model_tokenizer(struct task_run *run, const struct tokenizer **out,

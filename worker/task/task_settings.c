@@ -27,6 +27,19 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out)
     }
 }
 
+struct model_load task_settings_load(const struct recipe *recipe, struct kernel *kernel)
+{
+    struct model_load load = {.kernel = kernel};
+    if (recipe->load_in_4bit) {
+        bool is_nf4 = recipe->bnb_4bit_quant_type == RECIPE_BNB_4BIT_QUANT_TYPE_NF4;
+        load.weights = is_nf4 ? MODEL_LOAD_NF4 : MODEL_LOAD_FP4;
+        load.double_quant = recipe->bnb_4bit_use_double_quant;
+    } else if (recipe->load_in_8bit) {
+        load.weights = MODEL_LOAD_INT8;
+    }
+    return load;
+}
+
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
                                         const struct train_layout *layout, uint64_t memory_bytes)
 {

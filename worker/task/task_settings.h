@@ -10,11 +10,16 @@
 #include "common/formats/peft/peft_config.h"
 #include "common/formats/tokenizer/chat_template.h"
 #include "common/recipe/recipe.h"
+#include "worker/engine/nn/model_load.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
 
 /* What trains. Texts are borrowed from the recipe; `all_linear` is storage for one target. */
 void task_settings_train(const struct recipe *recipe, struct train_config *out);
+
+/* In how many bits the base is while it is trained on. The kernel encodes it; NULL: the caller's
+ * thread. */
+struct model_load task_settings_load(const struct recipe *recipe, struct kernel *kernel);
 
 /* How rows run: at most micro_batch_size at once, fewer where `memory_bytes` asks for it. */
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,

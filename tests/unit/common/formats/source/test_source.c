@@ -56,6 +56,24 @@ static int teardown(void **state)
     return 0;
 }
 
+static void test_source__dropped_pages_read_as_before(void **state)
+{
+    enum { SIZE = 100000 };
+    static uint8_t content[SIZE];
+    struct fixture *f = *state;
+    struct source source = {0};
+    for (size_t i = 0; i < SIZE; i++)
+        content[i] = (uint8_t)(i * 7919 >> 8);
+    assert_int_equal(file_write_atomic(in(f, "a"), (struct span){content, SIZE}, NULL), ERR_OK);
+    assert_int_equal(source_open(&source, in(f, "a"), NULL), ERR_OK);
+    source_drop(&source, source.bytes);
+    assert_memory_equal(source.bytes.data, content, SIZE);
+    source_drop(&source, (struct span){source.bytes.data + 5000, SIZE - 5000});
+    source_drop(&source, (struct span){content, SIZE}); /* is not the source's: stays */
+    assert_memory_equal(source.bytes.data, content, SIZE);
+    source_close(&source);
+}
+
 static void test_source__a_file_is_mapped_whole(void **state)
 {
     struct fixture *f = *state;
@@ -193,6 +211,7 @@ static void test_folder__names_that_leave_the_folder_are_not_plain(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        WITH_FOLDER(test_source__dropped_pages_read_as_before),
         WITH_FOLDER(test_source__a_file_is_mapped_whole),
         WITH_FOLDER(test_source__what_cannot_be_opened_is_named_with_its_reason),
         WITH_FOLDER(test_file__content_is_replaced_at_once),
