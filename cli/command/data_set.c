@@ -25,6 +25,8 @@ enum err data_set_options(const struct recipe *recipe, const struct recipe_datas
     };
     if (row->type != RECIPE_DATASET_TYPE_AUTO)
         TRY(dataset_type_parse(text_of(recipe_dataset_type_word(row->type)), &options.type, et));
+    else if (recipe->rl == RECIPE_RL_DPO)
+        options.type = DATASET_TYPE_PREFERENCE;
     *path = found;
     *out = options;
     return ERR_OK;
@@ -48,18 +50,19 @@ static enum err check_template(const struct recipe *recipe, const struct dataset
                         recipe->file_name);
 }
 
-/* Settles the type that the file's rows have. */
-static enum err check_file(const char *path, struct dataset_options *options, struct err_text *et)
+/* Reads the rows and tells their type; *uses_template: they are rendered by a chat template. */
+static enum err check_file(const char *path, const struct dataset_options *options,
+                           enum dataset_type *type, bool *uses_template, struct err_text *et)
 {
     struct source source;
     struct dataset_report report;
     TRY(source_open(&source, path, et));
     source_will_stream(&source);
     enum err err = dataset_check(source.bytes, options, NULL, &report, et);
-    if (err == ERR_OK)
-        options->type = report.type;
     source_close(&source);
     TRY(err);
+    *type = report.type;
+    *uses_template = report.uses_template;
     if (report.bad_rows == 0)
         return ERR_OK;
     const char *first = report.problems[0].text; /* with file and line */
@@ -74,10 +77,17 @@ static enum err check_list(const struct recipe *recipe, const struct recipe_data
 {
     for (size_t i = 0; i < count; i++) {
         const char *path = NULL;
+        bool uses_template = false;
+        enum dataset_type type = DATASET_TYPE_DETECT;
         struct dataset_options options;
         TRY(data_set_options(recipe, &rows[i], arena, &path, &options, et));
-        TRY(check_file(path, &options, et));
-        if (options.type == DATASET_TYPE_CHAT)
+        TRY(check_file(path, &options, &type, &uses_template, et));
+        if (options.type == DATASET_TYPE_DETECT && type == DATASET_TYPE_PREFERENCE)
+            return error_set(et, ERR_RECIPE,
+                             "%s: datasets: %s has pairs of answers (type: preference), which need "
+                             "rl: dpo; add that or give another type",
+                             recipe->file_name, path);
+        if (uses_template)
             TRY(check_template(recipe, &options, arena, et));
     }
     return ERR_OK;

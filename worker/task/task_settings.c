@@ -64,7 +64,7 @@ static const struct {
     {RECIPE_DATASET_TYPE_CHAT_TEMPLATE, DATASET_TYPE_CHAT},
     {RECIPE_DATASET_TYPE_PROMPT_COMPLETION, DATASET_TYPE_PROMPT_COMPLETION},
     {RECIPE_DATASET_TYPE_INPUT_OUTPUT, DATASET_TYPE_INPUT_OUTPUT},
-    {RECIPE_DATASET_TYPE_PREFERENCE, DATASET_TYPE_DETECT},
+    {RECIPE_DATASET_TYPE_PREFERENCE, DATASET_TYPE_PREFERENCE},
 };
 _Static_assert(COUNT_OF(TYPES) == RECIPE_DATASET_TYPE_COUNT, "a row for every type");
 
@@ -135,6 +135,8 @@ enum err task_settings_dataset(const struct recipe *recipe, const char *input_na
     for (size_t i = 0; i < COUNT_OF(TYPES); i++)
         if (TYPES[i].word == dataset->type)
             out->type = TYPES[i].type;
+    if (out->type == DATASET_TYPE_DETECT && recipe->rl == RECIPE_RL_DPO)
+        out->type = DATASET_TYPE_PREFERENCE;
     return ERR_OK;
 }
 
@@ -145,6 +147,7 @@ struct dataset_pack_options task_settings_pack(const struct recipe *recipe)
         .sample_packing = recipe->sample_packing,
         .seed = recipe->seed,
         .val_set_size = recipe->val_set_size,
+        .pairs = recipe->rl == RECIPE_RL_DPO,
     };
 }
 

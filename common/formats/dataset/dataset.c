@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/dataset/dataset_keys.h"
+#include "common/formats/dataset/dataset_pair.h"
 #include "common/formats/dataset/dataset_reader.h"
 #include "common/formats/dataset/dataset_row.h"
 
@@ -22,6 +23,7 @@ static const char *const TYPE_NAMES[] = {
     [DATASET_TYPE_CHAT] = "chat_template",
     [DATASET_TYPE_PROMPT_COMPLETION] = "prompt_completion",
     [DATASET_TYPE_INPUT_OUTPUT] = "input_output",
+    [DATASET_TYPE_PREFERENCE] = "preference",
 };
 
 const char *dataset_format_name(enum dataset_format format)
@@ -44,8 +46,8 @@ enum err dataset_type_parse(struct text word, enum dataset_type *out, struct err
     size_t nearest = dataset_keys_nearest(word, TYPE_NAMES, COUNT_OF(TYPE_NAMES));
     bool near = nearest < COUNT_OF(TYPE_NAMES);
     return error_set(et, ERR_RECIPE,
-                     "type: expected completion, alpaca, chat_template, prompt_completion or "
-                     "input_output, found '%.*s'%s%s%s",
+                     "type: expected completion, alpaca, chat_template, prompt_completion, "
+                     "input_output or preference, found '%.*s'%s%s%s",
                      TEXT_ARGS(word), near ? "; is '" : "", near ? TYPE_NAMES[nearest] : "",
                      near ? "' meant?" : "");
 }
@@ -72,6 +74,13 @@ static enum dataset_format detect_format(struct span file, const struct dataset_
     return first == '[' ? DATASET_FORMAT_JSON : DATASET_FORMAT_JSONL;
 }
 
+bool dataset_uses_template(const struct dataset_options *options)
+{
+    return options->type == DATASET_TYPE_CHAT ||
+           (options->type == DATASET_TYPE_PREFERENCE && options->answers_are_chats);
+}
+
+/* By the first row. */
 static enum err detect_type(struct span file, struct dataset_options *options, struct err_text *et)
 {
     struct dataset_reader reader;
@@ -93,7 +102,9 @@ static enum err detect_type(struct span file, struct dataset_options *options, s
         const struct dataset_place place = {options->file_name, line};
         err = dataset_keys_wrong(&place, root, "an object", et);
     } else {
-        options->type = dataset_row_detect(root, options->file_name, line, et);
+        if (options->type == DATASET_TYPE_DETECT)
+            options->type = dataset_row_detect(root, options->file_name, line, et);
+        options->answers_are_chats = dataset_pair_is_chat(root);
         err = options->type == DATASET_TYPE_DETECT ? ERR_DATA : ERR_OK;
     }
     json_read_close(&doc);
@@ -116,7 +127,7 @@ enum err dataset_detect(struct span file, struct dataset_options *options, struc
         settled.type = DATASET_TYPE_COMPLETION;
     else if (settled.type == DATASET_TYPE_DETECT && settled.field_messages != NULL)
         settled.type = DATASET_TYPE_CHAT;
-    else if (settled.type == DATASET_TYPE_DETECT)
+    else if (settled.type == DATASET_TYPE_DETECT || settled.type == DATASET_TYPE_PREFERENCE)
         TRY(detect_type(file, &settled, et));
     *options = settled;
     return ERR_OK;

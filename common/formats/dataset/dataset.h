@@ -31,6 +31,7 @@ enum dataset_type {
     DATASET_TYPE_CHAT,       /* messages [{role, content}] or conversations [{from, value}] */
     DATASET_TYPE_PROMPT_COMPLETION, /* prompt, completion: tokenized apart */
     DATASET_TYPE_INPUT_OUTPUT,      /* segments [{label, text}] */
+    DATASET_TYPE_PREFERENCE,        /* prompt?, chosen, rejected: two answers to one prompt */
 };
 
 enum {
@@ -49,12 +50,13 @@ struct dataset_options {
     const char *chat_template;  /* chat: a name, or the model's own */
     uint32_t sequence_len;
     bool train_on_inputs;
+    bool answers_are_chats; /* preference: lists of messages; settled by dataset_detect */
 };
 
 /* What became of the rows of one shard or of all. */
 struct dataset_counts {
     uint64_t rows;             /* rows read */
-    uint64_t samples;          /* samples made: long completions become several */
+    uint64_t samples;          /* samples made: long completions become several; or pairs */
     uint64_t truncated_rows;   /* rows cut at sequence_len */
     uint64_t truncated_tokens; /* tokens that were cut away */
     uint64_t empty_rows;       /* rows without a token that counts; left out */
@@ -70,9 +72,12 @@ const char *dataset_type_name(enum dataset_type type);
 MUST_CHECK enum err dataset_type_parse(struct text word, enum dataset_type *out,
                                        struct err_text *et);
 
+/* Whether its rows are rendered by a chat template; `options` are settled. */
+bool dataset_uses_template(const struct dataset_options *options);
+
 /* Settles format (by the file's first characters and name) and type (by the keys of its first row)
- * where `options` says DETECT, so that every shard of a file is read alike. On success
- * options->format and options->type are never DETECT. `file` is the whole file.
+ * where `options` says DETECT, and whether answers are chats, so that every shard of a file is read
+ * alike. On success options->format and options->type are never DETECT. `file` is the whole file.
  * ERR_DATA names file, line, the keys seen and the keys that each type expects. */
 MUST_CHECK enum err dataset_detect(struct span file, struct dataset_options *options,
                                    struct err_text *et);

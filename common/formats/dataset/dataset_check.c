@@ -60,22 +60,22 @@ static enum err measure(struct checking *c)
         return add_length(c, bytes);
     }
     TRY(dataset_sample_make(&c->sample, &c->row, &c->options, true, c->tokenizer, c->scratch));
-    uint64_t count = c->sample.tokens.count;
     uint64_t length = c->options.sequence_len;
-    uint64_t kept = count;
-    if (count > length && c->options.type != DATASET_TYPE_COMPLETION) {
-        counts->truncated_rows++;
-        counts->truncated_tokens += count - length;
-        kept = length;
-    }
-    uint64_t supervised = dataset_sample_supervised(c->sample.loss.data, kept);
-    counts->empty_rows += supervised == 0;
-    if (supervised > 0) {
+    uint64_t cut = 0;
+    if (c->options.type != DATASET_TYPE_COMPLETION)
+        cut = dataset_sample_cut(&c->sample, length);
+    uint64_t kept = c->sample.tokens.count;
+    counts->truncated_rows += cut > 0;
+    counts->truncated_tokens += cut;
+    if (dataset_sample_is_empty(&c->sample)) {
+        counts->empty_rows++;
+    } else {
+        bool is_one = kept <= length || c->sample.is_pair;
         counts->tokens += kept;
-        counts->supervised_tokens += supervised;
-        counts->samples += kept <= length ? 1 : (kept - 2) / (length - 1) + 1;
+        counts->supervised_tokens += dataset_sample_supervised(c->sample.loss.data, kept);
+        counts->samples += is_one ? 1 : (kept - 2) / (length - 1) + 1;
     }
-    return add_length(c, count);
+    return add_length(c, kept + cut);
 }
 
 static enum err read_rows(struct checking *c, struct span file)
@@ -146,7 +146,8 @@ enum err dataset_check(struct span file, const struct dataset_options *options,
         TRY_OUT(tokenizer_scratch_create(tokenizer, &c.scratch));
         c.chat.options = chat_template_options(tokenizer);
     }
-    if (c.options.type == DATASET_TYPE_CHAT) {
+    made.uses_template = dataset_uses_template(&c.options);
+    if (made.uses_template) {
         /* Without a model any template does for finding bad rows. */
         const char *name = options->chat_template;
         if (tokenizer == NULL && (name == NULL || strcmp(name, "tokenizer_default") == 0))

@@ -15,6 +15,7 @@ struct dataset_problem {
 struct dataset_report {
     enum dataset_format format; /* settled */
     enum dataset_type type;
+    bool uses_template;           /* its rows are rendered by a chat template */
     struct dataset_counts counts; /* with a tokenizer; else rows only */
     /* Lengths of rows before any cut: tokens with a tokenizer, else bytes. */
     uint64_t length_min, length_median, length_p99, length_max;

@@ -18,12 +18,16 @@ struct place {
     const uint32_t *tokens;
     const uint8_t *loss;
     uint32_t count;
+    uint32_t split; /* of a pair: where its second segment starts; else 0 */
     uint32_t order; /* in its group, to break ties */
 };
 
-static void add_segment(struct rows_builder *builder, const struct place *sample)
+static void add_segments(struct rows_builder *builder, const struct place *sample)
 {
-    rows_builder_add(builder, sample->tokens, sample->loss, sample->count);
+    uint32_t split = sample->split;
+    if (split > 0)
+        rows_builder_add(builder, sample->tokens, sample->loss, split);
+    rows_builder_add(builder, sample->tokens + split, sample->loss + split, sample->count - split);
 }
 
 /* Rows being filled, by the room they have left: head[room] is a list of rows, and a bit says
@@ -126,7 +130,7 @@ static void pack_group(struct bins *bins, struct place *group, uint32_t count,
     }
     for (uint32_t bin = 0; bin < bins->count; bin++) {
         for (uint32_t i = bins->first[bin]; i != NONE; i = bins->after[i])
-            add_segment(builder, &group[i]);
+            add_segments(builder, &group[i]);
         rows_builder_end_row(builder);
     }
 }
@@ -172,7 +176,7 @@ static enum err held_out_count(double wanted, uint64_t count, uint64_t *out, str
 static void add_rows(const struct place *samples, uint64_t count, struct rows_builder *builder)
 {
     for (uint64_t i = 0; i < count; i++) {
-        add_segment(builder, &samples[i]);
+        add_segments(builder, &samples[i]);
         rows_builder_end_row(builder);
     }
 }
@@ -203,7 +207,7 @@ static enum err write_rows(struct place *samples, uint64_t count, uint64_t test_
     enum err err = ERR_OK;
     rows_builder_init(&train_rows);
     rows_builder_init(&test_rows);
-    if (options->sample_packing)
+    if (options->sample_packing && !options->pairs)
         TRY_OUT(pack_rows(samples, train_count, options, &train_rows));
     else
         add_rows(samples, train_count, &train_rows);
@@ -234,10 +238,35 @@ out:
     return err;
 }
 
+/* Places of the samples of one shard. */
+static enum err gather_shard(const struct samples *samples,
+                             const struct dataset_pack_options *options, struct place *out,
+                             struct err_text *et)
+{
+    bool pairs = samples->splits != NULL;
+    if (pairs != options->pairs)
+        return error_set(et, ERR_DATA,
+                         pairs ? "the data are pairs of answers (preference); add rl: dpo"
+                               : "rl: dpo needs pairs of answers (preference data), found others");
+    for (uint64_t i = 0; i < samples->count; i++) {
+        uint64_t begin = samples->offsets[i], size = samples->offsets[i + 1] - begin;
+        uint64_t split = pairs ? samples->splits[i] : 0;
+        uint64_t longest = MAX(split, size - split);
+        if (longest > options->sequence_len)
+            return error_set(et, ERR_FORMAT, "samples: one of %llu tokens, more than %u",
+                             (unsigned long long)longest, options->sequence_len);
+        out[i] = (struct place){.tokens = samples->tokens + begin,
+                                .loss = samples->loss + begin,
+                                .count = (uint32_t)size,
+                                .split = (uint32_t)split};
+    }
+    return ERR_OK;
+}
+
 /* Places of all samples of all shards, in order; *out is the caller's to free. */
-static enum err gather(const struct span *shards, size_t shard_count, uint32_t sequence_len,
-                       struct place **out, uint64_t *out_count, struct dataset_counts *counts,
-                       struct err_text *et)
+static enum err gather(const struct span *shards, size_t shard_count,
+                       const struct dataset_pack_options *options, struct place **out,
+                       uint64_t *out_count, struct dataset_counts *counts, struct err_text *et)
 {
     struct place *places = NULL;
     uint64_t count = 0;
@@ -254,18 +283,8 @@ static enum err gather(const struct span *shards, size_t shard_count, uint32_t s
             goto out;
         }
         places = more;
-        for (uint64_t i = 0; i < samples.count; i++) {
-            uint64_t begin = samples.offsets[i];
-            uint64_t size = samples.offsets[i + 1] - begin;
-            if (size > sequence_len) {
-                err = error_set(et, ERR_FORMAT, "samples: one of %llu tokens, more than %u",
-                                (unsigned long long)size, sequence_len);
-                goto out;
-            }
-            places[count++] = (struct place){.tokens = samples.tokens + begin,
-                                             .loss = samples.loss + begin,
-                                             .count = (uint32_t)size};
-        }
+        TRY_OUT(gather_shard(&samples, options, places + count, et));
+        count += samples.count;
     }
     *out = places;
     *out_count = count;
@@ -287,7 +306,7 @@ enum err dataset_pack(const struct span *shards, size_t shard_count,
     uint64_t test_count = 0;
     enum err err;
     ASSERT(options->sequence_len > 0 && options->sequence_len <= DATASET_SEQUENCE_LEN_MAX);
-    TRY(gather(shards, shard_count, options->sequence_len, &samples, &count, &made.counts, et));
+    TRY(gather(shards, shard_count, options, &samples, &count, &made.counts, et));
     if (count == 0) {
         err = error_set(et, ERR_DATA, "no samples: %llu rows were read, %llu had nothing to learn",
                         (unsigned long long)made.counts.rows,

@@ -10,6 +10,7 @@ struct dataset_pack_options {
     bool sample_packing;
     uint64_t seed;
     double val_set_size; /* below 1: a fraction of the samples; from 1 on: a count; 0: none */
+    bool pairs; /* samples are pairs: one a row, of two segments, sequence_len tokens each */
 };
 
 struct dataset_pack_stats {
@@ -26,7 +27,8 @@ struct dataset_pack_stats {
  * once more without packing). With packing, samples are taken in a seeded order in groups of
  * DATASET_PACK_GROUP and laid best-fit decreasing; without, one sample is one row, in shard order.
  * Held-out rows are never packed and keep shard order.
- * ERR_DATA: no samples, or none left to train on. ERR_FORMAT: a blob is not one of ours. */
+ * ERR_DATA: no samples, none left to train on, or samples that are no pairs where pairs are asked
+ * for (or the other way round). ERR_FORMAT: a blob is not one of ours. */
 MUST_CHECK enum err dataset_pack(const struct span *shards, size_t shard_count,
                                  const struct dataset_pack_options *options, struct bytes *train,
                                  struct bytes *test, struct dataset_pack_stats *stats,

@@ -23,7 +23,7 @@ static enum err keep(struct preparing *p, const uint32_t *tokens, const uint8_t 
     p->counts.samples++;
     p->counts.tokens += count;
     p->counts.supervised_tokens += dataset_sample_supervised(loss, count);
-    return samples_builder_add(&p->builder, tokens, loss, count);
+    return samples_builder_add(&p->builder, tokens, loss, count, p->sample.split);
 }
 
 /* Windows of a long completion overlap by the one token that the next window's first prediction
@@ -47,17 +47,17 @@ static enum err add_row(struct preparing *p, bool closed)
     size_t length = p->options->sequence_len;
     p->counts.rows++;
     TRY(dataset_sample_make(sample, &p->row, p->options, closed, p->tokenizer, p->scratch));
-    size_t count = sample->tokens.count;
-    if (count > length && p->options->type != DATASET_TYPE_COMPLETION) {
-        p->counts.truncated_rows++;
-        p->counts.truncated_tokens += count - length;
-        sample->tokens.count = count = length;
+    if (p->options->type != DATASET_TYPE_COMPLETION) {
+        size_t cut = dataset_sample_cut(sample, length);
+        p->counts.truncated_rows += cut > 0;
+        p->counts.truncated_tokens += cut;
     }
-    if (dataset_sample_supervised(sample->loss.data, count) == 0) {
+    size_t count = sample->tokens.count;
+    if (dataset_sample_is_empty(sample)) {
         p->counts.empty_rows++;
         return ERR_OK;
     }
-    if (count > length)
+    if (count > length && !sample->is_pair)
         return keep_windows(p);
     return keep(p, sample->tokens.ids, sample->loss.data, count);
 }
@@ -103,7 +103,7 @@ enum err dataset_prepare_shard(struct span file, uint64_t begin, uint64_t end,
     dataset_row_init(&p.row);
     dataset_sample_init(&p.sample);
     TRY_OUT(samples_builder_init(&p.builder));
-    if (options->type == DATASET_TYPE_CHAT)
+    if (dataset_uses_template(options))
         TRY_OUT(
             chat_template_resolve(tokenizer, options->chat_template, &p.chat.chat_template, et));
     p.chat.options = chat_template_options(tokenizer);

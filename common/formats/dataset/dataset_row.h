@@ -22,7 +22,9 @@ struct dataset_row {
     struct bytes rendered;      /* owned: text made from fields */
     struct dataset_part *parts; /* [part_count], in the arena */
     size_t part_count;
-    bool whole;   /* the parts are one text, to be tokenized as a whole; else apart */
+    size_t split; /* preference: the parts from here on are the prompt with the rejected answer,
+                     those before it with the chosen one; else 0 */
+    bool whole; /* the parts (of an answer) are one text, to be tokenized as a whole; else apart */
     bool affixed; /* BOS before and EOS after are the tokenizer's affair */
     struct arena arena;
 };

@@ -75,22 +75,22 @@ static enum err tokens_before(struct dataset_sample *sample, struct text whole, 
 
 /* The parts lie one after the other in memory, so together they are one text. A token that spans
  * two parts belongs to the second. */
-static enum err add_whole(struct dataset_sample *sample, const struct dataset_row *row,
-                          bool all_count, const struct tokenizer *tokenizer,
+static enum err add_whole(struct dataset_sample *sample, const struct dataset_part *parts,
+                          size_t part_count, bool all_count, const struct tokenizer *tokenizer,
                           struct tokenizer_scratch *scratch)
 {
-    struct text whole = {row->parts[0].text.data, 0};
+    struct text whole = {parts[0].text.data, 0};
     size_t first = sample->tokens.count;
-    for (size_t i = 0; i < row->part_count; i++)
-        whole.size += row->parts[i].text.size;
+    for (size_t i = 0; i < part_count; i++)
+        whole.size += parts[i].text.size;
     TRY(tokenizer_encode(tokenizer, scratch, whole, 0, &sample->tokens));
     bool spelled = find_ends(sample, whole, first, tokenizer);
     size_t count = sample->tokens.count;
     size_t at = 0;
     size_t end = first;
-    for (size_t i = 0; i < row->part_count; i++) {
-        at += row->parts[i].text.size;
-        if (i + 1 == row->part_count)
+    for (size_t i = 0; i < part_count; i++) {
+        at += parts[i].text.size;
+        if (i + 1 == part_count)
             end = count;
         else if (!spelled)
             TRY(tokens_before(sample, whole, at, first, tokenizer, scratch, &end));
@@ -100,20 +100,54 @@ static enum err add_whole(struct dataset_sample *sample, const struct dataset_ro
                 break;
         }
         sample->tokens.count = MAX(end, sample->loss.size);
-        fill_loss(sample, all_count || row->parts[i].counts);
+        fill_loss(sample, all_count || parts[i].counts);
         sample->tokens.count = count;
     }
     return ERR_OK;
 }
 
-static enum err add_apart(struct dataset_sample *sample, const struct dataset_row *row,
-                          bool all_count, const struct tokenizer *tokenizer,
+static enum err add_apart(struct dataset_sample *sample, const struct dataset_part *parts,
+                          size_t part_count, bool all_count, const struct tokenizer *tokenizer,
                           struct tokenizer_scratch *scratch)
 {
-    for (size_t i = 0; i < row->part_count; i++) {
-        TRY(tokenizer_encode(tokenizer, scratch, row->parts[i].text, 0, &sample->tokens));
-        fill_loss(sample, all_count || row->parts[i].counts);
+    for (size_t i = 0; i < part_count; i++) {
+        TRY(tokenizer_encode(tokenizer, scratch, parts[i].text, 0, &sample->tokens));
+        fill_loss(sample, all_count || parts[i].counts);
     }
+    return ERR_OK;
+}
+
+/* What a sequence is made with. */
+struct making {
+    const struct dataset_row *row;
+    bool all_count, closed;
+    const struct tokenizer *tokenizer;
+    struct tokenizer_scratch *scratch;
+};
+
+/* Appends one sequence of the parts [begin, end). */
+static enum err add_sequence(struct dataset_sample *sample, const struct making *m, size_t begin,
+                             size_t end)
+{
+    const struct dataset_part *parts = m->row->parts + begin;
+    size_t start = sample->loss.size;
+    if (m->row->affixed) {
+        struct tokenizer_affix prefix = tokenizer_prefix(m->tokenizer);
+        TRY(token_list_append(&sample->tokens, prefix.ids, prefix.count));
+        fill_loss(sample, m->all_count);
+    }
+    if (m->row->whole && end > begin)
+        TRY(add_whole(sample, parts, end - begin, m->all_count, m->tokenizer, m->scratch));
+    else
+        TRY(add_apart(sample, parts, end - begin, m->all_count, m->tokenizer, m->scratch));
+    uint32_t eos = tokenizer_roles(m->tokenizer).eos;
+    if (m->row->affixed && m->closed && eos != TOKENIZER_NONE) {
+        TRY(token_list_append(&sample->tokens, &eos, 1));
+        fill_loss(sample, true);
+    }
+    TRY(bytes_status(&sample->loss));
+    if (sample->loss.size > start)
+        sample->loss.data[start] = 0; /* nothing predicts the first token */
     return ERR_OK;
 }
 
@@ -121,27 +155,49 @@ enum err dataset_sample_make(struct dataset_sample *sample, const struct dataset
                              const struct dataset_options *options, bool closed,
                              const struct tokenizer *tokenizer, struct tokenizer_scratch *scratch)
 {
-    bool all_count = options->train_on_inputs;
+    struct making making = {row, options->train_on_inputs, closed, tokenizer, scratch};
+    size_t split = row->split > 0 ? row->split : row->part_count;
     sample->tokens.count = 0;
+    sample->is_pair = row->split > 0;
+    sample->split = 0;
     bytes_clear(&sample->loss);
-    if (row->affixed) {
-        struct tokenizer_affix prefix = tokenizer_prefix(tokenizer);
-        TRY(token_list_append(&sample->tokens, prefix.ids, prefix.count));
-        fill_loss(sample, all_count);
+    TRY(add_sequence(sample, &making, 0, split));
+    if (!sample->is_pair)
+        return ERR_OK;
+    sample->split = sample->tokens.count;
+    return add_sequence(sample, &making, split, row->part_count);
+}
+
+/* Takes `count` tokens out at `at`. */
+static void take_out(struct dataset_sample *sample, size_t at, size_t count)
+{
+    size_t after = sample->tokens.count - at - count;
+    memmove(sample->tokens.ids + at, sample->tokens.ids + at + count,
+            after * sizeof(*sample->tokens.ids));
+    memmove(sample->loss.data + at, sample->loss.data + at + count, after);
+    sample->tokens.count -= count;
+    sample->loss.size -= count;
+}
+
+size_t dataset_sample_cut(struct dataset_sample *sample, size_t length)
+{
+    size_t before = sample->tokens.count;
+    if (sample->split > length) {
+        take_out(sample, length, sample->split - length);
+        sample->split = length;
     }
-    if (row->whole && row->part_count > 0)
-        TRY(add_whole(sample, row, all_count, tokenizer, scratch));
-    else
-        TRY(add_apart(sample, row, all_count, tokenizer, scratch));
-    uint32_t eos = tokenizer_roles(tokenizer).eos;
-    if (row->affixed && closed && eos != TOKENIZER_NONE) {
-        TRY(token_list_append(&sample->tokens, &eos, 1));
-        fill_loss(sample, true);
-    }
-    TRY(bytes_status(&sample->loss));
-    if (sample->loss.size > 0)
-        sample->loss.data[0] = 0; /* nothing predicts the first token */
-    return ERR_OK;
+    if (sample->tokens.count - sample->split > length)
+        take_out(sample, sample->split + length, sample->tokens.count - sample->split - length);
+    return before - sample->tokens.count;
+}
+
+bool dataset_sample_is_empty(const struct dataset_sample *sample)
+{
+    const uint8_t *loss = sample->loss.data;
+    size_t split = sample->split;
+    if (sample->is_pair && dataset_sample_supervised(loss, split) == 0)
+        return true;
+    return dataset_sample_supervised(loss + split, sample->tokens.count - split) == 0;
 }
 
 uint64_t dataset_sample_supervised(const uint8_t *loss, size_t count)

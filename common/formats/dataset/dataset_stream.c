@@ -58,6 +58,9 @@ static enum err add_rendered(struct streaming *s)
 {
     struct dataset_sample *sample = &s->sample;
     struct tokenizer_affix prefix = tokenizer_prefix(s->tokenizer);
+    if (s->row.split > 0)
+        s->row.part_count = s->row.split; /* of two answers the chosen one is text to read */
+    s->row.split = 0;
     TRY(dataset_sample_make(sample, &s->row, s->options, true, s->tokenizer, s->scratch));
     size_t skip = 0;
     while (skip < prefix.count && skip < sample->tokens.count &&
@@ -174,7 +177,7 @@ enum err dataset_stream_prepare(struct span file, const struct dataset_options *
     token_list_init(&s.ids);
     bytes_init(&s.joined, TOKENIZER_TEXT_BYTES_MAX);
     text_stream_builder_init(&s.builder);
-    if (options->type == DATASET_TYPE_CHAT)
+    if (dataset_uses_template(options))
         TRY_OUT(
             chat_template_resolve(tokenizer, options->chat_template, &s.chat.chat_template, et));
     s.chat.options = chat_template_options(tokenizer);

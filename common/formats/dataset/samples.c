@@ -26,6 +26,7 @@ enum err samples_builder_init(struct samples_builder *builder)
     bytes_init(&builder->tokens, SAMPLES_BLOB_BYTES_MAX);
     bytes_init(&builder->loss, SAMPLES_BLOB_BYTES_MAX);
     bytes_init(&builder->offsets, SAMPLES_BLOB_BYTES_MAX);
+    bytes_init(&builder->splits, SAMPLES_BLOB_BYTES_MAX);
     bytes_append(&builder->offsets, &zero, sizeof(zero));
     return bytes_status(&builder->offsets);
 }
@@ -35,18 +36,23 @@ void samples_builder_fini(struct samples_builder *builder)
     bytes_fini(&builder->tokens);
     bytes_fini(&builder->loss);
     bytes_fini(&builder->offsets);
+    bytes_fini(&builder->splits);
 }
 
 enum err samples_builder_add(struct samples_builder *builder, const uint32_t *tokens,
-                             const uint8_t *loss, size_t count)
+                             const uint8_t *loss, size_t count, size_t split)
 {
-    ASSERT(count > 0);
+    uint32_t at = (uint32_t)split;
+    ASSERT(count > 0 && split < count && split <= UINT32_MAX);
+    if (split > 0)
+        bytes_append(&builder->splits, &at, sizeof(at));
     bytes_append(&builder->tokens, tokens, count * sizeof(*tokens));
     bytes_append(&builder->loss, loss, count);
     uint64_t end = builder->loss.size;
     bytes_append(&builder->offsets, &end, sizeof(end));
     TRY(bytes_status(&builder->tokens));
     TRY(bytes_status(&builder->loss));
+    TRY(bytes_status(&builder->splits));
     return bytes_status(&builder->offsets);
 }
 
@@ -62,7 +68,13 @@ enum err samples_builder_write(const struct samples_builder *builder,
          bytes_span(&builder->offsets)},
         {TEXT("tokens"), SAFETENSORS_U32, 1, {total}, bytes_span(&builder->tokens)},
         {TEXT("loss"), SAFETENSORS_U8, 1, {total}, bytes_span(&builder->loss)},
+        {TEXT("splits"),
+         SAFETENSORS_U32,
+         1,
+         {builder->splits.size / sizeof(uint32_t)},
+         bytes_span(&builder->splits)},
     };
+    size_t tensor_count = COUNT_OF(tensors) - (builder->splits.size == 0);
     struct safetensors_note notes[16];
     char digits[COUNT_OF(notes)][DIGITS_MAX];
     size_t note_count = 0;
@@ -72,7 +84,7 @@ enum err samples_builder_write(const struct samples_builder *builder,
     note_count++;
     COUNT_ROWS(COUNT_NOTE)
 #undef COUNT_NOTE
-    const struct safetensors_content content = {tensors, COUNT_OF(tensors), notes, note_count};
+    const struct safetensors_content content = {tensors, tensor_count, notes, note_count};
     return safetensors_write(&content, file_sink_bytes, out);
 }
 
@@ -128,6 +140,33 @@ static enum err check(const struct samples *samples, uint64_t total, struct err_
     return ERR_OK;
 }
 
+/* Where samples are pairs, each has two sequences. */
+static enum err check_splits(const struct samples *samples, struct err_text *et)
+{
+    for (uint64_t i = 0; samples->splits != NULL && i < samples->count; i++) {
+        uint64_t begin = samples->offsets[i], split = samples->splits[i];
+        if (split == 0 || split >= samples->offsets[i + 1] - begin ||
+            samples->loss[begin + split] != 0)
+            return error_set(et, ERR_FORMAT, "samples: pair %llu is split at token %llu",
+                             (unsigned long long)i, (unsigned long long)split);
+    }
+    return ERR_OK;
+}
+
+static enum err find_splits(const struct safetensors *st, struct samples *samples,
+                            struct err_text *et)
+{
+    const struct safetensor *splits = NULL;
+    if (safetensors_find(st, TEXT("splits")) == NULL)
+        return ERR_OK;
+    TRY(find_column(st, "splits", SAFETENSORS_U32, &splits, et));
+    if (splits->shape[0] != samples->count)
+        return error_set(et, ERR_FORMAT, "samples: %llu pairs of %llu samples are split",
+                         (unsigned long long)splits->shape[0], (unsigned long long)samples->count);
+    samples->splits = (const uint32_t *)(const void *)splits->data.data;
+    return ERR_OK;
+}
+
 enum err samples_open(struct span blob, struct samples *out, struct err_text *et)
 {
     struct safetensors st = {0};
@@ -147,6 +186,8 @@ enum err samples_open(struct span blob, struct samples *out, struct err_text *et
     samples.loss = loss->data.data;
     samples.count = offsets->shape[0] - 1;
     TRY_OUT(check(&samples, loss->shape[0], et));
+    TRY_OUT(find_splits(&st, &samples, et));
+    TRY_OUT(check_splits(&samples, et));
 #define COUNT_READ(name) TRY_OUT(read_count(&st, #name, &samples.counts.name, et));
     COUNT_ROWS(COUNT_READ)
 #undef COUNT_READ

@@ -5,6 +5,7 @@
  *   offsets  U64 [N+1]  sample i is tokens[offsets[i] .. offsets[i+1])
  *   tokens   U32 [T]
  *   loss     U8  [T]    1 where the prediction of this token counts; 0 for a sample's first token
+ *   splits   U32 [N]    of pairs alone: where in sample i the rejected answer's prompt starts
  *
  * with the fields of struct dataset_counts as decimal notes.
  */
@@ -20,14 +21,15 @@ struct samples_builder {
     struct bytes tokens; /* u32 each */
     struct bytes loss;
     struct bytes offsets; /* u64 each */
+    struct bytes splits;  /* u32 each; empty where samples are no pairs */
 };
 
 MUST_CHECK enum err samples_builder_init(struct samples_builder *builder);
 void samples_builder_fini(struct samples_builder *builder);
 
-/* Adds a sample of `count` > 0 tokens. */
+/* Adds a sample of `count` > 0 tokens; a pair when `split` > 0, and then all others are too. */
 MUST_CHECK enum err samples_builder_add(struct samples_builder *builder, const uint32_t *tokens,
-                                        const uint8_t *loss, size_t count);
+                                        const uint8_t *loss, size_t count, size_t split);
 
 /* Appends the blob to *out. */
 MUST_CHECK enum err samples_builder_write(const struct samples_builder *builder,
@@ -37,6 +39,7 @@ struct samples {
     const uint64_t *offsets; /* borrowed from the blob, as the two below */
     const uint32_t *tokens;
     const uint8_t *loss;
+    const uint32_t *splits; /* NULL where samples are no pairs */
     uint64_t count;
     struct dataset_counts counts;
 };

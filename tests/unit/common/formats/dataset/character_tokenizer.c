@@ -69,3 +69,15 @@ int character_tokenizer_drop(void **state)
     tokenizer_close(&tokenizer);
     return 0;
 }
+
+void character_tokenizer_spell(const uint32_t *tokens, const uint8_t *loss, size_t count, char *out)
+{
+    for (size_t i = 0; i < count; i++) {
+        char c = tokens[i] < 5 ? "~<>{}"[tokens[i]] : CHARACTER_TOKENIZER_SIGNS[tokens[i] - 10];
+        bool letter = c >= 'a' && c <= 'z';
+        *out++ = letter && loss[i] ? (char)(c - 32) : c;
+        if (!letter && loss[i])
+            *out++ = '!';
+    }
+    *out = '\0';
+}

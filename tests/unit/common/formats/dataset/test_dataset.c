@@ -24,20 +24,6 @@
 
 enum { BLOB_BYTES = 1 << 24 };
 
-/* Spelling of tokens and mask: a character a token, upper-case when its prediction counts; '<' BOS,
- * '>' EOS, '{' and '}' the chat marks, '~' unknown; counted signs are followed by '!'. */
-static void spell(const uint32_t *tokens, const uint8_t *loss, size_t count, char *out)
-{
-    for (size_t i = 0; i < count; i++) {
-        char c = tokens[i] < 5 ? "~<>{}"[tokens[i]] : CHARACTER_TOKENIZER_SIGNS[tokens[i] - 10];
-        bool letter = c >= 'a' && c <= 'z';
-        *out++ = letter && loss[i] ? (char)(c - 32) : c;
-        if (!letter && loss[i])
-            *out++ = '!';
-    }
-    *out = '\0';
-}
-
 static struct bytes prepared(const struct tokenizer *tokenizer, struct text file, uint64_t begin,
                              uint64_t end, struct dataset_options options,
                              struct dataset_counts *counts)
@@ -69,7 +55,8 @@ static void check_samples(const struct tokenizer *tokenizer, const char *file,
     for (uint64_t i = 0; i < samples.count; i++) {
         char *line = found + strlen(found);
         uint64_t first = samples.offsets[i];
-        spell(samples.tokens + first, samples.loss + first, samples.offsets[i + 1] - first, line);
+        character_tokenizer_spell(samples.tokens + first, samples.loss + first,
+                                  samples.offsets[i + 1] - first, line);
         strncat(found, "|", 2);
     }
     assert_string_equal(found, want);
@@ -116,7 +103,7 @@ static void test_dataset__alpaca_counts_the_output_and_eos(void **state)
     struct bytes blob = prepared(*state, file, 0, file.size,
                                  (struct dataset_options){.sequence_len = 400}, &counts);
     assert_int_equal(samples_open(bytes_span(&blob), &samples, NULL), ERR_OK);
-    spell(samples.tokens, samples.loss, samples.offsets[1], found);
+    character_tokenizer_spell(samples.tokens, samples.loss, samples.offsets[1], found);
     static const char end[] = "### Instruction:\ndo\n\n### Input:\nxy\n\n### Response:\nOK>!";
     assert_string_equal(found + strlen(found) - strlen(end), end);
     assert_int_equal(counts.supervised_tokens, 3);
@@ -201,7 +188,7 @@ static void test_dataset__plain_text_goes_on_across_shards(void **state)
         struct bytes blob = prepared(*state, file, rows[i].begin, rows[i].end, options, &counts);
         assert_int_equal(samples_open(bytes_span(&blob), &samples, NULL), ERR_OK);
         if (samples.count > 0)
-            spell(samples.tokens, samples.loss, samples.offsets[1], found);
+            character_tokenizer_spell(samples.tokens, samples.loss, samples.offsets[1], found);
         assert_string_equal(found, rows[i].want);
         bytes_fini(&blob);
     }
@@ -240,7 +227,7 @@ static struct bytes many_samples(uint32_t count, uint32_t longest)
         uint8_t loss[64] = {0, 1, 1, 1};
         uint32_t size = i % longest + 2;
         tokens[size - 1] = i;
-        assert_int_equal(samples_builder_add(&builder, tokens, loss, size), ERR_OK);
+        assert_int_equal(samples_builder_add(&builder, tokens, loss, size, 0), ERR_OK);
     }
     assert_int_equal(samples_builder_write(&builder, &counts, &blob), ERR_OK);
     samples_builder_fini(&builder);
