@@ -81,7 +81,8 @@ static enum err bench_open(struct bench *b, const struct hf_config *config, size
 {
     struct transformer_plan plan = {
         .mode = TRANSFORMER_INFER, .tokens = tokens, .rows = 1, .positions = tokens};
-    struct batch_limits limits = {config->vocab_size, config->max_position_embeddings, 0};
+    struct batch_limits limits = {.vocabulary = config->vocab_size,
+                                  .positions = config->max_position_embeddings};
     struct statistics_ask asks[SITES_MAX];
     TRY(model_create_random(config, 1, &b->model, et));
     ASSERT(model_site_count(b->model) <= SITES_MAX && tokens <= TOKENS_MAX);

@@ -67,7 +67,9 @@ static struct run *run_open(const struct model *model, const struct train_row *r
                                     .tokens = row->token_count,
                                     .rows = 1,
                                     .positions = row->token_count};
-    struct batch_limits limits = {s->vocabulary, s->positions, s->positions_short};
+    struct batch_limits limits = {.vocabulary = s->vocabulary,
+                                  .positions = s->positions,
+                                  .positions_short = s->positions_short};
     struct batch_input input = {.index = 5,
                                 .tokens = row->tokens,
                                 .loss = row->loss,
