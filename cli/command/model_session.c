@@ -12,6 +12,7 @@
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
 #include "worker/engine/tensor/dtype.h"
+#include "worker/task/task_insert.h"
 
 enum { PIECE_BYTES_MAX = 1 << 16, NEW_TOKENS_DEFAULT = 200 };
 
@@ -120,11 +121,35 @@ static enum err bind_modules(struct model_session *session, const struct peft_ad
     return ERR_OK;
 }
 
+/* A prompt or bottlenecks. */
+static enum err open_insert(struct model_session *session, const char *folder, struct err_text *et)
+{
+    struct peft_insert insert;
+    struct train_config config;
+    TRY(peft_insert_open(&insert, folder, et));
+    enum err err = ERR_OK;
+    TRY_OUT(task_insert_settings(session->model, &insert.config, &config, et));
+    TRY_OUT(train_layout_create(session->model, &config, &session->layout, et));
+    session->values = mem_alloc(train_layout_count(session->layout), sizeof *session->values);
+    if (session->values == NULL) {
+        err = ERR_OUT_OF_MEMORY;
+        goto out;
+    }
+    TRY_OUT(task_insert_values(&insert, session->layout, session->values, et));
+out:
+    peft_insert_close(&insert);
+    return err;
+}
+
 static enum err open_adapter(struct model_session *session, const char *folder, struct err_text *et)
 {
     struct peft_adapter adapter;
+    bool inserts = false;
     if (folder == NULL)
         return ERR_OK;
+    TRY(peft_insert_probe(folder, &inserts, et));
+    if (inserts)
+        return open_insert(session, folder, et);
     TRY(peft_adapter_open(&adapter, folder, et));
     enum err err = bind_modules(session, &adapter, et);
     peft_adapter_close(&adapter);
@@ -141,8 +166,11 @@ static enum err open_engine(struct model_session *session, const struct invocati
     TRY(binding_init(&session->binding, session->model));
     TRY(open_adapter(session, command_text(invocation, "adapter"), et));
     const struct binding *binding = session->values != NULL ? &session->binding : NULL;
+    if (session->layout != NULL)
+        binding = train_layout_binding(session->layout);
+    size_t prompt = binding != NULL ? binding->prompt_count : 0;
     return generate_create(session->model, session->kernel, binding, session->values,
-                           model_shape(session->model)->positions, &session->generate);
+                           model_shape(session->model)->positions - prompt, &session->generate);
 }
 
 enum err model_session_init(struct model_session *session, const struct invocation *invocation,
@@ -166,6 +194,7 @@ void model_session_fini(struct model_session *session)
 {
     generate_destroy(&session->generate);
     binding_fini(&session->binding);
+    train_layout_destroy(&session->layout);
     mem_free(session->values);
     kernel_destroy(&session->kernel);
     tokenizer_close(&session->tokenizer);

@@ -8,6 +8,7 @@
 #include "worker/engine/generate/generate.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/nn/model.h"
+#include "worker/engine/train/train_layout.h"
 
 enum { MODEL_SESSION_STOPS_MAX = 24 };
 
@@ -15,8 +16,9 @@ struct model_session {
     struct model *model; /* owned, like all that follows */
     struct tokenizer *tokenizer;
     struct kernel *kernel;
-    struct binding binding;
-    float *values; /* of the adapter; NULL without one */
+    struct binding binding;      /* of a LoRA */
+    struct train_layout *layout; /* of another adapter */
+    float *values;               /* of the adapter; NULL without one */
     struct generate *generate;
     struct generate_options options;
     uint32_t stops[MODEL_SESSION_STOPS_MAX];

@@ -1,6 +1,7 @@
 /* task_export.c - the result of a training run as the files that the rest of the world loads.
  *
- * An adapter becomes PEFT's folder, full training a model folder; both come with the tokenizer's
+ * An adapter or a prompt becomes PEFT's folder, bottlenecks one like it, full training a model
+ * folder; all come with the tokenizer's
  * files and trainer_state.json.
  */
 #include "worker/task/task_export.h"
@@ -10,6 +11,7 @@
 #include "common/formats/convert/convert_tokenizer_files.h"
 #include "common/mem/mem.h"
 #include "schemas/state_file.def"
+#include "worker/engine/train/train_insert.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
 #include "worker/task/task_settings.h"
@@ -150,8 +152,12 @@ static enum err export_all(struct task_export *x, struct err_text *et)
         return ERR_OUT_OF_MEMORY;
     TRY(read_log(x, et));
     TRY(read_state(x, et));
-    TRY(x->config.method == TRAIN_METHOD_LORA ? task_export_adapter(x, et)
-                                              : task_export_model(x, et));
+    if (x->config.method == TRAIN_METHOD_LORA)
+        TRY(task_export_adapter(x, et));
+    else if (train_insert_is(x->config.method))
+        TRY(task_export_insert(x, et));
+    else
+        TRY(task_export_model(x, et));
     TRY(export_tokenizer(x, et));
     return export_log(x, et);
 }

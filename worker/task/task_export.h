@@ -9,6 +9,7 @@
 #define WORKER_TASK_TASK_EXPORT_H
 
 #include "common/formats/hf/trainer_log.h"
+#include "common/formats/peft/peft_card.h"
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/arena.h"
 #include "common/mem/bytes.h"
@@ -35,9 +36,13 @@ struct safetensor *task_export_list_tensors(struct task_export *x,
                                             const struct train_entry *entries, size_t count,
                                             const float *values);
 
+/* Title, data sets and facts of an adapter's card; of the arena. ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err task_export_fill_card(struct task_export *x, struct peft_card *card);
+
 /* The files of one kind of result. Errors: ERR_OUT_OF_MEMORY, those of reading the model's own
  * files, with the place in `et`. */
 MUST_CHECK enum err task_export_adapter(struct task_export *x, struct err_text *et);
+MUST_CHECK enum err task_export_insert(struct task_export *x, struct err_text *et);
 MUST_CHECK enum err task_export_model(struct task_export *x, struct err_text *et);
 
 #endif

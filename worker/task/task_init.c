@@ -1,6 +1,8 @@
 /* task_init.c - the first trainable weights: fresh from the seed, or those of a given adapter. */
 #include "common/formats/peft/peft_adapter.h"
+#include "common/formats/tokenizer/token_list.h"
 #include "common/mem/mem.h"
+#include "worker/engine/train/train_insert.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
@@ -64,6 +66,32 @@ static enum err load_adapter(struct task_run *run, const struct train_layout *la
     return err;
 }
 
+/* The prompt's vectors become the embeddings of the recipe's text. */
+static enum err take_prompt_text(struct task_run *run, const struct model *model,
+                                 const struct train_config *config, float *values,
+                                 struct err_text *et)
+{
+    const struct tokenizer *tokenizer;
+    struct token_list tokens;
+    token_list_init(&tokens);
+    enum err err = ERR_OK;
+    TRY_OUT(task_model_tokenizer(run, &tokenizer, et));
+    TRY_OUT(tokenizer_encode(tokenizer, NULL, text_of(run->recipe.prompt_tuning_init_text),
+                             TOKENIZER_ADD_SPECIAL, &tokens));
+    size_t vocabulary = model_shape(model)->vocabulary;
+    for (size_t i = 0; i < tokens.count && err == ERR_OK; i++)
+        err = tokens.ids[i] < vocabulary ? ERR_OK : ERR_DATA;
+    if (err != ERR_OK || tokens.count == 0)
+        err = error_set(et, ERR_DATA,
+                        "prompt_tuning_init_text: \"%s\" gives no tokens of the model's vocabulary",
+                        run->recipe.prompt_tuning_init_text);
+    else
+        train_insert_tokens(model, tokens.ids, tokens.count, config->prompt_count, values);
+out:
+    token_list_fini(&tokens);
+    return err;
+}
+
 enum err task_kind_init(struct task_run *run, struct err_text *et)
 {
     const struct model *model;
@@ -85,6 +113,8 @@ enum err task_kind_init(struct task_run *run, struct err_text *et)
         TRY_OUT(load_adapter(run, layout, values, et));
     else
         train_layout_values(layout, run->spec->seed, values);
+    if (config.method == TRAIN_METHOD_PROMPT && config.prompt == TRAIN_PROMPT_TEXT)
+        TRY_OUT(take_prompt_text(run, model, &config, values, et));
     TRY_OUT(task_state_write(layout, values, &state));
     TRY_OUT(task_run_output(run, "state", bytes_span(&state), false, et));
     TRY_OUT(task_run_fact(run, "parameters", train_layout_count(layout)));

@@ -7,11 +7,53 @@
 
 static const char *const ALL_LINEAR[] = {"all-linear"};
 
-void task_settings_train(const struct recipe *recipe, struct train_config *out)
+/* What AdapterHub takes where a recipe says nothing. */
+static const struct bottleneck {
+    enum recipe_adapter word;
+    enum train_method method;
+    size_t reduction;
+    enum kernel_act act;
+    double scaling;
+} BOTTLENECKS[] = {
+    {RECIPE_ADAPTER_HOULSBY, TRAIN_METHOD_HOULSBY, 16, KERNEL_ACT_SILU, 1},
+    {RECIPE_ADAPTER_PFEIFFER, TRAIN_METHOD_PFEIFFER, 16, KERNEL_ACT_RELU, 1},
+    {RECIPE_ADAPTER_PARALLEL, TRAIN_METHOD_PARALLEL, 2, KERNEL_ACT_RELU, 4},
+};
+
+static void settle_bottleneck(const struct recipe *recipe, const struct bottleneck *usual,
+                              struct train_config *out)
 {
-    *out = (struct train_config){.method = TRAIN_METHOD_FULL};
-    if (recipe->adapter != RECIPE_ADAPTER_LORA)
-        return;
+    static const enum kernel_act acts[] = {
+        [RECIPE_ADAPTER_NON_LINEARITY_RELU] = KERNEL_ACT_RELU,
+        [RECIPE_ADAPTER_NON_LINEARITY_SILU] = KERNEL_ACT_SILU,
+        [RECIPE_ADAPTER_NON_LINEARITY_GELU] = KERNEL_ACT_GELU_ERF,
+    };
+    *out = (struct train_config){.method = usual->method,
+                                 .reduction = usual->reduction,
+                                 .act = usual->act,
+                                 .scaling = usual->scaling};
+    if (recipe_is_set(recipe, RECIPE_KEY_adapter_reduction_factor))
+        out->reduction = (size_t)recipe->adapter_reduction_factor;
+    if (recipe_is_set(recipe, RECIPE_KEY_adapter_scaling))
+        out->scaling = recipe->adapter_scaling;
+    if (recipe->adapter_non_linearity != RECIPE_ADAPTER_NON_LINEARITY_AUTO)
+        out->act = acts[recipe->adapter_non_linearity];
+}
+
+static void settle_prompt(const struct recipe *recipe, struct train_config *out)
+{
+    static const enum train_prompt prompts[] = {
+        [RECIPE_PROMPT_TUNING_INIT_SAMPLE_VOCAB] = TRAIN_PROMPT_VOCABULARY,
+        [RECIPE_PROMPT_TUNING_INIT_TEXT] = TRAIN_PROMPT_TEXT,
+        [RECIPE_PROMPT_TUNING_INIT_RANDOM] = TRAIN_PROMPT_RANDOM,
+    };
+    *out = (struct train_config){.method = TRAIN_METHOD_PROMPT,
+                                 .prompt_count = (size_t)recipe->num_virtual_tokens,
+                                 .prompt = prompts[recipe->prompt_tuning_init]};
+}
+
+static void settle_lora(const struct recipe *recipe, struct train_config *out)
+{
     *out = (struct train_config){
         .method = TRAIN_METHOD_LORA,
         .rank = (size_t)recipe->lora_r,
@@ -38,6 +80,19 @@ struct model_load task_settings_load(const struct recipe *recipe, struct kernel 
         load.weights = MODEL_LOAD_INT8;
     }
     return load;
+}
+
+void task_settings_train(const struct recipe *recipe, struct train_config *out)
+{
+    *out = (struct train_config){.method = TRAIN_METHOD_FULL};
+    if (recipe->adapter == RECIPE_ADAPTER_LORA)
+        settle_lora(recipe, out);
+    if (recipe->adapter == RECIPE_ADAPTER_PROMPT_TUNING)
+        settle_prompt(recipe, out);
+    for (size_t i = 0; i < COUNT_OF(BOTTLENECKS); i++) {
+        if (recipe->adapter == BOTTLENECKS[i].word)
+            settle_bottleneck(recipe, &BOTTLENECKS[i], out);
+    }
 }
 
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,

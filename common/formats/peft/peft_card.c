@@ -26,10 +26,27 @@ static enum err put_scalar(struct bytes *out, struct text text)
     return bytes_status(out);
 }
 
+static struct text base_of(const struct peft_card *card)
+{
+    return card->insert != NULL ? card->insert->base_model : card->config->base_model;
+}
+
+static bool is_bottleneck(const struct peft_card *card)
+{
+    return card->insert != NULL && card->insert->kind == PEFT_INSERT_BOTTLENECK;
+}
+
+static const char *tag_of(const struct peft_card *card)
+{
+    if (card->insert == NULL)
+        return "lora";
+    return is_bottleneck(card) ? "bottleneck-adapter" : "prompt-tuning";
+}
+
 static enum err put_front(const struct peft_card *card, struct bytes *out)
 {
     bytes_append_text(out, TEXT("---\nbase_model: "));
-    TRY(put_scalar(out, card->config->base_model));
+    TRY(put_scalar(out, base_of(card)));
     bytes_append_text(out, TEXT("\nbase_model_relation: adapter\n"));
     if (card->dataset_count > 0)
         bytes_append_text(out, TEXT("datasets:\n"));
@@ -38,10 +55,10 @@ static enum err put_front(const struct peft_card *card, struct bytes *out)
         TRY(put_scalar(out, card->datasets[i]));
         bytes_append_text(out, TEXT("\n"));
     }
-    bytes_append_text(out, TEXT("library_name: peft\n"
-                                "pipeline_tag: text-generation\n"
-                                "tags:\n- lora\n- peft\n- qfleet\n"
-                                "---\n"));
+    bool in_peft = !is_bottleneck(card);
+    bytes_print(out, "library_name: %s\n", in_peft ? "peft" : "qfleet");
+    bytes_print(out, "pipeline_tag: text-generation\ntags:\n- %s\n", tag_of(card));
+    bytes_print(out, "%s- qfleet\n---\n", in_peft ? "- peft\n" : "");
     return bytes_status(out);
 }
 
@@ -83,17 +100,37 @@ static void put_targets(const struct peft_config *c, struct bytes *out)
     bytes_append_text(out, TEXT(" |\n"));
 }
 
-static void put_table(const struct peft_card *card, struct bytes *out)
+static void put_lora(const struct peft_config *c, struct bytes *out)
 {
-    const struct peft_config *c = card->config;
-    bytes_append_text(out, TEXT("| | |\n| --- | --- |\n"));
-    put_row(out, "base model", c->base_model);
-    if (c->revision.data != NULL)
-        put_row(out, "revision", c->revision);
     bytes_print(out, "| rank | %u |\n", c->r);
     put_number(out, "alpha", c->lora_alpha);
     put_number(out, "dropout", c->lora_dropout);
     put_targets(c, out);
+}
+
+static void put_insert(const struct peft_insert_config *c, struct bytes *out)
+{
+    if (c->kind == PEFT_INSERT_PROMPT) {
+        bytes_print(out, "| vectors before each sample | %u |\n", c->vector_count);
+        return;
+    }
+    put_row(out, "adapter", c->method);
+    bytes_print(out, "| reduction factor | %u |\n", c->reduction_factor);
+    put_row(out, "non-linearity", c->non_linearity);
+    put_number(out, "scaling", c->scaling);
+}
+
+static void put_table(const struct peft_card *card, struct bytes *out)
+{
+    struct text revision = card->insert != NULL ? card->insert->revision : card->config->revision;
+    bytes_append_text(out, TEXT("| | |\n| --- | --- |\n"));
+    put_row(out, "base model", base_of(card));
+    if (revision.data != NULL)
+        put_row(out, "revision", revision);
+    if (card->insert != NULL)
+        put_insert(card->insert, out);
+    else
+        put_lora(card->config, out);
     for (size_t i = 0; i < card->fact_count; i++) {
         bytes_append_text(out, TEXT("| "));
         put_cell(out, card->facts[i].name);
@@ -103,16 +140,31 @@ static void put_table(const struct peft_card *card, struct bytes *out)
     }
 }
 
+static void put_opening(const struct peft_card *card, struct bytes *out)
+{
+    if (is_bottleneck(card)) {
+        bytes_append_text(out, TEXT("Bottleneck adapters, trained with qfleet. There is no common "
+                                    "format for them; qfleet runs them:\n\n"
+                                    "```sh\n"
+                                    "qctl generate BASE_MODEL --adapter .\n"
+                                    "```\n\n"));
+        return;
+    }
+    bytes_append_text(out, card->insert != NULL ? TEXT("A tuned prompt") : TEXT("A LoRA adapter"));
+    bytes_append_text(out, TEXT(", trained with qfleet. It loads in PEFT:\n\n"
+                                "```python\n"
+                                "from peft import AutoPeftModelForCausalLM\n"
+                                "model = AutoPeftModelForCausalLM.from_pretrained(\".\")\n"
+                                "```\n\n"));
+}
+
 enum err peft_card_print(const struct peft_card *card, struct bytes *out)
 {
     TRY(put_front(card, out));
     bytes_append_text(out, TEXT("\n# "));
     put_cell(out, card->title);
-    bytes_append_text(out, TEXT("\n\nA LoRA adapter, trained with qfleet. It loads in PEFT:\n\n"
-                                "```python\n"
-                                "from peft import AutoPeftModelForCausalLM\n"
-                                "model = AutoPeftModelForCausalLM.from_pretrained(\".\")\n"
-                                "```\n\n"));
+    bytes_append_text(out, TEXT("\n\n"));
+    put_opening(card, out);
     put_table(card, out);
     if (card->recipe.size > 0) {
         bytes_append_text(out, TEXT("\n<details><summary>Recipe, every default resolved</summary>\n"

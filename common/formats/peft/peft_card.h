@@ -7,6 +7,7 @@
 #include "common/base/error.h"
 #include "common/base/span.h"
 #include "common/formats/peft/peft_config.h"
+#include "common/formats/peft/peft_insert.h"
 #include "common/mem/bytes.h"
 
 /* A line of the table of facts: digests, final losses, the numeric profile. */
@@ -18,8 +19,9 @@ struct peft_card_fact {
 /* Everything is borrowed. Nothing in it may vary between runs of the same job. */
 struct peft_card {
     struct text title;
-    const struct peft_config *config;
-    const struct text *datasets; /* ids or file names; may be empty */
+    const struct peft_config *config;        /* of a LoRA; else NULL */
+    const struct peft_insert_config *insert; /* of another kind; else NULL */
+    const struct text *datasets;             /* ids or file names; may be empty */
     size_t dataset_count;
     const struct peft_card_fact *facts;
     size_t fact_count;

@@ -237,7 +237,8 @@ static enum preference_side side_of(const struct batch *batch, const struct trai
 {
     const struct batch_row *in = &batch->rows[r];
     size_t at = batch->targets[in->target_start + i] - in->start;
-    return at < row->segment_starts[PREFERENCE_REJECTED] ? PREFERENCE_CHOSEN : PREFERENCE_REJECTED;
+    size_t rejected = batch->prompt_count + row->segment_starts[PREFERENCE_REJECTED];
+    return at < rejected ? PREFERENCE_CHOSEN : PREFERENCE_REJECTED;
 }
 
 /* Log-probabilities of the two answers of batch row r. */
