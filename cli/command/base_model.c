@@ -13,6 +13,7 @@
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
+#include "worker/task/task_qat.h"
 #include "worker/task/task_quantizable.h"
 #include "worker/task/task_settings.h"
 
@@ -52,7 +53,7 @@ static enum err check_memory(const struct recipe *recipe, const struct model *mo
 {
     char found[HUMAN_BYTES], needed[HUMAN_BYTES];
     uint64_t memory = recipe->resources.memory;
-    struct train_options options = task_settings_rows(recipe, model, layout, 1);
+    struct train_options options = task_settings_rows(recipe, model, layout, NULL, 1);
     size_t least = train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len);
     if (memory == 0 || least <= memory)
         return ERR_OK;
@@ -61,6 +62,18 @@ static enum err check_memory(const struct recipe *recipe, const struct model *mo
                      "besides its weights",
                      place(recipe, RECIPE_KEY_resources, arena), human_size(memory, found),
                      recipe->sequence_len, human_size(least, needed));
+}
+
+static enum err check_qat(const struct recipe *recipe, const struct model *model,
+                          const struct train_layout *layout, struct err_text *et)
+{
+    struct task_qat qat = {.is_on = false};
+    enum err err = ERR_OK;
+    if (layout != NULL)
+        err = task_qat_read(recipe, model, &qat, et);
+    if (err == ERR_OK && qat.is_on)
+        err = fake_quant_check(model, layout, &qat.config, et);
+    return err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
 }
 
 static enum err check_training(const struct recipe *recipe, const struct model *model,
@@ -74,7 +87,9 @@ static enum err check_training(const struct recipe *recipe, const struct model *
         if (err != ERR_OK)
             return error_prefix(et, err, "%s", recipe->file_name);
     }
-    enum err err = check_memory(recipe, model, layout, arena, et);
+    enum err err = check_qat(recipe, model, layout, et);
+    if (err == ERR_OK)
+        err = check_memory(recipe, model, layout, arena, et);
     train_layout_destroy(&layout);
     return err;
 }

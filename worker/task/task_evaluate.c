@@ -40,7 +40,7 @@ static enum err evaluate(struct task_run *run, struct task_session *session, str
     const struct fold_entry *sum = fold_at(fold, 0);
     run->result->loss_sum = sum->sums[0];
     run->result->weight = sum->sums[1];
-    run->result->peak_bytes = train_peak_bytes(session->train);
+    run->result->peak_bytes = task_session_peak_bytes(session);
     return task_run_progress(run, total, total);
 }
 
@@ -50,8 +50,10 @@ enum err task_kind_evaluate(struct task_run *run, struct err_text *et)
     struct task_session *session;
     bool trains = task_run_input(run, "weights") != NULL; /* without: the untouched model */
     TRY(task_session_open(run, trains, &session, et));
-    if (trains)
+    if (trains) {
         TRY(task_session_load(run, session, et));
+        TRY(task_session_quantize(session, FAKE_QUANT_FINAL, et));
+    }
     TRY(task_session_rows(run, session, "test_rows", et));
     if (spec->total != session->rows.row_count || spec->end > spec->total ||
         !fold_is_node(spec->total, (struct fold_node){spec->first, spec->end}))

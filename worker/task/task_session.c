@@ -5,6 +5,7 @@
 
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/mem.h"
+#include "worker/task/task_qat.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
 
@@ -15,11 +16,23 @@ void task_session_close(struct task_session **session, struct cache *cache)
         return;
     cache_release(cache, &s->rows_item);
     train_destroy(&s->train);
+    fake_quant_destroy(&s->quant);
     train_layout_destroy(&s->layout);
     if (s->values != NULL)
         kernel_free(s->kernel, s->values);
     mem_free(s);
     *session = NULL;
+}
+
+static enum err create_quant(struct task_run *run, const struct model *model,
+                             struct task_session *s, struct err_text *et)
+{
+    struct task_qat qat;
+    TRY(task_qat_read(&run->recipe, model, &qat, et));
+    if (!qat.is_on)
+        return ERR_OK;
+    s->quant_config = qat.config;
+    return fake_quant_create(model, s->kernel, s->layout, &qat.config, &s->quant, et);
 }
 
 static enum err create(struct task_run *run, bool trains, struct task_session *s,
@@ -35,9 +48,10 @@ static enum err create(struct task_run *run, bool trains, struct task_session *s
         s->values = kernel_alloc(s->kernel, train_layout_count(s->layout));
         if (s->values == NULL)
             return ERR_OUT_OF_MEMORY;
+        TRY(create_quant(run, model, s, et));
     }
-    struct train_options options =
-        task_settings_rows(&run->recipe, model, s->layout, run->env->options.memory_bytes);
+    struct train_options options = task_settings_rows(&run->recipe, model, s->layout, s->quant,
+                                                      run->env->options.memory_bytes);
     return train_create(model, s->kernel, s->layout, &options, &s->train);
 }
 
@@ -80,6 +94,27 @@ enum err task_session_load(struct task_run *run, struct task_session *session, s
         session->values_digest = item->digest;
     cache_release(run->env->options.cache, &item);
     return err;
+}
+
+enum err task_session_quantize(struct task_session *session, uint64_t round, struct err_text *et)
+{
+    if (session->quant == NULL)
+        return ERR_OK;
+    float part = fake_quant_part(&session->quant_config, round);
+    bool same_part = !(part < session->quant_part || part > session->quant_part);
+    if (same_part && digest_equal(session->quant_digest, session->values_digest))
+        return ERR_OK;
+    session->quant_digest = (struct digest){{0}};
+    TRY(fake_quant_update(session->quant, session->values, round, et));
+    session->quant_digest = session->values_digest;
+    session->quant_part = part;
+    return ERR_OK;
+}
+
+uint64_t task_session_peak_bytes(const struct task_session *session)
+{
+    size_t codes = session->quant != NULL ? fake_quant_size_bytes(session->quant) : 0;
+    return train_peak_bytes(session->train) + codes;
 }
 
 enum err task_session_rows(struct task_run *run, struct task_session *session, const char *name,

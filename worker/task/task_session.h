@@ -5,6 +5,7 @@
 #define WORKER_TASK_TASK_SESSION_H
 
 #include "common/formats/dataset/rows.h"
+#include "worker/engine/train/fake_quant.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
 #include "worker/task/task_run.h"
@@ -16,6 +17,10 @@ struct task_session {
     struct train *train;         /* owned */
     float *values;               /* owned: the vector of trainables */
     struct digest values_digest; /* of the artifact they came from */
+    struct fake_quant *quant;    /* owned; NULL: weights are used as they are */
+    struct fake_quant_config quant_config;
+    struct digest quant_digest; /* of the values that its codes were made from */
+    float quant_part;           /* of the rounding in them */
     const struct cache_item *rows_item;
     struct rows rows; /* of rows_item */
 };
@@ -30,6 +35,14 @@ void task_session_close(struct task_session **session, struct cache *cache);
  * artifact is not of this layout. */
 MUST_CHECK enum err task_session_load(struct task_run *run, struct task_session *session,
                                       struct err_text *et);
+
+/* Makes the codes of these values for a round, or for FAKE_QUANT_FINAL, unless they are there
+ * already or the recipe has none. Errors of fake_quant_update. */
+MUST_CHECK enum err task_session_quantize(struct task_session *session, uint64_t round,
+                                          struct err_text *et);
+
+/* Most bytes that the session held of activations, gradients and codes. */
+uint64_t task_session_peak_bytes(const struct task_session *session);
 
 /* Opens the rows in the input of this name. ERR_DATA when a token is outside the vocabulary. */
 MUST_CHECK enum err task_session_rows(struct task_run *run, struct task_session *session,

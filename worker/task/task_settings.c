@@ -96,11 +96,13 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out)
 }
 
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
-                                        const struct train_layout *layout, uint64_t memory_bytes)
+                                        const struct train_layout *layout,
+                                        const struct fake_quant *quant, uint64_t memory_bytes)
 {
     struct train_options options = {
         .rows_at_once = (size_t)recipe->micro_batch_size,
         .checkpointing = recipe->gradient_checkpointing,
+        .quant = quant,
     };
     while (options.rows_at_once > 1 && memory_bytes > 0 &&
            train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len) >

@@ -21,9 +21,11 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out);
  * thread. */
 struct model_load task_settings_load(const struct recipe *recipe, struct kernel *kernel);
 
-/* How rows run: at most micro_batch_size at once, fewer where `memory_bytes` asks for it. */
+/* How rows run: at most micro_batch_size at once, fewer where `memory_bytes` asks for it. `quant`
+ * is borrowed, or NULL. */
 struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
-                                        const struct train_layout *layout, uint64_t memory_bytes);
+                                        const struct train_layout *layout,
+                                        const struct fake_quant *quant, uint64_t memory_bytes);
 
 /* How the file of an input named data/<i>/<file>, test/<i>/<file> or calib/<i>/<file> is read.
  * ERR_DATA: the name is of another form, or the recipe has no such entry. */

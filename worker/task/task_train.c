@@ -63,7 +63,7 @@ static enum err compute(struct task_run *run, struct task_session *session, stru
     const struct fold_entry *sum = fold_at(fold, 0);
     run->result->loss_sum = sum->sums[0];
     run->result->weight = sum->sums[1];
-    run->result->peak_bytes = train_peak_bytes(session->train);
+    run->result->peak_bytes = task_session_peak_bytes(session);
     return task_run_output(
         run, "gradient",
         (struct span){(const uint8_t *)sum->vector, fold->width * sizeof *sum->vector}, true, et);
@@ -89,6 +89,7 @@ enum err task_kind_train(struct task_run *run, struct err_text *et)
     struct task_session *session;
     TRY(task_session_open(run, true, &session, et));
     TRY(task_session_load(run, session, et));
+    TRY(task_session_quantize(session, run->spec->round, et));
     TRY(task_session_rows(run, session, "rows", et));
     TRY(check_range(run, &session->rows, et));
     struct arena arena;

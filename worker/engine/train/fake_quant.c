@@ -62,10 +62,11 @@ static enum dtype dtype_of(const struct fake_quant_config *config, size_t column
 }
 
 static enum err check_param(const struct fake_quant_config *config, const struct model_param *p,
-                            struct err_text *et)
+                            bool trains, struct err_text *et)
 {
     size_t elements = dtype_block_elements(config->dtype);
-    if (!dtype_is_plain(p->dtype) || p->on_grid || p->scale < 1 || p->scale > 1)
+    bool has_masters = p->masters != NULL && trains;
+    if (!has_masters && (!dtype_is_plain(p->dtype) || p->rounds_input))
         return error_set(et, ERR_RECIPE,
                          "qat, base_model: %s is quantized already (%s); take the model before it "
                          "was quantized",
@@ -105,14 +106,15 @@ static enum err check_adapter(const struct model *model, const struct fake_quant
     return ERR_OK;
 }
 
-static enum err check(const struct model *model, const struct train_layout *layout,
-                      const struct fake_quant_config *config, struct err_text *et)
+enum err fake_quant_check(const struct model *model, const struct train_layout *layout,
+                          const struct fake_quant_config *config, struct err_text *et)
 {
     const struct binding *binding = train_layout_binding(layout);
     for (size_t i = 0; i < model_param_count(model); i++) {
         TRY(check_adapter(model, config, binding, i, et));
         if (is_quantized(model, config, i))
-            TRY(check_param(config, model_param(model, i), et));
+            TRY(check_param(config, model_param(model, i),
+                            binding->slots[i].weight_offset != BINDING_NONE, et));
     }
     if (config->embedding && binding->lookup.rank != 0)
         return error_set(et, ERR_RECIPE,
@@ -177,7 +179,7 @@ enum err fake_quant_create(const struct model *model, struct kernel *kernel,
                            const struct fake_quant_config *config, struct fake_quant **out,
                            struct err_text *et)
 {
-    TRY(check(model, layout, config, et));
+    TRY(fake_quant_check(model, layout, config, et));
     struct fake_quant *fq = mem_alloc(1, sizeof *fq);
     if (fq == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -362,8 +364,7 @@ static enum err encode_param(struct fake_quant *fq, struct coded *c, const float
     return ERR_OK;
 }
 
-/* How much of the rounding a round sees. */
-static float part_of(const struct fake_quant_config *config, uint64_t round)
+float fake_quant_part(const struct fake_quant_config *config, uint64_t round)
 {
     if (round == FAKE_QUANT_FINAL)
         return 1;
@@ -378,7 +379,7 @@ static float part_of(const struct fake_quant_config *config, uint64_t round)
 enum err fake_quant_update(struct fake_quant *fq, const float *values, uint64_t round,
                            struct err_text *et)
 {
-    float part = part_of(&fq->config, round);
+    float part = fake_quant_part(&fq->config, round);
     fq->active = false;
     if (!(part > 0))
         return ERR_OK;

@@ -50,15 +50,22 @@ struct fake_quant_config {
     uint64_t warmup_rounds;      /* TERNARY: the part of round r is (r - first_round) / this */
 };
 
+/* Whether model and trainables can be quantized so. ERR_RECIPE: a module is quantized already, has
+ * no whole blocks or groups, or an adapter is not of plain LoRA without dropout; `et` names it and
+ * the recipe's keys. */
+MUST_CHECK enum err fake_quant_check(const struct model *model, const struct train_layout *layout,
+                                     const struct fake_quant_config *config, struct err_text *et);
+
 /* Linear modules of the layers, with `embedding` also embedding and head. All borrowed, and must
- * outlive *out; caller owns *out. ERR_RECIPE: a module is quantized already, has no whole blocks or
- * groups, or an adapter is not of plain LoRA without dropout; `et` names it and the recipe's keys.
- * ERR_OUT_OF_MEMORY. */
+ * outlive *out; caller owns *out. Errors of fake_quant_check; ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err fake_quant_create(const struct model *model, struct kernel *kernel,
                                       const struct train_layout *layout,
                                       const struct fake_quant_config *config,
                                       struct fake_quant **out, struct err_text *et);
 void fake_quant_destroy(struct fake_quant **fake_quant);
+
+/* How much of the rounding a round sees: 0 none, 1 all, between them while weights warm up. */
+float fake_quant_part(const struct fake_quant_config *config, uint64_t round);
 
 /* Encodes from the layout's vector for a round, or for FAKE_QUANT_FINAL. Frozen weights are encoded
  * once. ERR_NOT_FINITE: `et` names the tensor whose values are not finite; ERR_OUT_OF_MEMORY. After
