@@ -23,7 +23,10 @@ enum err admin_find(const struct sched *sched, struct text prefix, size_t *index
 
 static size_t job_row_bytes(const struct job_row *row)
 {
-    return ROW_BYTES + row->name.size + row->owner.size + row->stage.size + row->detail.size;
+    size_t size = ROW_BYTES + row->name.size + row->owner.size + row->stage.size + row->detail.size;
+    for (uint32_t i = 0; i < row->variants_count; i++)
+        size += ROW_BYTES + row->variants[i].name.size + row->variants[i].stage.size;
+    return size;
 }
 
 enum err admin_jobs(const struct sched *sched, const struct msg_jobs_get *request,
@@ -57,20 +60,19 @@ enum err admin_jobs(const struct sched *sched, const struct msg_jobs_get *reques
 }
 
 /* Log points after the first `after`, at most as many as a reply takes. */
-static enum err copy_points(const struct sched *sched, size_t index, uint64_t after,
-                            struct arena *arena, struct msg_job *reply)
+static enum err copy_points(const struct sched *sched, size_t index,
+                            const struct msg_job_get *request, struct arena *arena,
+                            struct msg_job *reply)
 {
-    size_t count;
-    const struct log_point *points = sched_job_points(sched, index, &count);
-    size_t first = (size_t)MIN(after, (uint64_t)count);
-    size_t wanted = MIN(count - first, (size_t)LIMIT_METRIC_POINTS);
+    uint32_t variant = request->variant == 0 ? SCHED_ALL : request->variant - 1;
+    uint64_t total, after = request->points_after;
+    (void)sched_job_points(sched, index, variant, after, NULL, 0, &total);
+    size_t wanted = (size_t)MIN(total - MIN(after, total), (uint64_t)LIMIT_METRIC_POINTS);
     reply->points = arena_alloc(arena, wanted, sizeof *reply->points);
     if (reply->points == NULL)
         return ERR_OUT_OF_MEMORY;
-    if (wanted > 0)
-        memcpy(reply->points, points + first, wanted * sizeof *points);
-    reply->points_count = (uint32_t)wanted;
-    reply->point_count = count;
+    reply->points_count = (uint32_t)sched_job_points(sched, index, variant, after, reply->points,
+                                                     wanted, &reply->point_count);
     return ERR_OK;
 }
 
@@ -116,7 +118,7 @@ enum err admin_job(const struct sched *sched, const struct msg_job_get *request,
     const struct artifact_ref *outputs = sched_job_outputs(sched, index, &reply->outputs_count);
     TRY(copy_refs(outputs, reply->outputs_count, arena, &reply->outputs));
     TRY(copy_facts(sched, index, arena, reply));
-    return copy_points(sched, index, request->points_after, arena, reply);
+    return copy_points(sched, index, request, arena, reply);
 }
 
 enum err admin_workers(const struct sched *sched, const struct msg_workers_get *request,

@@ -11,7 +11,7 @@
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "common/numeric/float_rules.h"
-#include "common/recipe/recipe.h"
+#include "common/recipe/recipe_variant.h"
 #include "coordinator/aggregate/aggregate.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/loop/server_verify.h"
@@ -193,7 +193,7 @@ static enum err read_settings(const struct sched_work *work, struct aggregate_se
         [RECIPE_LR_SCHEDULER_LINEAR] = SCHEDULE_LINEAR,
         [RECIPE_LR_SCHEDULER_COSINE] = SCHEDULE_COSINE};
     struct recipe recipe;
-    TRY(recipe_parse(work->recipe, &recipe, et));
+    TRY(recipe_variant_parse(work->recipe, work->variant, &recipe, et));
     *settings = (struct aggregate_settings){
         .adamw = {recipe.adam_beta1, recipe.adam_beta2, recipe.adam_epsilon, recipe.weight_decay},
         .schedule = {.kind = kinds[recipe.lr_scheduler],
@@ -274,7 +274,7 @@ static enum err run_step(struct server_work *w, struct aggregate_part *parts,
         artifact_release(artifacts, &held[i]);
     TRY(err);
     TRY(publish_weights(w));
-    for (uint32_t i = 0; i < count; i++)
+    for (uint32_t i = 0; i < count && !w->work.keeps_parts; i++)
         artifact_drop(artifacts, parts[i].digest);
     return ERR_OK;
 }

@@ -1,6 +1,7 @@
 /* plan.c - the graph of a recipe, and the numbers of its rounds. */
 #include "coordinator/plan/plan.h"
 
+#include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -8,6 +9,7 @@
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "common/recipe/recipe_quantize.h"
+#include "common/recipe/recipe_variant.h"
 #include "coordinator/plan/shard.h"
 
 enum {
@@ -21,7 +23,12 @@ enum err plan_settings(struct span recipe, struct plan_settings *out, struct err
 {
     struct recipe r;
     TRY(recipe_parse(recipe, &r, et));
-    *out = (struct plan_settings){.seed = r.seed};
+    const struct recipe_values *seeds = &r.lists[RECIPE_LIST_seed];
+    *out = (struct plan_settings){.variant_count = recipe_variant_count(&r)};
+    for (uint32_t v = 0; v < out->variant_count; v++) {
+        uint32_t place = recipe_variant_place(&r, v, RECIPE_LIST_seed);
+        out->seeds[v] = seeds->count > 0 ? seeds->values[place].u64 : r.seed;
+    }
     snprintf(out->profile, sizeof out->profile, "%s", recipe_profile_name(&r));
     recipe_fini(&r);
     return ERR_OK;
@@ -72,15 +79,32 @@ static enum err check_inputs(const struct recipe *r, const struct inputs *found,
 }
 
 struct graph {
+    struct arena *arena; /* borrowed */
     struct stage_plan *stages;
     uint32_t count;
+    uint32_t variant;         /* of the stages that are being added */
+    const char *variant_name; /* stands after the word of their kind; "" for what all share */
+    enum err err;             /* of the first stage that could not be added */
 };
+
+static const char *name_stage(struct graph *graph, enum stage_kind kind)
+{
+    const char *word = state_kind_word(kind);
+    if (graph->variant_name[0] == '\0')
+        return word;
+    return arena_print(graph->arena, "%s %s", word, graph->variant_name);
+}
 
 static uint64_t add_stage(struct graph *graph, enum stage_kind kind, uint64_t needs)
 {
+    const char *name = name_stage(graph, kind);
+    if (name == NULL || graph->count == LIMIT_JOB_STAGES) {
+        graph->err = name == NULL ? ERR_OUT_OF_MEMORY : ERR_LIMIT;
+        return 0;
+    }
     struct stage_plan *stage = &graph->stages[graph->count];
-    *stage = (struct stage_plan){.kind = (uint32_t)kind, .needs = needs};
-    stage->name = text_of(state_kind_word(kind));
+    *stage = (struct stage_plan){.kind = (uint32_t)kind, .needs = needs, .variant = graph->variant};
+    stage->name = text_of(name);
     stage->task_count = state_kind_shape(kind) == STAGE_SHAPE_ARRAY;
     return (uint64_t)1 << graph->count++;
 }
@@ -89,7 +113,8 @@ static uint64_t add_stage(struct graph *graph, enum stage_kind kind, uint64_t ne
 static uint64_t add_told(struct graph *graph, enum stage_kind kind, uint64_t needs)
 {
     uint64_t stage = add_stage(graph, kind, needs);
-    graph->stages[graph->count - 1].task_count = 0;
+    if (stage != 0)
+        graph->stages[graph->count - 1].task_count = 0;
     return stage;
 }
 
@@ -114,18 +139,35 @@ static void add_quantize(const struct recipe *r, const struct inputs *found, str
     (void)add_stage(graph, STAGE_KIND_REPORT, last);
 }
 
-static enum err build(const struct recipe *r, const struct inputs *found,
-                      const struct artifact_ref *inputs, uint32_t input_count, struct arena *arena,
-                      struct graph *graph, struct err_text *et)
+/* The rows of every variant: packed once, or once a seed where that decides which sample is where.
+ */
+static void add_packs(const struct recipe *r, struct graph *graph, uint64_t prepare,
+                      uint64_t packs[LIMIT_VARIANTS])
+{
+    const struct recipe_values *seeds = &r->lists[RECIPE_LIST_seed];
+    bool is_one = seeds->count == 0 || (!r->sample_packing && r->val_set_size <= 0);
+    uint64_t made[LIMIT_VARIANTS] = {0}; /* by seed */
+    for (uint32_t v = 0; v < recipe_variant_count(r); v++) {
+        uint32_t place = is_one ? 0 : recipe_variant_place(r, v, RECIPE_LIST_seed);
+        char name[32] = "";
+        if (!is_one)
+            (void)snprintf(name, sizeof name, "seed=%" PRIu64, seeds->values[place].u64);
+        graph->variant = v;
+        graph->variant_name = name;
+        if (made[place] == 0)
+            made[place] = add_stage(graph, STAGE_KIND_PACK, prepare);
+        packs[v] = made[place];
+    }
+    graph->variant = 0;
+    graph->variant_name = "";
+}
+
+/* The stages that a variant has for itself. The one that exports it. */
+static uint64_t add_training(const struct recipe *r, const struct inputs *found,
+                             struct graph *graph, uint64_t pack)
 {
     bool trains = recipe_trains(r), quantizes = recipe_quantizes(r);
-    uint64_t need = 0, made = 0;
-    if (found->data || found->test || found->calibration) {
-        uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
-        TRY(shard_inputs(inputs, input_count, recipe_streams(r), arena, &graph->stages[0], et));
-        need = add_stage(graph, STAGE_KIND_PACK, prepare);
-    }
-    uint64_t pack = need;
+    uint64_t need = pack;
     if (trains || found->adapter)
         need |= add_stage(graph, STAGE_KIND_INIT, 0);
     uint64_t train = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : 0;
@@ -133,11 +175,35 @@ static enum err build(const struct recipe *r, const struct inputs *found,
     bool has_held_out = found->test || r->val_set_size > 0;
     if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && !quantizes)
         last |= add_stage(graph, STAGE_KIND_EVALUATE, last);
-    if (trains)
-        made = add_stage(graph, STAGE_KIND_EXPORT, last);
-    if (quantizes)
-        add_quantize(r, found, graph, made, pack);
-    return ERR_OK;
+    return trains ? add_stage(graph, STAGE_KIND_EXPORT, last) : 0;
+}
+
+static enum err build(const struct recipe *r, const struct inputs *found,
+                      const struct artifact_ref *inputs, uint32_t input_count, struct graph *graph,
+                      struct err_text *et)
+{
+    uint64_t packs[LIMIT_VARIANTS] = {0}, made = 0;
+    if (found->data || found->test || found->calibration) {
+        uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
+        TRY(shard_inputs(inputs, input_count, recipe_streams(r), graph->arena, &graph->stages[0],
+                         et));
+        add_packs(r, graph, prepare, packs);
+    }
+    for (uint32_t v = 0; v < recipe_variant_count(r); v++) {
+        char name[RECIPE_VARIANT_NAME_BYTES];
+        graph->variant = v;
+        graph->variant_name = recipe_variant_name(r, v, name);
+        made = add_training(r, found, graph, packs[v]);
+    }
+    graph->variant = 0;
+    graph->variant_name = "";
+    if (recipe_quantizes(r))
+        add_quantize(r, found, graph, made, packs[0]);
+    if (graph->err == ERR_LIMIT)
+        return error_set(et, ERR_RECIPE,
+                         "the lists of the recipe make more than %d stages; give fewer values",
+                         LIMIT_JOB_STAGES);
+    return graph->err;
 }
 
 enum err plan_stages(struct span recipe, const struct artifact_ref *inputs, uint32_t input_count,
@@ -147,10 +213,11 @@ enum err plan_stages(struct span recipe, const struct artifact_ref *inputs, uint
     struct recipe r;
     TRY(recipe_parse(recipe, &r, et));
     struct inputs found = find_inputs(inputs, input_count);
-    struct graph graph = {arena_alloc(arena, STAGE_KIND_COUNT, sizeof *graph.stages), 0};
+    struct graph graph = {.arena = arena, .variant_name = ""};
+    graph.stages = arena_alloc(arena, LIMIT_JOB_STAGES, sizeof *graph.stages);
     enum err err = graph.stages == NULL ? ERR_OUT_OF_MEMORY : check_inputs(&r, &found, et);
     if (err == ERR_OK)
-        err = build(&r, &found, inputs, input_count, arena, &graph, et);
+        err = build(&r, &found, inputs, input_count, &graph, et);
     recipe_fini(&r);
     TRY(err);
     *stages = graph.stages;

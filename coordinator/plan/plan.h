@@ -11,6 +11,8 @@
  *                      └─▶ compare ─▶ ┘
  *
  * Methods that go layer by layer have replay in place of calibrate, reduce and quantize.
+ * A recipe with lists has init to export once for each variant, behind the same prepare, and behind
+ * one pack for each seed where the seed decides what is in a row.
  * Which of them exist follows from the keys present: without training there is no init and no
  * train; without held-out data no evaluate and no compare; without a method that measures no
  * calibrate and no reduce; without a target no sensitivity.
@@ -32,8 +34,9 @@ MUST_CHECK enum err plan_stages(struct span recipe, const struct artifact_ref *i
 
 /* What every task of the job computes under. */
 struct plan_settings {
-    uint64_t seed;
-    char profile[32]; /* "f32/1" */
+    uint64_t seeds[LIMIT_VARIANTS]; /* of each variant */
+    uint32_t variant_count;         /* at least 1 */
+    char profile[32];               /* "f32/1" */
 };
 MUST_CHECK enum err plan_settings(struct span recipe, struct plan_settings *out,
                                   struct err_text *et);

@@ -49,25 +49,22 @@ static struct text key_of(struct text line)
     return is_key ? (struct text){line.data + begin, end - begin} : (struct text){0};
 }
 
-static bool matters(enum stage_kind kind, const char *path)
+/* Whether anything is said of the kind; with `path`, whether that key is. */
+static bool is_listed(enum stage_kind kind, const char *path)
 {
-    bool is_listed = false;
     for (size_t i = 0; i < COUNT_OF(reuse_rows); i++) {
-        if (reuse_rows[i].kind != kind)
-            continue;
-        is_listed = true;
-        if (strcmp(reuse_rows[i].key, path) == 0)
+        if (reuse_rows[i].kind == kind && (path == NULL || strcmp(reuse_rows[i].key, path) == 0))
             return true;
     }
-    return !is_listed;
+    return false;
 }
 
-struct digest plan_reuse_key(struct span recipe, enum stage_kind kind)
+struct digest plan_reuse_key(struct span recipe, uint32_t variant, enum stage_kind kind)
 {
     struct text rest = {(const char *)recipe.data, recipe.size};
     struct text object = {0};
     struct digest key = {{0}};
-    bool is_whole = is_random(rest);
+    bool is_whole = is_random(rest) || !is_listed(kind, NULL);
     while (rest.size > 0) {
         struct text line = take_line(&rest);
         struct text name = key_of(line);
@@ -77,8 +74,10 @@ struct digest plan_reuse_key(struct span recipe, enum stage_kind kind)
             object = name;
         (void)snprintf(path, sizeof path, "%.*s%s%.*s", TEXT_ARGS(is_inner ? object : name),
                        is_inner ? "." : "", TEXT_ARGS(is_inner ? name : TEXT("")));
-        if (is_whole || matters(kind, path))
+        if (is_whole || is_listed(kind, path))
             key = digest_link(key, (struct span){(const uint8_t *)line.data, line.size});
     }
+    if (is_whole && variant > 0)
+        key = digest_link(key, (struct span){(const uint8_t *)&variant, sizeof variant});
     return key;
 }

@@ -10,8 +10,9 @@
 #include "common/digest/digest.h"
 #include "common/message/state.h"
 
-/* Hash of the lines of a canonical recipe that matter to a task of this kind; of all lines for a
- * kind of which nothing is said, and when the model is made at random. */
-struct digest plan_reuse_key(struct span recipe, enum stage_kind kind);
+/* Hash of the lines of a canonical recipe that matter to a task of this kind; of all lines, and of
+ * the variant, for a kind of which nothing is said, and when the model is made at random. Keys that
+ * may be lists matter to none of the others. */
+struct digest plan_reuse_key(struct span recipe, uint32_t variant, enum stage_kind kind);
 
 #endif

@@ -77,10 +77,22 @@ static enum err write_log(struct sched *s, struct stage *stage)
     struct sched_work *work = effect_work(&s->effect, SCHED_WORK_LOG);
     work->job = job->submitted.job;
     work->stage = stage->index;
-    work->points = job->points;
-    work->point_count = (uint32_t)job->point_count;
+    const struct curve *curve = job_curve(stage);
+    work->points = curve == NULL ? NULL : curve->points;
+    work->point_count = curve == NULL ? 0 : (uint32_t)curve->count;
     stage->work_is_out = true;
     return ERR_OK;
+}
+
+bool advance_waits_for_fellows(const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    uint32_t running = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        const struct stage *other = &job->stages[i];
+        running += other->plan->kind == STAGE_KIND_TRAIN && other->state == STAGE_RUNNING;
+    }
+    return stage->plan->kind == STAGE_KIND_TRAIN && running >= LIMIT_VARIANTS_OPEN;
 }
 
 static enum err advance_stage(struct sched *s, struct stage *stage)
@@ -93,6 +105,8 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
             advance_doom(s, stage->job, told_check(stage, &et), "%s", et.text);
             return ERR_OK;
         }
+        if (advance_waits_for_fellows(stage))
+            return ERR_OK;
         TRY(reuse_adopt(s, stage));
         stage->started = s->now;
         if (stage->state == STAGE_DONE) {

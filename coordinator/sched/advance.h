@@ -24,6 +24,10 @@ MUST_CHECK enum err advance_end(struct sched *s, struct job *job, enum job_state
  * for one work is reserved. */
 void advance_stop_stage(struct sched *s, struct stage *stage);
 
+/* Its needs are done, but as many variants of the job train as may at once: their states fill the
+ * coordinator's memory, and those of ranks that differ the workers'. */
+bool advance_waits_for_fellows(const struct stage *stage);
+
 /* The outcome of a work. ERR_OUT_OF_MEMORY: nothing changed. */
 MUST_CHECK enum err advance_work_done(struct sched *s, enum sched_event_kind kind,
                                       const struct sched_work_done *done);

@@ -81,6 +81,11 @@ static enum err create_parts(struct sched *s, struct job *job,
     arena_init(&job->arena, JOB_BYTES_MAX);
     TRY(message_copy(&message_type_rec_job_submitted, record, &job->arena, &job->submitted));
     TRY(plan_settings(record->recipe, &job->settings, et));
+    for (uint32_t i = 0; i < record->stages_count; i++) {
+        if (record->stages[i].variant >= job->settings.variant_count)
+            return error_set(et, ERR_DATA, "stage %u: the recipe has %u variants, and no number %u",
+                             i, job->settings.variant_count, record->stages[i].variant);
+    }
     job->recipe = (struct artifact_ref){.name = TEXT("recipe"), .size_bytes = record->recipe.size};
     TRY(digest_of_artifact(record->recipe, &job->recipe.digest));
     TRY(roster_pool(&s->roster, text_of(job->settings.profile), &job->pool));
@@ -141,11 +146,12 @@ void job_destroy(struct job *job)
         struct stage *stage = &job->stages[i];
         tasks_fini(&stage->tasks);
         mem_free(stage->reuse);
-        if (stage->run != NULL)
+        if (stage->run != NULL) {
             arena_fini(&stage->run->results);
+            curve_fini(&stage->run->curve);
+        }
         mem_free(stage->run);
     }
-    mem_free(job->points);
     mem_free(job->checkpoints);
     arena_fini(&job->arena);
     mem_free(job);
@@ -220,18 +226,19 @@ void job_set_preference(struct log_point *point, const struct preference_sums *s
 /* The held-out loss after training is a log point like those between its steps. */
 static void add_evaluation(const struct stage *stage, uint64_t unix_ms)
 {
-    struct job *job = stage->job;
-    struct log_point point = {.is_eval = true, .unix_ms = unix_ms};
+    const struct stage *train = job_stage_of(stage, STAGE_KIND_TRAIN);
+    const struct checkpoint_row *last = train == NULL ? NULL : job_checkpoint(stage->job, train);
+    struct curve *curve = job_curve(stage);
+    struct log_point point = {.is_eval = true, .unix_ms = unix_ms, .variant = stage->plan->variant};
     point.loss = stage->result->loss_sum / stage->result->weight;
     job_set_preference(&point, &stage->result->preference);
-    if (job->checkpoint_count > 0) {
-        const struct checkpoint_row *last = &job->checkpoints[job->checkpoint_count - 1];
+    if (last != NULL) {
         point.step = last->step;
         point.epoch = last->epoch;
         point.tokens = last->tokens;
     }
-    job_add_point(job, &point);
-    job->points_durable = job->point_count;
+    curve_add(curve, &point);
+    curve_keep(curve);
 }
 
 enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record, uint64_t unix_ms)
@@ -252,7 +259,8 @@ enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record
     struct text worker = {arena_copy_text(&job->arena, record->worker), record->worker.size};
     if (worker.data == NULL)
         return ERR_OUT_OF_MEMORY;
-    TRY(job_reserve_point(job));
+    if (!is_array)
+        TRY(curve_reserve(job_curve(stage), 0));
 
     if (is_array) {
         tasks_finish(&stage->tasks, record->index, result, worker);
@@ -284,7 +292,7 @@ enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *re
     return ERR_OK;
 }
 
-static enum err reserve_checkpoint(struct job *job, uint32_t points)
+static enum err reserve_checkpoint(struct job *job)
 {
     if (job->checkpoint_count == job->checkpoint_capacity) {
         size_t capacity = MAX(job->checkpoint_capacity * 2, 8u);
@@ -293,14 +301,6 @@ static enum err reserve_checkpoint(struct job *job, uint32_t points)
             return ERR_OUT_OF_MEMORY;
         job->checkpoints = rows;
         job->checkpoint_capacity = capacity;
-    }
-    size_t count = job->points_durable + points;
-    if (count > job->point_capacity) {
-        struct log_point *bigger = mem_resize(job->points, count, sizeof *bigger);
-        if (bigger == NULL)
-            return ERR_OUT_OF_MEMORY;
-        job->points = bigger;
-        job->point_capacity = count;
     }
     return ERR_OK;
 }
@@ -316,13 +316,10 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
     if (last == NULL ? !digest_is_zero(row->parent)
                      : !digest_equal(last->digest, row->parent) || row->step <= last->step)
         return ERR_STATE;
-    TRY(reserve_checkpoint(job, record->points_count));
+    TRY(reserve_checkpoint(job));
+    TRY(curve_reserve(&stage->run->curve, record->points_count));
     job->checkpoints[job->checkpoint_count++] = *row;
-    if (record->points_count > 0)
-        memcpy(job->points + job->points_durable, record->points,
-               record->points_count * sizeof *job->points);
-    job->points_durable += record->points_count;
-    job->point_count = job->points_durable;
+    curve_replace(&stage->run->curve, record->points, record->points_count);
     return ERR_OK;
 }
 
@@ -405,13 +402,41 @@ bool job_is_answered(const struct job *job)
            digest_equal(job->answer.answer, job->pool->answer);
 }
 
-const struct stage *job_stage_of(const struct job *job, enum stage_kind kind)
+const struct stage *job_stage_of(const struct stage *stage, enum stage_kind kind)
+{
+    for (uint32_t i = stage->index; i-- > 0;) {
+        const struct stage *before = &stage->job->stages[i];
+        if ((stage->needs >> i & 1) != 0 && before->plan->kind == kind)
+            return before;
+    }
+    return NULL;
+}
+
+const struct stage *job_follower(const struct stage *stage, enum stage_kind kind)
+{
+    for (uint32_t i = stage->index + 1; i < stage->job->submitted.stages_count; i++) {
+        const struct stage *after = &stage->job->stages[i];
+        if ((after->needs >> stage->index & 1) != 0 && after->plan->kind == kind)
+            return after;
+    }
+    return NULL;
+}
+
+const struct stage *job_first_of(const struct job *job, enum stage_kind kind)
 {
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         if (job->stages[i].plan->kind == kind)
             return &job->stages[i];
     }
     return NULL;
+}
+
+struct curve *job_curve(const struct stage *stage)
+{
+    const struct stage *train =
+        stage->plan->kind == STAGE_KIND_TRAIN ? stage : job_stage_of(stage, STAGE_KIND_TRAIN);
+    const struct stage *owner = train != NULL ? train : stage;
+    return owner->run != NULL ? &owner->run->curve : NULL;
 }
 
 const struct artifact_ref *job_output(const struct stage *stage, uint32_t index, const char *name)
@@ -459,23 +484,4 @@ const struct checkpoint_row *job_checkpoint(const struct job *job, const struct 
             return &job->checkpoints[i];
     }
     return NULL;
-}
-
-enum err job_reserve_point(struct job *job)
-{
-    if (job->point_count < job->point_capacity)
-        return ERR_OK;
-    size_t capacity = MAX(job->point_capacity * 2, 16u);
-    struct log_point *points = mem_resize(job->points, capacity, sizeof *points);
-    if (points == NULL)
-        return ERR_OUT_OF_MEMORY;
-    job->points = points;
-    job->point_capacity = capacity;
-    return ERR_OK;
-}
-
-void job_add_point(struct job *job, const struct log_point *point)
-{
-    ASSERT(job->point_count < job->point_capacity);
-    job->points[job->point_count++] = *point;
 }

@@ -11,6 +11,7 @@
 #include "common/ds/map.h"
 #include "common/mem/arena.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/sched/curve.h"
 #include "coordinator/sched/roster.h"
 #include "coordinator/sched/sched.h"
 #include "coordinator/sched/tasks.h"
@@ -43,6 +44,7 @@ struct run {
     struct preference_sums preference;
     struct artifact_ref weights;
     char weights_path[LIMIT_PATH_BYTES];
+    struct curve curve;   /* owned; see job_curve */
     struct arena results; /* of the round at hand */
 };
 
@@ -94,12 +96,10 @@ struct job {
     enum err error;
     char detail[512];
     uint64_t started_unix_ms, ended_unix_ms;
-    struct stage *stages;     /* in arena; stages_count as submitted */
-    uint64_t done_mask;       /* bit i: stage i is done */
-    uint64_t ready_mask;      /* bit i: stage i has tasks to grant */
-    struct log_point *points; /* owned */
-    size_t point_count, point_capacity, points_durable;
-    struct checkpoint_row *checkpoints; /* owned */
+    struct stage *stages;               /* in arena; stages_count as submitted */
+    uint64_t done_mask;                 /* bit i: stage i is done */
+    uint64_t ready_mask;                /* bit i: stage i has tasks to grant */
+    struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's in order */
     size_t checkpoint_count, checkpoint_capacity;
     struct text loss_detail; /* the last time something was made again, in words; in arena */
     uint32_t losses;         /* since the last fresh start */
@@ -135,8 +135,21 @@ bool job_is_answered(const struct job *job);
 /* After a change of its state: whether its answer binds the pool. */
 void job_hold_answer(struct job *job);
 
-/* The stage of that kind which is done and made `output`; NULL members when there is none. */
-const struct stage *job_stage_of(const struct job *job, enum stage_kind kind);
+/* The stage of that kind which this one needs, also through others: the nearest. NULL: none. So the
+ * graph says which of several trainings is whose. */
+const struct stage *job_stage_of(const struct stage *stage, enum stage_kind kind);
+
+/* The first stage of that kind which needs this one, also through others. NULL: none. */
+const struct stage *job_follower(const struct stage *stage, enum stage_kind kind);
+
+/* The first stage of that kind in the job. NULL: none. */
+const struct stage *job_first_of(const struct job *job, enum stage_kind kind);
+
+/* Where the log points of a ROUNDS stage are, and of what follows one: with the training that it is
+ * or needs, else with itself; NULL where there are no rounds. */
+struct curve *job_curve(const struct stage *stage);
+
+/* An output of a task that is done, NULL when there is none. */
 const struct artifact_ref *job_output(const struct stage *stage, uint32_t index, const char *name);
 /* Value of a fact of the stage's only task, 0 when it has none. */
 uint64_t job_fact(const struct stage *stage, const char *name);
@@ -150,9 +163,5 @@ const struct checkpoint_row *job_checkpoint(const struct job *job, const struct 
 
 /* The means of the sums, where the loss is over pairs. */
 void job_set_preference(struct log_point *point, const struct preference_sums *sums);
-
-/* Room for one more log point; adding it cannot fail then. */
-MUST_CHECK enum err job_reserve_point(struct job *job);
-void job_add_point(struct job *job, const struct log_point *point);
 
 #endif

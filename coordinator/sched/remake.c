@@ -55,33 +55,37 @@ static bool undo_tasks(struct sched *s, struct stage *stage, struct digest diges
     return found;
 }
 
-/* Points after the last checkpoint that is left: they come again. */
-static void cut_points(struct job *job)
+/* Forgets the checkpoints of the stage from the one of this digest on. False: there is none. */
+static bool cut_checkpoints(struct job *job, const struct stage *stage, struct digest digest)
 {
     size_t kept = 0;
-    if (job->checkpoint_count > 0) {
-        uint64_t step = job->checkpoints[job->checkpoint_count - 1].step;
-        while (kept < job->points_durable && job->points[kept].step <= step)
-            kept++;
+    bool found = false;
+    for (size_t i = 0; i < job->checkpoint_count; i++) {
+        const struct checkpoint_row *row = &job->checkpoints[i];
+        found |= row->stage == stage->index && digest_equal(row->digest, digest);
+        if (!found || row->stage != stage->index)
+            job->checkpoints[kept++] = *row;
     }
-    job->points_durable = MIN(job->points_durable, kept);
-    job->point_count = job->points_durable;
+    job->checkpoint_count = kept;
+    return found;
 }
 
-/* Goes back to the checkpoint before the lost one; the evaluation of the last state, whose point
- * comes after those of training, is done again with it. */
-static bool undo_checkpoint(struct job *job, struct digest digest)
+/* Goes back to the checkpoint before the lost one, and to the points up to it; the evaluation of
+ * the last state, whose point comes after those of training, is done again with it. */
+static bool undo_checkpoint(struct job *job, struct stage *stage, struct digest digest)
 {
-    size_t i = 0;
-    while (i < job->checkpoint_count && !digest_equal(job->checkpoints[i].digest, digest))
-        i++;
-    if (i == job->checkpoint_count)
+    if (stage->run == NULL || !cut_checkpoints(job, stage, digest))
         return false;
-    job->checkpoint_count = i;
-    cut_points(job);
-    for (uint32_t k = 0; k < job->submitted.stages_count; k++) {
-        if (job->stages[k].run != NULL && job->stages[k].state == STAGE_DONE)
-            reopen(&job->stages[k]);
+    const struct checkpoint_row *last = job_checkpoint(job, stage);
+    if (last != NULL)
+        curve_cut(&stage->run->curve, last->step);
+    else
+        curve_clear(&stage->run->curve);
+    for (uint32_t k = stage->index; k < job->submitted.stages_count; k++) {
+        struct stage *after = &job->stages[k];
+        bool follows = after == stage || (after->needs >> stage->index & 1) != 0;
+        if (follows && after->run != NULL && after->state == STAGE_DONE)
+            reopen(after);
     }
     return true;
 }
@@ -106,9 +110,10 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
         return ERR_OUT_OF_MEMORY;
     bool found = false;
     for (uint32_t i = 0; i < record->lost_count; i++) {
-        found |= undo_checkpoint(job, record->lost[i].digest);
-        for (uint32_t k = 0; k < job->submitted.stages_count; k++)
+        for (uint32_t k = 0; k < job->submitted.stages_count; k++) {
+            found |= undo_checkpoint(job, &job->stages[k], record->lost[i].digest);
             found |= undo_tasks(s, &job->stages[k], record->lost[i].digest);
+        }
     }
     if (!found)
         return ERR_STATE;
@@ -169,7 +174,11 @@ static bool find_checkpoint(const struct job *job, struct digest digest, struct 
         if (!digest_equal(row->digest, digest))
             continue;
         digest_hex(digest, hex);
-        unsigned long long back = i == 0 ? 0 : (unsigned long long)row[-1].step;
+        unsigned long long back = 0;
+        for (size_t k = 0; k < i; k++) {
+            if (job->checkpoints[k].stage == row->stage)
+                back = (unsigned long long)job->checkpoints[k].step;
+        }
         (void)snprintf(find->text, sizeof find->text,
                        "checkpoint %.12s after step %llu is lost, training goes back to step %llu",
                        hex, (unsigned long long)row->step, back);
@@ -336,7 +345,7 @@ enum err remake_verified(struct sched *s, struct stage *stage, const struct sche
 
 enum err remake_state(struct sched *s, struct stage *stage, struct text why)
 {
-    struct sched_loss loss = {.digest = spec_state(stage->job).digest, .why = why};
+    struct sched_loss loss = {.digest = spec_state(stage, NULL).digest, .why = why};
     bool is_known;
     TRY(effect_reserve(&s->effect, 0, 0, stage->job->submitted.stages_count));
     TRY(lose(s, stage->job, &loss, 1, &is_known));

@@ -44,8 +44,8 @@ static uint64_t word_of(struct digest digest)
 
 static enum err fill_keys(struct stage *stage, struct reuse_task *tasks, struct digest *all)
 {
-    struct digest recipe =
-        plan_reuse_key(stage->job->submitted.recipe, (enum stage_kind)stage->plan->kind);
+    struct digest recipe = plan_reuse_key(stage->job->submitted.recipe, stage->plan->variant,
+                                          (enum stage_kind)stage->plan->kind);
     struct arena arena;
     enum err err = ERR_OK;
     *all = (struct digest){{0}};

@@ -39,7 +39,7 @@ static enum err plan_run(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
     struct job *job = stage->job;
-    const struct stage *pack = job_stage_of(job, STAGE_KIND_PACK);
+    const struct stage *pack = job_stage_of(stage, STAGE_KIND_PACK);
     run->train_rows = job_fact(pack, "train_rows");
     run->test_rows = job_fact(pack, "test_rows");
     struct err_text et = {.text = ""};
@@ -62,7 +62,8 @@ static enum err open_state(struct sched *s, struct stage *stage)
     TRY(plan_run(s, stage));
     if (!job_is_active(job))
         return ERR_OK;
-    struct artifact_ref state = spec_state(job);
+    const struct checkpoint_row *last = NULL;
+    struct artifact_ref state = spec_state(stage, &last);
     if (digest_is_zero(state.digest)) {
         if (is_training(stage)) {
             advance_doom(s, job, ERR_STATE, "there is no state to train from");
@@ -75,10 +76,10 @@ static enum err open_state(struct sched *s, struct stage *stage)
     }
     TRY(effect_reserve(&s->effect, 0, 0, 1));
     struct sched_work *work = effect_work(&s->effect, SCHED_WORK_OPEN);
-    bool is_new = job->checkpoint_count == 0;
     work->job = job->submitted.job;
     work->stage = stage->index;
-    work->step = is_new ? 0 : job->checkpoints[job->checkpoint_count - 1].step;
+    work->variant = stage->plan->variant;
+    work->step = last == NULL ? 0 : last->step;
     work->step_count = run->plan.step_count;
     work->round_rows = run->plan.round_rows;
     work->state = state;
@@ -93,8 +94,8 @@ enum err round_opened(struct sched *s, struct stage *stage, const struct sched_w
 {
     (void)s;
     struct run *run = stage->run;
-    struct job *job = stage->job;
-    const struct checkpoint_row *last = is_training(stage) ? job_checkpoint(job, stage) : NULL;
+    const struct checkpoint_row *last =
+        is_training(stage) ? job_checkpoint(stage->job, stage) : NULL;
     set_weights(run, &done->weights);
     run->step = last == NULL ? 0 : last->step;
     run->saved_step = run->step;
@@ -103,7 +104,7 @@ enum err round_opened(struct sched *s, struct stage *stage, const struct sched_w
     run->tokens = last == NULL ? 0 : last->tokens;
     run->loss = last == NULL ? NAN : last->loss;
     run->eval_loss = last == NULL ? NAN : last->eval_loss;
-    job->point_count = job->points_durable;
+    curve_rewind(job_curve(stage));
     run->phase = RUN_READY;
     return ERR_OK;
 }
@@ -156,6 +157,22 @@ static void fill_part(const struct stage *stage, uint32_t index, struct sched_pa
     }
 }
 
+/* Variants that differ in their rate alone begin with the same weights, so their first gradients
+ * are the same artifacts: the one that folds first leaves them to the others. */
+static bool is_shared(const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        const struct stage *other = &job->stages[i];
+        if (other == stage || !is_training(other) || other->state != STAGE_RUNNING)
+            continue;
+        bool is_open = other->run->phase != RUN_CLOSED && other->run->phase != RUN_OPENING;
+        if (!is_open || digest_equal(other->run->weights.digest, stage->run->weights.digest))
+            return true;
+    }
+    return false;
+}
+
 static enum err fold_round(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
@@ -170,10 +187,12 @@ static enum err fold_round(struct sched *s, struct stage *stage)
     work->job = stage->job->submitted.job;
     work->stage = stage->index;
     work->step = run->step;
+    work->variant = stage->plan->variant;
     work->evaluates = run->evaluates;
     work->round_rows = run->rows;
     work->step_count = run->plan.step_count;
     work->parts = parts;
+    work->keeps_parts = !run->evaluates && is_shared(stage);
     work->part_count = stage->tasks.count;
     stage->work_is_out = true;
     run->phase = RUN_FOLDING;
@@ -192,9 +211,10 @@ static void add_point(struct sched *s, struct stage *stage, const struct sched_w
         .learning_rate = run->evaluates ? 0 : done->learning_rate,
         .tokens = run->tokens,
         .unix_ms = s->unix_ms,
+        .variant = stage->plan->variant,
     };
     job_set_preference(&point, &done->preference);
-    job_add_point(stage->job, &point);
+    curve_add(&run->curve, &point);
 }
 
 static void finish_train_step(struct sched *s, struct stage *stage,
@@ -214,7 +234,7 @@ enum err round_folded(struct sched *s, struct stage *stage, const struct sched_w
 {
     struct run *run = stage->run;
     struct job *job = stage->job;
-    TRY(job_reserve_point(job));
+    TRY(curve_reserve(&run->curve, 0));
     if (!(done->weight > 0) || !isfinite(done->loss_sum)) {
         bool is_empty = isfinite(done->loss_sum);
         advance_doom(s, job, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
@@ -244,6 +264,7 @@ static enum err save(struct sched *s, struct stage *stage)
     struct sched_work *work = effect_work(&s->effect, SCHED_WORK_CHECKPOINT);
     work->job = stage->job->submitted.job;
     work->stage = stage->index;
+    work->variant = stage->plan->variant;
     work->step = stage->run->step;
     stage->work_is_out = true;
     stage->run->phase = RUN_SAVING;
@@ -259,9 +280,10 @@ enum err round_checkpointed(struct sched *s, struct stage *stage,
     struct sched_record record = {.number = REC_CHECKPOINT};
     record.record.checkpoint = (struct rec_checkpoint){
         .row = done->checkpoint,
-        .points = job->points + job->points_durable,
-        .points_count = (uint32_t)(job->point_count - job->points_durable),
+        .points_count = (uint32_t)(run->curve.count - run->curve.durable),
     };
+    if (record.record.checkpoint.points_count > 0)
+        record.record.checkpoint.points = run->curve.points + run->curve.durable;
     struct checkpoint_row *row = &record.record.checkpoint.row;
     row->parent = last == NULL ? (struct digest){{0}} : last->digest;
     row->job = job->submitted.job;
@@ -283,7 +305,7 @@ static enum err finish(struct sched *s, struct stage *stage)
 {
     struct run *run = stage->run;
     struct job *job = stage->job;
-    struct artifact_ref state = spec_state(job);
+    struct artifact_ref state = spec_state(stage, NULL);
     struct fact fact = {.name = is_training(stage) ? TEXT("steps") : TEXT("rows"),
                         .value = is_training(stage) ? run->step : run->rows};
     struct sched_record record = {.number = REC_TASK_DONE};
@@ -317,7 +339,7 @@ static bool is_eval_due(const struct stage *stage)
         return false;
     if (run->step == 0)
         return run->plan.eval_on_start;
-    if (run->step == run->plan.step_count && job_stage_of(stage->job, STAGE_KIND_EVALUATE) != NULL)
+    if (run->step == run->plan.step_count && job_follower(stage, STAGE_KIND_EVALUATE) != NULL)
         return false;
     return run->plan.eval_steps > 0 && run->step % run->plan.eval_steps == 0;
 }

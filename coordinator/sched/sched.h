@@ -146,6 +146,7 @@ struct sched_work {
     enum sched_work_kind kind;
     uint64_t job;
     uint32_t stage;
+    uint32_t variant;          /* OPEN, FOLD, CHECKPOINT: of the recipe */
     uint64_t step;             /* steps done before this work */
     bool evaluates;            /* FOLD: sums only, no gradient, no optimizer step */
     uint64_t round_rows;       /* FOLD: leaves of the tree */
@@ -154,6 +155,7 @@ struct sched_work {
     struct span recipe;        /* OPEN, VERIFY: canonical recipe */
     const struct sched_part *parts; /* FOLD: in row order, covering [0, round_rows) */
     uint32_t part_count;
+    bool keeps_parts; /* FOLD: another stage may rest on the same gradients; they are not dropped */
     const struct log_point *points; /* LOG */
     uint32_t point_count;
     const struct artifact_ref *refs; /* VERIFY */
@@ -205,12 +207,16 @@ MUST_CHECK enum err sched_job_find(const struct sched *s, struct text prefix, si
 const struct rec_job_submitted *sched_job_submitted(const struct sched *s, size_t index);
 size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
                         struct stage_row *rows, size_t capacity);
-const struct log_point *sched_job_points(const struct sched *s, size_t index, size_t *count);
+/* Log points of a variant, or with SCHED_ALL of all, one after the other: those after the first
+ * `after`, at most `capacity`. *total: without `after`. */
+enum { SCHED_ALL = UINT32_MAX };
+size_t sched_job_points(const struct sched *s, size_t index, uint32_t variant, uint64_t after,
+                        struct log_point *points, size_t capacity, uint64_t *total);
 const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
                                                    size_t *count);
 /* Files of the output folder: what the done stages made whose kind gives results (kind.def), by
- * stage, of one name the last; empty before the first, or when memory for the list is out. At most
- * LIMIT_INPUTS. */
+ * stage, of one name the last, each variant's in a folder of its name; empty before the first, or
+ * when memory for the list is out. At most LIMIT_INPUTS. */
 const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index, uint32_t *count);
 
 /* What done tasks of the job made, by stage and task, without the results of rounds: those named

@@ -4,7 +4,10 @@
 #include <stdlib.h>
 
 #include "common/base/check.h"
+#include "coordinator/sched/advance.h"
 #include "coordinator/sched/core.h"
+#include "coordinator/sched/sched_variant.h"
+#include "coordinator/sched/sched_view.h"
 #include "coordinator/sched/spec.h"
 
 size_t sched_job_count(const struct sched *s)
@@ -22,22 +25,23 @@ static double seconds_between(struct instant begin, struct instant end)
     return end.ns <= begin.ns ? 0 : (double)(end.ns - begin.ns) / (double)NS_PER_S;
 }
 
-/* The first stage that runs, else the first that is not done, else the last. */
-static const struct stage *stage_at_work(const struct job *job)
+const struct stage *sched_view_at_work(const struct job *job, uint32_t variant)
 {
-    const struct stage *first = NULL;
+    const struct stage *first = NULL, *last = NULL;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         const struct stage *stage = &job->stages[i];
+        if (variant != SCHED_ALL && stage->plan->variant != variant)
+            continue;
         if (stage->state == STAGE_RUNNING)
             return stage;
         if (stage->state != STAGE_DONE && first == NULL)
             first = stage;
+        last = stage;
     }
-    return first != NULL ? first : &job->stages[job->submitted.stages_count - 1];
+    return first != NULL ? first : last;
 }
 
-/* Steps for a training, tasks for everything else. */
-static void count_stage(const struct stage *stage, uint64_t *done, uint64_t *total)
+void sched_view_count(const struct stage *stage, uint64_t *done, uint64_t *total)
 {
     const struct run *run = stage->run;
     *done = stage->tasks.done;
@@ -123,25 +127,32 @@ static struct text why_stage(const struct sched *s, const struct stage *stage)
         return TEXT("");
     if (job->state == JOB_PAUSED)
         return TEXT("paused");
+    if (stage->state == STAGE_WAITING && (stage->needs & ~job->done_mask) == 0 &&
+        advance_waits_for_fellows(stage))
+        return TEXT("waits for another variant to end");
     return text_or_empty(stage->state == STAGE_WAITING ? why_needs(s, stage)
                                                        : why_running(s, stage));
 }
 
-static void last_losses(const struct job *job, struct job_row *row)
+/* Of all variants together: how far the stages of this kind are. */
+static void count_kind(const struct job *job, uint32_t kind, uint64_t *done, uint64_t *total)
 {
-    row->loss = row->eval_loss = NAN;
-    for (size_t i = 0; i < job->point_count; i++) {
-        if (job->points[i].is_eval)
-            row->eval_loss = job->points[i].loss;
-        else
-            row->loss = job->points[i].loss;
+    *done = *total = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        uint64_t stage_done, stage_total;
+        if (job->stages[i].plan->kind != kind)
+            continue;
+        sched_view_count(&job->stages[i], &stage_done, &stage_total);
+        *done += stage_done;
+        *total += stage_total;
     }
 }
 
 void sched_job_row(const struct sched *s, size_t index, struct job_row *row)
 {
     const struct job *job = s->jobs[index];
-    const struct stage *stage = stage_at_work(job);
+    const struct stage *stage = sched_view_at_work(job, SCHED_ALL);
+    bool is_group = job->settings.variant_count > 1;
     *row = (struct job_row){
         .job = job->submitted.job,
         .name = job->submitted.name,
@@ -151,12 +162,13 @@ void sched_job_row(const struct sched *s, size_t index, struct job_row *row)
         .created_unix_ms = job->submitted.created_unix_ms,
         .started_unix_ms = job->started_unix_ms,
         .ended_unix_ms = job->ended_unix_ms,
-        .stage = stage->plan->name,
+        .stage = is_group ? text_of(state_kind_word((enum stage_kind)stage->plan->kind))
+                          : stage->plan->name,
         .spec = job->submitted.spec,
         .error = (uint32_t)job->error,
     };
-    count_stage(stage, &row->done, &row->total);
-    last_losses(job, row);
+    count_kind(job, stage->plan->kind, &row->done, &row->total);
+    sched_variant_fill(s, job, row);
     row->detail = job->detail[0] != '\0' ? text_of(job->detail) : why_stage(s, stage);
 }
 
@@ -198,8 +210,7 @@ const struct rec_job_submitted *sched_job_submitted(const struct sched *s, size_
     return &s->jobs[index]->submitted;
 }
 
-/* Stages of a job that ended are not at work, whatever they were. */
-static enum stage_state shown_state(const struct stage *stage)
+enum stage_state sched_view_state(const struct stage *stage)
 {
     const struct job *job = stage->job;
     if (stage->state == STAGE_DONE || !state_job_is_terminal(job->state))
@@ -257,25 +268,20 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
             .index = stage->index,
             .kind = stage->plan->kind,
             .name = stage->plan->name,
-            .state = (uint32_t)shown_state(stage),
+            .state = (uint32_t)sched_view_state(stage),
             .needs = stage->plan->needs,
             .running = stage->tasks.leases,
             .where = where_of(s, stage),
             .detail = why_stage(s, stage),
+            .variant = stage->plan->variant,
         };
-        count_stage(stage, &rows[i].done, &rows[i].total);
+        sched_view_count(stage, &rows[i].done, &rows[i].total);
         fill_reuse(s, stage, &rows[i]);
         if (stage->started.ns != 0)
             rows[i].seconds =
                 seconds_between(stage->started, stage->ended.ns != 0 ? stage->ended : now);
     }
     return count;
-}
-
-const struct log_point *sched_job_points(const struct sched *s, size_t index, size_t *count)
-{
-    *count = s->jobs[index]->point_count;
-    return s->jobs[index]->points;
 }
 
 const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
@@ -308,8 +314,12 @@ const struct artifact_ref *sched_job_outputs(const struct sched *s, size_t index
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
         (void)job_results(&job->stages[i], NULL, &most);
     struct artifact_ref *refs = arena_alloc(s->view_arena, most, sizeof *refs);
-    for (uint32_t i = 0; refs != NULL && i < job->submitted.stages_count; i++)
+    for (uint32_t i = 0; refs != NULL && i < job->submitted.stages_count; i++) {
+        uint32_t first = *count;
         (void)job_results(&job->stages[i], refs, count);
+        if (!sched_variant_place(s, &job->stages[i], refs + first, *count - first))
+            refs = NULL;
+    }
     *count = MIN(refs != NULL ? keep_last(refs, *count) : 0, (uint32_t)LIMIT_INPUTS);
     return *count > 0 ? refs : NULL;
 }
@@ -337,7 +347,7 @@ size_t sched_job_artifacts(const struct sched *s, size_t index, struct text name
 
 const struct fact *sched_job_facts(const struct sched *s, size_t index, uint32_t *count)
 {
-    const struct stage *pack = job_stage_of(s->jobs[index], STAGE_KIND_PACK);
+    const struct stage *pack = job_first_of(s->jobs[index], STAGE_KIND_PACK);
     bool is_done = pack != NULL && pack->tasks.count > 0 && pack->tasks.items[0].result != NULL;
     *count = is_done ? pack->tasks.items[0].result->facts_count : 0;
     return is_done ? pack->tasks.items[0].result->facts : NULL;
@@ -492,6 +502,17 @@ static void write_stage(const struct stage *stage, struct bytes *out)
     bytes_print(out, "\n");
 }
 
+static void write_curve(const struct stage *stage, struct bytes *out)
+{
+    const struct curve *curve = stage->run == NULL ? NULL : &stage->run->curve;
+    for (size_t i = 0; curve != NULL && i < curve->durable; i++) {
+        const struct log_point *point = &curve->points[i];
+        bytes_print(out, " point %u %llu %d %.17g %.17g\n", stage->index,
+                    (unsigned long long)point->step, point->is_eval, point->loss,
+                    point->reward_chosen);
+    }
+}
+
 static void write_job(const struct job *job, struct bytes *out)
 {
     bytes_print(out, "job %016llx %s error %d %s\n", (unsigned long long)job->submitted.job,
@@ -505,12 +526,11 @@ static void write_job(const struct job *job, struct bytes *out)
     for (size_t i = 0; i < job->checkpoint_count; i++) {
         char hex[DIGEST_HEX_BYTES];
         digest_hex(job->checkpoints[i].digest, hex);
-        bytes_print(out, " checkpoint %llu %s\n", (unsigned long long)job->checkpoints[i].step,
-                    hex);
+        bytes_print(out, " checkpoint %u %llu %s\n", job->checkpoints[i].stage,
+                    (unsigned long long)job->checkpoints[i].step, hex);
     }
-    for (size_t i = 0; i < job->points_durable; i++)
-        bytes_print(out, " point %llu %d %.17g %.17g\n", (unsigned long long)job->points[i].step,
-                    job->points[i].is_eval, job->points[i].loss, job->points[i].reward_chosen);
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        write_curve(&job->stages[i], out);
 }
 
 void sched_write_durable(const struct sched *s, struct bytes *out)

@@ -47,10 +47,10 @@ static void add_folder(struct inputs *inputs, const struct job *job, const char 
     }
 }
 
-static void add_output(struct inputs *inputs, const struct job *job, enum stage_kind kind,
+static void add_output(struct inputs *inputs, const struct stage *stage, enum stage_kind kind,
                        const char *name)
 {
-    const struct artifact_ref *output = job_output(job_stage_of(job, kind), 0, name);
+    const struct artifact_ref *output = job_output(job_stage_of(stage, kind), 0, name);
     if (output != NULL)
         add(inputs, output, text_of(name));
 }
@@ -80,24 +80,24 @@ static enum err add_numbered(struct inputs *inputs, const struct artifact_ref *o
     return ERR_OK;
 }
 
-/* The output `name` of every task of the stage that has one, numbered under it. */
-static enum err add_outputs(struct inputs *inputs, const struct job *job, enum stage_kind kind,
+/* The output `name` of every task of that kind that has one, numbered under it. */
+static enum err add_outputs(struct inputs *inputs, const struct stage *stage, enum stage_kind kind,
                             const char *name, struct arena *arena)
 {
-    const struct stage *stage = job_stage_of(job, kind);
+    const struct stage *from = job_stage_of(stage, kind);
     uint32_t place = 0;
-    for (uint32_t i = 0; stage != NULL && i < stage->tasks.count; i++)
-        TRY(add_numbered(inputs, job_output(stage, i, name), name, &place, arena));
+    for (uint32_t i = 0; from != NULL && i < from->tasks.count; i++)
+        TRY(add_numbered(inputs, job_output(from, i, name), name, &place, arena));
     return ERR_OK;
 }
 
-/* Every file that the one task of the stage made, under `prefix`. */
-static enum err add_files(struct inputs *inputs, const struct job *job, enum stage_kind kind,
+/* Every file that the one task of that kind made, under `prefix`. */
+static enum err add_files(struct inputs *inputs, const struct stage *stage, enum stage_kind kind,
                           const char *prefix, struct arena *arena)
 {
-    const struct stage *stage = job_stage_of(job, kind);
+    const struct stage *from = job_stage_of(stage, kind);
     const struct task_result *result =
-        stage != NULL && stage->tasks.count > 0 ? stage->tasks.items[0].result : NULL;
+        from != NULL && from->tasks.count > 0 ? from->tasks.items[0].result : NULL;
     for (uint32_t i = 0; result != NULL && i < result->outputs_count; i++) {
         struct text text = {0};
         TRY(print_name(inputs, arena, prefix, result->outputs[i].name, &text));
@@ -107,20 +107,21 @@ static enum err add_files(struct inputs *inputs, const struct job *job, enum sta
 }
 
 /* What is quantized: the job's base model, or what its training made of it. */
-static enum err add_quantized_model(struct inputs *inputs, const struct job *job,
+static enum err add_quantized_model(struct inputs *inputs, const struct stage *stage,
                                     struct arena *arena)
 {
-    if (job_stage_of(job, STAGE_KIND_EXPORT) != NULL)
-        return add_files(inputs, job, STAGE_KIND_EXPORT, "model/", arena);
-    add_folder(inputs, job, "model/", true);
+    if (job_stage_of(stage, STAGE_KIND_EXPORT) != NULL)
+        return add_files(inputs, stage, STAGE_KIND_EXPORT, "model/", arena);
+    add_folder(inputs, stage->job, "model/", true);
     return ERR_OK;
 }
 
 /* The samples of every shard whose input lies in `folder`, numbered anew under `name`. */
-static enum err add_samples(struct inputs *inputs, const struct job *job, const char *folder,
+static enum err add_samples(struct inputs *inputs, const struct stage *stage, const char *folder,
                             const char *prefix, struct arena *arena)
 {
-    const struct stage *prepare = job_stage_of(job, STAGE_KIND_PREPARE);
+    const struct job *job = stage->job;
+    const struct stage *prepare = job_stage_of(stage, STAGE_KIND_PREPARE);
     unsigned place = 0;
     for (uint32_t i = 0; prepare != NULL && i < prepare->plan->tasks_count; i++) {
         const struct task_plan *task = &prepare->plan->tasks[i];
@@ -137,16 +138,20 @@ static enum err add_samples(struct inputs *inputs, const struct job *job, const 
     return ERR_OK;
 }
 
-struct artifact_ref spec_state(const struct job *job)
+struct artifact_ref spec_state(const struct stage *stage, const struct checkpoint_row **checkpoint)
 {
     struct artifact_ref state = {.name = TEXT("state")};
-    if (job->checkpoint_count > 0) {
-        const struct checkpoint_row *last = &job->checkpoints[job->checkpoint_count - 1];
+    const struct stage *train =
+        stage->plan->kind == STAGE_KIND_TRAIN ? stage : job_stage_of(stage, STAGE_KIND_TRAIN);
+    const struct checkpoint_row *last = train == NULL ? NULL : job_checkpoint(stage->job, train);
+    if (checkpoint != NULL)
+        *checkpoint = last;
+    if (last != NULL) {
         state.digest = last->digest;
         state.size_bytes = last->size_bytes;
         return state;
     }
-    const struct artifact_ref *first = job_output(job_stage_of(job, STAGE_KIND_INIT), 0, "state");
+    const struct artifact_ref *first = job_output(job_stage_of(stage, STAGE_KIND_INIT), 0, "state");
     if (first != NULL)
         state = *first;
     return state;
@@ -254,7 +259,7 @@ static const char *const spec_outputs[STAGE_KIND_COUNT] = {
 
 static void add_state(struct inputs *inputs, const struct stage *stage)
 {
-    struct artifact_ref state = spec_state(stage->job);
+    struct artifact_ref state = spec_state(stage, NULL);
     if (!digest_is_zero(state.digest))
         add(inputs, &state, TEXT("state"));
     add(inputs, &stage->log, TEXT("log"));
@@ -310,19 +315,19 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
         add_folder(inputs, job, "model/", true);
         return ERR_OK;
     case SOURCE_QUANTIZED:
-        return add_quantized_model(inputs, job, arena);
+        return add_quantized_model(inputs, stage, arena);
     case SOURCE_FOLDER:
         add_folder(inputs, job, row->name, true);
         return ERR_OK;
     case SOURCE_SAMPLES:
-        return add_samples(inputs, job, row->name, row->prefix, arena);
+        return add_samples(inputs, stage, row->name, row->prefix, arena);
     case SOURCE_OUTPUT:
-        add_output(inputs, job, row->from, row->name);
+        add_output(inputs, stage, row->from, row->name);
         return ERR_OK;
     case SOURCE_OUTPUTS:
-        return add_outputs(inputs, job, row->from, row->name, arena);
+        return add_outputs(inputs, stage, row->from, row->name, arena);
     case SOURCE_FILES:
-        return add_files(inputs, job, row->from, row->name, arena);
+        return add_files(inputs, stage, row->from, row->name, arena);
     case SOURCE_STATE:
         add_state(inputs, stage);
         return ERR_OK;
@@ -344,7 +349,7 @@ static enum err add_inputs(const struct stage *stage, uint32_t index, struct are
     if (stage->run == NULL)
         return ERR_OK;
     add_folder(inputs, job, "model/", true);
-    add_output(inputs, job, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
+    add_output(inputs, stage, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
     add_weights(inputs, stage);
     return ERR_OK;
 }
@@ -391,7 +396,8 @@ enum err spec_build(const struct stage *stage, uint32_t index, struct arena *are
     *out = (struct task_spec){
         .kind = stage->plan->kind,
         .profile = text_of(job->settings.profile),
-        .seed = job->settings.seed,
+        .seed = job->settings.seeds[stage->plan->variant],
+        .variant = stage->plan->variant,
     };
     set_place(stage, index, out);
     TRY(add_inputs(stage, index, arena, &inputs));

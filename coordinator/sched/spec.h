@@ -8,6 +8,8 @@
  *   export       recipe, model/..., state, log
  *   calibrate, ...: rows of spec.c; model/... is there what training made, where there is training
  *
+ * Outputs of other stages are those of the stages that this one needs (job_stage_of).
+ *
  * A task of an ARRAY stage finds its own number in `first` and how many there are in `total`. One
  * of a WAVES stage finds its period in `round`; a shard its number and how many shards there are,
  * as kind replay; a group its number among those of all periods and how many these are, as kind
@@ -24,8 +26,9 @@
 MUST_CHECK enum err spec_build(const struct stage *stage, uint32_t index, struct arena *arena,
                                struct task_spec *out);
 
-/* The trained or first state of the job under the name `state`; digest zero when it has none. */
-struct artifact_ref spec_state(const struct job *job);
+/* The trained or first state that the stage goes on from, under the name `state`; digest zero when
+ * there is none. *checkpoint, when asked for: it is that one, or NULL. */
+struct artifact_ref spec_state(const struct stage *stage, const struct checkpoint_row **checkpoint);
 
 /* Name of an output that a result of this kind must have, NULL when there is none. */
 const char *spec_output(enum stage_kind kind);

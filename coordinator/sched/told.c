@@ -50,7 +50,8 @@ static enum err take(const struct stage *stage, const char *what, uint32_t *out,
     struct text stage_name = stage->plan->name;
     char name[FACT_BYTES];
     uint64_t value = 0;
-    (void)snprintf(name, sizeof name, "%.*s_%s", TEXT_ARGS(stage_name), what);
+    (void)snprintf(name, sizeof name, "%s_%s", state_kind_word((enum stage_kind)stage->plan->kind),
+                   what);
     if (!find_fact(stage, name, &value))
         return error_set(et, ERR_INTERNAL, "%.*s: no stage before it told how many %s it has (%s)",
                          TEXT_ARGS(stage_name), what, name);

@@ -1,7 +1,7 @@
 /* told.h - how many tasks a stage has when an earlier stage counts them.
  *
  * A stage whose plan has no number of tasks takes it from facts in the results of stages that it
- * needs, also through others: <its name>_tasks, for WAVES <its name>_shards, _groups and _periods.
+ * needs, also through others: <word of its kind>_tasks, for WAVES <word>_shards, _groups, _periods.
  * The nearest stage that tells it counts, by its first task. It is taken when the last of the
  * needed stages is done, so that records alone determine it, and it stays.
  *

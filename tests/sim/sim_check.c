@@ -5,6 +5,8 @@
 #include "common/mem/mem.h"
 #include "sim.h"
 
+enum { POINTS_MAX = 4096 };
+
 /* A task_done record that counts. */
 struct counted {
     struct map_node node;
@@ -210,22 +212,31 @@ static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t si
     uint32_t output_count;
     char hex[DIGEST_HEX_BYTES];
     const struct checkpoint_row *rows = sched_job_checkpoints(sim->c.s, index, &count);
-    for (size_t i = 0; i < count && used < size; i++) {
-        digest_hex(rows[i].digest, hex);
-        used += (size_t)snprintf(out + used, size - used, "checkpoint %llu %.16s %llu\n",
-                                 (unsigned long long)rows[i].step, hex,
-                                 (unsigned long long)rows[i].tokens);
-    }
-    const struct log_point *points = sched_job_points(sim->c.s, index, &count);
-    for (size_t i = 0; i < count && used < size; i++)
+    for (size_t i = 0; i < count * LIMIT_JOB_STAGES && used < size; i++) {
+        const struct checkpoint_row *row =
+            &rows[i % count]; /* stages may take turns as they like */
+        if (row->stage != i / count)
+            continue;
+        digest_hex(row->digest, hex);
         used +=
-            (size_t)snprintf(out + used, size - used, "point %llu %d %a %a %llu\n",
-                             (unsigned long long)points[i].step, points[i].is_eval, points[i].loss,
-                             points[i].epoch, (unsigned long long)points[i].tokens);
+            (size_t)snprintf(out + used, size - used, "checkpoint %u %llu %.16s %llu\n", row->stage,
+                             (unsigned long long)row->step, hex, (unsigned long long)row->tokens);
+    }
+    struct log_point *points = mem_alloc(POINTS_MAX, sizeof *points);
+    ASSERT(points != NULL);
+    uint64_t total;
+    count = sched_job_points(sim->c.s, index, SCHED_ALL, 0, points, POINTS_MAX, &total);
+    for (size_t i = 0; i < count && used < size; i++)
+        used += (size_t)snprintf(out + used, size - used, "point %u %llu %d %a %a %llu\n",
+                                 points[i].variant, (unsigned long long)points[i].step,
+                                 points[i].is_eval, points[i].loss, points[i].epoch,
+                                 (unsigned long long)points[i].tokens);
+    mem_free(points);
     const struct artifact_ref *outputs = sched_job_outputs(sim->c.s, index, &output_count);
     for (uint32_t i = 0; i < output_count && used < size; i++) {
         digest_hex(outputs[i].digest, hex);
-        used += (size_t)snprintf(out + used, size - used, "output %.16s\n", hex);
+        used += (size_t)snprintf(out + used, size - used, "output %.*s %.16s\n",
+                                 TEXT_ARGS(outputs[i].name), hex);
     }
     return used < size ? used : size - 1;
 }

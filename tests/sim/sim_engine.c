@@ -147,7 +147,7 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
         input_of(spec, spec->kind == STAGE_KIND_TRAIN ? "rows" : "test_rows");
     uint64_t key = mix(weights == NULL ? 0 : word_of(weights->digest), spec->round);
     ASSERT(rows != NULL);
-    key = mix(key, word_of(rows->digest));
+    key = mix(mix(key, word_of(rows->digest)), spec->kind == STAGE_KIND_TRAIN ? spec->seed : 0);
     struct fold fold;
     fold_init(&fold, spec->total, SIM_WIDTH);
     for (uint64_t row = spec->first; row < spec->end; row++) {
@@ -171,14 +171,17 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     fold_fini(&fold);
 }
 
-/* What of the recipe a task looks at: packing nothing, calibration what it has to observe. */
+/* What of the recipe a task looks at: packing which of several it is, the first state the seed,
+ * calibration what it has to observe. */
 static uint64_t recipe_part(const struct sim *sim, const struct task_spec *spec,
                             struct digest recipe)
 {
     if (spec->kind == STAGE_KIND_PREPARE || spec->kind == STAGE_KIND_PACK)
-        return 0;
+        return spec->variant;
+    if (spec->kind == STAGE_KIND_INIT)
+        return spec->seed;
     if (spec->kind != STAGE_KIND_CALIBRATE)
-        return word_of(recipe);
+        return mix(word_of(recipe), spec->variant);
     return sim_job_of_recipe(sim, recipe)->observes;
 }
 
@@ -314,7 +317,8 @@ static enum err fold_parts(struct sim *sim, const struct sched_work *work, struc
         done->weight = root->sums[FOLD_WEIGHT];
         done->preference = preference_of(root->sums);
         for (size_t i = 0; !work->evaluates && i < SIM_WIDTH; i++)
-            stage->vector[i] -= 0.01f * root->vector[i] / (float)root->sums[1];
+            stage->vector[i] -=
+                0.01f * (float)(1 + work->variant) * root->vector[i] / (float)root->sums[1];
     }
     fold_fini(&fold);
     return err;

@@ -46,8 +46,16 @@ static uint64_t data_bytes(const struct sim *sim, struct sim_random *random)
     return (1 + sim_random_below(random, 6)) * sim->scenario->size * ((uint64_t)4 << 20) - 5;
 }
 
+/* One training, or several at once: lists of rates, or of seeds, behind one pack or one a seed. */
 static void train(struct sim *sim, struct sim_random *random, uint32_t index)
 {
+    static const char *const lists[] = {
+        "learning_rate: 1e-3\nseed: 3\n",
+        "learning_rate: 1e-3\nseed: 4\n",
+        "learning_rate: [1e-3, 2e-3, 3e-3]\nseed: 5\n",
+        "learning_rate: [1e-3, 2e-3]\nseed: [6, 7]\n",
+        "learning_rate: 1e-3\nseed: [8, 9]\nsample_packing: true\n",
+    };
     struct sim_job *job = &sim->jobs[index];
     char text[512];
     uint64_t rows = (1 + sim_random_below(random, 7)) * sim->scenario->size;
@@ -55,13 +63,14 @@ static void train(struct sim *sim, struct sim_random *random, uint32_t index)
     uint64_t save = 1 + sim_random_below(random, 9);
     uint64_t eval = sim_random_below(random, 9);
     bool only = index > 0 && sim_random_below(random, 6) == 0;
+    uint64_t list = only ? 0 : sim_random_below(random, COUNT_OF(lists));
     snprintf(text, sizeof text,
-             "base_model: m\nlearning_rate: 1e-3\nsequence_len: 64\n"
+             "base_model: m\nsequence_len: 64\n"
              "micro_batch_size: %llu\ngradient_accumulation_steps: 2\nmax_steps: %llu\n"
-             "save_steps: %llu\neval_steps: %llu\neval_on_start: %s\nseed: %u\n"
-             "datasets:\n  - path: d.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s",
+             "save_steps: %llu\neval_steps: %llu\neval_on_start: %s\npriority: %u\n"
+             "datasets:\n  - path: d.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s%s",
              (unsigned long long)rows, (unsigned long long)steps, (unsigned long long)save,
-             (unsigned long long)eval, eval % 2 == 0 ? "true" : "false", index,
+             (unsigned long long)eval, eval % 2 == 0 ? "true" : "false", index, lists[list],
              only ? "evaluate: only\n" : "");
     job->recipe = canonical_recipe(sim, text);
     add_input(job, "model/config.json", 9, index);

@@ -44,7 +44,7 @@ void task_env_destroy(struct task_env **env)
 {
     if (*env == NULL)
         return;
-    task_session_close(&(*env)->session, (*env)->options.cache);
+    task_session_close_all(*env);
     task_model_close(&(*env)->result, (*env)->options.cache);
     task_model_close(&(*env)->model, (*env)->options.cache);
     kernel_destroy(&(*env)->f32);

@@ -80,12 +80,23 @@ static const char *const prefixes[TASK_MODEL_ROLE_COUNT] = {
     [TASK_MODEL_RESULT] = "result/",
 };
 
+/* The recipe as far as it may decide the model: variants share theirs, unless it is made at random
+ * from a seed. */
+static void write_recipe(const struct task_run *run, struct bytes *out)
+{
+    struct recipe recipe = run->recipe; /* borrows */
+    recipe.learning_rate = 0;
+    recipe.lora_r = 0;
+    recipe.seed = recipe.random_init ? recipe.seed : 0;
+    recipe_write(&recipe, out);
+}
+
 /* Digest of what decides the model: its files by name, and the recipe. */
 static enum err find_key(const struct task_run *run, const char *prefix, struct digest *key)
 {
     struct bytes text;
     bytes_init(&text, KEY_BYTES);
-    bytes_append(&text, run->recipe_digest.v, DIGEST_BYTES);
+    write_recipe(run, &text);
     for (uint32_t i = 0; i < run->spec->inputs_count; i++) {
         const struct artifact_ref *input = &run->spec->inputs[i];
         if (!is_under(input->name, prefix))
@@ -164,7 +175,7 @@ static enum err settle(struct task_run *run, struct err_text *et)
     TRY(find_key(run, prefixes[TASK_MODEL_BASE], &key));
     if (env->model.folder != NULL && digest_equal(env->model.key, key))
         return ERR_OK;
-    task_session_close(&env->session, env->options.cache); /* it borrows the model */
+    task_session_close_all(env); /* they borrow the model */
     task_model_close(&env->result, env->options.cache);
     task_model_close(&env->model, env->options.cache);
     return view(run, TASK_MODEL_BASE, key, &env->model, et);

@@ -3,7 +3,7 @@
  *
  * Inputs named model/<file> become a folder of links, which the readers of model and tokenizer
  * open; or the GGUF file among them, where there is one. Keyed by the digests of these inputs and
- * of the recipe.
+ * of the recipe; of a recipe with lists all variants have the same.
  */
 #ifndef WORKER_TASK_TASK_MODEL_H
 #define WORKER_TASK_TASK_MODEL_H

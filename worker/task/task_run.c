@@ -5,6 +5,7 @@
 
 #include "common/base/limits.h"
 #include "common/mem/mem.h"
+#include "common/recipe/recipe_variant.h"
 
 enum { FACTS_MAX = 64, OUTPUTS_BESIDES_INPUTS = 16 };
 
@@ -15,8 +16,7 @@ enum err task_run_init(struct task_run *run, struct task_env *env, const struct 
         .env = env, .call = call, .spec = call->spec, .arena = arena, .result = result};
     const struct cache_item *recipe = NULL;
     TRY(task_run_open(run, "recipe", &recipe, et));
-    run->recipe_digest = recipe->digest;
-    enum err err = recipe_parse(recipe->bytes, &run->recipe, et);
+    enum err err = recipe_variant_parse(recipe->bytes, call->spec->variant, &run->recipe, et);
     cache_release(env->options.cache, &recipe);
     TRY(err);
     run->output_capacity = call->spec->inputs_count + OUTPUTS_BESIDES_INPUTS;

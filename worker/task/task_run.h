@@ -8,21 +8,23 @@
 #include "worker/task/task.h"
 #include "worker/task/task_model.h"
 
+/* As many variants of a job as train at once: their ranks may differ. */
+enum { TASK_SESSIONS = LIMIT_VARIANTS_OPEN };
+
 struct task_env {
     struct task_options options;
     struct kernel *f32;  /* owned */
     struct kernel *blas; /* owned; made when a job asks for it */
     struct task_model model;
     struct task_model result;
-    struct task_session *session; /* owned */
+    struct task_session *sessions[TASK_SESSIONS]; /* owned; the last one used comes first */
 };
 
 struct task_run {
     struct task_env *env;
     const struct task_call *call;
     const struct task_spec *spec;
-    struct recipe recipe; /* owned */
-    struct digest recipe_digest;
+    struct recipe recipe;       /* owned; of the spec's variant */
     struct arena *arena;        /* of the result */
     struct task_result *result; /* being filled */
     uint32_t output_capacity;

@@ -1,4 +1,4 @@
-/* task_session.c - opened once a job, asked by every round. */
+/* task_session.c - opened once a job and a rank, asked by every round. */
 #include "worker/task/task_session.h"
 
 #include <string.h>
@@ -52,7 +52,36 @@ static enum err create(struct task_run *run, bool trains, struct task_session *s
     }
     struct train_options options = task_settings_rows(&run->recipe, model, s->layout, s->quant,
                                                       run->env->options.memory_bytes);
+    s->size_bytes =
+        train_memory_estimate(model, s->layout, &options, (size_t)run->recipe.sequence_len);
     return train_create(model, s->kernel, s->layout, &options, &s->train);
+}
+
+void task_session_close_all(struct task_env *env)
+{
+    for (size_t i = 0; i < TASK_SESSIONS; i++)
+        task_session_close(&env->sessions[i], env->options.cache);
+}
+
+/* A free place for a session that may grow to so many bytes; the others go when all together would
+ * need more than the worker may. */
+static size_t make_room(struct task_env *env, size_t size_bytes)
+{
+    uint64_t total = size_bytes;
+    for (size_t i = 0; i + 1 < TASK_SESSIONS; i++)
+        total += env->sessions[i] != NULL ? env->sessions[i]->size_bytes : 0;
+    if (env->options.memory_bytes > 0 && total > env->options.memory_bytes)
+        task_session_close_all(env);
+    task_session_close(&env->sessions[TASK_SESSIONS - 1], env->options.cache);
+    return TASK_SESSIONS - 1;
+}
+
+/* The last one used comes first. */
+static void use(struct task_env *env, size_t place)
+{
+    struct task_session *used = env->sessions[place];
+    memmove(&env->sessions[1], &env->sessions[0], place * sizeof used);
+    env->sessions[0] = used;
 }
 
 enum err task_session_open(struct task_run *run, bool trains, struct task_session **out,
@@ -63,8 +92,14 @@ enum err task_session_open(struct task_run *run, bool trains, struct task_sessio
     TRY(task_model_folder(run, &folder, et)); /* settles which model the key speaks of */
     struct digest key = digest_link(env->model.key, span_of_text(run->spec->profile));
     key = digest_link(key, (struct span){(const uint8_t *)(trains ? "T" : "U"), 1});
-    if (env->session == NULL || !digest_equal(env->session->key, key)) {
-        task_session_close(&env->session, env->options.cache);
+    if (trains)
+        key = digest_link(
+            key, (struct span){(const uint8_t *)&run->recipe.lora_r, sizeof run->recipe.lora_r});
+    size_t place = 0;
+    while (place < TASK_SESSIONS &&
+           (env->sessions[place] == NULL || !digest_equal(env->sessions[place]->key, key)))
+        place++;
+    if (place == TASK_SESSIONS) {
         struct task_session *made = mem_alloc(1, sizeof *made);
         if (made == NULL)
             return ERR_OUT_OF_MEMORY;
@@ -74,9 +109,11 @@ enum err task_session_open(struct task_run *run, bool trains, struct task_sessio
             return err;
         }
         made->key = key;
-        env->session = made;
+        place = make_room(env, made->size_bytes);
+        env->sessions[place] = made;
     }
-    *out = env->session;
+    use(env, place);
+    *out = env->sessions[0];
     return ERR_OK;
 }
 

@@ -11,7 +11,8 @@
 #include "worker/task/task_run.h"
 
 struct task_session {
-    struct digest key;           /* of model, recipe, profile, and whether anything trains */
+    struct digest key;           /* of model, profile, whether anything trains, and its rank */
+    size_t size_bytes;           /* what it may grow to */
     struct kernel *kernel;       /* borrowed from the env */
     struct train_layout *layout; /* owned; NULL: the untouched model */
     struct train *train;         /* owned */
@@ -26,10 +27,12 @@ struct task_session {
 };
 
 /* The session of this run's job. `trains`: under the recipe's trainables, not the untouched model.
- * Borrowed from the env until another job's task comes. */
+ * Variants of the job share it unless their ranks differ: what they have of their own is the
+ * weights and the rows, told apart by digest. Borrowed from the env until another task comes. */
 MUST_CHECK enum err task_session_open(struct task_run *run, bool trains, struct task_session **out,
                                       struct err_text *et);
 void task_session_close(struct task_session **session, struct cache *cache);
+void task_session_close_all(struct task_env *env);
 
 /* Fills session->values from the input "weights", unless they are there already. ERR_SHAPE when the
  * artifact is not of this layout. */

@@ -92,6 +92,24 @@ static void test_plan__graph_follows_from_the_keys(void **state)
                         "prepare pack<0 evaluate<1");
 }
 
+static void test_plan__a_recipe_with_lists_trains_once_for_each(void **state)
+{
+    (void)state;
+    assert_string_equal(graph_of("seed: [1, 2]\n", inputs, 2),
+                        "prepare pack<0 init seed=1 train seed=1<1<2 export seed=1<3 "
+                        "init seed=2 train seed=2<1<5 export seed=2<6");
+    /* The seed decides what is packed with what. */
+    assert_string_equal(graph_of("seed: [1, 2]\nsample_packing: true\n", inputs, 2),
+                        "prepare pack seed=1<0 pack seed=2<0 "
+                        "init seed=1 train seed=1<1<3 export seed=1<4 "
+                        "init seed=2 train seed=2<2<6 export seed=2<7");
+    assert_string_equal(
+        graph_of("adapter: lora\nlora_alpha: 8\nlora_r: [4, 8]\nseed: 3\nval_set_size: 0.1\n",
+                 inputs, 2),
+        "prepare pack<0 init lora_r=4 train lora_r=4<1<2 evaluate lora_r=4<3 export lora_r=4<3<4 "
+        "init lora_r=8 train lora_r=8<1<6 evaluate lora_r=8<7 export lora_r=8<7<8");
+}
+
 static void test_plan__missing_and_empty_inputs_are_named(void **state)
 {
     (void)state;
@@ -189,7 +207,7 @@ static void test_plan__settings_carry_profile_and_seed(void **state)
     struct err_text et;
     assert_int_equal(plan_settings(recipe_of("seed: 7\n"), &settings, &et), ERR_OK);
     assert_string_equal(settings.profile, "f32/1");
-    assert_int_equal(settings.seed, 7);
+    assert_int_equal(settings.seeds[0], 7);
     assert_int_equal(plan_settings(recipe_of("profile: blas\n"), &settings, &et), ERR_OK);
     assert_string_equal(settings.profile, "blas");
 }
@@ -199,9 +217,13 @@ static void test_plan__settings_carry_profile_and_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        PLAN_TEST(graph_follows_from_the_keys),  PLAN_TEST(missing_and_empty_inputs_are_named),
-        PLAN_TEST(data_is_cut_at_fixed_offsets), PLAN_TEST(steps_and_checkpoints),
-        PLAN_TEST(ranges_are_nodes_of_the_fold), PLAN_TEST(settings_carry_profile_and_seed),
+        PLAN_TEST(graph_follows_from_the_keys),
+        PLAN_TEST(a_recipe_with_lists_trains_once_for_each),
+        PLAN_TEST(missing_and_empty_inputs_are_named),
+        PLAN_TEST(data_is_cut_at_fixed_offsets),
+        PLAN_TEST(steps_and_checkpoints),
+        PLAN_TEST(ranges_are_nodes_of_the_fold),
+        PLAN_TEST(settings_carry_profile_and_seed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -24,7 +24,7 @@ static const char recipe[] = "base_model: \"m\"\n"
 
 static struct digest key_of(const char *text, enum stage_kind kind)
 {
-    return plan_reuse_key(span_of_text(text_of(text)), kind);
+    return plan_reuse_key(span_of_text(text_of(text)), 0, kind);
 }
 
 /* The key of the recipe with one line in another's place. */

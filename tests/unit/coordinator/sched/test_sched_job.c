@@ -48,8 +48,8 @@ static void test_job__runs_through_all_stages(void **state)
     assert_int_equal(w->logs, 1);
     assert_int_equal(w->opens, 2);
     assert_int_equal(w->closes, 2);
-    size_t points;
-    const struct log_point *all = sched_job_points(w->s, 0, &points);
+    struct log_point all[WORLD_POINTS];
+    size_t points = world_points(w, all);
     assert_int_equal(points, 25);
     assert_true(all[24].is_eval);
     assert_int_equal(all[24].step, 20);
@@ -123,9 +123,8 @@ static void test_job__goes_on_from_the_last_checkpoint_after_a_restart(void **st
     world_run(w);
     assert_int_equal(world_state(w, 0), JOB_DONE);
     assert_int_equal(w->folds, 20);
-    size_t points;
-    sched_job_points(w->s, 0, &points);
-    assert_int_equal(points, 25);
+    struct log_point points[WORLD_POINTS];
+    assert_int_equal(world_points(w, points), 25);
     size_t count;
     assert_int_equal(sched_job_checkpoints(w->s, 0, &count)[3].tokens, 20 * 8 * 5);
 }
@@ -167,8 +166,9 @@ static void test_job__without_training_evaluates_the_base_model(void **state)
     assert_int_equal(w->opens, 0);
     assert_int_equal(w->closes, 0);
     assert_int_equal(w->evaluations, 1);
-    size_t points;
-    assert_true(sched_job_points(w->s, 0, &points)[0].loss == 3.0);
+    struct log_point points[WORLD_POINTS];
+    assert_int_equal(world_points(w, points), 1);
+    assert_true(points[0].loss == 3.0);
 }
 
 static void test_job__paused_grants_nothing_and_resumes(void **state)

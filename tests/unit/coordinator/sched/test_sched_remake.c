@@ -97,8 +97,8 @@ static size_t count_records(const struct world *w, uint32_t number)
 static void assert_whole(struct world *w)
 {
     assert_int_equal(world_state(w, 0), JOB_DONE);
-    size_t points;
-    const struct log_point *all = sched_job_points(w->s, 0, &points);
+    struct log_point all[WORLD_POINTS];
+    size_t points = world_points(w, all);
     assert_int_equal(points, 25);
     for (size_t i = 1; i < points; i++)
         assert_true(all[i].step >= all[i - 1].step);

@@ -175,6 +175,14 @@ void world_fail(struct world *w, uint64_t peer, uint64_t fence, enum err error)
         w, (struct sched_event){.kind = SCHED_RESULT, .peer = peer_of(peer), .result = &result});
 }
 
+size_t world_points(const struct world *w, struct log_point out[WORLD_POINTS])
+{
+    uint64_t total;
+    size_t count = sched_job_points(w->s, 0, SCHED_ALL, 0, out, WORLD_POINTS, &total);
+    assert_int_equal(count, total);
+    return count;
+}
+
 void world_control(struct world *w, const char *prefix, enum job_action action)
 {
     struct msg_job_control control = {
@@ -429,9 +437,10 @@ struct sched_event world_outcome(struct world *w, const struct sched_work *work)
     struct sched_event event = {.kind = kinds[work->kind]};
     event.done = (struct sched_work_done){
         .job = work->job, .stage = work->stage, .step = work->step, .grad_norm = 1};
-    event.done.weights.digest = digest_of_number(work->step, 11);
+    uint64_t state = work->step + 1000 * (uint64_t)work->variant;
+    event.done.weights.digest = digest_of_number(state, 11);
     event.done.log.digest = digest_of_number(work->point_count, 12);
-    event.done.checkpoint.digest = digest_of_number(work->step, 13);
+    event.done.checkpoint.digest = digest_of_number(state, 13);
     for (uint32_t i = 0; i < work->part_count; i++) {
         event.done.loss_sum += work->parts[i].loss_sum;
         event.done.weight += work->parts[i].weight;
@@ -470,19 +479,26 @@ struct sched_work world_next_work(struct world *w)
     return work;
 }
 
+bool world_advance(struct world *w)
+{
+    if (w->grant_count + w->work_count == 0)
+        return false;
+    w->now_ms += 10;
+    if (w->work_count > 0) {
+        struct sched_work work = world_next_work(w);
+        if (work.kind != SCHED_WORK_CLOSE)
+            world_work(w, &work);
+    } else {
+        struct world_grant grant = world_next_grant(w);
+        world_answer(w, grant.peer, &grant.grant);
+    }
+    return true;
+}
+
 void world_run(struct world *w)
 {
-    while (w->grant_count + w->work_count > 0) {
-        w->now_ms += 10;
-        if (w->work_count > 0) {
-            struct sched_work work = world_next_work(w);
-            if (work.kind != SCHED_WORK_CLOSE)
-                world_work(w, &work);
-        } else {
-            struct world_grant grant = world_next_grant(w);
-            world_answer(w, grant.peer, &grant.grant);
-        }
-    }
+    while (world_advance(w))
+        continue;
 }
 
 const struct sched_send *world_sent(const struct world *w, uint32_t number, size_t n)

@@ -108,6 +108,9 @@ void world_damage(struct world *w, struct digest digest);
 struct world_grant world_next_grant(struct world *w);
 struct sched_work world_next_work(struct world *w);
 
+/* Does the oldest work, or answers the oldest grant; false when nothing is queued. */
+bool world_advance(struct world *w);
+
 /* Answers everything until nothing is queued. */
 void world_run(struct world *w);
 
@@ -115,6 +118,10 @@ void world_run(struct world *w);
 const struct sched_send *world_sent(const struct world *w, uint32_t number, size_t n);
 
 enum job_state world_state(const struct world *w, size_t job);
+
+/* The log points of the first job, of all its variants, and how many there are. */
+enum { WORLD_POINTS = 256 };
+size_t world_points(const struct world *w, struct log_point out[WORLD_POINTS]);
 struct text world_detail(const struct world *w, size_t job);
 
 #endif
