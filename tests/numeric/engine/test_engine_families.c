@@ -307,12 +307,60 @@ static void test_family__adapters_with_dropout_have_their_gradients(void **state
     golden_family_close(g);
 }
 
+/* Of both sequences; `values` NULL: of the model alone. */
+static double evaluated(const struct model *model, const struct train_layout *layout,
+                        const float *values, const struct train_row *rows)
+{
+    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
+    struct train_options options = {.rows_at_once = GOLDEN_SEQUENCES};
+    struct train_result results[GOLDEN_SEQUENCES];
+    struct train *train = NULL;
+    OK(train_create(model, kernel, layout, &options, &train));
+    OK(train_evaluate(train, values, rows, GOLDEN_SEQUENCES, results, &et));
+    train_destroy(&train);
+    kernel_destroy(&kernel);
+    return results[0].loss_sum + results[1].loss_sum;
+}
+
+/* Bottlenecks at every place, and a prompt: in whatever order the family adds its branches. A
+ * bottleneck changes nothing at first. */
+static void test_family__bottlenecks_and_prompts_have_their_gradients(void **state)
+{
+    static const struct train_config configs[] = {
+        {.method = TRAIN_METHOD_HOULSBY, .reduction = 4, .act = KERNEL_ACT_SILU, .scaling = 1},
+        {.method = TRAIN_METHOD_PFEIFFER, .reduction = 2, .act = KERNEL_ACT_SILU, .scaling = 2},
+        {.method = TRAIN_METHOD_PARALLEL, .reduction = 2, .act = KERNEL_ACT_SILU, .scaling = 4},
+        {.method = TRAIN_METHOD_PROMPT, .prompt_count = 3},
+    };
+    struct golden_family *g = golden_family_of_test(state);
+    for (size_t i = 0; i < COUNT_OF(configs); i++) {
+        struct train_row rows[GOLDEN_SEQUENCES];
+        struct train_layout *layout = NULL;
+        OK(train_layout_create(g->model, &configs[i], &layout, &et));
+        float *values = mem_alloc(train_layout_count(layout), sizeof *values);
+        assert_non_null(values);
+        train_layout_values(layout, 1, values);
+        golden_family_rows(g, rows);
+        if (configs[i].method != TRAIN_METHOD_PROMPT)
+            assert_true(fabs(evaluated(g->model, layout, values, rows) -
+                             evaluated(g->model, layout, NULL, rows)) < 1e-4);
+        for (size_t v = 0; v < train_layout_count(layout); v++)
+            values[v] += 0.2f * (random_uniform_f32(99, v) - 0.5f);
+        if (!is_straight_through(g))
+            check_slopes(g, layout, values);
+        mem_free(values);
+        train_layout_destroy(&layout);
+    }
+    golden_family_close(g);
+}
+
 #define TESTS(family)                                                                              \
     GOLDEN_TEST(logits_and_losses_are_those_of_the_reference, family),                             \
         GOLDEN_TEST(adapter_gradients_are_those_of_the_reference, family),                         \
         GOLDEN_TEST(a_step_lowers_the_loss, family),                                               \
         GOLDEN_TEST(every_parameter_has_its_gradient, family),                                     \
-        GOLDEN_TEST(adapters_with_dropout_have_their_gradients, family),
+        GOLDEN_TEST(adapters_with_dropout_have_their_gradients, family),                           \
+        GOLDEN_TEST(bottlenecks_and_prompts_have_their_gradients, family),
 
 int main(void)
 {
