@@ -25,16 +25,35 @@ static enum err list_outputs(struct client *client, const char *job, struct aren
     return message_copy(&message_type_msg_job, &reply->job, arena, out);
 }
 
+/* The folder of an output below `folder`, which is made, and its file. A name that leaves the
+ * folder is refused. */
+static enum err path_of(const char *folder, struct text output, struct arena *arena,
+                        const char **path, struct err_text *et)
+{
+    for (struct text rest = output;;) {
+        const char *slash = rest.size > 0 ? memchr(rest.data, '/', rest.size) : NULL;
+        struct text part = {rest.data, slash != NULL ? (size_t)(slash - rest.data) : rest.size};
+        if (!folder_name_is_plain(part))
+            return error_set(et, ERR_PROTOCOL, "the coordinator names an output \"%.*s\"",
+                             TEXT_ARGS(output));
+        const char *name = arena_copy_text(arena, part);
+        folder = name != NULL ? folder_join(arena, folder, name) : NULL;
+        if (folder == NULL)
+            return ERR_OUT_OF_MEMORY;
+        if (slash == NULL)
+            break;
+        TRY(folder_create(folder, et));
+        rest = (struct text){slash + 1, rest.size - part.size - 1};
+    }
+    *path = folder;
+    return ERR_OK;
+}
+
 static enum err fetch(struct client *client, const struct artifact_ref *ref, const char *folder,
                       struct arena *arena, struct err_text *et)
 {
-    if (!folder_name_is_plain(ref->name))
-        return error_set(et, ERR_PROTOCOL, "the coordinator names an output \"%.*s\"",
-                         TEXT_ARGS(ref->name));
-    const char *name = arena_copy_text(arena, ref->name);
-    const char *path = name != NULL ? folder_join(arena, folder, name) : NULL;
-    if (path == NULL)
-        return ERR_OUT_OF_MEMORY;
+    const char *path = NULL;
+    TRY(path_of(folder, ref->name, arena, &path, et));
     struct file_writer writer = {.fd = -1};
     TRY(file_writer_open(&writer, path, et));
     enum err err = client_download(client, ref->digest, file_sink_writer, &writer, et);

@@ -153,11 +153,16 @@ static inline bool recipe_quantizes(const struct recipe *recipe)
     return recipe_is_set(recipe, RECIPE_KEY_quantize);
 }
 
-/* False when the recipe only evaluates, or quantizes a model as it is. */
+static inline bool recipe_merges(const struct recipe *recipe)
+{
+    return recipe->merge != RECIPE_MERGE_NONE;
+}
+
+/* False when the recipe only evaluates, or quantizes or merges what there is. */
 static inline bool recipe_trains(const struct recipe *recipe)
 {
     return recipe->evaluate != RECIPE_EVALUATE_ONLY &&
-           (recipe->datasets_count > 0 || !recipe_quantizes(recipe));
+           (recipe->datasets_count > 0 || !(recipe_quantizes(recipe) || recipe_merges(recipe)));
 }
 
 /* Rows of one optimizer step: the unit of a round. Micro batches only say how they are cut. */

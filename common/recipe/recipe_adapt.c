@@ -108,9 +108,9 @@ static enum err check_company(struct recipe_load *load)
 static enum err check_bits(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
-    bool bits = r->load_in_4bit || r->load_in_8bit, trains = recipe_trains(r);
+    bool bits = r->load_in_4bit || r->load_in_8bit;
     bool lora = r->adapter == RECIPE_ADAPTER_LORA;
-    bool full = trains && r->adapter == RECIPE_ADAPTER_NONE;
+    bool full = recipe_trains(r) && r->adapter == RECIPE_ADAPTER_NONE;
     enum recipe_key key = r->load_in_4bit ? RECIPE_KEY_load_in_4bit : RECIPE_KEY_load_in_8bit;
     const struct rule rules[] = {
         {RECIPE_KEY_load_in_8bit, r->load_in_8bit, !r->load_in_4bit,
@@ -119,7 +119,7 @@ static enum err check_bits(struct recipe_load *load)
         {key, bits, !r->random_init, "excludes random_init; there is no base to store"},
         {key, bits, !recipe_is_set(r, RECIPE_KEY_qat),
          "excludes qat, which quantizes a base that has all its bits; remove one"},
-        {key, bits && recipe_quantizes(r), trains && r->merge != RECIPE_MERGE_NONE,
+        {key, bits && recipe_quantizes(r), recipe_merges(r),
          "excludes quantize unless an adapter is merged before (merge: full)"},
         {RECIPE_KEY_peft_init_lora_weights,
          lora && r->peft_init_lora_weights == RECIPE_PEFT_INIT_LORA_WEIGHTS_LOFTQ, r->load_in_4bit,
@@ -160,8 +160,7 @@ static enum err check_qat(struct recipe_load *load)
          "excludes lora_modules_to_save; remove one"},
         {RECIPE_KEY_qat, true, !recipe_quantizes(r),
          "excludes quantize; its result is quantized already"},
-        {RECIPE_KEY_qat, true, r->merge == RECIPE_MERGE_NONE,
-         "excludes merge; its result is merged already"},
+        {RECIPE_KEY_qat, true, !recipe_merges(r), "excludes merge; its result is merged already"},
     };
     return check_rules(load, rules, COUNT_OF(rules));
 }
@@ -203,14 +202,15 @@ static enum err check_preference(struct recipe_load *load)
 static enum err check_merge(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
-    bool merges = r->merge != RECIPE_MERGE_NONE, adapts = r->adapter != RECIPE_ADAPTER_NONE;
+    bool merges = recipe_merges(r), adapts = r->adapter != RECIPE_ADAPTER_NONE;
+    bool has_adapter = recipe_trains(r) || r->lora_model_dir != NULL;
     const struct rule rules[] = {
-        {RECIPE_KEY_merge, merges, recipe_trains(r) || r->lora_model_dir != NULL,
+        {RECIPE_KEY_merge, merges, has_adapter,
          "needs an adapter: datasets to train one, or lora_model_dir"},
         {RECIPE_KEY_merge, merges, adapts, "needs adapter: lora; all weights train without one"},
         {RECIPE_KEY_merge, merges && adapts, r->adapter == RECIPE_ADAPTER_LORA,
          "needs adapter: lora; bottleneck adapters and prompts cannot be merged"},
-        {RECIPE_KEY_quantize, recipe_quantizes(r) && recipe_trains(r) && adapts, merges,
+        {RECIPE_KEY_quantize, recipe_quantizes(r) && has_adapter && adapts, merges,
          "needs merge: full or dequantized with an adapter; it quantizes what it is merged into"},
         {RECIPE_KEY_random_init, r->random_init, !adapts,
          "excludes adapter; a random model has nothing to adapt"},

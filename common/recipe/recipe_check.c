@@ -327,11 +327,15 @@ enum err recipe_check_settled(struct recipe_load *load)
     TRY(check_quantize(load));
     TRY(check_perplexity(load));
     TRY(check_lists(load));
+    if (!recipe_trains(r) && recipe_merges(r))
+        TRY(check_lora(load));
     if (!recipe_trains(r) && recipe_quantizes(r))
         return r->val_set_size > 0
                    ? recipe_check_fail(load, RECIPE_KEY_val_set_size,
                                        "needs datasets; give test_datasets to measure on")
                    : ERR_OK;
+    if (!recipe_trains(r) && recipe_merges(r))
+        return ERR_OK;
     if (!recipe_trains(r)) {
         bool held_out =
             r->test_datasets_count > 0 || (r->datasets_count > 0 && r->val_set_size > 0);

@@ -72,8 +72,8 @@ static enum err check_inputs(const struct recipe *r, const struct inputs *found,
         return error_set(et, ERR_DATA, "calibration_datasets: the job came without their files");
     if (recipe_quantizes(r) && r->quantize.imatrix != NULL && !found->importance)
         return error_set(et, ERR_RECIPE, "the job came without the file of quantize.imatrix");
-    if (!recipe_trains(r) && !recipe_quantizes(r) && !found->test &&
-        !(found->data && r->val_set_size > 0))
+    bool makes = recipe_trains(r) || recipe_quantizes(r) || recipe_merges(r);
+    if (!makes && !found->test && !(found->data && r->val_set_size > 0))
         return error_set(et, ERR_DATA, "evaluate: only needs test_datasets (or val_set_size)");
     return ERR_OK;
 }
@@ -118,9 +118,10 @@ static uint64_t add_told(struct graph *graph, enum stage_kind kind, uint64_t nee
     return stage;
 }
 
-/* From `model`, the stages that make the model to be quantized, and `pack`. */
+/* From `model`, the stages that make the model to be quantized, and `pack`. The report waits for
+ * `measured_before` too. */
 static void add_quantize(const struct recipe *r, const struct inputs *found, struct graph *graph,
-                         uint64_t model, uint64_t pack)
+                         uint64_t model, uint64_t pack, uint64_t measured_before)
 {
     uint64_t measured = model;
     if (recipe_quantize_measures(r)) {
@@ -136,7 +137,19 @@ static void add_quantize(const struct recipe *r, const struct inputs *found, str
     uint64_t last = add_stage(graph, STAGE_KIND_VERIFY, assemble);
     if (found->test && r->evaluate != RECIPE_EVALUATE_NONE)
         last |= add_told(graph, STAGE_KIND_COMPARE, assemble | pack);
-    (void)add_stage(graph, STAGE_KIND_REPORT, last);
+    (void)add_stage(graph, STAGE_KIND_REPORT, last | measured_before);
+}
+
+/* Behind `trained`, the stage that has the adapter's last values. Held-out pairs (rl) are no text
+ * that a model alone has a loss on. *measured: stages whose figures the report has. */
+static uint64_t add_merge(const struct recipe *r, bool has_held_out, struct graph *graph,
+                          uint64_t trained, uint64_t pack, uint64_t *measured)
+{
+    uint64_t merge = add_stage(graph, STAGE_KIND_MERGE, trained);
+    *measured = 0;
+    if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && r->rl == RECIPE_RL_NONE)
+        *measured = add_told(graph, STAGE_KIND_MEASURE, merge | pack);
+    return merge;
 }
 
 /* The rows of every variant: packed once, or once a seed where that decides which sample is where.
@@ -162,9 +175,10 @@ static void add_packs(const struct recipe *r, struct graph *graph, uint64_t prep
     graph->variant_name = "";
 }
 
-/* The stages that a variant has for itself. The one that exports it. */
+/* The stages that a variant has for itself. The one that has its model, if one has; *measured:
+ * others whose figures a report of quantizing has too. */
 static uint64_t add_training(const struct recipe *r, const struct inputs *found,
-                             struct graph *graph, uint64_t pack)
+                             struct graph *graph, uint64_t pack, uint64_t *measured)
 {
     bool trains = recipe_trains(r), quantizes = recipe_quantizes(r);
     uint64_t need = pack;
@@ -175,14 +189,20 @@ static uint64_t add_training(const struct recipe *r, const struct inputs *found,
     bool has_held_out = found->test || r->val_set_size > 0;
     if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && !quantizes)
         last |= add_stage(graph, STAGE_KIND_EVALUATE, last);
-    return trains ? add_stage(graph, STAGE_KIND_EXPORT, last) : 0;
+    uint64_t made = trains ? add_stage(graph, STAGE_KIND_EXPORT, last) : 0;
+    *measured = 0;
+    if (recipe_merges(r))
+        made = add_merge(r, has_held_out, graph, trains ? made : last, pack, measured);
+    if (recipe_merges(r) && !quantizes)
+        (void)add_stage(graph, STAGE_KIND_REPORT, made | *measured);
+    return made;
 }
 
 static enum err build(const struct recipe *r, const struct inputs *found,
                       const struct artifact_ref *inputs, uint32_t input_count, struct graph *graph,
                       struct err_text *et)
 {
-    uint64_t packs[LIMIT_VARIANTS] = {0}, made = 0;
+    uint64_t packs[LIMIT_VARIANTS] = {0}, made = 0, measured = 0;
     if (found->data || found->test || found->calibration) {
         uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
         TRY(shard_inputs(inputs, input_count, recipe_streams(r), graph->arena, &graph->stages[0],
@@ -193,12 +213,12 @@ static enum err build(const struct recipe *r, const struct inputs *found,
         char name[RECIPE_VARIANT_NAME_BYTES];
         graph->variant = v;
         graph->variant_name = recipe_variant_name(r, v, name);
-        made = add_training(r, found, graph, packs[v]);
+        made = add_training(r, found, graph, packs[v], &measured);
     }
     graph->variant = 0;
     graph->variant_name = "";
     if (recipe_quantizes(r))
-        add_quantize(r, found, graph, made, packs[0]);
+        add_quantize(r, found, graph, made, packs[0], measured);
     if (graph->err == ERR_LIMIT)
         return error_set(et, ERR_RECIPE,
                          "the lists of the recipe make more than %d stages; give fewer values",

@@ -110,6 +110,8 @@ static enum err add_files(struct inputs *inputs, const struct stage *stage, enum
 static enum err add_quantized_model(struct inputs *inputs, const struct stage *stage,
                                     struct arena *arena)
 {
+    if (job_stage_of(stage, STAGE_KIND_MERGE) != NULL)
+        return add_files(inputs, stage, STAGE_KIND_MERGE, "model/", arena);
     if (job_stage_of(stage, STAGE_KIND_EXPORT) != NULL)
         return add_files(inputs, stage, STAGE_KIND_EXPORT, "model/", arena);
     add_folder(inputs, stage->job, "model/", true);
@@ -185,6 +187,7 @@ enum source {
     SOURCE_OUTPUTS,   /* the output `name` of every task of `from` */
     SOURCE_FILES,     /* all that the one task of `from` made, under `name` */
     SOURCE_STATE,     /* the trained state and the log */
+    SOURCE_TRAINED,   /* the trained state alone, as `name` */
     SOURCE_WAVES,     /* what the tasks of earlier waves made for this one */
 };
 
@@ -246,6 +249,14 @@ static const struct spec_row {
     {STAGE_KIND_REPLAY, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
     {STAGE_KIND_REPLAY, SOURCE_OUTPUT, STAGE_KIND_CHOOSE, "choices", NULL},
     {STAGE_KIND_REPLAY, SOURCE_WAVES, 0, NULL, NULL},
+    {STAGE_KIND_MERGE, SOURCE_MODEL, 0, NULL, NULL},
+    {STAGE_KIND_MERGE, SOURCE_TRAINED, 0, "state", NULL},
+    {STAGE_KIND_MEASURE, SOURCE_MODEL, 0, NULL, NULL},
+    {STAGE_KIND_MEASURE, SOURCE_TRAINED, 0, "weights", NULL},
+    {STAGE_KIND_MEASURE, SOURCE_FILES, STAGE_KIND_MERGE, "result/", NULL},
+    {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses", NULL},
+    {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses_full", NULL},
 };
 
 /* What a task must hand in, NULL: nothing that is always there. */
@@ -254,7 +265,8 @@ static const char *const spec_outputs[STAGE_KIND_COUNT] = {
     [STAGE_KIND_TRAIN] = "gradient",    [STAGE_KIND_CALIBRATE] = "statistics",
     [STAGE_KIND_REDUCE] = "statistics", [STAGE_KIND_SENSITIVITY] = "sensitivity",
     [STAGE_KIND_CHOOSE] = "choices",    [STAGE_KIND_QUANTIZE] = "tensors",
-    [STAGE_KIND_COMPARE] = "scores",    [STAGE_KIND_REPORT] = "quantization.json",
+    [STAGE_KIND_COMPARE] = "scores",    [STAGE_KIND_REPORT] = "README.md",
+    [STAGE_KIND_MERGE] = "config.json", [STAGE_KIND_MEASURE] = "losses",
 };
 
 static void add_state(struct inputs *inputs, const struct stage *stage)
@@ -301,6 +313,7 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
                         struct arena *arena, struct inputs *inputs)
 {
     const struct job *job = stage->job;
+    struct artifact_ref state;
     switch (row->source) {
     case SOURCE_DATA:
         if (index < stage->plan->tasks_count) {
@@ -330,6 +343,11 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
         return add_files(inputs, stage, row->from, row->name, arena);
     case SOURCE_STATE:
         add_state(inputs, stage);
+        return ERR_OK;
+    case SOURCE_TRAINED:
+        state = spec_state(stage, NULL);
+        if (!digest_is_zero(state.digest))
+            add(inputs, &state, text_of(row->name));
         return ERR_OK;
     case SOURCE_WAVES:
         return add_waves(stage, index, arena, inputs);

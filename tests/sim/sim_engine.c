@@ -227,7 +227,9 @@ static const char *const output_names[STAGE_KIND_COUNT][SIM_OUTPUTS_MAX] = {
     [STAGE_KIND_QUANTIZE] = {"tensors", "figures"},
     [STAGE_KIND_ASSEMBLE] = {"model.gguf", "README.md"},
     [STAGE_KIND_COMPARE] = {"scores"},
-    [STAGE_KIND_REPORT] = {"quantization.json"},
+    [STAGE_KIND_REPORT] = {"quantization.json", "README.md"},
+    [STAGE_KIND_MERGE] = {"model.safetensors", "config.json"},
+    [STAGE_KIND_MEASURE] = {"losses"},
     [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2", "gram.3"},
 };
 
@@ -247,6 +249,7 @@ static void add_facts(const struct sim *sim, const struct task_spec *spec, uint6
         add_fact(out, "test_rows", (5 + hash % 9) * size);
         add_fact(out, "calibrate_tasks", (1 + hash % 6) * size);
         add_fact(out, "compare_tasks", (1 + hash % 3) * size);
+        add_fact(out, "measure_tasks", (1 + hash % 3) * size);
     } else if (spec->kind == STAGE_KIND_CHOOSE) {
         add_fact(out, "quantize_tasks", (1 + hash % 9) * size);
         add_fact(out, "replay_shards", (1 + hash % 4) * size);

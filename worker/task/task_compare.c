@@ -1,15 +1,13 @@
 /* task_compare.c - the job's model and its result over a range of test rows: what a row's tokens
  * cost under each, and how far apart they are.
  *
- * Of n tasks, task i has rows [R i / n, R (i + 1) / n). Every row is a leaf of its own, so who
- * folds them does not see the ranges.
+ * Every row is a leaf of its own, so who folds them does not see the ranges.
  */
+#include "worker/task/task_compare.h"
+
 #include "common/base/check.h"
-#include "common/formats/dataset/rows.h"
 #include "common/mem/mem.h"
-#include "worker/engine/compare/scores.h"
 #include "worker/task/task_kind.h"
-#include "worker/task/task_run.h"
 
 struct comparison {
     struct task_run *run;
@@ -50,21 +48,28 @@ static uint64_t share(uint64_t rows, uint64_t i, uint64_t n)
     return rows / n * i + rows % n * i / n;
 }
 
-static enum err open_range(struct comparison *c, struct span blob, struct err_text *et)
+enum err task_compare_range(const struct task_run *run, const struct rows *rows, struct span blob,
+                            struct scores *out, struct err_text *et)
 {
-    const struct task_spec *spec = c->run->spec;
-    TRY(rows_open(blob, &c->rows, et));
-    TRY(perplexity_of_rows(blob, &c->scores.perplexity, et));
-    uint64_t total = c->rows.row_count;
+    const struct task_spec *spec = run->spec;
+    uint64_t total = rows->row_count;
+    TRY(perplexity_of_rows(blob, &out->perplexity, et));
     if (spec->first >= spec->total || spec->total > total || total > UINT32_MAX)
         return error_set(et, ERR_PROTOCOL, "task %llu of %llu over %llu test rows",
                          (unsigned long long)spec->first, (unsigned long long)spec->total,
                          (unsigned long long)total);
-    c->scores.first = share(total, spec->first, spec->total);
-    c->scores.count = share(total, spec->first + 1, spec->total) - c->scores.first;
-    c->scores.total = total;
-    c->scores.base_bytes = weight_bytes(spec, "model/");
-    c->scores.result_bytes = weight_bytes(spec, "result/");
+    out->first = share(total, spec->first, spec->total);
+    out->count = share(total, spec->first + 1, spec->total) - out->first;
+    out->total = total;
+    out->base_bytes = weight_bytes(spec, "model/");
+    out->result_bytes = weight_bytes(spec, "result/");
+    return ERR_OK;
+}
+
+static enum err open_range(struct comparison *c, struct span blob, struct err_text *et)
+{
+    TRY(rows_open(blob, &c->rows, et));
+    TRY(task_compare_range(c->run, &c->rows, blob, &c->scores, et));
     c->results = mem_alloc(c->scores.count, sizeof *c->results);
     return c->results != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
 }
@@ -105,13 +110,14 @@ static enum err compare_some(struct comparison *c, struct err_text *et)
     return task_run_progress(c->run, c->scores.count, c->scores.count);
 }
 
-static enum err hand_in(const struct comparison *c, struct err_text *et)
+enum err task_compare_hand_in(struct task_run *run, const char *name, const struct scores *scores,
+                              const struct compare_sums *rows, struct err_text *et)
 {
     struct bytes blob;
     bytes_init(&blob, SIZE_MAX);
-    enum err err = scores_write(&c->scores, c->results, &blob);
+    enum err err = scores_write(scores, rows, &blob);
     if (err == ERR_OK)
-        err = task_run_output(c->run, "scores", bytes_span(&blob), false, et);
+        err = task_run_output(run, name, bytes_span(&blob), false, et);
     bytes_fini(&blob);
     return err;
 }
@@ -125,7 +131,7 @@ enum err task_kind_compare(struct task_run *run, struct err_text *et)
     TRY_OUT(open_range(&c, rows->bytes, et));
     TRY_OUT(open_models(&c, et));
     TRY_OUT(compare_some(&c, et));
-    err = hand_in(&c, et);
+    err = task_compare_hand_in(run, "scores", &c.scores, c.results, et);
 out:
     compare_destroy(&c.compare);
     mem_free(c.results);

@@ -17,6 +17,13 @@
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
 
+enum err task_export_put_span(struct task_export *x, const char *name, struct span content,
+                              struct err_text *et)
+{
+    const char *path = arena_print(&x->arena, "%s%s", x->folder, name);
+    return path != NULL ? task_run_output(x->run, path, content, false, et) : ERR_OUT_OF_MEMORY;
+}
+
 enum err task_export_put(struct task_export *x, const char *name, enum err printed,
                          struct bytes *text, struct err_text *et)
 {
@@ -24,7 +31,7 @@ enum err task_export_put(struct task_export *x, const char *name, enum err print
     if (err == ERR_OK)
         err = bytes_status(text);
     if (err == ERR_OK)
-        err = task_run_output(x->run, name, bytes_span(text), false, et);
+        err = task_export_put_span(x, name, bytes_span(text), et);
     bytes_clear(text);
     return err;
 }
@@ -51,8 +58,7 @@ struct safetensor *task_export_list_tensors(struct task_export *x,
 static enum err put_tokenizer_file(void *context, const char *name, struct span content,
                                    struct err_text *et)
 {
-    struct task_export *x = context;
-    return task_run_output(x->run, name, content, false, et);
+    return task_export_put_span(context, name, content, et);
 }
 
 /* A GGUF file has its tokenizer inside: it is written out as a folder has it. */
@@ -64,9 +70,7 @@ static enum err unpack_tokenizer(struct task_export *x, struct err_text *et)
                                         et);
 }
 
-/* The tokenizer's files as the model has them; but a chat template that the recipe chose is written
- * in place of the model's, since whoever loads the result has to ask with it. */
-static enum err export_tokenizer(struct task_export *x, struct err_text *et)
+enum err task_export_tokenizer(struct task_export *x, struct err_text *et)
 {
     const struct chat_template *chosen = task_settings_template(&x->run->recipe);
     const char *file;
@@ -85,14 +89,14 @@ static enum err export_tokenizer(struct task_export *x, struct err_text *et)
             continue; /* those of a model are written anew, an adapter has none */
         const struct cache_item *item = NULL;
         TRY(task_run_open(x->run, name, &item, et));
-        enum err err = task_run_output(x->run, file, item->bytes, false, et);
+        enum err err = task_export_put_span(x, file, item->bytes, et);
         cache_release(x->run->env->options.cache, &item);
         TRY(err);
     }
     if (chosen == NULL)
         return ERR_OK;
     struct text jinja = text_of(chat_template_jinja(chosen));
-    return task_run_output(x->run, "chat_template.jinja", span_of_text(jinja), false, et);
+    return task_export_put_span(x, "chat_template.jinja", span_of_text(jinja), et);
 }
 
 static enum err export_log(struct task_export *x, struct err_text *et)
@@ -142,33 +146,43 @@ static enum err read_state(struct task_export *x, struct err_text *et)
     return err;
 }
 
-static enum err export_all(struct task_export *x, struct err_text *et)
+enum err task_export_open(struct task_export *x, struct err_text *et)
 {
+    arena_init(&x->arena, SIZE_MAX); /* as large as what trains */
     TRY(task_model_open(x->run, &x->model, et));
     task_settings_train(&x->run->recipe, &x->config);
     TRY(train_layout_create(x->model, &x->config, &x->layout, et));
     x->values = mem_alloc(train_layout_count(x->layout), sizeof *x->values);
-    if (x->values == NULL)
-        return ERR_OUT_OF_MEMORY;
+    return x->values != NULL ? read_state(x, et) : ERR_OUT_OF_MEMORY;
+}
+
+void task_export_close(struct task_export *x)
+{
+    train_layout_destroy(&x->layout);
+    mem_free(x->values);
+    arena_fini(&x->arena);
+}
+
+static enum err export_all(struct task_export *x, struct err_text *et)
+{
+    TRY(task_export_open(x, et));
     TRY(read_log(x, et));
-    TRY(read_state(x, et));
     if (x->config.method == TRAIN_METHOD_LORA)
         TRY(task_export_adapter(x, et));
     else if (train_insert_is(x->config.method))
         TRY(task_export_insert(x, et));
     else
         TRY(task_export_model(x, et));
-    TRY(export_tokenizer(x, et));
+    TRY(task_export_tokenizer(x, et));
     return export_log(x, et);
 }
 
+/* An adapter that is merged as well lies beside the merged model. */
 enum err task_kind_export(struct task_run *run, struct err_text *et)
 {
-    struct task_export x = {.run = run};
-    arena_init(&x.arena, SIZE_MAX); /* names, and an adapter once more: as large as what trains */
+    bool merges = recipe_merges(&run->recipe);
+    struct task_export x = {.run = run, .folder = merges ? "adapter/" : ""};
     enum err err = export_all(&x, et);
-    train_layout_destroy(&x.layout);
-    mem_free(x.values);
-    arena_fini(&x.arena);
+    task_export_close(&x);
     return err;
 }

@@ -7,7 +7,6 @@
 
 enum { PATH_BYTES = 4096 };
 
-/* generation_config.json: the model's own, or made from its tokens. */
 static enum err read_generation(const struct hf_config *config, const char *folder,
                                 struct hf_generation *out, struct err_text *et)
 {
@@ -29,10 +28,22 @@ static enum err read_generation(const struct hf_config *config, const char *fold
     return ERR_OK;
 }
 
-enum err task_export_model(struct task_export *x, struct err_text *et)
+enum err task_export_generation(struct task_export *x, struct err_text *et)
 {
     const char *folder;
     struct hf_generation generation;
+    struct bytes text;
+    TRY(task_model_folder(x->run, &folder, et));
+    TRY(read_generation(model_config(x->model), folder, &generation, et));
+    bytes_init(&text, SIZE_MAX);
+    enum err err = task_export_put(x, "generation_config.json",
+                                   hf_generation_print(&generation, &text), &text, et);
+    bytes_fini(&text);
+    return err;
+}
+
+enum err task_export_model(struct task_export *x, struct err_text *et)
+{
     struct bytes text;
     size_t count = train_layout_entry_count(x->layout);
     struct safetensor *tensors =
@@ -42,17 +53,14 @@ enum err task_export_model(struct task_export *x, struct err_text *et)
         return ERR_OUT_OF_MEMORY;
     const struct safetensors_content content = {
         .tensors = tensors, .count = count, .notes = &safetensors_write_note_pt, .note_count = 1};
-    TRY(task_model_folder(x->run, &folder, et));
     *config = *model_config(x->model);
     snprintf(config->dtype, sizeof config->dtype, "float32");
-    TRY(read_generation(config, folder, &generation, et));
     bytes_init(&text, SIZE_MAX);
     enum err err = ERR_OK;
     TRY_OUT(task_export_put(x, "model.safetensors",
                             safetensors_write(&content, file_sink_bytes, &text), &text, et));
     TRY_OUT(task_export_put(x, "config.json", hf_config_print(config, &text), &text, et));
-    TRY_OUT(task_export_put(x, "generation_config.json", hf_generation_print(&generation, &text),
-                            &text, et));
+    err = task_export_generation(x, et);
 out:
     bytes_fini(&text);
     return err;

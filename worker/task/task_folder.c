@@ -6,7 +6,6 @@
 #include <string.h>
 
 #include "common/base/check.h"
-#include "common/formats/quantized_folder/quantized_folder.h"
 #include "common/formats/safetensors/safetensors_index.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/source/source.h"
@@ -145,16 +144,15 @@ static enum err print_config(struct folder *f, struct bytes *out, struct err_tex
     return bnb_linear_config(&linear, skipped, count, out);
 }
 
-static enum err put_file(struct folder *f, const struct quantized_folder *plan, size_t index,
-                         struct err_text *et)
+enum err task_folder_put(struct task_run *run, const struct quantized_folder *plan, size_t index,
+                         const char *scratch, struct arena *arena, struct err_text *et)
 {
     const char *name = plan->files[index].name;
-    const char *path = folder_join(&f->arena, f->scratch, name);
+    const char *path = folder_join(arena, scratch, name);
     struct file_writer file;
     struct source source;
     if (path == NULL)
         return ERR_OUT_OF_MEMORY;
-    TRY(task_run_progress(f->run, index, plan->count));
     TRY(file_writer_open(&file, path, et));
     enum err err = quantized_folder_send(plan, index, file_sink_writer, &file, et);
     if (err != ERR_OK) {
@@ -163,9 +161,16 @@ static enum err put_file(struct folder *f, const struct quantized_folder *plan, 
     }
     TRY(file_writer_commit(&file, et));
     TRY(source_open(&source, path, et));
-    err = task_run_output(f->run, name, source.bytes, false, et);
+    err = task_run_output(run, name, source.bytes, false, et);
     source_close(&source);
     return err;
+}
+
+static enum err put_file(struct folder *f, const struct quantized_folder *plan, size_t index,
+                         struct err_text *et)
+{
+    TRY(task_run_progress(f->run, index, plan->count));
+    return task_folder_put(f->run, plan, index, f->scratch, &f->arena, et);
 }
 
 static enum err assemble(struct folder *f, struct err_text *et)

@@ -25,5 +25,7 @@ MUST_CHECK enum err task_kind_quantize(struct task_run *run, struct err_text *et
 MUST_CHECK enum err task_kind_assemble(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_verify(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_replay(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_merge(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_measure(struct task_run *run, struct err_text *et);
 
 #endif

@@ -242,6 +242,8 @@ static bool sees_loaded(enum stage_kind kind)
     case STAGE_KIND_EVALUATE:
     case STAGE_KIND_EXPORT:
     case STAGE_KIND_REFERENCE:
+    case STAGE_KIND_MERGE:
+    case STAGE_KIND_MEASURE:
         return true;
     case STAGE_KIND_PREPARE:
     case STAGE_KIND_PACK:

@@ -137,6 +137,8 @@ static enum err report_rules(struct task_run *run, const struct packed *packed)
 static enum err report_stages(struct task_run *run, const struct packed *packed)
 {
     uint64_t calibration = packed->windows.rows, test = packed->stats.test_rows;
+    if (recipe_merges(&run->recipe))
+        TRY(task_run_fact(run, "measure_tasks", MIN(test, (uint64_t)COMPARE_TASKS_MAX)));
     if (!recipe_quantizes(&run->recipe))
         return ERR_OK;
     TRY(task_run_fact(run, "calib_rows", calibration));

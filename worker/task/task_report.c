@@ -26,9 +26,6 @@ struct reporting {
     size_t doc_count;
     struct task_report_tensor *tensors; /* owned */
     size_t tensor_count, tensor_capacity;
-    const struct cache_item **items; /* owned, open: the scores */
-    struct scores *parts;            /* owned: (item_count) */
-    size_t item_count;
 };
 
 static enum err parse(struct task_run *run, const char *name, size_t size_max,
@@ -147,32 +144,44 @@ static enum err read_figures(struct reporting *r, struct err_text *et)
     return ERR_OK;
 }
 
-static enum err read_scores(struct reporting *r, struct err_text *et)
+static enum err fold_items(struct task_run *run, const char *prefix, size_t count,
+                           const struct cache_item **items, struct scores *parts,
+                           struct compare_sums *sums, struct err_text *et)
 {
-    size_t count = count_inputs(r->run, "scores");
     char name[NAME_BYTES];
+    for (size_t i = 0; i < count; i++) {
+        (void)snprintf(name, sizeof name, "%s/%zu", prefix, i);
+        TRY(task_run_open(run, name, &items[i], et));
+        TRY(scores_open(items[i]->bytes, name, &parts[i], et));
+    }
+    TRY(scores_fold(parts, count, sums, et));
+    return sums->positions > 0
+               ? ERR_OK
+               : error_set(et, ERR_DATA, "the test text has no token that is scored");
+}
+
+enum err task_report_fold(struct task_run *run, const char *prefix, bool *found,
+                          struct scores *scores, struct compare_sums *sums, struct err_text *et)
+{
+    size_t count = count_inputs(run, prefix);
+    *found = count > 0;
     if (count == 0)
         return ERR_OK;
-    r->items = (const struct cache_item **)mem_alloc(count, sizeof *r->items);
-    r->parts = mem_alloc(count, sizeof *r->parts);
-    if (r->items == NULL || r->parts == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (; r->item_count < count; r->item_count++) {
-        const struct cache_item **item = &r->items[r->item_count];
-        (void)snprintf(name, sizeof name, "scores/%zu", r->item_count);
-        TRY(task_run_open(r->run, name, item, et));
-        enum err err = scores_open((*item)->bytes, name, &r->parts[r->item_count], et);
-        if (err != ERR_OK) {
-            cache_release(r->run->env->options.cache, item);
-            return err;
-        }
+    const struct cache_item **items = (const struct cache_item **)mem_alloc(count, sizeof *items);
+    struct scores *parts = mem_alloc(count, sizeof *parts);
+    enum err err = items != NULL && parts != NULL
+                       ? fold_items(run, prefix, count, items, parts, sums, et)
+                       : ERR_OUT_OF_MEMORY;
+    if (err == ERR_OK) {
+        *scores = parts[0];
+        scores->counts = NULL;
+        scores->sums = NULL;
     }
-    TRY(scores_fold(r->parts, count, &r->report.sums, et));
-    if (r->report.sums.positions == 0)
-        return error_set(et, ERR_DATA, "the test text has no token that is scored");
-    r->report.scores = r->parts[0];
-    r->report.is_compared = true;
-    return ERR_OK;
+    for (size_t i = 0; items != NULL && i < count; i++)
+        cache_release(run->env->options.cache, &items[i]);
+    mem_free((void *)items);
+    mem_free(parts);
+    return err;
 }
 
 static enum err read_target_numbers(struct json_value root, struct task_report_target *out,
@@ -226,18 +235,14 @@ out:
 
 static void release(struct reporting *r)
 {
-    for (size_t i = 0; i < r->item_count; i++)
-        cache_release(r->run->env->options.cache, &r->items[i]);
     for (size_t i = 0; i < r->doc_count; i++)
         json_read_close(&r->docs[i]);
     mem_free((void *)r->docs);
-    mem_free((void *)r->items);
-    mem_free(r->parts);
     mem_free(r->tensors);
     json_read_close(&r->choices);
 }
 
-enum err task_kind_report(struct task_run *run, struct err_text *et)
+static enum err report_quantized(struct task_run *run, struct err_text *et)
 {
     struct reporting r = {
         .run = run,
@@ -246,10 +251,20 @@ enum err task_kind_report(struct task_run *run, struct err_text *et)
     enum err err;
     TRY_OUT(read_choices(&r, et));
     TRY_OUT(read_figures(&r, et));
-    TRY_OUT(read_scores(&r, et));
+    TRY_OUT(task_report_fold(run, "scores", &r.report.is_compared, &r.report.scores, &r.report.sums,
+                             et));
     TRY_OUT(take_target(&r, et));
     err = hand_in(&r, et);
 out:
     release(&r);
     return err;
+}
+
+/* A job that merges and then quantizes has the card of what came last. */
+enum err task_kind_report(struct task_run *run, struct err_text *et)
+{
+    bool quantizes = recipe_quantizes(&run->recipe), merges = recipe_merges(&run->recipe);
+    if (merges)
+        TRY(task_report_merge(run, !quantizes, et));
+    return quantizes || !merges ? report_quantized(run, et) : ERR_OK;
 }

@@ -1,6 +1,5 @@
 /* task_report_json.c - quantization.json: settings, quality, sizes, tensors. */
 #include "common/base/check.h"
-#include "common/formats/json/json_write.h"
 #include "common/recipe/recipe_quantize.h"
 #include "worker/task/task_report.h"
 #include "worker/task/task_settings.h"
@@ -69,7 +68,7 @@ static void put_settings(struct json_write *w, const struct recipe *recipe)
 
 /* ---- what was measured ---- */
 
-static void put_rules(struct json_write *w, const struct perplexity *rules)
+void task_report_put_rules(struct json_write *w, const struct perplexity *rules)
 {
     struct bytes line;
     bytes_init(&line, SIZE_MAX);
@@ -84,8 +83,8 @@ static void put_rules(struct json_write *w, const struct perplexity *rules)
         put_text(w, "tokenizer", rules->tokenizer);
 }
 
-static void put_losses(struct json_write *w, const char *key, const struct perplexity *rules,
-                       double loss_sum, uint64_t positions)
+void task_report_put_losses(struct json_write *w, const char *key, const struct perplexity *rules,
+                            double loss_sum, uint64_t positions)
 {
     json_write_object_begin(w, key);
     json_write_f64(w, "loss", loss_sum / (double)positions);
@@ -100,11 +99,11 @@ static void put_quality(struct json_write *w, const struct task_report *report)
     if (!report->is_compared)
         return;
     json_write_object_begin(w, "quality");
-    put_rules(w, rules);
+    task_report_put_rules(w, rules);
     json_write_u64(w, "rows", report->scores.total);
     json_write_u64(w, "tokens_scored", sums->positions);
-    put_losses(w, "base", rules, sums->base_loss, sums->positions);
-    put_losses(w, "result", rules, sums->result_loss, sums->positions);
+    task_report_put_losses(w, "base", rules, sums->base_loss, sums->positions);
+    task_report_put_losses(w, "result", rules, sums->result_loss, sums->positions);
     json_write_f64(w, "kl_mean", sums->kl / (double)sums->positions);
     json_write_f64(w, "kl_max", sums->kl_max);
     json_write_f64(w, "top1_agreement", (double)sums->agreements / (double)sums->positions);

@@ -28,7 +28,8 @@ struct planner {
 
 static enum err out_of_memory(const struct planner *p)
 {
-    return error_set(p->et, ERR_OUT_OF_MEMORY, "%s: out of memory", p->content->base);
+    const char *base = p->content->base;
+    return error_set(p->et, ERR_OUT_OF_MEMORY, "%s: out of memory", base != NULL ? base : "model");
 }
 
 /* ---- shards ---- */
@@ -135,6 +136,14 @@ static enum err check_config(const struct bytes *text, const char *path, struct 
     return err;
 }
 
+/* config.json as it was given. */
+static void add_given_config(struct planner *p)
+{
+    struct span config = p->content->config;
+    p->files[p->count++] = (struct quantized_folder_file){
+        .name = CONFIG_NAME, .size_bytes = config.size, .text = config};
+}
+
 /* The base's text with one more member, the first: every other byte stays what it is. */
 static enum err add_config(struct planner *p)
 {
@@ -192,16 +201,20 @@ enum err quantized_folder_plan(const struct quantized_folder_content *content, s
                                struct quantized_folder *folder, struct err_text *et)
 {
     struct planner p = {.content = content, .arena = arena, .et = et};
-    struct hf_folder base;
+    struct hf_folder base = {.count = 0};
     ASSERT(content->count > 0);
-    TRY(hf_folder_list_unweighted(content->base, arena, &base, et));
+    if (content->base != NULL)
+        TRY(hf_folder_list_unweighted(content->base, arena, &base, et));
     p.shard_count = count_shards(content);
     p.files = arena_alloc(arena, p.shard_count + base.count + 2, sizeof *p.files);
     if (p.files == NULL)
         return out_of_memory(&p);
     TRY(add_shards(&p));
     TRY(add_index(&p));
-    TRY(add_config(&p));
+    if (content->base != NULL)
+        TRY(add_config(&p));
+    else
+        add_given_config(&p);
     add_copies(&p, &base);
     qsort(p.files, p.count, sizeof *p.files, compare_files);
     *folder = (struct quantized_folder){content, p.files, p.count};

@@ -148,6 +148,8 @@ static void run_task(struct server_fixture *f, const struct task_spec *spec, str
     case STAGE_KIND_REPORT:
     case STAGE_KIND_REPLAY:
     case STAGE_KIND_REFERENCE:
+    case STAGE_KIND_MERGE:
+    case STAGE_KIND_MEASURE:
     case STAGE_KIND_COUNT:
         fail_msg("no kind of a training job");
     }

@@ -110,6 +110,23 @@ static void test_plan__a_recipe_with_lists_trains_once_for_each(void **state)
         "init lora_r=8 train lora_r=8<1<6 evaluate lora_r=8<7 export lora_r=8<7<8");
 }
 
+#define LORA "adapter: lora\nlora_r: 4\nlora_alpha: 8\n"
+
+static void test_plan__an_adapter_is_merged_before_what_needs_the_model(void **state)
+{
+    (void)state;
+    assert_string_equal(graph_of(LORA "merge: full\n", inputs, 2),
+                        "prepare pack<0 init train<1<2 export<3 merge<4 report<5");
+    assert_string_equal(graph_of(LORA "merge: full\nval_set_size: 0.1\n", inputs, 2),
+                        "prepare pack<0 init train<1<2 evaluate<3 export<3<4 merge<5 "
+                        "measure<1<6 report<6<7");
+    assert_string_equal(graph_of(LORA "merge: full\nquantize: Q4_0\n"
+                                      "test_datasets:\n  - path: t.txt\n",
+                                 inputs, 4),
+                        "prepare pack<0 init train<1<2 export<3 merge<4 measure<1<5 choose<5 "
+                        "quantize<7 assemble<8 verify<9 compare<1<9 report<6<10<11");
+}
+
 static void test_plan__missing_and_empty_inputs_are_named(void **state)
 {
     (void)state;
@@ -219,6 +236,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLAN_TEST(graph_follows_from_the_keys),
         PLAN_TEST(a_recipe_with_lists_trains_once_for_each),
+        PLAN_TEST(an_adapter_is_merged_before_what_needs_the_model),
         PLAN_TEST(missing_and_empty_inputs_are_named),
         PLAN_TEST(data_is_cut_at_fixed_offsets),
         PLAN_TEST(steps_and_checkpoints),

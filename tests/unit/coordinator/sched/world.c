@@ -366,6 +366,8 @@ static const char *const output_names[STAGE_KIND_COUNT][4] = {
     [STAGE_KIND_COMPARE] = {"scores"},
     [STAGE_KIND_REPORT] = {"quantization.json", "README.md"},
     [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2"},
+    [STAGE_KIND_MERGE] = {"model.safetensors", "config.json"},
+    [STAGE_KIND_MEASURE] = {"losses"},
 };
 
 struct msg_lease_result world_result(struct world *w, const struct msg_lease_grant *grant,
