@@ -323,6 +323,33 @@ static void test_fake_quant__matrices_that_lie_otherwise(void **state)
     }
 }
 
+/* Encoding what codes decode to gives the codes again: a file of them can be made anew. */
+static void test_fake_quant__types_that_encode_their_values_to_the_same_bytes(void **state)
+{
+    static const enum dtype types[] = {DTYPE_Q4_0, DTYPE_Q4_1,  DTYPE_Q5_0, DTYPE_Q5_1,
+                                       DTYPE_Q8_0, DTYPE_TQ1_0, DTYPE_TQ2_0};
+    (void)state;
+    struct world w = world_open(&full, 256, true);
+    size_t down = (size_t)model_param_index(w.model, MODEL_DOWN, 0);
+    const struct model_param *p = model_param(w.model, down);
+    float *values = mem_alloc(p->rows * p->columns, sizeof *values);
+    for (size_t i = 0; i < COUNT_OF(types); i++) {
+        struct fake_quant_config config = blocks_of(types[i]);
+        struct fake_quant *fq = quantize(&w, &config, 0);
+        size_t size = dtype_span_bytes(types[i], p->rows * p->columns);
+        uint8_t *again = mem_alloc(size, 1);
+        const void *codes = fake_quant_find(fq, down).data;
+        block_decode(types[i], p->rows * p->columns, codes, values);
+        block_encode(types[i], p->rows, p->columns, values, NULL, again);
+        if (memcmp(codes, again, size) != 0)
+            fail_msg("%s: other bytes", dtype_name(types[i]));
+        mem_free(again);
+        fake_quant_destroy(&fq);
+    }
+    mem_free(values);
+    world_close(&w);
+}
+
 /* ---- adapters ---- */
 
 static void near(const char *name, const float *got, const double *wanted, size_t count)
@@ -475,6 +502,32 @@ static void test_fake_quant__inputs_are_rounded_for_the_product_and_its_gradient
     world_close(&w);
 }
 
+/* A BitNet whose masters train computes what it computes when it is opened: up to its scales, which
+ * training rounds to f16. */
+static void test_fake_quant__masters_are_rounded_as_their_model_rounds_them(void **state)
+{
+    (void)state;
+    struct world w = world_of_family("bitnet", &full);
+    struct fake_quant_config config = ternary;
+    config.rounding = PASS_ROUNDING_INT8;
+    train_layout_values(w.layout, 17, w.values);
+    struct fake_quant *fq = quantize(&w, &config, 0);
+    struct train_options options = {.rows_at_once = 1, .quant = fq};
+    struct train *train = NULL;
+    struct train_result trained[ROWS], opened[ROWS];
+    OK(train_create(w.model, w.kernel, w.layout, &options, &train));
+    OK(train_evaluate(train, w.values, w.rows, ROWS, trained, &et));
+    OK(train_evaluate(train, NULL, w.rows, ROWS, opened, &et));
+    for (size_t r = 0; r < ROWS; r++) {
+        double off = fabs(trained[r].loss_sum / opened[r].loss_sum - 1);
+        if (!(off < 2e-3))
+            fail_msg("row %zu: off by %g", r, off);
+    }
+    train_destroy(&train);
+    fake_quant_destroy(&fq);
+    world_close(&w);
+}
+
 static void refuse(const struct train_config *train, const struct fake_quant_config *config,
                    const char *first, const char *second)
 {
@@ -608,10 +661,12 @@ int main(void)
         cmocka_unit_test(test_fake_quant__full_training_on_k_blocks_and_ternary_ones),
         cmocka_unit_test(test_fake_quant__integer_grids_keep_the_gradient_from_what_they_clip),
         cmocka_unit_test(test_fake_quant__matrices_that_lie_otherwise),
+        cmocka_unit_test(test_fake_quant__types_that_encode_their_values_to_the_same_bytes),
         cmocka_unit_test(test_fake_quant__adapters_train_inside_the_codes),
         cmocka_unit_test(test_fake_quant__rounds_before_the_first_are_plain),
         cmocka_unit_test(test_fake_quant__warm_up_goes_from_the_values_to_the_codes),
         cmocka_unit_test(test_fake_quant__inputs_are_rounded_for_the_product_and_its_gradient),
+        cmocka_unit_test(test_fake_quant__masters_are_rounded_as_their_model_rounds_them),
         cmocka_unit_test(test_fake_quant__refusals_name_the_keys),
         cmocka_unit_test(test_fake_quant__a_weight_that_is_not_finite_is_named),
         cmocka_unit_test(test_fake_quant__bits_depend_on_nothing_else),

@@ -76,10 +76,15 @@ static enum err check_param(const struct fake_quant_config *config, const struct
                          "qat.weight_dtype: rows of %s have %zu elements, which are not whole "
                          "blocks of %s (%zu); a type of blocks of 32 may fit (q4_0, q8_0)",
                          p->name, p->columns, dtype_name(config->dtype), elements);
+    size_t group = config->grid.strategy == GRID_GROUP ? config->grid.group_size : 1;
     if (config->form != FAKE_QUANT_GRID)
         return ERR_OK;
-    enum err err = grid_check(&config->grid, p->rows, p->columns, p->name, et);
-    return err == ERR_OK ? ERR_OK : error_prefix(et, ERR_RECIPE, "qat.group_size");
+    if (group == 0 || p->columns % group != 0)
+        return error_set(et, ERR_RECIPE,
+                         "qat.group_size: rows of %s have %zu elements, which are not whole groups "
+                         "of %zu; choose a size that divides them",
+                         p->name, p->columns, group);
+    return grid_check(&config->grid, p->rows, p->columns, p->name, et);
 }
 
 /* W + scale B A is what a quantizer can see as a whole; not what depends on more than weights. */
