@@ -13,6 +13,9 @@ struct reference64 {
     const struct binding *binding;
     double **weights; /* (parameters) from the model */
     double *x, *normed, *q, *k, *v, *heads, *gate, *up, *extra, *kept, *scores, *added;
+    double *plain;       /* a token's output before its magnitude */
+    double *norms;       /* (norm_count) */
+    const float *anchor; /* borrowed; or NULL */
     /* of the row at hand */
     const double *values;
     const struct train_row *row; /* with the places of prompts, whose tokens are PROMPT */
@@ -46,11 +49,12 @@ struct reference64 *reference64_create(const struct model *model, const struct t
             r->weights[i][j] = (double)decoded[j];
         mem_free(decoded);
     }
-    double **buffers[] = {&r->x,    &r->normed, &r->q,     &r->k,    &r->v,      &r->heads,
-                          &r->gate, &r->up,     &r->extra, &r->kept, &r->scores, &r->added};
+    double **buffers[] = {&r->x,  &r->normed, &r->q,    &r->k,      &r->v,     &r->heads, &r->gate,
+                          &r->up, &r->extra,  &r->kept, &r->scores, &r->added, &r->plain};
     tokens_max *= r->binding->prompt_count + 1;
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         *buffers[i] = doubles(tokens_max * widest);
+    r->norms = doubles(r->binding->norm_count);
     r->tokens = mem_alloc(tokens_max, sizeof *r->tokens);
     r->starts = mem_alloc(tokens_max, sizeof *r->starts);
     r->loss = mem_alloc(tokens_max, 1);
@@ -62,10 +66,11 @@ void reference64_destroy(struct reference64 **reference)
     struct reference64 *r = *reference;
     for (size_t i = 0; i < model_param_count(r->model); i++)
         mem_free(r->weights[i]);
-    double *buffers[] = {r->x,    r->normed, r->q,     r->k,    r->v,      r->heads,
-                         r->gate, r->up,     r->extra, r->kept, r->scores, r->added};
+    double *buffers[] = {r->x,  r->normed, r->q,    r->k,      r->v,     r->heads, r->gate,
+                         r->up, r->extra,  r->kept, r->scores, r->added, r->plain};
     for (size_t i = 0; i < sizeof buffers / sizeof buffers[0]; i++)
         mem_free(buffers[i]);
+    mem_free(r->norms);
     mem_free(r->tokens);
     mem_free(r->starts);
     mem_free(r->loss);
@@ -100,6 +105,13 @@ static void keep_input(struct reference64 *r, size_t param, size_t t, const doub
     }
 }
 
+/* What element i of the vector is beyond its anchor, of products of two: A at `a`, B at `b`. */
+static double product_of(const struct reference64 *r, size_t a, size_t b)
+{
+    double product = r->values[a] * r->values[b];
+    return r->anchor != NULL ? product - (double)r->anchor[a] * (double)r->anchor[b] : product;
+}
+
 static void add_adapter(struct reference64 *r, size_t param, size_t t, const double *x, double *y)
 {
     const struct model_param *p = model_param(r->model, param);
@@ -107,11 +119,57 @@ static void add_adapter(struct reference64 *r, size_t param, size_t t, const dou
     if (a->rank != 0)
         keep_input(r, param, t, x);
     for (size_t k = 0; k < a->rank; k++) {
-        double mid = 0;
-        for (size_t i = 0; i < p->columns; i++)
+        double mid = 0, first = 0;
+        for (size_t i = 0; i < p->columns; i++) {
             mid += r->values[a->a_offset + k * p->columns + i] * r->kept[i];
-        for (size_t o = 0; o < p->rows; o++)
-            y[o] += (double)a->scale * mid * r->values[a->b_offset + o * a->rank + k];
+            if (r->anchor != NULL)
+                first += (double)r->anchor[a->a_offset + k * p->columns + i] * r->kept[i];
+        }
+        for (size_t o = 0; o < p->rows; o++) {
+            size_t b = a->b_offset + o * a->rank + k;
+            y[o] += (double)a->scale * mid * r->values[b];
+            if (r->anchor != NULL)
+                y[o] -= (double)a->scale * first * (double)r->anchor[b];
+        }
+    }
+}
+
+/* y = [y +] the plain output of a token, each row times m / norm where there is a magnitude. */
+static void put_output(const struct reference64 *r, size_t param, double *y, int add)
+{
+    const struct binding_adapter *a = &r->binding->slots[param].adapter;
+    for (size_t o = 0; o < model_param(r->model, param)->rows; o++) {
+        double factor = 1;
+        if (a->has_magnitude)
+            factor = r->values[a->magnitude_offset + o] / r->norms[a->norm_offset + o];
+        y[o] = (add ? y[o] : 0) + factor * r->plain[o];
+    }
+}
+
+static void measure(struct reference64 *r, size_t param)
+{
+    const struct model_param *p = model_param(r->model, param);
+    const struct binding_adapter *a = &r->binding->slots[param].adapter;
+    for (size_t o = 0; o < p->rows; o++) {
+        double sum = 0;
+        for (size_t i = 0; i < p->columns; i++) {
+            double w = r->weights[param][o * p->columns + i];
+            for (size_t k = 0; k < a->rank; k++)
+                w += (double)a->scale *
+                     product_of(r, a->a_offset + k * p->columns + i, a->b_offset + o * a->rank + k);
+            sum += w * w;
+        }
+        r->norms[a->norm_offset + o] = sqrt(sum);
+    }
+}
+
+void reference64_hold(struct reference64 *reference, const double *values, const float *anchor)
+{
+    reference->values = values;
+    reference->anchor = anchor;
+    for (size_t i = 0; i < reference->binding->slot_count; i++) {
+        if (reference->binding->slots[i].adapter.has_magnitude)
+            measure(reference, i);
     }
 }
 
@@ -138,11 +196,10 @@ static void linear(struct reference64 *r, enum model_role role, size_t layer, co
     const double *w = weight_of(r, param);
     for (size_t t = 0; t < r->row->token_count; t++) {
         const double *xt = x + t * p->columns;
-        for (size_t o = 0; o < p->rows; o++) {
-            double sum = dot(xt, w + o * p->columns, p->columns);
-            y[t * p->rows + o] = add ? y[t * p->rows + o] + sum : sum;
-        }
-        add_adapter(r, param, t, xt, y + t * p->rows);
+        for (size_t o = 0; o < p->rows; o++)
+            r->plain[o] = dot(xt, w + o * p->columns, p->columns);
+        add_adapter(r, param, t, xt, r->plain);
+        put_output(r, param, y + t * p->rows, add);
     }
 }
 
@@ -278,12 +335,15 @@ static void layer_forward(struct reference64 *r, size_t layer)
 static double token_loss(struct reference64 *r, size_t t)
 {
     const struct model_shape *s = model_shape(r->model);
-    const double *w = weight_of(r, param_of(r, MODEL_HEAD, 0));
+    size_t head = param_of(r, MODEL_HEAD, 0);
+    const double *w = weight_of(r, head), *x = r->normed + t * s->width;
     double max = -INFINITY, sum = 0;
-    for (size_t v = 0; v < s->vocabulary; v++) {
-        r->scores[v] = dot(r->normed + t * s->width, w + v * s->width, s->width);
+    for (size_t v = 0; v < s->vocabulary; v++)
+        r->plain[v] = dot(x, w + v * s->width, s->width);
+    add_adapter(r, head, t, x, r->plain);
+    put_output(r, head, r->scores, 0);
+    for (size_t v = 0; v < s->vocabulary; v++)
         max = fmax(max, r->scores[v]);
-    }
     for (size_t v = 0; v < s->vocabulary; v++)
         sum += exp(r->scores[v] - max);
     return log(sum) + max - r->scores[r->row->tokens[t + 1]];
@@ -311,6 +371,17 @@ static struct train_row insert_prompts(struct reference64 *r, const struct train
     return out;
 }
 
+static void look_up(const struct reference64 *r, uint32_t token, double *x)
+{
+    const struct model_shape *s = model_shape(r->model);
+    const struct binding_adapter *a = &r->binding->lookup;
+    for (size_t k = 0; k < a->rank; k++) {
+        double mid = (double)a->scale * r->values[a->a_offset + k * s->vocabulary + token];
+        for (size_t i = 0; i < s->width; i++)
+            x[i] += mid * r->values[a->b_offset + i * a->rank + k];
+    }
+}
+
 static void embed(struct reference64 *r)
 {
     size_t C = model_shape(r->model)->width;
@@ -321,6 +392,8 @@ static void embed(struct reference64 *r)
         const double *from =
             r->row->tokens[t] == PROMPT ? prompt + place * C : table + r->row->tokens[t] * C;
         memcpy(r->x + t * C, from, C * sizeof(double));
+        if (r->row->tokens[t] != PROMPT)
+            look_up(r, r->row->tokens[t], r->x + t * C);
     }
 }
 

@@ -15,6 +15,10 @@ struct reference64 *reference64_create(const struct model *model, const struct t
                                        size_t tokens_max);
 void reference64_destroy(struct reference64 **reference);
 
+/* What stays as it is while values change: the norms that magnitudes are divided by, measured at
+ * `values`, and an anchor, or NULL. */
+void reference64_hold(struct reference64 *reference, const double *values, const float *anchor);
+
 /* Summed loss of one row under `values` (double, of the layout), with dropout. */
 double reference64_loss(struct reference64 *reference, const double *values, uint64_t seed,
                         uint64_t round, const struct train_row *row);

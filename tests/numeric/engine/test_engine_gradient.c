@@ -21,6 +21,7 @@ struct setup {
     bool tied, checkpointing;
     size_t tokens; /* a row */
     uint32_t window;
+    bool anchored;
 };
 
 /* Keeps each row's gradient: (ROWS, count). */
@@ -41,7 +42,7 @@ static enum err keep(void *context, size_t row, const struct train_result *resul
 /* Every element of every gradient of every row against (loss(v + h) - loss(v - h)) / 2h. The scale
  * of an entry's errors is its largest gradient. Returns the worst relative error. */
 static double compare(const struct model *model, const struct train_layout *layout, size_t tokens,
-                      const struct train_row *rows, const float *values,
+                      const struct train_row *rows, const float *values, const float *anchor,
                       const struct keeper *keeper, const struct train_result *results)
 {
     struct reference64 *reference = reference64_create(model, layout, tokens);
@@ -50,6 +51,7 @@ static double compare(const struct model *model, const struct train_layout *layo
     const double h = 3e-7; /* no corner of a relu lies that near */
     for (size_t i = 0; i < count; i++)
         point[i] = (double)values[i];
+    reference64_hold(reference, point, anchor);
     for (size_t r = 0; r < ROWS; r++) {
         double loss = reference64_loss(reference, point, SEED, ROUND, &rows[r]);
         assert_true(fabs(loss - results[r].loss_sum) < 1e-5 * fabs(loss));
@@ -88,23 +90,31 @@ static void check_gradients(const struct train_config *config, struct setup setu
         fail_msg("%s", et.text);
     size_t count = train_layout_count(layout);
     struct keeper keeper = {.count = count, .gradients = mem_alloc(ROWS * count, sizeof(float))};
-    float *values = mem_alloc(count, sizeof *values);
+    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
+    float *values = mem_alloc(count, sizeof *values), *anchor = NULL;
     train_layout_values(layout, 17, values);
+    assert_int_equal(train_layout_magnitudes(layout, kernel, NULL, values), ERR_OK);
     for (size_t i = 0; i < count; i++) /* so that B is not zero and gains are not one */
         values[i] += 0.2f * (random_uniform_f32(99, i) - 0.5f);
+    if (setup.anchored) {
+        anchor = mem_alloc(count, sizeof *anchor);
+        for (size_t i = 0; i < count; i++)
+            anchor[i] = values[i] + 0.3f * (random_uniform_f32(98, i) - 0.5f);
+    }
     struct train_row *rows = engine_data_rows(ROWS, setup.tokens, shape.vocab_size, 23);
-    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
     struct train_options options = {.rows_at_once = ROWS, .checkpointing = setup.checkpointing};
     struct train *train = NULL;
     struct train_result results[ROWS];
     assert_int_equal(train_create(model, kernel, layout, &options, &train), ERR_OK);
+    train_anchor(train, anchor);
     if (train_rows(train, values, SEED, ROUND, rows, ROWS, results, keep, &keeper, &et) != ERR_OK)
         fail_msg("%s", et.text);
-    double worst = compare(model, layout, setup.tokens, rows, values, &keeper, results);
+    double worst = compare(model, layout, setup.tokens, rows, values, anchor, &keeper, results);
     print_message("%zu trainables, worst relative error %.1e\n", count, worst);
     train_destroy(&train);
     kernel_destroy(&kernel);
     engine_data_free_rows(rows);
+    mem_free(anchor);
     mem_free(values);
     mem_free(keeper.gradients);
     train_layout_destroy(&layout);
@@ -151,6 +161,63 @@ static void test_gradient__lora_with_dropout_on_all_modules(void **state)
     check_gradients(&config, (struct setup){.tied = true, .checkpointing = true, .tokens = 16});
 }
 
+static void test_gradient__magnitudes_of_all_modules_and_the_head(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"all-linear", "lm_head"};
+    struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                  .rank = 2,
+                                  .alpha = 4,
+                                  .dora = true,
+                                  .targets = targets,
+                                  .target_count = 2};
+    check_gradients(&config, (struct setup){.tokens = 16});
+    config.dropout = 0.25;
+    check_gradients(&config, (struct setup){.tied = true, .checkpointing = true, .tokens = 16});
+}
+
+static void test_gradient__anchored_adapters(void **state)
+{
+    (void)state;
+    struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                  .rank = 2,
+                                  .alpha = 4,
+                                  .targets = all_linear,
+                                  .target_count = 1};
+    check_gradients(&config, (struct setup){.anchored = true, .tokens = 16});
+    config.dropout = 0.25;
+    config.dora = true;
+    check_gradients(&config, (struct setup){.anchored = true, .checkpointing = true, .tokens = 16});
+}
+
+static void test_gradient__lookups_the_head_and_whole_modules_beside_adapters(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"embed_tokens", "lm_head", "k_proj", "up_proj"};
+    static const char *const saved[] = {"norm", "layers.0.input_layernorm",
+                                        "layers.1.self_attn.o_proj"};
+    static const char *const ranks[] = {"lm_head=3", "layers.1.mlp.up_proj=1"};
+    struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                  .rank = 2,
+                                  .alpha = 4,
+                                  .dropout = 0.25,
+                                  .targets = targets,
+                                  .target_count = COUNT_OF(targets),
+                                  .rank_patterns = ranks,
+                                  .rank_pattern_count = COUNT_OF(ranks),
+                                  .saved = saved,
+                                  .saved_count = COUNT_OF(saved)};
+    check_gradients(&config, (struct setup){.tokens = 16});
+    check_gradients(&config, (struct setup){.tied = true, .checkpointing = true, .tokens = 16});
+    static const char *const all[] = {"embed_tokens", "lm_head"};
+    config.targets = all_linear;
+    config.target_count = 1;
+    config.rank_pattern_count = 0;
+    config.saved = all;
+    config.saved_count = 2;
+    check_gradients(&config, (struct setup){.tied = true, .tokens = 16});
+}
+
 static void test_gradient__lora_on_two_modules_over_several_key_blocks(void **state)
 {
     (void)state;
@@ -189,6 +256,9 @@ int main(void)
         cmocka_unit_test(test_gradient__every_parameter_of_a_tied_model),
         cmocka_unit_test(test_gradient__lora_on_all_modules_with_a_window),
         cmocka_unit_test(test_gradient__lora_with_dropout_on_all_modules),
+        cmocka_unit_test(test_gradient__magnitudes_of_all_modules_and_the_head),
+        cmocka_unit_test(test_gradient__anchored_adapters),
+        cmocka_unit_test(test_gradient__lookups_the_head_and_whole_modules_beside_adapters),
         cmocka_unit_test(test_gradient__lora_on_two_modules_over_several_key_blocks),
         cmocka_unit_test(test_gradient__bottlenecks_of_every_kind),
         cmocka_unit_test(test_gradient__prompts_before_every_sample),

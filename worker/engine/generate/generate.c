@@ -7,6 +7,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "worker/engine/generate/sample.h"
+#include "worker/engine/nn/adapter_norm.h"
 #include "worker/engine/nn/transformer.h"
 
 /* Neither changes a bit. */
@@ -20,6 +21,7 @@ struct generate {
     struct kernel *kernel;
     const struct binding *binding;
     const float *values;
+    float *norms;                        /* owned, of the kernel: of nn/adapter_norm.h; or NULL */
     struct transformer *transformer;     /* owned */
     struct batch batch;                  /* owned */
     float *cache;                        /* owned, of the kernel: (layers, 2, capacity, G * D) */
@@ -114,6 +116,17 @@ static enum err alloc_all(struct generate *g)
     return make_room(g, 1);
 }
 
+/* The norms that magnitudes of adapters are divided by; trainables do not change here. */
+static enum err measure(struct generate *g)
+{
+    if (g->values == NULL || g->binding->norm_count == 0)
+        return ERR_OK;
+    g->norms = kernel_alloc(g->kernel, adapter_norm_count(g->binding));
+    if (g->norms == NULL)
+        return ERR_OUT_OF_MEMORY;
+    return adapter_norm_measure(g->kernel, g->model, g->binding, g->values, NULL, g->norms);
+}
+
 enum err generate_create(const struct model *model, struct kernel *kernel,
                          const struct binding *binding, const float *values, size_t positions_max,
                          struct generate **out)
@@ -131,7 +144,9 @@ enum err generate_create(const struct model *model, struct kernel *kernel,
     g->values = binding != NULL ? values : NULL;
     g->prompt_count = prompt;
     g->positions_max = positions_max + prompt;
-    enum err err = alloc_all(g);
+    enum err err = measure(g);
+    if (err == ERR_OK)
+        err = alloc_all(g);
     if (err != ERR_OK) {
         generate_destroy(&g);
         return err;
@@ -148,6 +163,7 @@ void generate_destroy(struct generate **generate)
     transformer_destroy(&g->transformer);
     batch_fini(&g->batch);
     kernel_free(g->kernel, g->cache);
+    kernel_free(g->kernel, g->norms);
     mem_free(g->cache_keys);
     mem_free(g->cache_values);
     mem_free(g->logits);
@@ -196,6 +212,7 @@ static enum err feed_piece(struct generate *g, const uint32_t *tokens, size_t co
     struct pass *pass = transformer_pass(g->transformer);
     pass->batch = batch;
     pass->values = g->values;
+    pass->norms = g->norms;
     pass->cache_keys = g->cache_keys;
     pass->cache_values = g->cache_values;
     TRY(transformer_forward(g->transformer, et));

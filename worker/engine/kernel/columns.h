@@ -1,4 +1,5 @@
-/* columns.h - statistics of the columns of a matrix, over its rows: what calibration measures.
+/* columns.h - work on the columns of a matrix: statistics over its rows, which calibration
+ * measures; a factor for each; columns that are looked up.
  *
  * Every column is one chain over t ascending that continues from what is there; threads split
  * columns. x: (T, C).
@@ -6,7 +7,9 @@
 #ifndef WORKER_ENGINE_KERNEL_COLUMNS_H
 #define WORKER_ENGINE_KERNEL_COLUMNS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 struct kernel;
 
@@ -18,5 +21,24 @@ void columns_add_sizes(struct kernel *kernel, size_t T, size_t C, const float *x
  * elements are passed over; of equal ones the first stays. */
 void columns_widen_range(struct kernel *kernel, size_t T, size_t C, const float *x, float *least,
                          float *most);
+
+/* Columns times a factor each: to = or += (`accumulate`) from * factors, (T, width) with rows that
+ * lie from_stride and to_stride apart; factors: (width). No overlap. */
+void columns_scale(struct kernel *kernel, size_t T, size_t width, const float *factors,
+                   const float *from, size_t from_stride, bool accumulate, float *to,
+                   size_t to_stride);
+
+/* sums (width) += factors * the sum over t of a * b, each column one chain of products and
+ * additions from +0; rows lie a_stride and b_stride apart. */
+void columns_add_products(struct kernel *kernel, size_t T, size_t width, const float *a,
+                          size_t a_stride, const float *b, size_t b_stride, const float *factors,
+                          float *sums);
+
+/* y (T, R) = columns ids of table (R, V); and its gradient, dtable's columns ids += dy, tokens in
+ * ascending order. Every id is below V. */
+void columns_gather(struct kernel *kernel, size_t T, size_t R, size_t V, const uint32_t *ids,
+                    const float *table, float *y);
+void columns_scatter_add(struct kernel *kernel, size_t T, size_t R, size_t V, const uint32_t *ids,
+                         const float *dy, float *dtable);
 
 #endif

@@ -36,3 +36,8 @@ const struct binding_bottleneck *binding_bottleneck(const struct binding *bindin
         &binding->bottlenecks[layer * BINDING_PLACE_COUNT + (size_t)place];
     return b->width != 0 ? b : NULL;
 }
+
+bool binding_has_magnitude(const struct binding *binding, size_t param)
+{
+    return binding != NULL && binding->slots[param].adapter.has_magnitude;
+}

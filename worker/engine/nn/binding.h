@@ -28,7 +28,7 @@ struct binding_adapter {
     float dropout;   /* probability that an element of the adapter's input is dropped */
     bool has_magnitude;
     size_t magnitude_offset; /* m: (out) */
-    size_t norm_offset;      /* the rows' norms: (out), from the start of the pass's norms */
+    size_t norm_offset;      /* of its rows in the pass's norms: (out) */
 };
 
 struct binding_slot {
@@ -71,6 +71,9 @@ struct binding {
 /* All slots frozen and without adapter, no bottleneck, no prompt. ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err binding_init(struct binding *binding, const struct model *model);
 void binding_fini(struct binding *binding);
+
+/* Whether the parameter's adapter has a magnitude; `binding` may be NULL. */
+bool binding_has_magnitude(const struct binding *binding, size_t param);
 
 /* The bottleneck of a place, NULL when there is none; `binding` may be NULL. Borrowed. */
 const struct binding_bottleneck *binding_bottleneck(const struct binding *binding, size_t layer,

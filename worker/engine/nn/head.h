@@ -22,7 +22,11 @@ struct head_work {
     float *capped;           /* (block, V) backward, where logits are capped */
     float *dnormed;          /* (N, C) backward */
     float *dx;               /* (N, C) backward */
+    float *mid;              /* of linear.h, for a block */
+    float *dplain;           /* (block, V) backward, where the head's adapter has a magnitude */
     struct norm_span *spans; /* (rows) targets of each row */
+    struct batch_row *rows;  /* (rows) the part of each that lies in a block */
+    uint64_t *places;        /* (N) of the targets' tokens */
     double *losses;          /* (N) */
 };
 

@@ -3,6 +3,7 @@
 
 #include "common/base/span.h"
 #include "common/numeric/random.h"
+#include "worker/engine/kernel/columns.h"
 
 /* Some rows of a module and the columns that hold their output: runs of `run` rows, `stride` from
  * one to the next, the first at row `first`; in y and dy, (T, rows), they are side by side. */
@@ -50,6 +51,12 @@ static struct matrix value_matrix(const struct pass *pass, size_t offset, size_t
 {
     return (struct matrix){
         .weight = {.data = pass->values + offset, .dtype = DTYPE_F32}, .out = out, .in = in};
+}
+
+static struct matrix anchor_matrix(const struct pass *pass, size_t offset, size_t out, size_t in)
+{
+    return (struct matrix){
+        .weight = {.data = pass->anchor + offset, .dtype = DTYPE_F32}, .out = out, .in = in};
 }
 
 /* The module that is multiplied by: of a part the fused one. */
@@ -225,7 +232,7 @@ static const float *rounded_input(const struct pass *pass, const struct pass_wei
 
 /* A ternary weight's scale goes to its input, where nothing is added. */
 static void base_forward(const struct pass *pass, size_t param, const float *x,
-                         const struct piece *pieces, size_t count, bool accumulate)
+                         const struct piece *pieces, size_t count, bool accumulate, bool with_bias)
 {
     struct matrix w = weight_matrix(pass, param);
     const float *input = rounded_input(pass, &w.weight, w.in, x);
@@ -238,7 +245,8 @@ static void base_forward(const struct pass *pass, size_t param, const float *x,
     }
     for (size_t i = 0; i < count; i++) {
         multiply(pass, input, &w, &pieces[i], accumulate);
-        add_bias(pass, param, &pieces[i]);
+        if (with_bias)
+            add_bias(pass, param, &pieces[i]);
     }
 }
 
@@ -303,6 +311,22 @@ static const float *adapter_input(const struct pass *pass, size_t param, size_t 
     return pass->scratch;
 }
 
+/* pieces += -s dropout(x) A0^T B0^T: what the adapter was at first is no part of what it adds. */
+static void anchor_forward(const struct pass *pass, size_t param, const float *x,
+                           const struct piece *pieces, size_t count)
+{
+    const struct model_param *m = model_param(pass->model, param);
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    size_t R = adapter->rank;
+    struct matrix a = anchor_matrix(pass, adapter->a_offset, R, m->columns);
+    struct matrix b = anchor_matrix(pass, adapter->b_offset, m->rows, R);
+    struct piece to_mid = whole_piece(R, pass->scratch_mid, NULL);
+    multiply(pass, adapter_input(pass, param, m->columns, x), &a, &to_mid, false);
+    kernel_scale(pass->kernel, pass->batch->token_count * R, -adapter->scale, pass->scratch_mid);
+    for (size_t i = 0; i < count; i++)
+        multiply(pass, pass->scratch_mid, &b, &pieces[i], true);
+}
+
 static void adapter_forward(const struct pass *pass, size_t param, const float *x, float *mid,
                             const struct piece *pieces, size_t count)
 {
@@ -319,6 +343,28 @@ static void adapter_forward(const struct pass *pass, size_t param, const float *
     kernel_scale(pass->kernel, T * R, adapter->scale, mid);
     for (size_t i = 0; !merged && i < count; i++)
         multiply(pass, mid, &b, &pieces[i], true);
+    if (pass->anchor != NULL && !merged)
+        anchor_forward(pass, param, x, pieces, count);
+}
+
+/* dx (T, in) = or += (`accumulate`) what the adapter lets through: B A, less B0 A0 of an anchor;
+ * dmid is the gradient at mid. */
+static void adapter_back(const struct pass *pass, size_t param, float *dmid,
+                         const struct piece *pieces, size_t count, float *dx, bool accumulate)
+{
+    const struct model_param *m = model_param(pass->model, param);
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    struct matrix a = value_matrix(pass, adapter->a_offset, adapter->rank, m->columns);
+    struct piece from_mid = whole_piece(adapter->rank, NULL, dmid);
+    multiply_back(pass, &from_mid, &a, dx, accumulate);
+    if (pass->anchor == NULL)
+        return;
+    struct matrix a0 = anchor_matrix(pass, adapter->a_offset, adapter->rank, m->columns);
+    struct matrix b0 = anchor_matrix(pass, adapter->b_offset, m->rows, adapter->rank);
+    for (size_t i = 0; i < count; i++)
+        multiply_back(pass, &pieces[i], &b0, dmid, i != 0);
+    kernel_scale(pass->kernel, pass->batch->token_count * adapter->rank, -adapter->scale, dmid);
+    multiply_back(pass, &from_mid, &a0, dx, true);
 }
 
 static void adapter_backward(const struct pass *pass, size_t param, const float *x,
@@ -342,12 +388,82 @@ static void adapter_backward(const struct pass *pass, size_t param, const float 
     if (dx == NULL || is_merged(pass, param))
         return;
     if (!pass->dropout || adapter->dropout <= 0) {
-        multiply_back(pass, &from_mid, &a, dx, true);
+        adapter_back(pass, param, dmid, pieces, count, dx, true);
         return;
     }
     struct kernel_dropout dropout = dropout_of(pass, param, adapter->dropout);
-    multiply_back(pass, &from_mid, &a, pass->scratch, false);
+    adapter_back(pass, param, dmid, pieces, count, pass->scratch, false);
     kernel_dropout(pass->kernel, T, in, &dropout, pass->scratch, true, dx);
+}
+
+/* ---- magnitudes ---- */
+
+static bool has_magnitude(const struct pass *pass, size_t param)
+{
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    return adapter != NULL && adapter->has_magnitude;
+}
+
+/* The module's output before magnitude and bias, (T, rows), kept behind mid. */
+static const float *plain_output(const struct pass *pass, size_t param, const float *mid)
+{
+    return mid + pass->batch->token_count * pass_adapter(pass, param)->rank;
+}
+
+/* pieces = or += (W + s B A) x in its plain form, each column times m / norm, then the bias. */
+static void magnitude_forward(const struct pass *pass, size_t param, const float *x, float *mid,
+                              const struct piece *pieces, size_t count, bool accumulate)
+{
+    size_t T = pass->batch->token_count, rows = model_param(pass->model, param)->rows;
+    float *plain = mid + T * pass_adapter(pass, param)->rank;
+    const float *factors = pass->norms + pass_adapter(pass, param)->norm_offset;
+    struct piece whole = whole_piece(rows, plain, NULL);
+    base_forward(pass, param, x, &whole, 1, false, false);
+    adapter_forward(pass, param, x, mid, &whole, 1);
+    for (size_t i = 0; i < count; i++) {
+        for (size_t at = 0; at < pieces[i].rows; at += pieces[i].run) {
+            size_t row = pieces[i].first + at / pieces[i].run * pieces[i].stride;
+            columns_scale(pass->kernel, T, pieces[i].run, factors + row, plain + row, rows,
+                          accumulate, pieces[i].y + at, pieces[i].rows);
+        }
+        add_bias(pass, param, &pieces[i]);
+    }
+}
+
+/* The gradient of the magnitude: that at each column times its plain output over its norm. */
+static void magnitude_gradient(const struct pass *pass, size_t param, const float *plain,
+                               const struct piece *piece)
+{
+    const struct binding_adapter *adapter = pass_adapter(pass, param);
+    const float *shares = pass->norms + pass->binding->norm_count + adapter->norm_offset;
+    size_t rows = model_param(pass->model, param)->rows;
+    for (size_t r = 0; r < pass->batch->row_count; r++) {
+        const struct batch_row *row = &pass->batch->rows[r];
+        for (size_t at = 0; at < piece->rows; at += piece->run) {
+            size_t first = piece->first + at / piece->run * piece->stride;
+            columns_add_products(pass->kernel, row->count, piece->run,
+                                 piece->dy + row->start * piece->rows + at, piece->rows,
+                                 plain + row->start * rows + first, rows, shares + first,
+                                 pass->gradients[r] + adapter->magnitude_offset + first);
+        }
+    }
+}
+
+/* The pieces' gradients as that at the plain output, (T, rows) in the pass's scratch. */
+static struct piece magnitude_backward(const struct pass *pass, size_t param, const float *mid,
+                                       const struct piece *pieces, size_t count)
+{
+    size_t T = pass->batch->token_count, rows = model_param(pass->model, param)->rows;
+    const float *factors = pass->norms + pass_adapter(pass, param)->norm_offset;
+    for (size_t i = 0; i < count; i++) {
+        magnitude_gradient(pass, param, plain_output(pass, param, mid), &pieces[i]);
+        for (size_t at = 0; at < pieces[i].rows; at += pieces[i].run) {
+            size_t row = pieces[i].first + at / pieces[i].run * pieces[i].stride;
+            columns_scale(pass->kernel, T, pieces[i].run, factors + row, pieces[i].dy + at,
+                          pieces[i].rows, false, pass->scratch_magnitude + row, rows);
+        }
+    }
+    return whole_piece(rows, NULL, pass->scratch_magnitude);
 }
 
 /* ---- the module ---- */
@@ -356,19 +472,38 @@ static void forward(const struct pass *pass, size_t param, const float *x, float
                     const struct piece *pieces, size_t count, bool accumulate)
 {
     pass_observe(pass, param, x);
-    base_forward(pass, param, x, pieces, count, accumulate);
+    if (has_magnitude(pass, param)) {
+        magnitude_forward(pass, param, x, mid, pieces, count, accumulate);
+        return;
+    }
+    base_forward(pass, param, x, pieces, count, accumulate, true);
     adapter_forward(pass, param, x, mid, pieces, count);
 }
 
 static void backward(const struct pass *pass, size_t param, const float *x, const float *mid,
                      const struct piece *pieces, size_t count, float *dx, bool accumulate)
 {
+    struct piece plain;
+    for (size_t i = 0; i < count; i++)
+        bias_gradient(pass, param, &pieces[i]);
+    if (has_magnitude(pass, param)) {
+        plain = magnitude_backward(pass, param, mid, pieces, count);
+        pieces = &plain;
+        count = 1;
+    }
     if (dx != NULL)
         base_backward(pass, param, pieces, count, dx, accumulate);
     weight_gradient(pass, param, x, pieces, count);
-    for (size_t i = 0; i < count; i++)
-        bias_gradient(pass, param, &pieces[i]);
     adapter_backward(pass, param, x, mid, pieces, count, dx);
+}
+
+size_t linear_mid_count(const struct binding *binding, const struct model *model, size_t param,
+                        size_t T)
+{
+    if (binding == NULL)
+        return 0;
+    const struct binding_adapter *adapter = &binding->slots[param].adapter;
+    return T * (adapter->rank + (adapter->has_magnitude ? model_param(model, param)->rows : 0));
 }
 
 void linear_forward(const struct pass *pass, size_t param, const float *x, float *mid, float *y,

@@ -10,6 +10,9 @@
  * other way round, or ternary (then the product sees x rounded to 8 bits a token, and gradients
  * pass both roundings as if they were not there: Ma et al. 2024).
  *
+ * With an anchor the adapter adds less of what it was at first; with a magnitude (nn/binding.h) the
+ * sum of both products is scaled row by row before the bias comes.
+ *
  * A fused module is one linear layer whose output lands in several places, its parts. An adapter
  * may sit on the module, on its parts, or on both; the base product is the same.
  */
@@ -18,8 +21,12 @@
 
 #include "worker/engine/nn/pass.h"
 
-/* x: (T, in), y: (T, out); `accumulate` adds to y. mid: (T, R) is kept for the backward pass,
- * unused without an adapter. */
+/* What an adapter keeps of T tokens: (T, R), and with a magnitude (T, out) behind it. */
+size_t linear_mid_count(const struct binding *binding, const struct model *model, size_t param,
+                        size_t T);
+
+/* x: (T, in), y: (T, out); `accumulate` adds to y. mid: linear_mid_count floats, kept for
+ * the backward pass, unused without an adapter. */
 void linear_forward(const struct pass *pass, size_t param, const float *x, float *mid, float *y,
                     bool accumulate);
 

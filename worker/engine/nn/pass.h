@@ -33,7 +33,7 @@ struct pass {
     const float *values;               /* trainables, (binding->count) */
     const float *anchor;               /* what values were at first, or NULL: adapters then add what
                                           they have become beyond it, s (B A - B0 A0) x */
-    const float *norms;                /* of rows where adapters have magnitudes, (norm_count) */
+    const float *norms;                /* of nn/adapter_norm.h, where adapters have magnitudes */
     const struct pass_weight *weights; /* (parameters): what is multiplied by instead where data is
                                           not NULL; or NULL. Trainables are then what it came of */
     const struct batch *batch;
@@ -44,8 +44,9 @@ struct pass {
     float *const *cache_keys; /* (layers): each (positions, G * D); NULL without a cache */
     float *const *cache_values;
     const struct pass_observer *observer; /* of forward passes; NULL: none */
-    float *scratch;     /* (T, widest input or output of a linear layer) for linear.c */
-    float *scratch_mid; /* (T, largest rank) for linear.c */
+    float *scratch;           /* (T, widest input or output of a linear layer) for linear.c */
+    float *scratch_mid;       /* (T, largest rank) for linear.c */
+    float *scratch_magnitude; /* (T, widest output of a module with a magnitude) for linear.c */
 };
 
 /* What a product sees of its input; gradients pass as if it were all of it. */

@@ -5,13 +5,15 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "worker/engine/nn/lookup.h"
 #include "worker/engine/nn/transformer_memory.h"
 
 size_t transformer_size_bytes(const struct model *model, const struct binding *binding,
                               const struct transformer_plan *plan)
 {
     struct transformer t = {.pass = {.model = model, .binding = binding}, .mode = plan->mode};
-    return transformer_memory_plan(&t, plan, NULL) * sizeof(float) + plan->tokens * sizeof(double);
+    return transformer_memory_plan(&t, plan, NULL) * sizeof(float) +
+           plan->tokens * (sizeof(double) + sizeof(uint64_t));
 }
 
 enum err transformer_create(const struct model *model, struct kernel *kernel,
@@ -30,14 +32,18 @@ enum err transformer_create(const struct model *model, struct kernel *kernel,
     t->x = mem_alloc(s->layers + 1, sizeof *t->x);
     t->saved = mem_alloc(s->layers, sizeof *t->saved);
     t->spans = mem_alloc(plan->rows, sizeof *t->spans);
+    t->rows = mem_alloc(plan->rows, sizeof *t->rows);
+    t->places = mem_alloc(plan->tokens, sizeof *t->places);
     t->losses = mem_alloc(plan->tokens, sizeof *t->losses);
     if (t->memory == NULL || t->x == NULL || t->saved == NULL || t->spans == NULL ||
-        t->losses == NULL) {
+        t->rows == NULL || t->places == NULL || t->losses == NULL) {
         transformer_destroy(&t);
         return ERR_OUT_OF_MEMORY;
     }
     (void)transformer_memory_plan(t, plan, t->memory);
     t->block_work.spans = t->head_work.spans = t->spans;
+    t->head_work.rows = t->rows;
+    t->head_work.places = t->places;
     t->head_work.losses = t->losses;
     if (transformer_memory_fill_ropes(t, plan->positions) != ERR_OK) {
         transformer_destroy(&t);
@@ -56,6 +62,8 @@ void transformer_destroy(struct transformer **transformer)
     mem_free(t->x);
     mem_free(t->saved);
     mem_free(t->spans);
+    mem_free(t->rows);
+    mem_free(t->places);
     mem_free(t->losses);
     mem_free(t);
     *transformer = NULL;
@@ -134,6 +142,7 @@ void transformer_embed(struct transformer *transformer, float *hidden)
     struct pass_weight table = pass_weight(pass, pass_param(pass, MODEL_EMBEDDING, 0));
     ptrdiff_t positions = model_param_index(pass->model, MODEL_POSITION, 0);
     kernel_gather(pass->kernel, T, s->width, pass->batch->tokens, table.data, table.dtype, hidden);
+    lookup_forward(pass, hidden);
     if (s->embedding_scale < 1 || s->embedding_scale > 1)
         kernel_scale(pass->kernel, T * s->width, s->embedding_scale, hidden);
     embed_prompts(pass, hidden);
@@ -222,8 +231,8 @@ static void walk_down(struct transformer *t)
     size_t words = pass_offset(pass, pass_param(pass, MODEL_EMBEDDING, 0)), lowest = 0;
     ptrdiff_t table = model_param_index(pass->model, MODEL_POSITION, 0);
     size_t positions = table != MODEL_NO_PARAM ? pass_offset(pass, (size_t)table) : BINDING_NONE;
-    bool below =
-        words != BINDING_NONE || positions != BINDING_NONE || pass->batch->prompt_count != 0;
+    bool embeds = words != BINDING_NONE || lookup_adapter(pass) != NULL;
+    bool below = embeds || positions != BINDING_NONE || pass->batch->prompt_count != 0;
     for (size_t r = 0; r < pass->batch->row_count; r++)
         t->spans[r] = (struct norm_span){pass->batch->rows[r].start, pass->batch->rows[r].count};
     while (!below && lowest < s->layers && !layer_trains(pass, lowest))
@@ -235,9 +244,10 @@ static void walk_down(struct transformer *t)
     }
     embed_backward(t, positions, pass->batch->positions);
     prompts_backward(pass, t->d);
-    if (words != BINDING_NONE && (s->embedding_scale < 1 || s->embedding_scale > 1))
+    if (embeds && (s->embedding_scale < 1 || s->embedding_scale > 1))
         kernel_scale(pass->kernel, pass->batch->token_count * s->width, s->embedding_scale, t->d);
     embed_backward(t, words, pass->batch->tokens);
+    lookup_backward(pass, t->d);
 }
 
 enum err transformer_gradient(struct transformer *transformer, const float *weights,

@@ -7,6 +7,7 @@
 #include "common/formats/hf/hf_config.h"
 #include "common/mem/mem.h"
 #include "worker/engine/kernel/rope.h"
+#include "worker/engine/nn/linear.h"
 
 /* Hands out pieces of one buffer; with base NULL it only counts. */
 struct carve {
@@ -22,19 +23,13 @@ static float *carve(struct carve *c, size_t count)
     return at;
 }
 
-static size_t rank_of(const struct binding *binding, const struct model *model,
-                      enum model_role role, size_t layer)
-{
-    ptrdiff_t param = model_param_index(model, role, layer);
-    if (binding == NULL || param < 0)
-        return 0;
-    return binding->slots[param].adapter.rank;
-}
-
 static float *carve_mid(struct carve *c, const struct transformer *t, enum model_role role,
                         size_t layer, size_t tokens)
 {
-    return carve(c, tokens * rank_of(t->pass.binding, t->pass.model, role, layer));
+    ptrdiff_t param = model_param_index(t->pass.model, role, layer);
+    return carve(c, param != MODEL_NO_PARAM
+                        ? linear_mid_count(t->pass.binding, t->pass.model, (size_t)param, tokens)
+                        : 0);
 }
 
 static bool has_role(const struct model *model, enum model_role role)
@@ -158,8 +153,12 @@ static void carve_work(struct carve *c, struct transformer *t, size_t T)
     h->normed = carve(c, T * C);
     h->stats = carve(c, norm_stats_count(t->pass.model, T));
     h->logits = carve(c, h->block * s->vocabulary);
+    size_t head = (size_t)model_param_index(t->pass.model, MODEL_HEAD, 0);
+    h->mid = carve(c, linear_mid_count(t->pass.binding, t->pass.model, head, h->block));
     if (backward) {
         h->capped = carve(c, s->logit_cap > 0 ? h->block * s->vocabulary : 0);
+        bool scaled = binding_has_magnitude(t->pass.binding, head);
+        h->dplain = carve(c, scaled ? h->block * s->vocabulary : 0);
         h->dnormed = carve(c, T * C);
         h->dx = carve(c, T * C);
     }
@@ -168,10 +167,22 @@ static void carve_work(struct carve *c, struct transformer *t, size_t T)
 
 static size_t rank_max(const struct binding *binding)
 {
-    size_t rank = 0;
+    size_t rank = binding != NULL ? binding->lookup.rank : 0;
     for (size_t i = 0; binding != NULL && i < binding->slot_count; i++)
         rank = MAX(rank, binding->slots[i].adapter.rank);
     return rank;
+}
+
+/* Of the modules of the layers that have magnitudes, the widest output. */
+static size_t magnitude_max(const struct binding *binding, const struct model *model)
+{
+    size_t rows = 0;
+    for (size_t i = 0; binding != NULL && i < binding->slot_count; i++) {
+        const struct model_param *p = model_param(model, i);
+        if (binding_has_magnitude(binding, i) && family_role_in_layer(p->role))
+            rows = MAX(rows, p->rows);
+    }
+    return rows;
 }
 
 /* Whether linear.c needs its scratch for inputs: dropout, rounded inputs, biases in groups. */
@@ -206,13 +217,16 @@ static void carve_ropes(struct carve *c, struct transformer *t, size_t positions
 size_t transformer_memory_plan(struct transformer *t, const struct transformer_plan *plan,
                                float *base)
 {
-    const struct model_shape *s = model_shape(t->pass.model);
+    const struct model *model = t->pass.model;
+    const struct model_shape *s = model_shape(model);
     struct carve c = {.base = base};
     size_t T = plan->tokens, rank = rank_max(t->pass.binding);
     size_t widest = MAX(MAX(s->width, s->mlp_width), s->heads * s->head_width);
     carve_ropes(&c, t, plan->positions);
     t->pass.scratch = carve(&c, needs_scratch(t, plan) ? T * widest : 0);
     t->pass.scratch_mid = carve(&c, T * rank);
+    t->pass.scratch_magnitude =
+        carve(&c, plan->mode == TRANSFORMER_INFER ? 0 : T * magnitude_max(t->pass.binding, model));
     t->d = carve(&c, plan->mode == TRANSFORMER_INFER ? 0 : T * s->width);
     t->remade = carve(&c, plan->mode == TRANSFORMER_RECOMPUTE ? T * s->width : 0);
     float *two[2] = {NULL, NULL};

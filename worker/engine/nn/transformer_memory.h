@@ -17,6 +17,8 @@ struct transformer {
     float **x;                 /* owned: (layers + 1) inputs of the layers and the last output */
     struct block_saved *saved; /* owned: (layers); the same buffers for all unless mode TRAIN */
     struct norm_span *spans;   /* owned: (rows) */
+    struct batch_row *rows;    /* owned: (rows) */
+    uint64_t *places;          /* owned: (tokens) */
     double *losses;            /* owned: (tokens) */
     struct block_work block_work;
     struct head_work head_work;

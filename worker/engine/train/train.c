@@ -9,6 +9,7 @@
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
+#include "worker/engine/nn/adapter_norm.h"
 #include "worker/engine/nn/transformer.h"
 #include "worker/engine/train/fake_quant.h"
 
@@ -29,6 +30,8 @@ struct train {
     struct lane training, inference;
     float *gradient_memory; /* owned, of the kernel: (rows_at_once, count) */
     float **gradients;      /* owned: (rows_at_once) */
+    float *norms;        /* owned, of the kernel: of nn/adapter_norm.h, under the call's values */
+    const float *anchor; /* borrowed; or NULL */
     size_t gradient_bytes, peak_bytes;
 };
 
@@ -64,6 +67,7 @@ void train_destroy(struct train **train)
     lane_clear(&t->training);
     lane_clear(&t->inference);
     kernel_free(t->kernel, t->gradient_memory);
+    kernel_free(t->kernel, t->norms);
     mem_free(t->gradients);
     mem_free(t);
     *train = NULL;
@@ -78,6 +82,11 @@ static const struct binding *binding_of(const struct train_layout *layout)
 static size_t prompt_of(const struct train_layout *layout, const float *values)
 {
     return layout != NULL && values != NULL ? train_layout_binding(layout)->prompt_count : 0;
+}
+
+void train_anchor(struct train *train, const float *anchor)
+{
+    train->anchor = anchor;
 }
 
 /* ---- planning ---- */
@@ -306,6 +315,27 @@ static enum err check_gradient(const struct train *train, size_t r, struct err_t
                      train_layout_entry(train->layout, i)->name);
 }
 
+/* Norms change with the trainables: once a call. */
+static enum err measure(struct train *train, const float *values)
+{
+    const struct binding *binding = binding_of(train->layout);
+    if (binding == NULL || values == NULL || binding->norm_count == 0)
+        return ERR_OK;
+    if (train->norms == NULL)
+        train->norms = kernel_alloc(train->kernel, adapter_norm_count(binding));
+    if (train->norms == NULL)
+        return ERR_OUT_OF_MEMORY;
+    return adapter_norm_measure(train->kernel, train->model, binding, values, train->anchor,
+                                train->norms);
+}
+
+/* What a pass reads beside the trainables. */
+static void bind_rest(const struct train *train, struct pass *pass)
+{
+    pass->norms = train->norms;
+    pass->anchor = train->anchor;
+}
+
 /* The untouched model is not quantized. */
 static const struct pass_weight *weights_of(const struct train *train, const float *values)
 {
@@ -337,6 +367,7 @@ static enum err train_group(struct train *train, const struct train_call *call,
     pass->dropout = true;
     pass->gradients = train->gradients;
     pass->weights = weights_of(train, call->values);
+    bind_rest(train, pass);
     TRY(run_rows(train, lane, rows + first, true, results + first, et));
     for (size_t r = 0; r < count; r++) {
         TRY(check_gradient(train, r, et));
@@ -359,6 +390,7 @@ enum err train_rows(struct train *train, const float *values, uint64_t seed, uin
         train->options.checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
     TRY(lane_prepare(train, &train->training, mode, rows, count));
     TRY(prepare_gradients(train));
+    TRY(measure(train, values));
     for (size_t first = 0; first < count; first += train->options.rows_at_once)
         TRY(train_group(train, &call, rows, first, MIN(train->options.rows_at_once, count - first),
                         results, et));
@@ -369,6 +401,7 @@ static void bind_forward(const struct train *train, struct lane *lane, const flo
 {
     struct pass *pass = transformer_pass(lane->transformer);
     pass->weights = weights_of(train, values);
+    bind_rest(train, pass);
     pass->batch = &lane->batch;
     pass->values = values;
     pass->dropout = false;
@@ -381,6 +414,7 @@ enum err train_evaluate(struct train *train, const float *values, const struct t
     if (train->options.objective == TRAIN_OBJECTIVE_PREFERENCE)
         TRY(check_pairs(rows, count, et));
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
+    TRY(measure(train, values));
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
         TRY(fill_batch(train, lane, values, rows + first, n, et));
@@ -397,6 +431,7 @@ enum err train_log_probabilities(struct train *train, const float *values,
     struct lane *lane = &train->inference;
     TRY(check_pairs(rows, count, et));
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, rows, count));
+    TRY(measure(train, values));
     for (size_t first = 0; first < count; first += train->options.rows_at_once) {
         size_t n = MIN(train->options.rows_at_once, count - first);
         TRY(fill_batch(train, lane, values, rows + first, n, et));
@@ -413,6 +448,7 @@ enum err train_logits(struct train *train, const float *values, const struct tra
 {
     struct lane *lane = &train->inference;
     TRY(lane_prepare(train, lane, TRANSFORMER_INFER, row, 1));
+    TRY(measure(train, values));
     TRY(fill_batch(train, lane, values, row, 1, et));
     bind_forward(train, lane, values);
     TRY(transformer_forward(lane->transformer, et));

@@ -74,6 +74,10 @@ MUST_CHECK enum err train_create(const struct model *model, struct kernel *kerne
                                  const struct train_options *options, struct train **out);
 void train_destroy(struct train **train);
 
+/* From now on adapters add what they have become beyond `anchor`, s (B A - B0 A0) x: a vector of
+ * the layout in memory of the kernel, borrowed as long as calls come; NULL: all that they are. */
+void train_anchor(struct train *train, const float *anchor);
+
 /* Forward and backward of `count` rows under the trainables `values`. Dropout is a function of
  * (seed, round, module, row index, position). Fills results[0..count) and hands each row's gradient
  * to `leaf`. ERR_NOT_FINITE: `et` names module, layer and row; ERR_DATA: a token outside the

@@ -90,10 +90,10 @@ static bool is_named(struct text module, struct text wanted)
 /* A part of a fused module is adapted when it is named; all-linear takes the module as a whole. */
 static bool is_target(const struct choice *c, const struct train_module *m, struct text wanted)
 {
-    if (m->place == TRAIN_PLACE_OTHER || !is_in_layer(c, m))
+    if (m->place == TRAIN_PLACE_OTHER)
         return false;
     if (text_is(wanted, "all-linear"))
-        return !is_part(c, m);
+        return m->place == TRAIN_PLACE_LINEAR && is_in_layer(c, m) && !is_part(c, m);
     return is_named(m->name, wanted);
 }
 
@@ -107,7 +107,7 @@ static const char *name_modules(const struct choice *c, bool all, char out[NAMES
         for (size_t i = 0; i < c->count; i++) {
             const struct train_module *m = &c->modules[i];
             struct text part = train_choice_last_part(m->name);
-            bool other = m->place == TRAIN_PLACE_OTHER || !is_in_layer(c, m);
+            bool other = m->place == TRAIN_PLACE_OTHER;
             if ((all ? is_part(c, m) : other) || is_in_layer(c, m) != (pass == 0) ||
                 model_param(c->model, m->param)->layer != 0 || at + part.size + 3 > NAMES_BYTES)
                 continue;
@@ -139,6 +139,13 @@ static enum err adapt(struct choice *c, struct text target)
                 "peft_use_dora: an embedding's adapter has no magnitude; take \"%.*s\" "
                 "out of lora_target_modules, or say false",
                 TEXT_ARGS(target));
+        if (is_part(c, m) && c->config->dora)
+            return error_set(
+                c->et, ERR_RECIPE,
+                "peft_use_dora: \"%.*s\" in lora_target_modules is a part of %s, which "
+                "has its magnitudes as one module; name that, or say false",
+                TEXT_ARGS(target),
+                model_param(c->model, (size_t)model_param(c->model, m->param)->part.whole)->name);
         m->adapted = true;
         m->rank = c->config->rank;
         m->alpha = c->config->alpha;

@@ -11,6 +11,7 @@
 #include "common/mem/mem.h"
 #include "common/numeric/init.h"
 #include "common/numeric/random.h"
+#include "worker/engine/nn/adapter_norm.h"
 #include "worker/engine/quant/blocks.h"
 #include "worker/engine/train/train_choice.h"
 #include "worker/engine/train/train_insert.h"
@@ -354,4 +355,24 @@ void train_layout_values(const struct train_layout *layout, uint64_t seed, float
         else
             memset(at, 0, e->count * sizeof *at);
     }
+}
+
+enum err train_layout_magnitudes(const struct train_layout *layout, struct kernel *kernel,
+                                 const float *anchor, float *values)
+{
+    const struct binding *binding = &layout->binding;
+    if (binding->norm_count == 0)
+        return ERR_OK;
+    float *norms = kernel_alloc(kernel, adapter_norm_count(binding));
+    if (norms == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = adapter_norm_measure(kernel, layout->model, binding, values, anchor, norms);
+    for (size_t i = 0; err == ERR_OK && i < layout->entry_count; i++) {
+        const struct train_entry *e = &layout->entries[i];
+        const struct binding_adapter *adapter = &binding->slots[e->param].adapter;
+        for (size_t row = 0; e->part == TRAIN_PART_MAGNITUDE && row < e->count; row++)
+            values[e->offset + row] = 1 / norms[binding->norm_count + adapter->norm_offset + row];
+    }
+    kernel_free(kernel, norms);
+    return err;
 }

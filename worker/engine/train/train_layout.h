@@ -145,4 +145,11 @@ const struct train_module *train_layout_modules(const struct train_layout *layou
  * train_layout_count elements. */
 void train_layout_values(const struct train_layout *layout, uint64_t seed, float *values);
 
+/* Measures the magnitudes, where there are any: the norms of the rows of W + s B A under the values
+ * at hand, less the same of an anchor (or NULL). Adapters then start as what they would be without
+ * magnitudes. `values` and `anchor` are memory of the kernel. ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err train_layout_magnitudes(const struct train_layout *layout,
+                                            struct kernel *kernel, const float *anchor,
+                                            float *values);
+
 #endif
