@@ -57,16 +57,28 @@ static size_t best_of(const struct msg_checkpoints *checkpoints)
     return best;
 }
 
-static enum err print_log(struct invocation *invocation, const struct msg_checkpoints *checkpoints)
+/* Of which variant a checkpoint is, "" in a job without. `job`: NULL, or that of all rows. */
+static struct text variant_of(const struct msg_job *job, const struct checkpoint_row *row)
+{
+    if (job == NULL || row->stage >= job->stages_count)
+        return TEXT("");
+    uint32_t variant = job->stages[row->stage].variant;
+    return variant < job->row.variants_count ? job->row.variants[variant].name : TEXT("");
+}
+
+static enum err print_log(struct invocation *invocation, const struct msg_checkpoints *checkpoints,
+                          const struct msg_job *job)
 {
     static const struct table_column columns[] = {
-        {"ID", TABLE_LEFT},    {"STEP", TABLE_RIGHT},      {"EPOCH", TABLE_RIGHT},
-        {"LOSS", TABLE_RIGHT}, {"EVAL_LOSS", TABLE_RIGHT}, {"SIZE", TABLE_RIGHT},
-        {"AGE", TABLE_RIGHT},  {"TAGS", TABLE_LEFT},       {"PARENT", TABLE_LEFT},
+        {"ID", TABLE_LEFT},      {"STEP", TABLE_RIGHT},      {"EPOCH", TABLE_RIGHT},
+        {"LOSS", TABLE_RIGHT},   {"EVAL_LOSS", TABLE_RIGHT}, {"SIZE", TABLE_RIGHT},
+        {"AGE", TABLE_RIGHT},    {"TAGS", TABLE_LEFT},       {"PARENT", TABLE_LEFT},
+        {"VARIANT", TABLE_LEFT},
     };
     struct table table;
+    bool is_group = job != NULL && job->row.variants_count > 0;
     size_t best = best_of(checkpoints);
-    table_init(&table, columns, COUNT_OF(columns));
+    table_init(&table, columns, COUNT_OF(columns) - !is_group);
     for (uint32_t i = 0; i < checkpoints->checkpoints_count; i++) {
         const struct checkpoint_row *row = &checkpoints->checkpoints[i];
         char text[HUMAN_BYTES], hex[DIGEST_HEX_BYTES];
@@ -82,6 +94,8 @@ static enum err print_log(struct invocation *invocation, const struct msg_checkp
         table_cell(&table, 7, STYLE_GOOD, "%s%s%s", i == 0 ? "latest" : "",
                    i == 0 && best == 0 ? "," : "", best == i ? "best" : "");
         table_cell(&table, 8, STYLE_DIM, "%s", short_name(row->parent, hex));
+        if (is_group)
+            table_cell(&table, 9, STYLE_PLAIN, "%.*s", TEXT_ARGS(variant_of(job, row)));
     }
     enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);
@@ -98,16 +112,51 @@ static enum err print_rows_json(struct invocation *invocation,
     return command_print_json(invocation, &w);
 }
 
+/* The job that all of these are of; NULL when there are several, or none. */
+static enum err ask_job(struct client *client, const struct msg_checkpoints *rows,
+                        const struct msg_job **out, struct err_text *et)
+{
+    char id[17];
+    *out = NULL;
+    for (uint32_t i = 0; i < rows->checkpoints_count; i++) {
+        if (rows->checkpoints[i].job != rows->checkpoints[0].job)
+            return ERR_OK;
+    }
+    if (rows->checkpoints_count == 0)
+        return ERR_OK;
+    (void)snprintf(id, sizeof id, "%016" PRIx64, rows->checkpoints[0].job);
+    struct msg_job_get get = {.prefix = text_of(id), .points_after = UINT64_MAX};
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et));
+    *out = &reply->job;
+    return ERR_OK;
+}
+
+/* The reply is borrowed until the next request, so it is copied. */
+static enum err copy_list(struct client *client, const char *prefix, struct arena *arena,
+                          struct msg_checkpoints *out, struct err_text *et)
+{
+    const struct msg_checkpoints *checkpoints = NULL;
+    TRY(list(client, prefix, &checkpoints, et));
+    return message_copy(&message_type_msg_checkpoints, checkpoints, arena, out);
+}
+
 enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
-    const struct msg_checkpoints *checkpoints = NULL;
-    TRY(command_connect(invocation, &client, et));
-    enum err err = list(client, prefix_of(invocation), &checkpoints, et);
-    if (err == ERR_OK)
-        err = invocation->json ? print_rows_json(invocation, checkpoints)
-                               : print_log(invocation, checkpoints);
+    const struct msg_job *job = NULL;
+    struct msg_checkpoints rows;
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES_MAX);
+    enum err err;
+    TRY_OUT(command_connect(invocation, &client, et));
+    TRY_OUT(copy_list(client, prefix_of(invocation), &arena, &rows, et));
+    if (!invocation->json)
+        TRY_OUT(ask_job(client, &rows, &job, et));
+    err = invocation->json ? print_rows_json(invocation, &rows) : print_log(invocation, &rows, job);
+out:
     client_close(&client);
+    arena_fini(&arena);
     return err;
 }
 
@@ -175,14 +224,12 @@ static enum err verify_rows(struct invocation *invocation, struct client *client
 enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
-    const struct msg_checkpoints *checkpoints = NULL;
     struct msg_checkpoints copy;
     struct arena arena;
     arena_init(&arena, ARENA_BYTES_MAX);
     enum err err;
     TRY_OUT(command_connect(invocation, &client, et));
-    TRY_OUT(list(client, prefix_of(invocation), &checkpoints, et));
-    TRY_OUT(message_copy(&message_type_msg_checkpoints, checkpoints, &arena, &copy));
+    TRY_OUT(copy_list(client, prefix_of(invocation), &arena, &copy, et));
     if (copy.checkpoints_count == 0)
         err = error_set(et, ERR_NOT_FOUND, "%s: no checkpoint yet", prefix_of(invocation));
     else

@@ -8,6 +8,7 @@
 #include "cli/command/cmd.h"
 #include "cli/command/held_out.h"
 #include "cli/command/stage_note.h"
+#include "cli/command/variants.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "cli/render/table.h"
@@ -49,15 +50,6 @@ static double age(uint64_t from_ms, uint64_t to_ms)
     return (double)(end - MIN(end, from_ms)) / 1000;
 }
 
-static void print_progress(const struct job_row *row, char *out, size_t size)
-{
-    if (row->total > 0)
-        (void)snprintf(out, size, "%.*s %" PRIu64 "/%" PRIu64, TEXT_ARGS(row->stage), row->done,
-                       row->total);
-    else
-        (void)snprintf(out, size, "%.*s", TEXT_ARGS(row->stage));
-}
-
 /* "DIGEST: " before the words of a failure; that a job was cancelled, its state says. */
 static const char *print_error(const struct job_row *row, char *out, size_t size)
 {
@@ -69,7 +61,7 @@ static const char *print_error(const struct job_row *row, char *out, size_t size
 
 static void add_row(struct table *table, const struct job_row *row)
 {
-    char text[HUMAN_BYTES], progress[LIMIT_NAME_BYTES + 48], error[ERROR_BYTES];
+    char text[HUMAN_BYTES], progress[VARIANTS_PROGRESS_BYTES], error[ERROR_BYTES];
     enum job_state state = (enum job_state)row->state;
     table_row(table);
     table_cell(table, 0, STYLE_BOLD, "%s", human_id(row->job, text));
@@ -78,12 +70,29 @@ static void add_row(struct table *table, const struct job_row *row)
     table_cell(table, 3, color_of(state), "%s", state_job_word(state));
     table_cell(table, 4, STYLE_PLAIN, "%s",
                human_duration(age(row->created_unix_ms, row->ended_unix_ms), text));
-    print_progress(row, progress, sizeof progress);
-    table_cell(table, 5, STYLE_PLAIN, "%s", progress);
+    table_cell(table, 5, STYLE_PLAIN, "%s",
+               variants_progress(row->stage, row->done, row->total, progress));
     table_cell(table, 6, STYLE_PLAIN, "%s", human_number(row->loss, text));
     table_cell(table, 7, STYLE_PLAIN, "%s", human_number(row->eval_loss, text));
     table_cell(table, 8, row->error != 0 ? STYLE_BAD : STYLE_DIM, "%s%.*s",
                print_error(row, error, sizeof error), TEXT_ARGS(row->detail));
+}
+
+/* The trainings of a job are a group below its row. */
+static void add_variant(struct table *table, const struct variant_row *row)
+{
+    char text[HUMAN_BYTES], progress[VARIANTS_PROGRESS_BYTES];
+    table_row(table);
+    table_cell(table, 0, STYLE_PLAIN, " ");
+    table_cell(table, 1, STYLE_PLAIN, "  %.*s", TEXT_ARGS(row->name));
+    table_cell(table, 2, STYLE_PLAIN, " ");
+    table_cell(table, 3, STYLE_DIM, "%s", state_stage_word((enum stage_state)row->state));
+    table_cell(table, 4, STYLE_PLAIN, " ");
+    table_cell(table, 5, STYLE_PLAIN, "%s",
+               variants_progress(row->stage, row->done, row->total, progress));
+    table_cell(table, 6, STYLE_PLAIN, "%s", human_number(row->loss, text));
+    table_cell(table, 7, STYLE_PLAIN, "%s", human_number(row->eval_loss, text));
+    table_cell(table, 8, STYLE_GOOD, "%s", row->is_best ? "best" : " ");
 }
 
 static enum err print_jobs(struct invocation *invocation, const struct msg_jobs *jobs)
@@ -95,8 +104,12 @@ static enum err print_jobs(struct invocation *invocation, const struct msg_jobs 
     };
     struct table table;
     table_init(&table, columns, COUNT_OF(columns));
-    for (uint32_t i = 0; i < jobs->jobs_count; i++)
-        add_row(&table, &jobs->jobs[i]);
+    for (uint32_t i = 0; i < jobs->jobs_count; i++) {
+        const struct job_row *row = &jobs->jobs[i];
+        add_row(&table, row);
+        for (uint32_t v = 0; v < row->variants_count; v++)
+            add_variant(&table, &row->variants[v]);
+    }
     enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);
     return err;
@@ -173,10 +186,10 @@ static void print_held_out(FILE *out, const struct msg_job *job)
     bytes_fini(&line);
 }
 
-static void print_job(struct invocation *invocation, const struct msg_job *job)
+static enum err print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
-    char text[HUMAN_BYTES], line[LIMIT_NAME_BYTES + 48], hex[DIGEST_HEX_BYTES];
+    char text[HUMAN_BYTES], line[VARIANTS_PROGRESS_BYTES], hex[DIGEST_HEX_BYTES];
     char detail[LIMIT_TEXT_BYTES + 32], error[ERROR_BYTES];
     FILE *out = invocation->out;
     enum job_state state = (enum job_state)row->state;
@@ -191,7 +204,7 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     (void)snprintf(detail, sizeof detail, "%s%.*s", print_error(row, error, sizeof error),
                    TEXT_ARGS(row->detail));
     print_line(out, row->error != 0 ? "error" : "detail", detail);
-    print_progress(row, line, sizeof line);
+    (void)variants_progress(row->stage, row->done, row->total, line);
     print_line(out, "stage", line);
     (void)human_time(row->created_unix_ms, text);
     print_line(out, "created", text);
@@ -207,10 +220,12 @@ static void print_job(struct invocation *invocation, const struct msg_job *job)
     print_notes(out, job);
     digest_hex(row->spec, hex);
     (void)fprintf(out, "%-10s %.16s\n", "spec", hex);
+    TRY(variants_print(invocation, row));
     print_artifacts(out, "inputs", job->inputs, job->inputs_count);
     print_artifacts(out, "outputs", job->outputs, job->outputs_count);
     if (command_flag(invocation, "recipe"))
         (void)fprintf(out, "recipe\n%.*s", (int)job->recipe.size, (const char *)job->recipe.data);
+    return ERR_OK;
 }
 
 enum err cmd_show(struct invocation *invocation, struct err_text *et)
@@ -228,7 +243,7 @@ enum err cmd_show(struct invocation *invocation, struct err_text *et)
         json_view_object(&w, NULL, &message_type_msg_job, &reply->job);
         err = command_print_json(invocation, &w);
     } else if (err == ERR_OK) {
-        print_job(invocation, &reply->job);
+        err = print_job(invocation, &reply->job);
     }
     client_close(&client);
     return err;

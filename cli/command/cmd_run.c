@@ -18,6 +18,7 @@
 #include "cli/command/quality.h"
 #include "cli/command/results.h"
 #include "cli/command/submission.h"
+#include "cli/command/variants.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "common/base/check.h"
@@ -265,6 +266,11 @@ static enum err print_summary(struct run *run, struct err_text *et)
         json_write_init(&w, JSON_WRITE_LINE, (size_t)1 << 28);
         json_view_object(&w, NULL, &message_type_msg_job, job);
         return command_print_json(invocation, &w);
+    }
+    if (run->follow.variant_count > 0) {
+        const struct msg_job *job;
+        TRY(ask_job(run, &job, et));
+        return variants_print(invocation, &job->row);
     }
     const struct log_point *train = NULL, *eval = NULL;
     for (size_t i = 0; i < run->follow.point_count; i++) {

@@ -30,9 +30,12 @@ static enum err resolve(struct client *client, const char *prefix, uint64_t *job
     return ERR_OK;
 }
 
-static void print_point(struct invocation *invocation, const struct log_point *point)
+static void print_point(struct invocation *invocation, const struct follow *follow,
+                        const struct log_point *point)
 {
     FILE *out = invocation->out;
+    if (!invocation->json && point->variant < follow->variant_count)
+        (void)fprintf(out, "%s  ", follow->variants[point->variant].name);
     if (invocation->json) {
         struct json_write w;
         json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
@@ -60,7 +63,7 @@ static enum err follow_until(struct invocation *invocation, struct follow *follo
             return err;
         for (; with_points && printed < follow->point_count; printed++) {
             progress_end(&follow->progress);
-            print_point(invocation, &follow->points[printed]);
+            print_point(invocation, follow, &follow->points[printed]);
         }
         if (follow_is_done(follow)) {
             progress_end(&follow->progress);

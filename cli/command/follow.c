@@ -32,7 +32,8 @@ void follow_fini(struct follow *follow)
     follow->points = NULL;
 }
 
-static enum err keep_points(struct follow *follow, const struct log_point *points, size_t count)
+static enum err keep_points(struct follow *follow, uint32_t variant, const struct log_point *points,
+                            size_t count)
 {
     if (follow->point_count + count > follow->point_capacity) {
         size_t capacity = MAX(2 * (follow->point_count + count), (size_t)POINTS_FIRST);
@@ -45,17 +46,18 @@ static enum err keep_points(struct follow *follow, const struct log_point *point
     if (count > 0)
         memcpy(follow->points + follow->point_count, points, count * sizeof *points);
     follow->point_count += count;
+    follow->variants[variant].point_count += count;
     return ERR_OK;
 }
 
-/* Tokens a second over the last training points. */
+/* Tokens a second over the last training points of the variant that has the last of all. */
 static double speed_of(const struct follow *follow)
 {
     const struct log_point *last = NULL, *first = NULL;
     size_t seen = 0;
     for (size_t i = follow->point_count; i > 0 && seen < SPEED_POINTS; i--) {
         const struct log_point *point = &follow->points[i - 1];
-        if (point->is_eval)
+        if (point->is_eval || (last != NULL && point->variant != last->variant))
             continue;
         last = last == NULL ? point : last;
         first = point;
@@ -64,15 +66,6 @@ static double speed_of(const struct follow *follow)
     if (seen < 2 || last->unix_ms <= first->unix_ms || last->tokens <= first->tokens)
         return 0;
     return (double)(last->tokens - first->tokens) * 1000 / (double)(last->unix_ms - first->unix_ms);
-}
-
-static double last_loss(const struct follow *follow, bool is_eval)
-{
-    for (size_t i = follow->point_count; i > 0; i--) {
-        if (follow->points[i - 1].is_eval == is_eval)
-            return follow->points[i - 1].loss;
-    }
-    return (double)NAN;
 }
 
 static void copy_text(struct text text, char *out, size_t out_bytes)
@@ -90,36 +83,62 @@ static void show(struct follow *follow, const struct job_row *row)
         .detail = follow->detail,
         .done = row->done,
         .total = row->total,
-        .loss = last_loss(follow, false),
-        .eval_loss = last_loss(follow, true),
+        .loss = row->loss,
+        .eval_loss = row->eval_loss,
         .tokens_per_s = speed_of(follow),
     };
     progress_update(&follow->progress, &view, exchange_now_ms());
 }
 
-enum err follow_step(struct follow *follow, struct err_text *et)
+/* All new points of a variant. *out: the last reply, borrowed until the next request. */
+static enum err ask(struct follow *follow, uint32_t variant, const struct msg_job **out,
+                    struct err_text *et)
 {
+    const size_t *seen = &follow->variants[variant].point_count;
     for (bool all = false; !all;) {
-        struct msg_job_get get = {.prefix = text_of(follow->id),
-                                  .points_after = follow->point_count};
+        struct msg_job_get get = {
+            .prefix = text_of(follow->id), .points_after = *seen, .variant = variant + 1};
         const union message_any *reply = NULL;
         TRY(client_request(follow->client, &message_type_msg_job_get, &get, &message_type_msg_job,
                            &reply, et));
         const struct msg_job *job = &reply->job;
-        TRY(keep_points(follow, job->points, job->points_count));
-        all = job->points_count == 0 || follow->point_count >= job->point_count;
-        if (!all)
-            continue;
-        follow->state = (enum job_state)job->row.state;
-        follow->error = (enum err)job->row.error;
-        copy_text(job->row.detail, follow->detail, sizeof follow->detail);
-        copy_text(job->row.name, follow->name, sizeof follow->name);
-        follow->created_unix_ms = job->row.created_unix_ms;
-        follow->started_unix_ms = job->row.started_unix_ms;
-        follow->ended_unix_ms = job->row.ended_unix_ms;
-        if (!follow_is_done(follow))
-            show(follow, &job->row);
+        TRY(keep_points(follow, variant, job->points, job->points_count));
+        all = job->points_count == 0 || *seen >= job->point_count;
+        *out = job;
     }
+    return ERR_OK;
+}
+
+static void keep_row(struct follow *follow, const struct job_row *row)
+{
+    copy_text(row->detail, follow->detail, sizeof follow->detail);
+    copy_text(row->name, follow->name, sizeof follow->name);
+    follow->created_unix_ms = row->created_unix_ms;
+    follow->started_unix_ms = row->started_unix_ms;
+    follow->ended_unix_ms = row->ended_unix_ms;
+    follow->variant_count = row->variants_count;
+    for (uint32_t v = 0; v < row->variants_count; v++)
+        copy_text(row->variants[v].name, follow->variants[v].name, sizeof follow->variants[v].name);
+}
+
+enum err follow_step(struct follow *follow, struct err_text *et)
+{
+    const struct msg_job *job = NULL;
+    bool has_news[LIMIT_VARIANTS] = {false};
+    TRY(ask(follow, 0, &job, et));
+    enum job_state state = (enum job_state)job->row.state;
+    enum err error = (enum err)job->row.error;
+    keep_row(follow, &job->row);
+    for (uint32_t v = 1; v < job->row.variants_count; v++)
+        has_news[v] = job->row.variants[v].point_count > follow->variants[v].point_count;
+    if (!state_job_is_terminal(state))
+        show(follow, &job->row);
+    for (uint32_t v = 1; v < follow->variant_count; v++) {
+        if (has_news[v])
+            TRY(ask(follow, v, &job, et));
+    }
+    follow->state = state;
+    follow->error = error;
     return ERR_OK;
 }
 

@@ -13,13 +13,18 @@ struct follow {
     struct client *client; /* borrowed; may be replaced between steps */
     char id[17];           /* of the job */
     struct progress progress;
-    struct log_point *points; /* owned */
+    struct log_point *points; /* owned; each variant's in order */
     size_t point_count;
     size_t point_capacity;
     enum job_state state;
     enum err error;   /* of a failed job */
     char detail[512]; /* why it waits or failed */
     char name[LIMIT_NAME_BYTES + 1];
+    struct {
+        size_t point_count;
+        char name[LIMIT_NAME_BYTES + 1];
+    } variants[LIMIT_VARIANTS]; /* the first alone, without a name, where there are no others */
+    uint32_t variant_count;     /* 0: the job has no others */
     uint64_t created_unix_ms, started_unix_ms, ended_unix_ms;
 };
 

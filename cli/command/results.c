@@ -12,6 +12,7 @@
 #include "common/mem/arena.h"
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
+#include "common/recipe/recipe_variant.h"
 
 enum { ARENA_BYTES_MAX = 64 << 20, LOG_BYTES_MAX = 256 << 20 };
 
@@ -139,8 +140,8 @@ static void fill_points(const struct follow *follow, uint64_t steps_total,
     }
 }
 
-enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
-                           const char *folder, struct err_text *et)
+static enum err write_log(const struct follow *follow, const struct recipe *recipe,
+                          const char *folder, struct err_text *et)
 {
     uint64_t steps = 0;
     for (size_t i = 0; i < follow->point_count; i++)
@@ -172,4 +173,36 @@ out:
     mem_free(points);
     bytes_fini(&text);
     return err;
+}
+
+/* The points of one variant, to the folder of its name. */
+static enum err write_variant_log(const struct follow *follow, uint32_t variant,
+                                  const struct recipe *recipe, const char *folder,
+                                  struct err_text *et)
+{
+    char path[LIMIT_PATH_BYTES], name[RECIPE_VARIANT_NAME_BYTES];
+    struct follow alone = *follow;
+    alone.point_count = 0;
+    alone.points = mem_alloc(follow->point_count, sizeof *alone.points);
+    if (alone.points == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < follow->point_count; i++) {
+        if (follow->points[i].variant == variant)
+            alone.points[alone.point_count++] = follow->points[i];
+    }
+    (void)snprintf(path, sizeof path, "%s/%s", folder, recipe_variant_name(recipe, variant, name));
+    enum err err = write_log(&alone, recipe, path, et);
+    mem_free(alone.points);
+    return err;
+}
+
+enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
+                           const char *folder, struct err_text *et)
+{
+    uint32_t count = recipe_variant_count(recipe);
+    if (count == 1)
+        return write_log(follow, recipe, folder, et);
+    for (uint32_t v = 0; v < count; v++)
+        TRY(write_variant_log(follow, v, recipe, folder, et));
+    return ERR_OK;
 }

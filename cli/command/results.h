@@ -11,7 +11,8 @@
 MUST_CHECK enum err results_pull(struct client *client, const char *job, const char *folder,
                                  uint32_t *count, uint64_t *size_bytes, struct err_text *et);
 
-/* Writes trainer_log.jsonl, the history with its timings, into `folder`. */
+/* Writes trainer_log.jsonl, the history with its timings, into `folder`, or each variant's into the
+ * folder of its name there. */
 MUST_CHECK enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
                                       const char *folder, struct err_text *et);
 

@@ -22,6 +22,7 @@ struct view_row {
 static const struct view_row views[] = {
     {"job_row", "state", VIEW_JOB_STATE},
     {"stage_row", "state", VIEW_STAGE_STATE},
+    {"variant_row", "state", VIEW_STAGE_STATE},
     {"worker_row", "state", VIEW_WORKER_STATE},
     {"stage_row", "kind", VIEW_KIND},
     {NULL, "error", VIEW_ERROR},

@@ -273,6 +273,9 @@ static enum err check_lists(struct recipe_load *load)
         if (recipe_quantizes(r))
             return recipe_check_fail(
                 load, key, "a list excludes quantize; quantize the best result afterwards");
+        if (r->merge != RECIPE_MERGE_NONE)
+            return recipe_check_fail(load, key,
+                                     "a list excludes merge; merge the best adapter afterwards");
         if (key == RECIPE_KEY_lora_r && r->lora_model_dir != NULL)
             return recipe_check_fail(load, key,
                                      "a list excludes lora_model_dir, whose adapter has one rank");

@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/check.h"
 
@@ -89,12 +90,16 @@ static const char *describe_failed(const struct sched *sched, const struct rec_t
                        TEXT_ARGS(r->worker), error_name((enum err)r->error), TEXT_ARGS(r->detail));
 }
 
-static const char *describe_checkpoint(const struct checkpoint_row *row, struct arena *arena)
+/* Which training it is of is said where a job has several: their names have more than one word. */
+static const char *describe_checkpoint(const struct sched *sched, const struct checkpoint_row *row,
+                                       struct arena *arena)
 {
-    char hex[DIGEST_HEX_BYTES];
+    char hex[DIGEST_HEX_BYTES], name[LIMIT_NAME_BYTES + 1];
+    stage_name(sched, row->job, row->stage, name, sizeof name);
+    bool is_one = strncmp(name, "train ", strlen("train ")) != 0;
     digest_hex(row->digest, hex);
-    return arena_print(arena, "checkpoint %.12s after step %" PRIu64 ", loss %.4f", hex, row->step,
-                       row->loss);
+    return arena_print(arena, "%s%scheckpoint %.12s after step %" PRIu64 ", loss %.4f",
+                       is_one ? "" : name, is_one ? "" : ": ", hex, row->step, row->loss);
 }
 
 static const char *describe_state(const struct rec_job_state *r, struct arena *arena)
@@ -145,7 +150,7 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         text = describe_failed(sched, &record->task_failed, arena);
         break;
     case REC_CHECKPOINT:
-        text = describe_checkpoint(&record->checkpoint.row, arena);
+        text = describe_checkpoint(sched, &record->checkpoint.row, arena);
         break;
     case REC_JOB_STATE:
         text = describe_state(&record->job_state, arena);

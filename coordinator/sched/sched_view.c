@@ -134,9 +134,11 @@ static struct text why_stage(const struct sched *s, const struct stage *stage)
                                                        : why_running(s, stage));
 }
 
-/* Of all variants together: how far the stages of this kind are. */
+/* Of all variants together: how far the stages of this kind are. One that has not begun will have
+ * as many steps as its fellows. */
 static void count_kind(const struct job *job, uint32_t kind, uint64_t *done, uint64_t *total)
 {
+    uint64_t unknown = 0, most = 0;
     *done = *total = 0;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         uint64_t stage_done, stage_total;
@@ -145,7 +147,10 @@ static void count_kind(const struct job *job, uint32_t kind, uint64_t *done, uin
         sched_view_count(&job->stages[i], &stage_done, &stage_total);
         *done += stage_done;
         *total += stage_total;
+        unknown += stage_total == 0;
+        most = MAX(most, stage_total);
     }
+    *total += unknown * most;
 }
 
 void sched_job_row(const struct sched *s, size_t index, struct job_row *row)

@@ -161,6 +161,8 @@ static void test_recipe_variant__what_makes_no_sense_is_refused(void **state)
          "r.yml:6:1: lora_r: a list excludes lora_model_dir, whose adapter has one rank"},
         {BASE "learning_rate: [1e-4, 1e-3]\nquantize: Q8_0\n",
          "r.yml:3:1: learning_rate: a list excludes quantize; quantize the best result afterwards"},
+        {LORA "learning_rate: 1e-4\nlora_r: [1, 2]\nmerge: full\n",
+         "r.yml:6:1: lora_r: a list excludes merge; merge the best adapter afterwards"},
         {"base_model: m\nquantize: Q8_0\nseed: [1, 2]\n",
          "r.yml:3:1: seed: a list trains once for each value, and this recipe does not train; give "
          "one value"},
