@@ -195,6 +195,7 @@ enum err artifact_store_open(const struct artifact_options *options, struct arti
     if (store == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
     ASSERT(pthread_mutex_init(&store->lock, NULL) == 0);
+    ASSERT(pthread_cond_init(&store->read, NULL) == 0);
     memcpy(store->folder, options->folder, strlen(options->folder) + 1);
     store->ephemeral_bytes_max = options->ephemeral_bytes_max;
     *out = store;
@@ -211,6 +212,7 @@ void artifact_store_close(struct artifact_store **store)
             ASSERT(s->buckets[i]->references == 0);
             unlist(s, s->buckets[i]);
         }
+    (void)pthread_cond_destroy(&s->read);
     (void)pthread_mutex_destroy(&s->lock);
     mem_free(s);
     *store = NULL;

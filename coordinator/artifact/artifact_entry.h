@@ -37,8 +37,16 @@ struct artifact_entry {
     size_t leaf_count;
 };
 
+/* A path's content that somebody is reading: who asks for it too waits for the end. */
+struct artifact_reading {
+    struct artifact_reading *next;
+    struct digest digest;
+};
+
 struct artifact_store {
     pthread_mutex_t lock; /* guards everything below and all entries */
+    pthread_cond_t read;  /* one of the readings has ended */
+    struct artifact_reading *readings;
     char folder[ARTIFACT_PATH_BYTES - 128];
     uint64_t ephemeral_bytes;
     uint64_t ephemeral_bytes_max;

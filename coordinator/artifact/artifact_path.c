@@ -36,11 +36,40 @@ static enum err hash_file(const char *path, uint64_t size_bytes, struct digest_t
     return ERR_OK;
 }
 
-enum err artifact_register_path(struct artifact_store *store, const char *path,
-                                struct digest digest, uint64_t size_bytes, struct err_text *et)
+static bool is_read(const struct artifact_store *store, struct digest digest)
 {
-    if (artifact_is_present(store, digest, size_bytes, false))
-        return ERR_OK;
+    const struct artifact_reading *at = store->readings;
+    while (at != NULL && !digest_equal(at->digest, digest))
+        at = at->next;
+    return at != NULL;
+}
+
+/* Waits until nobody else reads the content, then counts as who does. A client that has waited for
+ * long asks again, and reading a large model twice at once takes both twice as long. */
+static void reading_begin(struct artifact_store *store, struct artifact_reading *reading)
+{
+    ASSERT(pthread_mutex_lock(&store->lock) == 0);
+    while (is_read(store, reading->digest))
+        ASSERT(pthread_cond_wait(&store->read, &store->lock) == 0);
+    reading->next = store->readings;
+    store->readings = reading;
+    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
+}
+
+static void reading_end(struct artifact_store *store, const struct artifact_reading *reading)
+{
+    ASSERT(pthread_mutex_lock(&store->lock) == 0);
+    struct artifact_reading **link = &store->readings;
+    while (*link != reading)
+        link = &(*link)->next;
+    *link = reading->next;
+    ASSERT(pthread_cond_broadcast(&store->read) == 0);
+    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
+}
+
+static enum err register_file(struct artifact_store *store, const char *path, struct digest digest,
+                              uint64_t size_bytes, struct err_text *et)
+{
     struct digest_tree tree;
     struct digest root;
     struct artifact_identity identity;
@@ -74,5 +103,19 @@ enum err artifact_register_path(struct artifact_store *store, const char *path,
     ASSERT(pthread_mutex_unlock(&store->lock) == 0);
 out:
     digest_tree_fini(&tree);
+    return err;
+}
+
+enum err artifact_register_path(struct artifact_store *store, const char *path,
+                                struct digest digest, uint64_t size_bytes, struct err_text *et)
+{
+    struct artifact_reading reading = {.digest = digest};
+    if (artifact_is_present(store, digest, size_bytes, false))
+        return ERR_OK;
+    reading_begin(store, &reading);
+    enum err err = ERR_OK;
+    if (!artifact_is_present(store, digest, size_bytes, false))
+        err = register_file(store, path, digest, size_bytes, et);
+    reading_end(store, &reading);
     return err;
 }

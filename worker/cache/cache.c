@@ -18,7 +18,7 @@
 #include "worker/cache/cache_folder.h"
 #include "worker/cache/cache_known.h"
 
-enum { PATH_BYTES = 8192, VIEW_BYTES = 1 << 20 };
+enum { PATH_BYTES = 8192, VIEW_BYTES = 1 << 20, HASHED_AT_ONCE = 1 << 26 };
 
 /* What callers hold as a struct cache_item. */
 struct entry {
@@ -106,21 +106,40 @@ void cache_resume(struct cache *cache)
     atomic_store(&cache->cancelled, false);
 }
 
+/* Hashes a mapped file and gives back the memory of what was read of a large one: a model may be
+ * larger than what this worker is meant to take. */
+static enum err hash_file(const struct source *source, struct digest *out)
+{
+    struct span left = source->bytes;
+    struct digest_tree tree;
+    digest_tree_init(&tree);
+    while (left.size > 0) {
+        struct span piece = {left.data, MIN(left.size, (size_t)HASHED_AT_ONCE)};
+        digest_tree_update(&tree, piece);
+        if (source->bytes.size > HASHED_AT_ONCE)
+            source_drop(source, piece);
+        left = (struct span){left.data + piece.size, left.size - piece.size};
+    }
+    enum err err = digest_tree_finish(&tree, out);
+    digest_tree_fini(&tree);
+    return err;
+}
+
 /* Whether the mapped file is the artifact; hashes it unless its identity is known. `before` is what
  * the path was before it was mapped: only if it is the same after, the mapping is that file. */
 static enum err verify(struct cache *cache, const char *path, const struct stat *before,
-                       const struct artifact_ref *ref, struct span content)
+                       const struct artifact_ref *ref, const struct source *source)
 {
     struct cache_identity identity = cache_known_identity(before);
     const struct digest *known = cache_known_find(&cache->known, &identity);
     struct digest digest;
     struct stat after;
-    if (content.size != ref->size_bytes)
+    if (source->bytes.size != ref->size_bytes)
         return ERR_DIGEST;
     if (known != NULL)
         digest = *known;
     else
-        TRY(digest_of_artifact(content, &digest));
+        TRY(hash_file(source, &digest));
     if (stat(path, &after) != 0)
         return error_from_errno(errno);
     struct cache_identity still = cache_known_identity(&after);
@@ -139,7 +158,7 @@ static enum err open_file(struct cache *cache, const struct artifact_ref *ref, c
     if (stat(path, &st) != 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != ref->size_bytes)
         return ERR_NOT_FOUND;
     TRY(source_open(&entry->source, path, NULL));
-    enum err err = verify(cache, path, &st, ref, entry->source.bytes);
+    enum err err = verify(cache, path, &st, ref, &entry->source);
     if (err == ERR_OK) {
         entry->path = mem_copy_text(text_of(path));
         err = entry->path != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
