@@ -4,7 +4,8 @@
     peft_check.py BASE ADAPTER LOGITS      LOGITS: safetensors with input_ids (T) and logits (T, V)
     peft_check.py BASE --sample PROGRAM    PROGRAM (peft_check_sample) makes adapter and logits
     peft_check.py FOLDER --families PROGRAM    the same for every model folder below FOLDER, also
-                                 with adapters on parts of fused modules, and for the whole model
+                                 with adapters on parts of fused modules, for a tuned prompt and
+                                 for the whole model
 
 Checks, without our own code: keys, shapes and types of the tensors; the keys of the config; the
 front matter of the card; that PEFT loads every tensor and saves the same ones; that the logits
@@ -133,6 +134,47 @@ def check(base_folder, adapter_folder, logits_file):
     print("ok: %d tensors, %s" % (len(tensors), "rsLoRA" if config["use_rslora"] else "LoRA"))
 
 
+def check_prompt(base_folder, adapter_folder, logits_file):
+    """A tuned prompt of ours: PEFT takes it, saves it again, and gives our logits behind it."""
+    import torch
+    from peft import PeftModel
+    from safetensors.torch import load_file
+    from transformers import AutoModelForCausalLM
+
+    with open(os.path.join(adapter_folder, "adapter_config.json"), encoding="utf-8") as f:
+        text = f.read()
+    config = json.loads(text)
+    expect(text == json.dumps(config, indent=2, sort_keys=True, ensure_ascii=False) + "\n",
+           "adapter_config.json is not what json.dumps(indent=2, sort_keys=True) prints")
+    tensors = load_file(os.path.join(adapter_folder, "adapter_model.safetensors"))
+    expect(set(tensors) == {"prompt_embeddings"}, "keys %s" % sorted(tensors))
+    base = AutoModelForCausalLM.from_pretrained(base_folder, dtype=torch.float32,
+                                                attn_implementation="eager").eval()
+    torch.nn.Module.float(base)
+    tolerance = TOLERANCE_ROUNDED if base.config.model_type == "bitnet" else TOLERANCE
+    wanted = load_file(logits_file)
+    ids = wanted["input_ids"].long().unsqueeze(0)
+    with torch.no_grad():
+        untouched = base(ids).logits[0]
+        model = PeftModel.from_pretrained(base, adapter_folder).eval()
+        found = model(ids).logits[0]
+    vectors = config["num_virtual_tokens"]
+    expect(found.shape[0] == vectors + ids.shape[1], "PEFT runs %d places" % found.shape[0])
+    difference = (found[vectors:] - wanted["logits"]).abs().max().item()
+    effect = (found[vectors:] - untouched).abs().max().item()
+    print("prompt: largest difference of a logit %.2e, effect of the prompt %.2e" %
+          (difference, effect))
+    expect(effect > 2 * tolerance, "the prompt has no effect")
+    expect(difference <= tolerance, "logits differ")
+    with tempfile.TemporaryDirectory() as again:
+        model.save_pretrained(again)
+        saved = load_file(os.path.join(again, "adapter_model.safetensors"))
+    expect(set(saved) == set(tensors) and
+           torch.equal(saved["prompt_embeddings"], tensors["prompt_embeddings"]),
+           "PEFT saves another prompt")
+    print("ok: %d vectors" % vectors)
+
+
 def check_model(folder, logits_file):
     """A whole model of ours: every key known and filled, and our logits."""
     import torch
@@ -160,6 +202,8 @@ def sample(base, program, variant):
         logits = os.path.join(folder, "logits.safetensors")
         if variant == "full":
             check_model(os.path.join(folder, "model"), logits)
+        elif variant == "prompt":
+            check_prompt(base, os.path.join(folder, "adapter"), logits)
         else:
             check(base, os.path.join(folder, "adapter"), logits)
 
@@ -175,7 +219,7 @@ def sample_families(folder, program):
         if quantized.get("linear_class") == "bitlinear":
             print("skipped: PEFT adapts no BitLinear")
             continue
-        for variant in ("lora", "parts", "full"):
+        for variant in ("lora", "parts", "prompt", "full"):
             sample(base, program, variant)
 
 
@@ -203,6 +247,7 @@ def main(arguments):
     elif arguments[1] == "--sample":
         sample(arguments[0], arguments[2], "lora")
         sample(arguments[0], arguments[2], "rslora")
+        sample(arguments[0], arguments[2], "prompt")
     else:
         check(*arguments)
 

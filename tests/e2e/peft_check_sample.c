@@ -1,18 +1,21 @@
 /* peft_check_sample.c - a folder of ours and the logits it must give, for peft_check.py.
  *
- *   peft_check_sample BASE OUT lora|rslora|parts|full
+ *   peft_check_sample BASE OUT lora|rslora|parts|prompt|full
  *
  * lora, rslora, parts: LoRA of rank 4 with values that are not zero on every linear module of the
  * model in BASE, with `parts` also on every part of its fused modules, goes to OUT/adapter, which
- * must pass our own strict check. full: the model as full training would write it, f32, goes to
- * OUT/model. Our logits of some tokens go to OUT/logits.safetensors. Exits 77 when BASE has no
- * parts, or is nothing that full training takes.
+ * must pass our own strict check. prompt: a tuned prompt of 6 vectors goes to OUT/adapter. full:
+ * the model as full training would write it, f32, goes to OUT/model. Our logits of some tokens go
+ * to OUT/logits.safetensors. Exits 77 when BASE has no parts, or is nothing that full training
+ * takes.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/formats/hf/hf_config.h"
+#include "common/formats/peft/peft_adapter.h"
+#include "common/formats/peft/peft_insert.h"
 #include "common/formats/peft/peft_verify.h"
 #include "common/formats/peft/peft_write.h"
 #include "common/formats/safetensors/safetensors_index.h"
@@ -24,11 +27,18 @@
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_adapter.h"
 
-enum { TOKENS = 48, RANK = 4, TARGETS_MAX = 256, SKIP = 77 };
+enum { TOKENS = 48, RANK = 4, VECTORS = 6, TARGETS_MAX = 256, SKIP = 77 };
 
-enum variant { VARIANT_LORA, VARIANT_RSLORA, VARIANT_PARTS, VARIANT_FULL, VARIANT_COUNT };
+enum variant {
+    VARIANT_LORA,
+    VARIANT_RSLORA,
+    VARIANT_PARTS,
+    VARIANT_PROMPT,
+    VARIANT_FULL,
+    VARIANT_COUNT
+};
 
-static const char *const variants[VARIANT_COUNT] = {"lora", "rslora", "parts", "full"};
+static const char *const variants[VARIANT_COUNT] = {"lora", "rslora", "parts", "prompt", "full"};
 
 struct sample {
     enum variant variant;
@@ -69,6 +79,8 @@ static enum err list_targets(struct sample *s)
                                         .rank_stabilized = s->config.use_rslora,
                                         .targets = s->targets,
                                         .target_count = count};
+    if (s->variant == VARIANT_PROMPT)
+        s->training = (struct train_config){.method = TRAIN_METHOD_PROMPT, .prompt_count = VECTORS};
     return s->variant == VARIANT_PARTS && count == 1 ? ERR_RECIPE : ERR_OK;
 }
 
@@ -164,6 +176,33 @@ static enum err write_adapter(struct sample *s, const char *folder)
     return peft_verify_folder(folder, &s->base, &s->et);
 }
 
+static enum err write_prompt(struct sample *s, const char *folder)
+{
+    const struct model_shape *shape = model_shape(s->model);
+    const char *config = folder_join(&s->arena, folder, PEFT_ADAPTER_CONFIG_FILE);
+    const char *weights = folder_join(&s->arena, folder, PEFT_ADAPTER_WEIGHTS_FILE);
+    struct safetensor *tensors = list_tensors(s, train_layout_entry(s->layout, 0), 1, s->values);
+    const struct peft_insert_config insert = {.kind = PEFT_INSERT_PROMPT,
+                                              .base_model = s->config.base_model,
+                                              .vector_count = VECTORS,
+                                              .width = (uint32_t)shape->width,
+                                              .head_count = (uint32_t)shape->heads,
+                                              .layer_count = (uint32_t)shape->layers};
+    if (config == NULL || weights == NULL || tensors == NULL)
+        return ERR_OUT_OF_MEMORY;
+    const struct safetensors_content content = {
+        .tensors = tensors, .count = 1, .notes = &safetensors_write_note_pt, .note_count = 1};
+    struct bytes text;
+    TRY(folder_create(folder, &s->et));
+    TRY(safetensors_write_file(&content, weights, &s->et));
+    bytes_init(&text, 1 << 20);
+    enum err err = peft_insert_print(&insert, &text);
+    if (err == ERR_OK)
+        err = file_write_atomic(config, bytes_span(&text), &s->et);
+    bytes_fini(&text);
+    return err;
+}
+
 static enum err write_model(struct sample *s, const char *folder)
 {
     const char *config = folder_join(&s->arena, folder, "config.json");
@@ -214,7 +253,10 @@ static enum err run(struct sample *s, const char *base, const char *out)
         return ERR_OUT_OF_MEMORY;
     TRY(open_all(s, base));
     TRY(compute(s));
-    TRY(full ? write_model(s, folder) : write_adapter(s, folder));
+    if (s->variant == VARIANT_PROMPT)
+        TRY(write_prompt(s, folder));
+    else
+        TRY(full ? write_model(s, folder) : write_adapter(s, folder));
     return write_logits(s, logits);
 }
 
@@ -224,7 +266,7 @@ int main(int argc, char **argv)
     while (argc == 4 && variant < VARIANT_COUNT && strcmp(argv[3], variants[variant]) != 0)
         variant++;
     if (argc != 4 || variant == VARIANT_COUNT) {
-        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT lora|rslora|parts|full\n");
+        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT lora|rslora|parts|prompt|full\n");
         return 2;
     }
     if (!folder_exists(argv[1])) {
