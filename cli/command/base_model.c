@@ -104,6 +104,13 @@ static enum err check_plan(const struct recipe *recipe, const struct model *mode
                          "sequence_len to %zu or less",
                          place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
                          positions, positions);
+    bool prompted = recipe_trains(recipe) && recipe->adapter == RECIPE_ADAPTER_PROMPT_TUNING;
+    if (prompted && positions > 0 && recipe->sequence_len + recipe->num_virtual_tokens > positions)
+        return error_set(et, ERR_RECIPE,
+                         "%s: %" PRIu64 " and num_virtual_tokens: %" PRIu64
+                         " are more than the %zu positions of the model; lower one of them",
+                         place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
+                         recipe->num_virtual_tokens, positions);
     return check_training(recipe, model, arena, et);
 }
 

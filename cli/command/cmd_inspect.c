@@ -27,6 +27,7 @@ struct inspection {
     struct safetensors safetensors;
     struct gguf gguf;
     struct peft_adapter peft;
+    struct peft_insert insert;
     struct hf_config *config; /* owned */
     struct model *model;      /* owned: NULL when the engine has no plan for it */
     struct inspect_facts facts;
@@ -110,8 +111,25 @@ static enum err inspect_model_folder(struct inspection *in, struct err_text *et)
     return plan(in, err, &why, targets, et);
 }
 
+static enum err inspect_insert_folder(struct inspection *in, struct err_text *et)
+{
+    TRY(peft_insert_open(&in->insert, in->path, et));
+    bool prompt = in->insert.config.kind == PEFT_INSERT_PROMPT;
+    in->kind = prompt ? "a tuned prompt of PEFT" : "bottleneck adapters";
+    in->word = "adapter";
+    TRY(inspect_tensors_of_safetensors(&in->insert.weights, &in->tensors));
+    say_parameters(in, 1);
+    inspect_adapter_of_insert(&in->insert.config, &in->facts);
+    inspect_model_tokenizer(&in->facts, in->path, true);
+    return ERR_OK;
+}
+
 static enum err inspect_adapter_folder(struct inspection *in, struct err_text *et)
 {
+    bool inserts = false;
+    TRY(peft_insert_probe(in->path, &inserts, et));
+    if (inserts)
+        return inspect_insert_folder(in, et);
     in->kind = "a LoRA adapter of PEFT";
     in->word = "adapter";
     TRY(peft_adapter_open(&in->peft, in->path, et));
@@ -283,6 +301,7 @@ static void inspection_fini(struct inspection *in)
     model_destroy(&in->model);
     mem_free(in->config);
     peft_adapter_close(&in->peft);
+    peft_insert_close(&in->insert);
     gguf_close(&in->gguf);
     safetensors_close(&in->safetensors);
     arena_fini(&in->arena);

@@ -38,21 +38,44 @@ static void add_module(struct inspect_adapter *out, struct text name, uint64_t r
         out->groups[out->count++] = group;
 }
 
+static void say_base(struct inspect_facts *facts, struct text base)
+{
+    bool named = base.data != NULL;
+    inspect_facts_say(facts, "base model", "%.*s", named ? (int)base.size : 7,
+                      named ? base.data : "unnamed");
+    if (named)
+        inspect_facts_text(facts, "base_model", base);
+}
+
+void inspect_adapter_of_insert(const struct peft_insert_config *config, struct inspect_facts *facts)
+{
+    char scaling[HUMAN_BYTES];
+    say_base(facts, config->base_model);
+    if (config->kind == PEFT_INSERT_PROMPT) {
+        inspect_facts_say(facts, "vectors", "%" PRIu32 " before each sample, %" PRIu32 " wide",
+                          config->vector_count, config->width);
+        inspect_facts_number(facts, "num_virtual_tokens", config->vector_count);
+        return;
+    }
+    inspect_facts_say(facts, "adapter", "%.*s, %.*s", TEXT_ARGS(config->method),
+                      TEXT_ARGS(config->non_linearity));
+    inspect_facts_text(facts, "adapter", config->method);
+    inspect_facts_say(facts, "width", "that of the model / %" PRIu32, config->reduction_factor);
+    inspect_facts_number(facts, "reduction_factor", config->reduction_factor);
+    inspect_facts_say(facts, "scaling", "%s", human_number(config->scaling, scaling));
+}
+
 void inspect_adapter_of_peft(const struct peft_adapter *adapter, struct inspect_facts *facts,
                              struct inspect_adapter *out)
 {
     const struct peft_config *config = &adapter->config;
     char alpha[HUMAN_BYTES];
-    bool named = config->base_model.data != NULL;
     out->count = out->module_count = 0;
     for (size_t i = 0; i < adapter->count; i++) {
         const struct peft_module *m = &adapter->modules[i];
         add_module(out, m->name, m->rank, m->in, m->out, m->scale);
     }
-    inspect_facts_say(facts, "base model", "%.*s", named ? (int)config->base_model.size : 7,
-                      named ? config->base_model.data : "unnamed");
-    if (named)
-        inspect_facts_text(facts, "base_model", config->base_model);
+    say_base(facts, config->base_model);
     inspect_facts_say(facts, "rank", "%" PRIu32 "%s", config->r,
                       config->rank_pattern_count > 0 ? ", others by rank_pattern" : "");
     inspect_facts_number(facts, "r", config->r);

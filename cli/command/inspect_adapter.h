@@ -1,10 +1,11 @@
-/* inspect_adapter.h - facts about LoRA adapters: PEFT folders and GGUF files. */
+/* inspect_adapter.h - facts about adapters: PEFT folders, our own of bottlenecks, GGUF files. */
 #ifndef CLI_COMMAND_INSPECT_ADAPTER_H
 #define CLI_COMMAND_INSPECT_ADAPTER_H
 
 #include "cli/command/inspect_facts.h"
 #include "common/formats/gguf/gguf.h"
 #include "common/formats/peft/peft_adapter.h"
+#include "common/formats/peft/peft_insert.h"
 
 enum { INSPECT_ADAPTER_GROUPS_MAX = 64, INSPECT_ADAPTER_NAME_BYTES = 64 };
 
@@ -26,8 +27,12 @@ struct inspect_adapter {
 void inspect_adapter_of_peft(const struct peft_adapter *adapter, struct inspect_facts *facts,
                              struct inspect_adapter *out);
 
-/* The same of a GGUF file whose general.type is "adapter". ERR_FORMAT, ERR_SHAPE, ERR_UNSUPPORTED
- * with file and tensor. */
+/* Facts of a prompt or of bottlenecks, which have no modules. */
+void inspect_adapter_of_insert(const struct peft_insert_config *config,
+                               struct inspect_facts *facts);
+
+/* Facts and groups of a GGUF file whose general.type is "adapter". ERR_FORMAT, ERR_SHAPE,
+ * ERR_UNSUPPORTED with file and tensor. */
 MUST_CHECK enum err inspect_adapter_of_gguf(const struct gguf *gguf, struct inspect_facts *facts,
                                             struct inspect_adapter *out, struct err_text *et);
 
