@@ -7,6 +7,7 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/command/held_out.h"
+#include "cli/command/rewards.h"
 #include "cli/command/stage_note.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
@@ -186,6 +187,16 @@ static void print_held_out(FILE *out, const struct msg_job *job)
     bytes_fini(&line);
 }
 
+static void print_rewards(FILE *out, const struct msg_job *job, bool is_eval)
+{
+    char text[REWARDS_BYTES];
+    const struct log_point *point = rewards_last(job->points, job->points_count, is_eval);
+    if (point == NULL)
+        return;
+    (void)rewards_print(point, text);
+    print_line(out, is_eval ? "eval_rewards" : "rewards", text);
+}
+
 static enum err print_job(struct invocation *invocation, const struct msg_job *job)
 {
     const struct job_row *row = &job->row;
@@ -216,6 +227,8 @@ static enum err print_job(struct invocation *invocation, const struct msg_job *j
     print_line(out, "loss", text);
     (void)human_number(row->eval_loss, text);
     print_line(out, "eval_loss", text);
+    print_rewards(out, job, false);
+    print_rewards(out, job, true);
     print_held_out(out, job);
     print_notes(out, job);
     digest_hex(row->spec, hex);

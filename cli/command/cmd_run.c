@@ -17,6 +17,7 @@
 #include "cli/command/local_fleet.h"
 #include "cli/command/quality.h"
 #include "cli/command/results.h"
+#include "cli/command/rewards.h"
 #include "cli/command/submission.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
@@ -255,6 +256,16 @@ static enum err print_quality(struct run *run, struct err_text *et)
     return err;
 }
 
+static void print_rewards(const struct run *run, bool is_eval)
+{
+    char text[REWARDS_BYTES];
+    const struct log_point *point =
+        rewards_last(run->follow.points, run->follow.point_count, is_eval);
+    if (point != NULL)
+        (void)fprintf(run->invocation->out, "%s_rewards %s\n", is_eval ? "eval" : "train",
+                      rewards_print(point, text));
+}
+
 /* The last losses, as a table would show them, or the whole job as JSON. */
 static enum err print_summary(struct run *run, struct err_text *et)
 {
@@ -281,10 +292,12 @@ static enum err print_summary(struct run *run, struct err_text *et)
     if (train != NULL)
         (void)fprintf(invocation->out, "train_loss %.4f after step %" PRIu64 "\n", train->loss,
                       train->step);
+    print_rewards(run, false);
     if (eval == NULL)
         return print_quality(run, et);
     (void)fprintf(invocation->out, "eval_loss %.6f after step %" PRIu64 "\n", eval->loss,
                   eval->step);
+    print_rewards(run, true);
     TRY(print_perplexity(run, et));
     return print_quality(run, et);
 }

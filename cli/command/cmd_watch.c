@@ -7,6 +7,7 @@
 #include "cli/client/exchange.h"
 #include "cli/command/cmd.h"
 #include "cli/command/follow.h"
+#include "cli/command/rewards.h"
 #include "cli/render/human.h"
 #include "cli/render/json_view.h"
 #include "common/base/check.h"
@@ -34,6 +35,9 @@ static void print_point(struct invocation *invocation, const struct follow *foll
                         const struct log_point *point)
 {
     FILE *out = invocation->out;
+    char rewards[REWARDS_BYTES];
+    (void)rewards_print(point, rewards);
+    const char *word = rewards[0] != '\0' ? "  rewards " : "";
     if (!invocation->json && point->variant < follow->variant_count)
         (void)fprintf(out, "%s  ", follow->variants[point->variant].name);
     if (invocation->json) {
@@ -42,12 +46,13 @@ static void print_point(struct invocation *invocation, const struct follow *foll
         json_view_object(&w, NULL, &message_type_log_point, point);
         (void)!command_print_json(invocation, &w);
     } else if (point->is_eval) {
-        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  eval_loss %.4f\n", point->step,
-                      point->epoch, point->loss);
+        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  eval_loss %.4f%s%s\n", point->step,
+                      point->epoch, point->loss, word, rewards);
     } else {
-        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  loss %.4f  grad_norm %.3f  lr %.3e\n",
+        (void)fprintf(out,
+                      "step %6" PRIu64 "  epoch %6.3f  loss %.4f  grad_norm %.3f  lr %.3e%s%s\n",
                       point->step, point->epoch, point->loss, point->grad_norm,
-                      point->learning_rate);
+                      point->learning_rate, word, rewards);
     }
     (void)fflush(out);
 }

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "cli/client/exchange.h"
+#include "cli/command/rewards.h"
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 
@@ -76,7 +77,13 @@ static void copy_text(struct text text, char *out, size_t out_bytes)
 
 static void show(struct follow *follow, const struct job_row *row)
 {
-    char stage[64];
+    char stage[64], rewards[REWARDS_BYTES] = "";
+    const struct log_point *pairs = rewards_last(follow->points, follow->point_count, true);
+    if (pairs == NULL)
+        pairs = rewards_last(follow->points, follow->point_count, false);
+    if (pairs != NULL)
+        (void)snprintf(rewards, sizeof rewards, "margin %.3f  accuracy %.0f%%",
+                       pairs->reward_chosen - pairs->reward_rejected, 100 * pairs->accuracy);
     copy_text(row->stage, stage, sizeof stage);
     const struct progress_view view = {
         .stage = stage,
@@ -86,6 +93,7 @@ static void show(struct follow *follow, const struct job_row *row)
         .loss = row->loss,
         .eval_loss = row->eval_loss,
         .tokens_per_s = speed_of(follow),
+        .note = rewards,
     };
     progress_update(&follow->progress, &view, exchange_now_ms());
 }

@@ -61,6 +61,10 @@ static void print_view(const struct progress *p, const struct progress_view *vie
         used = snprintf(out + n, size - n, "  eval %.4f", view->eval_loss);
         n = MIN(n + (size_t)MAX(used, 0), size - 1);
     }
+    if (view->note != NULL && view->note[0] != '\0') {
+        used = snprintf(out + n, size - n, "  %s", view->note);
+        n = MIN(n + (size_t)MAX(used, 0), size - 1);
+    }
     if (view->tokens_per_s > 0) {
         used =
             snprintf(out + n, size - n, "  %s tok/s", human_count((uint64_t)view->tokens_per_s, a));

@@ -20,6 +20,7 @@ struct progress_view {
     double loss;         /* NaN: none yet */
     double eval_loss;    /* NaN: none yet */
     double tokens_per_s; /* 0: unknown */
+    const char *note;    /* after the losses; NULL or "": nothing */
 };
 
 struct progress {

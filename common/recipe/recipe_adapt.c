@@ -193,6 +193,8 @@ static enum err check_preference(struct recipe_load *load)
          "excludes rl: dpo, which compares answers; remove one"},
         {RECIPE_KEY_perplexity, recipe_streams(r), !dpo,
          "excludes rl: dpo, whose test data are pairs; remove one"},
+        {RECIPE_KEY_rl, dpo, recipe_trains(r),
+         "dpo excludes evaluate: only; held-out pairs are measured while training"},
         {RECIPE_KEY_rl, dpo, !r->random_init,
          "dpo excludes random_init; the base is what answers are held against"},
     };

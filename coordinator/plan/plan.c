@@ -152,10 +152,15 @@ static uint64_t add_merge(const struct recipe *r, bool has_held_out, struct grap
     return merge;
 }
 
+static bool prefers(const struct recipe *r)
+{
+    return recipe_trains(r) && r->rl == RECIPE_RL_DPO;
+}
+
 /* The rows of every variant: packed once, or once a seed where that decides which sample is where.
- */
-static void add_packs(const struct recipe *r, struct graph *graph, uint64_t prepare,
-                      uint64_t packs[LIMIT_VARIANTS])
+ * With what pairs are measured from, where that is the base alone. */
+static void add_packs(const struct recipe *r, const struct inputs *found, struct graph *graph,
+                      uint64_t prepare, uint64_t packs[LIMIT_VARIANTS])
 {
     const struct recipe_values *seeds = &r->lists[RECIPE_LIST_seed];
     bool is_one = seeds->count == 0 || (!r->sample_packing && r->val_set_size <= 0);
@@ -167,8 +172,11 @@ static void add_packs(const struct recipe *r, struct graph *graph, uint64_t prep
             (void)snprintf(name, sizeof name, "seed=%" PRIu64, seeds->values[place].u64);
         graph->variant = v;
         graph->variant_name = name;
-        if (made[place] == 0)
+        if (made[place] == 0) {
             made[place] = add_stage(graph, STAGE_KIND_PACK, prepare);
+            if (prefers(r) && !found->adapter)
+                made[place] |= add_told(graph, STAGE_KIND_REFERENCE, made[place]);
+        }
         packs[v] = made[place];
     }
     graph->variant = 0;
@@ -184,6 +192,8 @@ static uint64_t add_training(const struct recipe *r, const struct inputs *found,
     uint64_t need = pack;
     if (trains || found->adapter)
         need |= add_stage(graph, STAGE_KIND_INIT, 0);
+    if (prefers(r) && found->adapter)
+        need |= add_told(graph, STAGE_KIND_REFERENCE, need);
     uint64_t train = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : 0;
     uint64_t last = trains ? train : need;
     bool has_held_out = found->test || r->val_set_size > 0;
@@ -207,7 +217,7 @@ static enum err build(const struct recipe *r, const struct inputs *found,
         uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
         TRY(shard_inputs(inputs, input_count, recipe_streams(r), graph->arena, &graph->stages[0],
                          et));
-        add_packs(r, graph, prepare, packs);
+        add_packs(r, found, graph, prepare, packs);
     }
     for (uint32_t v = 0; v < recipe_variant_count(r); v++) {
         char name[RECIPE_VARIANT_NAME_BYTES];

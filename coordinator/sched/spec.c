@@ -188,6 +188,7 @@ enum source {
     SOURCE_FILES,     /* all that the one task of `from` made, under `name` */
     SOURCE_STATE,     /* the trained state and the log */
     SOURCE_TRAINED,   /* the trained state alone, as `name` */
+    SOURCE_START,     /* the first state, where training goes on from an adapter */
     SOURCE_WAVES,     /* what the tasks of earlier waves made for this one */
 };
 
@@ -257,16 +258,21 @@ static const struct spec_row {
     {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses_full", NULL},
+    {STAGE_KIND_REFERENCE, SOURCE_MODEL, 0, NULL, NULL},
+    {STAGE_KIND_REFERENCE, SOURCE_OUTPUT, STAGE_KIND_PACK, "rows", NULL},
+    {STAGE_KIND_REFERENCE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
+    {STAGE_KIND_REFERENCE, SOURCE_START, 0, NULL, NULL},
 };
 
 /* What a task must hand in, NULL: nothing that is always there. */
 static const char *const spec_outputs[STAGE_KIND_COUNT] = {
-    [STAGE_KIND_PREPARE] = "samples",   [STAGE_KIND_INIT] = "state",
-    [STAGE_KIND_TRAIN] = "gradient",    [STAGE_KIND_CALIBRATE] = "statistics",
-    [STAGE_KIND_REDUCE] = "statistics", [STAGE_KIND_SENSITIVITY] = "sensitivity",
-    [STAGE_KIND_CHOOSE] = "choices",    [STAGE_KIND_QUANTIZE] = "tensors",
-    [STAGE_KIND_COMPARE] = "scores",    [STAGE_KIND_REPORT] = "README.md",
-    [STAGE_KIND_MERGE] = "config.json", [STAGE_KIND_MEASURE] = "losses",
+    [STAGE_KIND_PREPARE] = "samples",     [STAGE_KIND_INIT] = "state",
+    [STAGE_KIND_TRAIN] = "gradient",      [STAGE_KIND_CALIBRATE] = "statistics",
+    [STAGE_KIND_REDUCE] = "statistics",   [STAGE_KIND_SENSITIVITY] = "sensitivity",
+    [STAGE_KIND_CHOOSE] = "choices",      [STAGE_KIND_QUANTIZE] = "tensors",
+    [STAGE_KIND_COMPARE] = "scores",      [STAGE_KIND_REPORT] = "README.md",
+    [STAGE_KIND_MERGE] = "config.json",   [STAGE_KIND_MEASURE] = "losses",
+    [STAGE_KIND_REFERENCE] = "reference",
 };
 
 static void add_state(struct inputs *inputs, const struct stage *stage)
@@ -275,6 +281,14 @@ static void add_state(struct inputs *inputs, const struct stage *stage)
     if (!digest_is_zero(state.digest))
         add(inputs, &state, TEXT("state"));
     add(inputs, &stage->log, TEXT("log"));
+}
+
+/* A stage that needs the first state waits for it: plan says where training goes on. */
+static void add_start(struct inputs *inputs, const struct stage *stage)
+{
+    const struct artifact_ref *state = job_output(job_stage_of(stage, STAGE_KIND_INIT), 0, "state");
+    if (state != NULL)
+        add(inputs, state, TEXT("weights"));
 }
 
 /* Period l of a replay: a shard goes on from where it was at l - 1, on what the groups of l - 1
@@ -349,6 +363,9 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
         if (!digest_is_zero(state.digest))
             add(inputs, &state, text_of(row->name));
         return ERR_OK;
+    case SOURCE_START:
+        add_start(inputs, stage);
+        return ERR_OK;
     case SOURCE_WAVES:
         return add_waves(stage, index, arena, inputs);
     }
@@ -369,7 +386,7 @@ static enum err add_inputs(const struct stage *stage, uint32_t index, struct are
     add_folder(inputs, job, "model/", true);
     add_output(inputs, stage, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
     add_weights(inputs, stage);
-    return ERR_OK;
+    return add_outputs(inputs, stage, STAGE_KIND_REFERENCE, "reference", arena);
 }
 
 /* A group quantizes one part of the result, as a task of the stage quantize does. */

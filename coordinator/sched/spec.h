@@ -3,10 +3,12 @@
  *   prepare      recipe, data/<i>/... or test/<i>/... or calib/<i>/..., model/... without weights
  *   pack         recipe, samples/{train,test,calib}/<n>, model/... without weights
  *   init         recipe, model/..., adapter/...
- *   train        recipe, model/..., rows, weights
- *   evaluate     recipe, model/..., test_rows, weights (absent: the base model alone)
- *   export       recipe, model/..., state, log
- *   calibrate, ...: rows of spec.c; model/... is there what training made, where there is training
+ *   reference    recipe, model/..., rows, test_rows, weights (where training goes on from an
+ *                adapter: the first ones)
+ *   train        recipe, model/..., rows, weights, reference/<n> where rows are pairs
+ *   evaluate     recipe, model/..., test_rows, weights (absent: the base model alone),
+ * reference/<n> export       recipe, model/..., state, log calibrate, ...: rows of spec.c;
+ * model/... is there what training made, where there is training
  *
  * Outputs of other stages are those of the stages that this one needs (job_stage_of).
  *

@@ -24,6 +24,7 @@ static const task_kind_f task_kinds[STAGE_KIND_COUNT] = {
     [STAGE_KIND_REPLAY] = task_kind_replay,       [STAGE_KIND_COMPARE] = task_kind_compare,
     [STAGE_KIND_REPORT] = task_kind_report,       [STAGE_KIND_SENSITIVITY] = task_kind_sensitivity,
     [STAGE_KIND_MERGE] = task_kind_merge,         [STAGE_KIND_MEASURE] = task_kind_measure,
+    [STAGE_KIND_REFERENCE] = task_kind_reference,
 };
 
 enum err task_env_create(const struct task_options *options, struct task_env **out)

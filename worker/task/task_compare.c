@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "worker/task/task_kind.h"
+#include "worker/task/task_range.h"
 
 struct comparison {
     struct task_run *run;
@@ -42,12 +43,6 @@ static uint64_t weight_bytes(const struct task_spec *spec, const char *prefix)
     return weights > 0 ? weights : all;
 }
 
-/* floor(rows * i / n) without overflow. */
-static uint64_t share(uint64_t rows, uint64_t i, uint64_t n)
-{
-    return rows / n * i + rows % n * i / n;
-}
-
 enum err task_compare_range(const struct task_run *run, const struct rows *rows, struct span blob,
                             struct scores *out, struct err_text *et)
 {
@@ -58,8 +53,8 @@ enum err task_compare_range(const struct task_run *run, const struct rows *rows,
         return error_set(et, ERR_PROTOCOL, "task %llu of %llu over %llu test rows",
                          (unsigned long long)spec->first, (unsigned long long)spec->total,
                          (unsigned long long)total);
-    out->first = share(total, spec->first, spec->total);
-    out->count = share(total, spec->first + 1, spec->total) - out->first;
+    out->first = task_range_first(total, spec->first, spec->total);
+    out->count = task_range_first(total, spec->first + 1, spec->total) - out->first;
     out->total = total;
     out->base_bytes = weight_bytes(spec, "model/");
     out->result_bytes = weight_bytes(spec, "result/");

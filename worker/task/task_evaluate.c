@@ -4,6 +4,7 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
+#include "worker/task/task_sums.h"
 
 enum { ROWS_A_STEP = 64 };
 
@@ -14,14 +15,15 @@ static enum err evaluate_some(struct task_run *run, struct task_session *session
     struct train_row rows[ROWS_A_STEP];
     struct train_result results[ROWS_A_STEP];
     for (size_t i = 0; i < count; i++) {
-        rows[i] = task_session_row(session, first + i, first + i);
+        rows[i] = task_session_pair(session, first + i, first + i);
         run->result->tokens += rows[i].token_count;
     }
     const float *values = session->layout != NULL ? session->values : NULL;
     TRY(train_evaluate(session->train, values, rows, count, results, et));
     for (size_t i = 0; i < count; i++) {
         struct fold_node node = {first + i, first + i + 1};
-        const double sums[FOLD_SUMS] = {results[i].loss_sum, results[i].weight};
+        double sums[FOLD_SUMS];
+        task_sums_leaf(&results[i], session->prefers, sums);
         TRY(fold_push(fold, node, NULL, sums));
     }
     return ERR_OK;
@@ -38,8 +40,7 @@ static enum err evaluate(struct task_run *run, struct task_session *session, str
                           fold, et));
     }
     const struct fold_entry *sum = fold_at(fold, 0);
-    run->result->loss_sum = sum->sums[0];
-    run->result->weight = sum->sums[1];
+    task_sums_report(sum->sums, run->result);
     run->result->peak_bytes = task_session_peak_bytes(session);
     return task_run_progress(run, total, total);
 }
@@ -55,6 +56,7 @@ enum err task_kind_evaluate(struct task_run *run, struct err_text *et)
         TRY(task_session_quantize(session, FAKE_QUANT_FINAL, et));
     }
     TRY(task_session_rows(run, session, "test_rows", et));
+    TRY(task_session_pairs(run, session, "test_rows", et));
     if (spec->total != session->rows.row_count || spec->end > spec->total ||
         !fold_is_node(spec->total, (struct fold_node){spec->first, spec->end}))
         return error_set(

@@ -11,6 +11,7 @@
 MUST_CHECK enum err task_kind_prepare(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_pack(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_init(struct task_run *run, struct err_text *et);
+MUST_CHECK enum err task_kind_reference(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_train(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_evaluate(struct task_run *run, struct err_text *et);
 MUST_CHECK enum err task_kind_export(struct task_run *run, struct err_text *et);

@@ -10,7 +10,7 @@ enum { LINE_BYTES_MAX = 64 << 10 };
 static enum err read_point(struct json_value line, struct trainer_log_point *point,
                            struct err_text *et)
 {
-    int64_t step = 0, tokens = 0;
+    int64_t step = 0, tokens = 0, pairs = 0;
     TRY(json_read_i64(line, "step", 0, INT64_MAX, &step, et));
     TRY(json_read_f64(line, "epoch", &point->epoch, et));
     TRY(json_read_f64(line, "loss", &point->loss, et));
@@ -18,7 +18,12 @@ static enum err read_point(struct json_value line, struct trainer_log_point *poi
     TRY(json_read_opt_f64(line, "grad_norm", &point->grad_norm, NULL, et));
     TRY(json_read_opt_f64(line, "learning_rate", &point->learning_rate, NULL, et));
     TRY(json_read_opt_i64(line, "tokens", 0, INT64_MAX, &tokens, NULL, et));
+    TRY(json_read_opt_i64(line, "pairs", 0, INT64_MAX, &pairs, NULL, et));
+    TRY(json_read_opt_f64(line, "reward_chosen", &point->reward_chosen, NULL, et));
+    TRY(json_read_opt_f64(line, "reward_rejected", &point->reward_rejected, NULL, et));
+    TRY(json_read_opt_f64(line, "accuracy", &point->accuracy, NULL, et));
     point->step = (uint64_t)step;
+    point->pairs = (uint64_t)pairs;
     point->tokens = (uint64_t)tokens;
     return ERR_OK;
 }

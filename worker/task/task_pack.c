@@ -118,6 +118,19 @@ static enum err pack_calibration(struct task_run *run, const struct shards *shar
                        &packed->windows, et);
 }
 
+/* Tasks that share the log-probabilities of pairs before training: so few that every task of a
+ * round can be given all they made. */
+enum { REFERENCE_TASKS_MAX = 64, REFERENCE_PAIRS_MIN = 8 };
+
+static enum err report_pairs(struct task_run *run, const struct packed *packed)
+{
+    uint64_t pairs = packed->stats.train_rows + packed->stats.test_rows;
+    uint64_t tasks = (pairs + REFERENCE_PAIRS_MIN - 1) / REFERENCE_PAIRS_MIN;
+    if (run->recipe.rl != RECIPE_RL_DPO)
+        return ERR_OK;
+    return task_run_fact(run, "reference_tasks", MIN(tasks, (uint64_t)REFERENCE_TASKS_MAX));
+}
+
 /* What makes the held-out loss a perplexity with a name (perplexity.h). */
 static enum err report_rules(struct task_run *run, const struct packed *packed)
 {
@@ -161,8 +174,9 @@ static enum err report(struct task_run *run, const struct packed *packed, struct
     TRY(task_run_fact(run, "test_rows", stats->test_rows));
     TRY(task_run_fact(run, "train_tokens", stats->train_tokens));
     TRY(task_run_fact(run, "test_tokens", stats->test_tokens));
-    if (stats->test_rows > 0)
+    if (stats->test_rows > 0 && run->recipe.rl != RECIPE_RL_DPO)
         TRY(report_rules(run, packed));
+    TRY(report_pairs(run, packed));
     TRY(report_stages(run, packed));
     run->result->tokens = stats->train_tokens + stats->test_tokens + packed->windows.tokens;
     return ERR_OK;

@@ -15,6 +15,7 @@ void task_session_close(struct task_session **session, struct cache *cache)
     if (s == NULL)
         return;
     cache_release(cache, &s->rows_item);
+    task_pairs_fini(&s->pairs);
     train_destroy(&s->train);
     fake_quant_destroy(&s->quant);
     train_layout_destroy(&s->layout);
@@ -54,6 +55,7 @@ static enum err create(struct task_run *run, bool trains, struct task_session *s
                                                       run->env->options.memory_bytes);
     s->size_bytes =
         train_memory_estimate(model, s->layout, &options, (size_t)run->recipe.sequence_len);
+    s->prefers = options.objective == TRAIN_OBJECTIVE_PREFERENCE;
     return train_create(model, s->kernel, s->layout, &options, &s->train);
 }
 
@@ -183,6 +185,20 @@ enum err task_session_rows(struct task_run *run, struct task_session *session, c
     return ERR_OK;
 }
 
+enum err task_session_pairs(struct task_run *run, struct task_session *session, const char *name,
+                            struct err_text *et)
+{
+    if (!session->prefers)
+        return ERR_OK;
+    TRY(task_pairs_load(run, &session->pairs, et));
+    uint64_t count = session->pairs.count, rows = session->rows.row_count;
+    if (count < rows)
+        return error_set(et, ERR_FORMAT, "%llu pairs for %llu rows", (unsigned long long)count,
+                         (unsigned long long)rows);
+    session->pairs_first = strcmp(name, "test_rows") == 0 ? count - rows : 0;
+    return ERR_OK;
+}
+
 struct train_row task_session_row(const struct task_session *session, uint64_t index,
                                   uint64_t place)
 {
@@ -195,4 +211,14 @@ struct train_row task_session_row(const struct task_session *session, uint64_t i
         .segment_starts = row.segment_starts,
         .segment_count = row.segment_count,
     };
+}
+
+struct train_row task_session_pair(const struct task_session *session, uint64_t index,
+                                   uint64_t place)
+{
+    struct train_row row = task_session_row(session, index, place);
+    if (session->prefers)
+        memcpy(row.reference, session->pairs.log_p[session->pairs_first + index],
+               sizeof row.reference);
+    return row;
 }

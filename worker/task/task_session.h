@@ -8,6 +8,7 @@
 #include "worker/engine/train/fake_quant.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
+#include "worker/task/task_pairs.h"
 #include "worker/task/task_run.h"
 
 struct task_session {
@@ -24,6 +25,9 @@ struct task_session {
     float quant_part;           /* of the rounding in them */
     const struct cache_item *rows_item;
     struct rows rows; /* of rows_item */
+    bool prefers;     /* rows are pairs, whose losses are taken */
+    struct task_pairs pairs;
+    uint64_t pairs_first; /* the one of row 0 */
 };
 
 /* The session of this run's job. `trains`: under the recipe's trainables, not the untouched model.
@@ -51,9 +55,18 @@ uint64_t task_session_peak_bytes(const struct task_session *session);
 MUST_CHECK enum err task_session_rows(struct task_run *run, struct task_session *session,
                                       const char *name, struct err_text *et);
 
+/* Where rows are pairs (rl: dpo): their log-probabilities before training, for the rows that are
+ * open under `name`. ERR_FORMAT: not as many as there are rows. */
+MUST_CHECK enum err task_session_pairs(struct task_run *run, struct task_session *session,
+                                       const char *name, struct err_text *et);
+
 /* Row `index` of the open rows as the engine takes it, named `place` in the round. Its lists are
  * borrowed until other rows are opened. */
 struct train_row task_session_row(const struct task_session *session, uint64_t index,
                                   uint64_t place);
+
+/* The same with what its pair is measured from, after task_session_pairs. */
+struct train_row task_session_pair(const struct task_session *session, uint64_t index,
+                                   uint64_t place);
 
 #endif

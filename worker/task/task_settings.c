@@ -104,6 +104,11 @@ struct train_options task_settings_rows(const struct recipe *recipe, const struc
         .checkpointing = recipe->gradient_checkpointing,
         .quant = quant,
     };
+    if (recipe->rl == RECIPE_RL_DPO) {
+        options.objective = TRAIN_OBJECTIVE_PREFERENCE;
+        options.preference = (struct preference){.beta = recipe->rl_beta,
+                                                 .label_smoothing = recipe->dpo_label_smoothing};
+    }
     while (options.rows_at_once > 1 && memory_bytes > 0 &&
            train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len) >
                memory_bytes)

@@ -7,6 +7,7 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_session.h"
+#include "worker/task/task_sums.h"
 
 enum { ROWS_BYTES = 1 << 30 };
 
@@ -15,6 +16,7 @@ struct leaves {
     struct fold *fold;
     uint64_t first; /* row of the round at index 0 */
     uint64_t count;
+    bool prefers; /* rows are pairs */
 };
 
 static enum err take_leaf(void *context, size_t row, const struct train_result *result,
@@ -22,7 +24,8 @@ static enum err take_leaf(void *context, size_t row, const struct train_result *
 {
     struct leaves *leaves = context;
     struct fold_node node = {leaves->first + row, leaves->first + row + 1};
-    const double sums[FOLD_SUMS] = {result->loss_sum, result->weight};
+    double sums[FOLD_SUMS];
+    task_sums_leaf(result, leaves->prefers, sums);
     TRY(fold_push(leaves->fold, node, gradient, sums));
     return task_run_progress(leaves->run, row + 1, leaves->count);
 }
@@ -39,7 +42,7 @@ static enum err list_rows(struct task_run *run, const struct task_session *sessi
         uint64_t place = spec->first + i;
         uint64_t position = spec->round * spec->total + place;
         uint64_t index = rows_order(spec->seed, session->rows.row_count, position);
-        rows[i] = task_session_row(session, index, place);
+        rows[i] = task_session_pair(session, index, place);
         run->result->tokens += rows[i].token_count;
     }
     *out = rows;
@@ -52,7 +55,7 @@ static enum err compute(struct task_run *run, struct task_session *session, stru
     const struct task_spec *spec = run->spec;
     size_t count = (size_t)(spec->end - spec->first);
     struct train_row *rows = NULL;
-    struct leaves leaves = {run, fold, spec->first, count};
+    struct leaves leaves = {run, fold, spec->first, count, session->prefers};
     TRY(list_rows(run, session, arena, &rows));
     struct train_result *results = arena_alloc(arena, count, sizeof *results);
     if (results == NULL)
@@ -61,8 +64,7 @@ static enum err compute(struct task_run *run, struct task_session *session, stru
     TRY(train_rows(session->train, session->values, spec->seed, spec->round, rows, count, results,
                    take_leaf, &leaves, et));
     const struct fold_entry *sum = fold_at(fold, 0);
-    run->result->loss_sum = sum->sums[0];
-    run->result->weight = sum->sums[1];
+    task_sums_report(sum->sums, run->result);
     run->result->peak_bytes = task_session_peak_bytes(session);
     return task_run_output(
         run, "gradient",
@@ -91,6 +93,7 @@ enum err task_kind_train(struct task_run *run, struct err_text *et)
     TRY(task_session_load(run, session, et));
     TRY(task_session_quantize(session, run->spec->round, et));
     TRY(task_session_rows(run, session, "rows", et));
+    TRY(task_session_pairs(run, session, "rows", et));
     TRY(check_range(run, &session->rows, et));
     struct arena arena;
     struct fold fold;

@@ -20,6 +20,21 @@ static const struct trainer_log_point *best_of(const struct trainer_log *log)
     return best;
 }
 
+/* TRL's names, of an evaluation behind "eval_". */
+static void put_rewards(struct json_write *w, const struct trainer_log_point *p)
+{
+    static const char *const names[][2] = {
+        {"rewards/chosen", "eval_rewards/chosen"},
+        {"rewards/rejected", "eval_rewards/rejected"},
+        {"rewards/margins", "eval_rewards/margins"},
+        {"rewards/accuracies", "eval_rewards/accuracies"},
+    };
+    const double values[] = {p->reward_chosen, p->reward_rejected,
+                             p->reward_chosen - p->reward_rejected, p->accuracy};
+    for (size_t i = 0; p->pairs > 0 && i < COUNT_OF(values); i++)
+        json_write_f64(w, names[i][p->is_eval], values[i]);
+}
+
 static void put_point(struct json_write *w, const struct trainer_log_point *p)
 {
     json_write_object_begin(w, NULL);
@@ -32,6 +47,7 @@ static void put_point(struct json_write *w, const struct trainer_log_point *p)
         json_write_f64(w, "grad_norm", p->grad_norm);
         json_write_f64(w, "learning_rate", p->learning_rate);
     }
+    put_rewards(w, p);
     json_write_object_end(w);
 }
 
@@ -93,6 +109,8 @@ enum err trainer_log_print_line(const struct trainer_log *log,
         json_write_f64(&w, "lr", point->learning_rate);
         json_write_f64(&w, "grad_norm", point->grad_norm);
     }
+    if (point->pairs > 0)
+        json_write_f64(&w, "accuracy", point->accuracy);
     json_write_f64(&w, "epoch", point->epoch);
     uint64_t hundredths =
         log->steps_total > 0 ? (uint64_t)((double)point->step * 1e4 / (double)log->steps_total) : 0;

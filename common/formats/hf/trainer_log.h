@@ -23,7 +23,9 @@ struct trainer_log_point {
     double loss;          /* training loss of the step's batch, or eval_loss */
     double grad_norm;     /* training: before clipping */
     double learning_rate; /* training */
-    uint64_t tokens;      /* supervised tokens seen so far, or of the evaluation */
+    uint64_t pairs;       /* of answers (rl: dpo), 0: the loss is over tokens */
+    double reward_chosen, reward_rejected, accuracy; /* means over the pairs */
+    uint64_t tokens; /* supervised tokens seen so far, or of the evaluation */
     /* For trainer_log.jsonl alone. */
     uint64_t elapsed_ms;
     uint64_t remaining_ms;

@@ -180,8 +180,9 @@ size_t train_memory_estimate(const struct model *model, const struct train_layou
     size_t rows = MAX(options->rows_at_once, (size_t)1);
     enum transformer_mode mode = options->checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
     token_count += layout != NULL ? train_layout_binding(layout)->prompt_count : 0;
+    bool pairs = options->objective == TRAIN_OBJECTIVE_PREFERENCE;
     struct transformer_plan plan = {.mode = layout != NULL ? mode : TRANSFORMER_INFER,
-                                    .tokens = rows * token_count,
+                                    .tokens = rows * token_count * (pairs ? PREFERENCE_SIDES : 1),
                                     .rows = rows,
                                     .positions = token_count,
                                     .quantizes = options->quant != NULL};

@@ -106,7 +106,8 @@ MUST_CHECK enum err train_logits(struct train *train, const float *values,
 /* Most bytes of activations, workspace and row gradients held at once by this object so far. */
 size_t train_peak_bytes(const struct train *train);
 
-/* What train_rows will hold for `rows_at_once` rows of `token_count` tokens each. The model's own
+/* What train_rows will hold for `rows_at_once` rows of `token_count` tokens each, of pairs each
+ * segment. The model's own
  * weights and the vector of trainables are not counted; a row is taken for one sample, which has
  * one prompt. `layout` NULL: train_evaluate. */
 size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,

@@ -2,6 +2,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -127,6 +128,25 @@ static void test_plan__an_adapter_is_merged_before_what_needs_the_model(void **s
                         "quantize<7 assemble<8 verify<9 compare<1<9 report<6<10<11");
 }
 
+static void test_plan__pairs_are_measured_before_training(void **state)
+{
+    (void)state;
+    static const char lora[] = "rl: dpo\nadapter: lora\nlora_r: 2\nlora_alpha: 2\n";
+    struct artifact_ref more[5];
+    memcpy(more, inputs, 2 * sizeof inputs[0]);
+    more[2] = (struct artifact_ref){.name = TEXT("adapter/adapter_config.json"), .size_bytes = 9};
+    assert_string_equal(graph_of(lora, inputs, 2),
+                        "prepare pack<0 reference<1 init train<1<2<3 export<4");
+    char text[256];
+    (void)snprintf(text, sizeof text, "%slora_model_dir: a\n", lora);
+    assert_string_equal(graph_of(text, more, 3),
+                        "prepare pack<0 init reference<1<2 train<1<2<3 export<4");
+    (void)snprintf(text, sizeof text, "%sseed: [1, 2]\n", lora);
+    assert_non_null(strstr(graph_of(text, inputs, 2), "prepare pack<0 reference<1 init seed=1"));
+    (void)snprintf(text, sizeof text, "%sseed: [1, 2]\nval_set_size: 0.5\n", lora);
+    assert_non_null(strstr(graph_of(text, inputs, 2), "pack seed=2<0 reference seed=2<3"));
+}
+
 static void test_plan__missing_and_empty_inputs_are_named(void **state)
 {
     (void)state;
@@ -234,6 +254,7 @@ static void test_plan__settings_carry_profile_and_seed(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        PLAN_TEST(pairs_are_measured_before_training),
         PLAN_TEST(graph_follows_from_the_keys),
         PLAN_TEST(a_recipe_with_lists_trains_once_for_each),
         PLAN_TEST(an_adapter_is_merged_before_what_needs_the_model),

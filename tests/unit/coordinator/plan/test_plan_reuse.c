@@ -60,6 +60,37 @@ static void test_plan_reuse__calibration_does_not_depend_on_other_keys(void **st
         assert_true(digest_equal(key, key_with(others[i][0], others[i][1], STAGE_KIND_CALIBRATE)));
 }
 
+/* How fast and how long is trained is nothing to it; how the base is stored is. */
+static void
+test_plan_reuse__reference_depends_on_the_base_and_the_adapter_it_starts_from(void **state)
+{
+    (void)state;
+    static const char fresh[] = "adapter: lora\nload_in_4bit: false\nlora_alpha: 8\n"
+                                "lora_target_modules:\n  - q_proj\nseed: 1\n";
+    static const struct {
+        const char *text;
+        bool is_same;
+    } others[] = {
+        {"adapter: lora\nload_in_4bit: false\nlora_alpha: 9\nseed: 2\n", true},
+        {"adapter: lora\nload_in_4bit: true\nlora_alpha: 8\nseed: 1\n", false},
+    };
+    struct digest key = key_of(fresh, STAGE_KIND_REFERENCE);
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        assert_int_equal(digest_equal(key, key_of(others[i].text, STAGE_KIND_REFERENCE)),
+                         others[i].is_same);
+    static const char going_on[] = "lora_alpha: 8\nlora_model_dir: a\nlora_target_modules:\n"
+                                   "  - q_proj\n";
+    static const char *const differ[] = {
+        "lora_alpha: 9\nlora_model_dir: a\nlora_target_modules:\n  - q_proj\n",
+        "lora_alpha: 8\nlora_model_dir: a\nlora_target_modules:\n  - v_proj\n"};
+    key = key_of(going_on, STAGE_KIND_REFERENCE);
+    for (size_t i = 0; i < 2; i++)
+        assert_false(digest_equal(key, key_of(differ[i], STAGE_KIND_REFERENCE)));
+    assert_true(digest_equal(key, key_of("learning_rate: 1\nlora_alpha: 8\nlora_model_dir: b\n"
+                                         "lora_target_modules:\n  - q_proj\n",
+                                         STAGE_KIND_REFERENCE)));
+}
+
 static void test_plan_reuse__random_model_depends_on_every_line(void **state)
 {
     (void)state;
@@ -87,6 +118,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plan_reuse__calibration_depends_on_what_it_looks_at),
         cmocka_unit_test(test_plan_reuse__calibration_does_not_depend_on_other_keys),
+        cmocka_unit_test(
+            test_plan_reuse__reference_depends_on_the_base_and_the_adapter_it_starts_from),
         cmocka_unit_test(test_plan_reuse__random_model_depends_on_every_line),
         cmocka_unit_test(test_plan_reuse__unlisted_kind_depends_on_every_line),
     };

@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -104,6 +105,34 @@ static void test_trainer_log__a_line_a_point_with_timings(void **state)
     bytes_fini(&out);
 }
 
+static void test_trainer_log__rewards_have_the_names_of_trl(void **state)
+{
+    (void)state;
+    static const struct trainer_log_point pairs[] = {
+        {.step = 1, .pairs = 4, .reward_chosen = 0.5, .reward_rejected = 0.25, .accuracy = 0.75},
+        {.step = 1, .is_eval = true, .pairs = 2, .reward_rejected = -0.5, .accuracy = 1},
+    };
+    static const char *const expected[] = {
+        "\"rewards/accuracies\": 0.75,\n      \"rewards/chosen\": 0.5,\n"
+        "      \"rewards/margins\": 0.25,\n      \"rewards/rejected\": 0.25,\n",
+        "\"eval_rewards/accuracies\": 1.0,\n      \"eval_rewards/chosen\": 0.0,\n"
+        "      \"eval_rewards/margins\": 0.5,\n      \"eval_rewards/rejected\": -0.5,\n"};
+    struct bytes out;
+    struct trainer_log log = sample();
+    log.points = pairs;
+    log.count = 2;
+    bytes_init(&out, 1 << 16);
+    assert_int_equal(trainer_log_print_state(&log, &out), ERR_OK);
+    bytes_append(&out, "", 1);
+    for (size_t i = 0; i < 2; i++)
+        assert_non_null(strstr((const char *)out.data, expected[i]));
+    bytes_clear(&out);
+    assert_int_equal(trainer_log_print_lines(&log, &out), ERR_OK);
+    bytes_append(&out, "", 1);
+    assert_non_null(strstr((const char *)out.data, "\"accuracy\": 0.75"));
+    bytes_fini(&out);
+}
+
 static void test_trainer_log__a_loss_that_is_not_finite_is_refused(void **state)
 {
     (void)state;
@@ -124,6 +153,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_trainer_log__the_state_has_the_trainers_fields_and_no_timings),
         cmocka_unit_test(test_trainer_log__a_line_a_point_with_timings),
+        cmocka_unit_test(test_trainer_log__rewards_have_the_names_of_trl),
         cmocka_unit_test(test_trainer_log__a_loss_that_is_not_finite_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
