@@ -132,7 +132,8 @@ enum err fake_quant_check(const struct model *model, const struct train_layout *
 
 static struct train_merge merge_of(const struct fake_quant *fq, const float *values)
 {
-    return (struct train_merge){fq->model, fq->layout, values, fq->kernel};
+    return (struct train_merge){
+        .model = fq->model, .layout = fq->layout, .values = values, .kernel = fq->kernel};
 }
 
 static size_t chunk_rows(const struct coded *c)

@@ -37,7 +37,9 @@ static struct model *family_model(const char *model_type)
                                .parallel_attn = true};
     struct model *model = NULL;
     struct err_text et = {""};
-    (void)snprintf(config.model_type, sizeof config.model_type, "%s", model_type);
+    config.tie_word_embeddings = strcmp(model_type, "gpt2-tied") == 0;
+    (void)snprintf(config.model_type, sizeof config.model_type, "%s",
+                   config.tie_word_embeddings ? "gpt2" : model_type);
     if (model_create_random(&config, 1, &model, &et) != ERR_OK)
         fail_msg("%s: %s", model_type, et.text);
     return model;
@@ -66,7 +68,8 @@ static void world_open(struct world *w, const char *model_type, const struct tra
     uint64_t key = random_key(3, RANDOM_INIT, 0, 0, 0);
     for (size_t i = 0; i < count; i++)
         w->values[i] += 0.1f * (random_uniform_f32(key, i) - 0.5f);
-    w->merge = (struct train_merge){w->model, w->layout, w->values, w->kernel};
+    w->merge = (struct train_merge){
+        .model = w->model, .layout = w->layout, .values = w->values, .kernel = w->kernel};
 }
 
 static void world_close(struct world *w)
@@ -190,6 +193,77 @@ static void test_train_merge__parts_of_fused_modules_find_their_rows(void **stat
     check_equal("falcon", &other);
 }
 
+static void test_train_merge__magnitudes_set_the_lengths_of_rows(void **state)
+{
+    (void)state;
+    static const char *const families[] = {"llama", "gpt2", "phi3"};
+    static const char *const all[] = {"all-linear"};
+    const struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                        .rank = 3,
+                                        .alpha = 6,
+                                        .dora = true,
+                                        .targets = all,
+                                        .target_count = 1};
+    for (size_t i = 0; i < COUNT_OF(families); i++)
+        check_equal(families[i], &config);
+}
+
+static void test_train_merge__patterns_saved_modules_and_embeddings_go_in(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"q_proj", "down_proj", "embed_tokens", "lm_head"};
+    static const char *const ranks[] = {"layers.1.self_attn.q_proj=5"};
+    static const char *const alphas[] = {"down_proj=9"};
+    static const char *const saved[] = {"norm", "o_proj"};
+    const struct train_config config = {.method = TRAIN_METHOD_LORA,
+                                        .rank = 2,
+                                        .alpha = 4,
+                                        .rank_patterns = ranks,
+                                        .rank_pattern_count = 1,
+                                        .alpha_patterns = alphas,
+                                        .alpha_pattern_count = 1,
+                                        .saved = saved,
+                                        .saved_count = 2,
+                                        .targets = targets,
+                                        .target_count = 4};
+    check_equal("llama", &config);
+}
+
+static void test_train_merge__an_anchor_is_taken_away(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"q_proj", "up_proj"};
+    const struct train_config config = {
+        .method = TRAIN_METHOD_LORA, .rank = 2, .alpha = 4, .targets = targets, .target_count = 2};
+    struct world w;
+    float merged[64 * 64], base[64 * 64];
+    world_open(&w, "llama", &config);
+    w.merge.anchor = w.values; /* nothing has become of it */
+    for (size_t i = 0; i < model_param_count(w.model); i++) {
+        const struct model_param *p = model_param(w.model, i);
+        if (!train_merge_touches(&w.merge, i))
+            continue;
+        assert_int_equal(train_merge_rows(&w.merge, i, 0, p->rows, merged), ERR_OK);
+        model_values_read(w.model, i, 0, p->rows, base);
+        assert_true(farthest(merged, base, p->rows * p->columns) < 1e-7);
+    }
+    world_close(&w);
+}
+
+static void test_train_merge__half_of_a_tied_matrix_is_refused(void **state)
+{
+    (void)state;
+    static const char *const targets[] = {"wte", "c_attn"};
+    const struct train_config config = {
+        .method = TRAIN_METHOD_LORA, .rank = 2, .alpha = 4, .targets = targets, .target_count = 2};
+    struct world w;
+    struct err_text et = {""};
+    world_open(&w, "gpt2-tied", &config);
+    assert_int_equal(train_merge_check(&w.merge, w.model, &et), ERR_RECIPE);
+    assert_non_null(strstr(et.text, "tie_word_embeddings"));
+    world_close(&w);
+}
+
 static void test_train_merge__however_rows_are_cut_the_bits_are_equal(void **state)
 {
     (void)state;
@@ -239,6 +313,10 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_train_merge__says_what_base_and_adapter_say),
         cmocka_unit_test(test_train_merge__parts_of_fused_modules_find_their_rows),
+        cmocka_unit_test(test_train_merge__magnitudes_set_the_lengths_of_rows),
+        cmocka_unit_test(test_train_merge__patterns_saved_modules_and_embeddings_go_in),
+        cmocka_unit_test(test_train_merge__an_anchor_is_taken_away),
+        cmocka_unit_test(test_train_merge__half_of_a_tied_matrix_is_refused),
         cmocka_unit_test(test_train_merge__however_rows_are_cut_the_bits_are_equal),
         cmocka_unit_test(test_train_merge__another_model_is_refused),
     };
