@@ -9,7 +9,6 @@
 #include "worker/task/task_folder.h"
 #include "worker/task/task_gguf.h"
 #include "worker/task/task_kind.h"
-#include "worker/task/task_settings.h"
 
 struct assembly {
     struct task_run *run;
@@ -37,21 +36,6 @@ static enum err give(void *context, size_t index, struct span *out, struct err_t
     TRY(task_run_open(a->run, input, &a->given, et));
     *out = a->given->bytes;
     return ERR_OK;
-}
-
-/* "lm-6m-Q4_K_M.gguf" */
-static const char *file_name(struct assembly *a)
-{
-    struct text base = task_settings_base_model(&a->run->recipe);
-    for (size_t i = base.size; i > 0; i--) {
-        if (base.data[i - 1] == '/') {
-            base = (struct text){base.data + i, base.size - i};
-            break;
-        }
-    }
-    if (base.size > 5 && memcmp(base.data + base.size - 5, ".gguf", 5) == 0)
-        base.size -= 5;
-    return arena_print(&a->arena, "%.*s-%.*s.gguf", TEXT_ARGS(base), TEXT_ARGS(a->choices.scheme));
 }
 
 /* Through a file, so that a model larger than memory can be put together. */
@@ -92,7 +76,7 @@ static enum err assemble(struct assembly *a, struct err_text *et)
 {
     TRY(task_gguf_open(a->run, &a->choices, &a->gguf, et));
     TRY(convert_gguf_prepare(a->gguf.form, et));
-    const char *name = file_name(a);
+    const char *name = task_gguf_file_name(&a->run->recipe, a->choices.scheme, &a->arena);
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
     TRY(cache_view(a->run->env->options.cache, NULL, NULL, 0, &a->folder, et));

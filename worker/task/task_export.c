@@ -1,8 +1,8 @@
 /* task_export.c - the result of a training run as the files that the rest of the world loads.
  *
  * An adapter or a prompt becomes PEFT's folder, bottlenecks one like it, full training a model
- * folder; all come with the tokenizer's
- * files and trainer_state.json.
+ * folder, training under a quantizer the quantized model. All come with trainer_state.json and, but
+ * for a GGUF file, the tokenizer's files.
  */
 #include "worker/task/task_export.h"
 
@@ -14,6 +14,7 @@
 #include "worker/engine/train/train_insert.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
+#include "worker/task/task_qat.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
 
@@ -165,15 +166,20 @@ void task_export_close(struct task_export *x)
 
 static enum err export_all(struct task_export *x, struct err_text *et)
 {
+    struct task_qat qat;
     TRY(task_export_open(x, et));
     TRY(read_log(x, et));
-    if (x->config.method == TRAIN_METHOD_LORA)
+    TRY(task_qat_read(&x->run->recipe, x->model, &qat, et));
+    if (qat.is_on)
+        TRY(task_export_quantized(x, &qat, et));
+    else if (x->config.method == TRAIN_METHOD_LORA)
         TRY(task_export_adapter(x, et));
     else if (train_insert_is(x->config.method))
         TRY(task_export_insert(x, et));
     else
         TRY(task_export_model(x, et));
-    TRY(task_export_tokenizer(x, et));
+    if (!qat.is_on || qat.config.form != FAKE_QUANT_BLOCKS) /* a GGUF file has it inside */
+        TRY(task_export_tokenizer(x, et));
     return export_log(x, et);
 }
 

@@ -16,6 +16,8 @@
 #include "worker/engine/train/train_layout.h"
 #include "worker/task/task_run.h"
 
+struct task_qat;
+
 struct task_export {
     struct task_run *run;        /* borrowed */
     const char *folder;          /* before the names of its files: "" or "adapter/" */
@@ -59,5 +61,7 @@ MUST_CHECK enum err task_export_generation(struct task_export *x, struct err_tex
 MUST_CHECK enum err task_export_adapter(struct task_export *x, struct err_text *et);
 MUST_CHECK enum err task_export_insert(struct task_export *x, struct err_text *et);
 MUST_CHECK enum err task_export_model(struct task_export *x, struct err_text *et);
+MUST_CHECK enum err task_export_quantized(struct task_export *x, const struct task_qat *qat,
+                                          struct err_text *et);
 
 #endif

@@ -129,6 +129,21 @@ void task_gguf_close(struct task_gguf *gguf)
     arena_fini(&gguf->arena);
 }
 
+const char *task_gguf_file_name(const struct recipe *recipe, struct text scheme,
+                                struct arena *arena)
+{
+    struct text base = task_settings_base_model(recipe);
+    for (size_t i = base.size; i > 0; i--) {
+        if (base.data[i - 1] == '/') {
+            base = (struct text){base.data + i, base.size - i};
+            break;
+        }
+    }
+    if (base.size > 5 && memcmp(base.data + base.size - 5, ".gguf", 5) == 0)
+        base.size -= 5;
+    return arena_print(arena, "%.*s-%.*s.gguf", TEXT_ARGS(base), TEXT_ARGS(scheme));
+}
+
 enum err task_gguf_check(const struct recipe *recipe, struct err_text *et)
 {
     struct task_gguf gguf = {.form = NULL};

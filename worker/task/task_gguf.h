@@ -26,6 +26,10 @@ MUST_CHECK enum err task_gguf_open(struct task_run *run, const struct task_choic
                                    struct task_gguf *gguf, struct err_text *et);
 void task_gguf_close(struct task_gguf *gguf);
 
+/* "lm-6m-Q4_K_M.gguf": the base's name and the scheme's, in `arena`. NULL when memory is out. */
+const char *task_gguf_file_name(const struct recipe *recipe, struct text scheme,
+                                struct arena *arena);
+
 /* Whether the names of scheme and types in the recipe are names of some. ERR_RECIPE. */
 MUST_CHECK enum err task_gguf_check(const struct recipe *recipe, struct err_text *et);
 

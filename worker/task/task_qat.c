@@ -84,6 +84,16 @@ static bool has_masters(const struct model *model)
     return false;
 }
 
+/* Of gpt2: the layers of folders of integers and of BitNet have rows of outputs. */
+static bool has_turned(const struct model *model)
+{
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        if (model_param(model, i)->turned)
+            return true;
+    }
+    return false;
+}
+
 enum err task_qat_read(const struct recipe *recipe, const struct model *model, struct task_qat *out,
                        struct err_text *et)
 {
@@ -107,6 +117,11 @@ enum err task_qat_read(const struct recipe *recipe, const struct model *model, s
     if (q->quantize_embedding && out->config.form != FAKE_QUANT_BLOCKS)
         return fail(et, "quantize_embedding goes with a GGUF type as weight_dtype; folders have "
                         "plain embeddings");
+    if (out->config.form != FAKE_QUANT_BLOCKS && has_turned(model))
+        return error_set(et, ERR_RECIPE,
+                         "qat.weight_dtype: %s; weights of base_model lie transposed, which such "
+                         "folders do not know: say a GGUF type (q4_0, q8_0, q4_k, ...)",
+                         q->weight_dtype);
     if (is_ternary && out->config.form != FAKE_QUANT_TERNARY)
         return error_set(et, ERR_RECIPE,
                          "qat.weight_dtype: %s; base_model is ternary: say ternary, and qctl "

@@ -181,8 +181,10 @@ static enum err plan_tensor(const struct planning *p, const struct safetensor *s
                             struct convert_tensor *t)
 {
     enum convert_role role = t->place.role;
-    bool is_ternary = strcmp(p->arch->model_type, "bitnet") == 0 && st->rank == 2 &&
-                      convert_name_kind(role) == CONVERT_LINEAR && role != CONVERT_HEAD;
+    bool is_bitnet = strcmp(p->arch->model_type, "bitnet") == 0 ||
+                     strcmp(p->config->quant_method, "bitnet") == 0;
+    bool is_ternary = is_bitnet && st->rank == 2 && convert_name_kind(role) == CONVERT_LINEAR &&
+                      role != CONVERT_HEAD;
     bool is_packed = is_ternary && st->dtype == SAFETENSORS_U8;
     if (is_packed)
         t->in = BLOCK_FORMAT_COUNT;

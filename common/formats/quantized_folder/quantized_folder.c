@@ -136,45 +136,60 @@ static enum err check_config(const struct bytes *text, const char *path, struct 
     return err;
 }
 
-/* config.json as it was given. */
-static void add_given_config(struct planner *p)
+/* The text with one more member, the first: every other byte stays what it is. */
+static void insert_config(struct span base, struct span config, struct bytes *text)
 {
-    struct span config = p->content->config;
-    p->files[p->count++] = (struct quantized_folder_file){
-        .name = CONFIG_NAME, .size_bytes = config.size, .text = config};
-}
-
-/* The base's text with one more member, the first: every other byte stays what it is. */
-static enum err add_config(struct planner *p)
-{
-    const char *path = folder_join(p->arena, p->content->base, CONFIG_NAME);
-    struct bytes base, text;
-    enum err err;
-    if (path == NULL)
-        return out_of_memory(p);
-    bytes_init(&base, HF_CONFIG_SIZE_BYTES_MAX);
-    bytes_init(&text, SIZE_MAX);
-    TRY_OUT(file_read(path, HF_CONFIG_SIZE_BYTES_MAX, &base, p->et));
-    TRY_OUT(check_config(&base, path, p->et));
     const uint8_t *brace = memchr(base.data, '{', base.size);
     ASSERT(brace != NULL);
     size_t front = (size_t)(brace - base.data) + 1;
-    bytes_append(&text, base.data, front);
-    bytes_append_text(&text, TEXT("\n  \"quantization_config\": "));
-    struct span config = p->content->quantization_config;
+    bytes_append(text, base.data, front);
+    bytes_append_text(text, TEXT("\n  \"quantization_config\": "));
     for (size_t i = 0; i < config.size; i++) { /* one level deeper */
         bool last = i + 1 == config.size;
         if (!(last && config.data[i] == '\n'))
-            bytes_append(&text, &config.data[i], 1);
+            bytes_append(text, &config.data[i], 1);
         if (!last && config.data[i] == '\n')
-            bytes_append_text(&text, TEXT("  "));
+            bytes_append_text(text, TEXT("  "));
     }
-    bytes_append_text(&text, TEXT(","));
-    bytes_append(&text, base.data + front, base.size - front);
-    TRY_OUT(bytes_status(&text));
-    err = add_text(p, CONFIG_NAME, &text);
-out:
+    bytes_append_text(text, TEXT(","));
+    bytes_append(text, base.data + front, base.size - front);
+}
+
+static enum err add_inserted(struct planner *p, struct span base)
+{
+    struct bytes text;
+    bytes_init(&text, SIZE_MAX);
+    insert_config(base, p->content->quantization_config, &text);
+    enum err err = bytes_status(&text);
+    if (err == ERR_OK)
+        err = add_text(p, CONFIG_NAME, &text);
     bytes_fini(&text);
+    return err;
+}
+
+/* config.json as it was given. */
+static enum err add_given_config(struct planner *p)
+{
+    struct span config = p->content->config;
+    if (p->content->quantization_config.data != NULL)
+        return add_inserted(p, config);
+    p->files[p->count++] = (struct quantized_folder_file){
+        .name = CONFIG_NAME, .size_bytes = config.size, .text = config};
+    return ERR_OK;
+}
+
+static enum err add_config(struct planner *p)
+{
+    const char *path = folder_join(p->arena, p->content->base, CONFIG_NAME);
+    struct bytes base;
+    if (path == NULL)
+        return out_of_memory(p);
+    bytes_init(&base, HF_CONFIG_SIZE_BYTES_MAX);
+    enum err err = file_read(path, HF_CONFIG_SIZE_BYTES_MAX, &base, p->et);
+    if (err == ERR_OK)
+        err = check_config(&base, path, p->et);
+    if (err == ERR_OK)
+        err = add_inserted(p, bytes_span(&base));
     bytes_fini(&base);
     return err;
 }
@@ -211,10 +226,7 @@ enum err quantized_folder_plan(const struct quantized_folder_content *content, s
         return out_of_memory(&p);
     TRY(add_shards(&p));
     TRY(add_index(&p));
-    if (content->base != NULL)
-        TRY(add_config(&p));
-    else
-        add_given_config(&p);
+    TRY(content->base != NULL ? add_config(&p) : add_given_config(&p));
     add_copies(&p, &base);
     qsort(p.files, p.count, sizeof *p.files, compare_files);
     *folder = (struct quantized_folder){content, p.files, p.count};

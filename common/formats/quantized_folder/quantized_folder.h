@@ -22,7 +22,7 @@
 
 struct quantized_folder_content {
     const char *base;                 /* folder of the model before: everything but weights */
-    struct span quantization_config;  /* a JSON object */
+    struct span quantization_config;  /* a JSON object; with base NULL, data NULL: none */
     struct span config;               /* of base NULL: config.json, beside which nothing lies */
     const struct safetensor *tensors; /* all of them, in model order; data.size is set */
     size_t count;
@@ -45,7 +45,7 @@ struct quantized_folder {
     size_t count;
 };
 
-/* Which files the folder will hold. A base of NULL is for folders whose weights are not quantized
+/* Which files the folder will hold. A base of NULL is for folders whose config is made anew
  * and whose tokenizer comes from elsewhere. ERR_STATE: the base's config.json has a
  * quantization_config; ERR_NOT_FOUND, ERR_FORMAT, ... of the base's files; ERR_OUT_OF_MEMORY.
  * Everything is in the arena; `content` must outlive *folder. */

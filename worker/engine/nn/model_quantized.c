@@ -14,7 +14,7 @@
 
 bool model_quantized_is(const struct model *model)
 {
-    return model->config.quantized && model->family->linear != LINEAR_TERNARY;
+    return model->config.quantized && strcmp(model->config.quant_method, "bitnet") != 0;
 }
 
 static bool is_bnb(const struct model *model)

@@ -42,14 +42,15 @@ static enum err check_options(const struct hf_config *c, const struct family *fa
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: model_type \"%s\"; this version runs %s", c->model_type,
                          family_list());
-    bool ternary = family->linear == LINEAR_TERNARY;
+    bool bitnet = strcmp(c->quant_method, "bitnet") == 0;
     bool known = strcmp(c->quant_method, "compressed-tensors") == 0 ||
-                 strcmp(c->quant_method, "bitsandbytes") == 0;
-    if (c->quantized && (ternary ? strcmp(c->quant_method, "bitnet") != 0 : !known))
+                 strcmp(c->quant_method, "bitsandbytes") == 0 ||
+                 (bitnet && family->linear != LINEAR_TURNED);
+    if (c->quantized && (family->linear == LINEAR_TERNARY ? !bitnet : !known))
         return error_set(et, ERR_UNSUPPORTED,
                          "config.json: quantization_config: quant_method \"%s\"; expected "
-                         "compressed-tensors or bitsandbytes (bitnet for models of type bitnet); "
-                         "take the unquantized model",
+                         "compressed-tensors, bitsandbytes or bitnet (models of type bitnet: that "
+                         "alone); take the unquantized model",
                          c->quant_method);
     const char *linear = c->quant_linear_class;
     if (linear[0] != '\0' && strcmp(linear, "bitlinear") != 0 &&

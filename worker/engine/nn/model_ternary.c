@@ -30,8 +30,8 @@ struct ternary {
 
 bool model_ternary_is(const struct model *model, const struct model_param *p)
 {
-    return model->family->linear == LINEAR_TERNARY && model->config.quantized &&
-           p->kind == MODEL_KIND_LINEAR && family_role_in_layer(p->role);
+    return strcmp(model->config.quant_method, "bitnet") == 0 && p->kind == MODEL_KIND_LINEAR &&
+           family_role_in_layer(p->role);
 }
 
 static bool plain_dtype(enum safetensors_dtype from, enum dtype *out)

@@ -53,7 +53,7 @@ static enum err check_full(const struct model *model, struct err_text *et)
                          "lora, or train a model folder (qctl convert makes one)",
                          model_config(model)->model_type);
     const struct hf_config *config = model_config(model);
-    if (config->quantized && model_family(model)->linear != LINEAR_TERNARY)
+    if (config->quantized && strcmp(config->quant_method, "bitnet") != 0)
         return error_set(et, ERR_RECIPE,
                          "adapter: the model is quantized (%s), which only an adapter can train; "
                          "say lora, or take the model before",
