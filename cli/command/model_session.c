@@ -5,13 +5,13 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "cli/command/bound_adapter.h"
 #include "common/base/check.h"
 #include "common/formats/hf/hf_config.h"
 #include "common/formats/hf/hf_generation.h"
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
-#include "worker/engine/tensor/dtype.h"
 #include "worker/task/task_insert.h"
 
 enum { PIECE_BYTES_MAX = 1 << 16, NEW_TOKENS_DEFAULT = 200 };
@@ -62,65 +62,6 @@ static enum err collect_stops(struct model_session *session, const char *folder,
     return ERR_OK;
 }
 
-static enum err read_tensor(const struct safetensor *tensor, float *out, struct err_text *et)
-{
-    size_t count = (size_t)safetensors_element_count(tensor);
-    for (int i = 0; i < DTYPE_COUNT; i++) {
-        enum dtype dtype = (enum dtype)i;
-        if (strcmp(dtype_name(dtype), safetensors_dtype_name(tensor->dtype)) == 0) {
-            dtype_decode(dtype, count, tensor->data.data, out);
-            return ERR_OK;
-        }
-    }
-    return error_set(et, ERR_UNSUPPORTED,
-                     "adapter tensor %.*s: expected F32, F16 or BF16, found %s",
-                     TEXT_ARGS(tensor->name), safetensors_dtype_name(tensor->dtype));
-}
-
-/* Parameter of a module, MODEL_NO_PARAM when the model has none of that shape. */
-static ptrdiff_t param_of(const struct model *model, const struct peft_module *module)
-{
-    char name[512];
-    (void)snprintf(name, sizeof name, "%.*s.weight", TEXT_ARGS(module->name));
-    for (size_t i = 0; i < model_param_count(model); i++) {
-        const struct model_param *param = model_param(model, i);
-        if (strcmp(param->name, name) == 0 && param->rows == module->out &&
-            param->columns == module->in)
-            return (ptrdiff_t)i;
-    }
-    return MODEL_NO_PARAM;
-}
-
-static enum err bind_modules(struct model_session *session, const struct peft_adapter *adapter,
-                             struct err_text *et)
-{
-    size_t offset = 0;
-    for (size_t i = 0; i < adapter->count; i++)
-        offset += (size_t)(safetensors_element_count(adapter->modules[i].a) +
-                           safetensors_element_count(adapter->modules[i].b));
-    session->binding.count = offset;
-    session->values = mem_alloc(offset, sizeof *session->values);
-    if (session->values == NULL)
-        return ERR_OUT_OF_MEMORY;
-    offset = 0;
-    for (size_t i = 0; i < adapter->count; i++) {
-        const struct peft_module *module = &adapter->modules[i];
-        ptrdiff_t index = param_of(session->model, module);
-        if (index == MODEL_NO_PARAM)
-            return error_set(et, ERR_SHAPE, "adapter module %.*s: the model has none of its shape",
-                             TEXT_ARGS(module->name));
-        struct binding_adapter *slot = &session->binding.slots[index].adapter;
-        *slot = (struct binding_adapter){.rank = module->rank, .scale = (float)module->scale};
-        slot->a_offset = offset;
-        TRY(read_tensor(module->a, session->values + offset, et));
-        offset += (size_t)safetensors_element_count(module->a);
-        slot->b_offset = offset;
-        TRY(read_tensor(module->b, session->values + offset, et));
-        offset += (size_t)safetensors_element_count(module->b);
-    }
-    return ERR_OK;
-}
-
 /* A prompt or bottlenecks. */
 static enum err open_insert(struct model_session *session, const char *folder, struct err_text *et)
 {
@@ -151,7 +92,8 @@ static enum err open_adapter(struct model_session *session, const char *folder, 
     if (inserts)
         return open_insert(session, folder, et);
     TRY(peft_adapter_open(&adapter, folder, et));
-    enum err err = bind_modules(session, &adapter, et);
+    enum err err =
+        bound_adapter_read(session->model, &adapter, &session->binding, &session->values, et);
     peft_adapter_close(&adapter);
     return err;
 }

@@ -68,30 +68,66 @@ def check_card(folder, config):
 
 
 def sizes(module):
-    """(out, in) of a linear module; GPT-2's Conv1D holds its weight turned."""
+    """(out, in) of a linear module; GPT-2's Conv1D holds its weight turned; of a lookup (width, vocabulary)."""
     if hasattr(module, "out_features"):
         return module.out_features, module.in_features
+    if hasattr(module, "num_embeddings"):
+        return module.embedding_dim, module.num_embeddings
     return module.nf, module.nx
+
+
+def fits(name, ending):
+    return name == ending or name.endswith("." + ending)
+
+
+def pattern_of(patterns, module, otherwise):
+    """PEFT's rule: of the patterns that a module's name ends in, the first."""
+    return next((value for key, value in patterns.items() if fits(module, key)), otherwise)
+
+
+ENDINGS = (("lora_A.weight", "A"), ("lora_B.weight", "B"), ("lora_embedding_A", "A"),
+           ("lora_embedding_B", "B"), ("lora_magnitude_vector", "magnitude"))
+
+
+def check_saved(key, tensor, base, config):
+    """A tensor of modules_to_save: named and shaped as in the base."""
+    module = key.rsplit(".", 1)[0]
+    expect(any(module.endswith(s) for s in config["modules_to_save"] or []), "not to save: " + key)
+    own = dict(base.named_parameters(remove_duplicate=False))[key]
+    expect(own.shape == tensor.shape, key + ": shape")
 
 
 def check_tensors(tensors, base, config):
     """Every key, shape and type by the format's rules, against the modules of the base model."""
     modules = {name: m for name, m in base.named_modules() if name}
-    seen = set()
+    seen = {}
     for key, tensor in tensors.items():
-        expect(key.startswith(PREFIX), "key " + key)
-        module, half, weight = key[len(PREFIX):].rsplit(".", 2)
-        expect(half in ("lora_A", "lora_B") and weight == "weight", "key " + key)
+        expect(key.startswith(PREFIX) and str(tensor.dtype) == "torch.float32", "key " + key)
+        key = key[len(PREFIX):]
+        ending = next((e for e in ENDINGS if key.endswith("." + e[0])), None)
+        if ending is None:
+            check_saved(key, tensor, base, config)
+            continue
+        module, half = key[:-len(ending[0]) - 1], ending[1]
         expect(module in modules, "no module " + module)
-        expect(module.rsplit(".", 1)[-1] in config["target_modules"], "not a target: " + module)
+        expect(any(fits(module, t) for t in config["target_modules"]), "not a target: " + module)
+        expect(("embedding" in key) == hasattr(modules[module], "num_embeddings"), "key " + key)
         out, inner = sizes(modules[module])
-        rank = config["rank_pattern"].get(module, config["r"])
-        shape = (rank, inner) if half == "lora_A" else (out, rank)
+        rank = pattern_of(config["rank_pattern"], module, config["r"])
+        shape = {"A": (rank, inner), "B": (out, rank), "magnitude": (out,)}[half]
         expect(tuple(tensor.shape) == shape, "%s: shape %s" % (key, tuple(tensor.shape)))
-        expect(str(tensor.dtype) == "torch.float32", key + ": type")
-        seen.add((module, half))
-    expect(len(seen) == len(tensors) and
-           {m for m, h in seen if h == "lora_A"} == {m for m, h in seen if h == "lora_B"}, "pairs")
+        seen.setdefault(module, set()).add(half)
+    halves = {"A", "B", "magnitude"} if config["use_dora"] else {"A", "B"}
+    expect(all(s == halves for s in seen.values()), "pairs")
+    for target in config["target_modules"]:
+        expect(all(m in seen for m in modules if fits(m, target)), "target without tensors: " + target)
+
+
+def kind_of(config):
+    words = ["rsLoRA" if config["use_rslora"] else "LoRA"]
+    for key in ("use_dora", "rank_pattern", "alpha_pattern", "modules_to_save"):
+        words += [key] if config[key] else []
+    return ", ".join(words)
 
 
 def check(base_folder, adapter_folder, logits_file):
@@ -126,12 +162,12 @@ def check(base_folder, adapter_folder, logits_file):
     expect(effect > 100 * TOLERANCE and effect > 2 * tolerance, "the adapter has no effect: PEFT did not take its tensors")
     expect(difference <= tolerance, "logits differ")
     with tempfile.TemporaryDirectory() as again:
-        model.save_pretrained(again)
+        model.save_pretrained(again, save_embedding_layers=False)
         saved = load_file(os.path.join(again, "adapter_model.safetensors"))
     expect(set(saved) == set(tensors), "PEFT saves other keys: %s" % (set(saved) ^ set(tensors)))
     for key, tensor in tensors.items():
         expect(torch.equal(tensor, saved[key]), "PEFT saves another " + key)
-    print("ok: %d tensors, %s" % (len(tensors), "rsLoRA" if config["use_rslora"] else "LoRA"))
+    print("ok: %d tensors, %s" % (len(tensors), kind_of(config)))
 
 
 def check_prompt(base_folder, adapter_folder, logits_file):
@@ -219,7 +255,8 @@ def sample_families(folder, program):
         if quantized.get("linear_class") == "bitlinear":
             print("skipped: PEFT adapts no BitLinear")
             continue
-        for variant in ("lora", "parts", "prompt", "full"):
+        for variant in ("lora", "parts", "dora", "saved", "embeddings", "prompt",
+                        "full"):
             sample(base, program, variant)
 
 
@@ -245,9 +282,9 @@ def main(arguments):
     if arguments[1] == "--families":
         sample_families(arguments[0], arguments[2])
     elif arguments[1] == "--sample":
-        sample(arguments[0], arguments[2], "lora")
-        sample(arguments[0], arguments[2], "rslora")
-        sample(arguments[0], arguments[2], "prompt")
+        for variant in ("lora", "rslora", "dora", "patterns", "saved", "embeddings", "anchor",
+                        "prompt"):
+            sample(arguments[0], arguments[2], variant)
     else:
         check(*arguments)
 

@@ -1,13 +1,15 @@
 /* peft_check_sample.c - a folder of ours and the logits it must give, for peft_check.py.
  *
- *   peft_check_sample BASE OUT lora|rslora|parts|prompt|full
+ *   peft_check_sample BASE OUT lora|rslora|parts|dora|patterns|saved|embeddings|anchor|prompt|full
  *
  * lora, rslora, parts: LoRA of rank 4 with values that are not zero on every linear module of the
  * model in BASE, with `parts` also on every part of its fused modules, goes to OUT/adapter, which
- * must pass our own strict check. prompt: a tuned prompt of 6 vectors goes to OUT/adapter. full:
- * the model as full training would write it, f32, goes to OUT/model. Our logits of some tokens go
- * to OUT/logits.safetensors. Exits 77 when BASE has no parts, or is nothing that full training
- * takes.
+ * must pass our own strict check. dora, patterns, saved, embeddings: the same with magnitudes, with
+ * ranks and alphas of their own, with norms, embedding and head trained as a whole, with adapters
+ * on embedding and head. anchor: what training from another start becomes. prompt: a
+ * tuned prompt of 6 vectors goes to OUT/adapter. full: the model as full
+ * training would write it, f32, goes to OUT/model. Our logits of some tokens go to
+ * OUT/logits.safetensors. Exits 77 when BASE has no parts, or is nothing that full training takes.
  */
 #include <stdio.h>
 #include <string.h>
@@ -27,23 +29,31 @@
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_adapter.h"
 
-enum { TOKENS = 48, RANK = 4, VECTORS = 6, TARGETS_MAX = 256, SKIP = 77 };
+enum { TOKENS = 48, RANK = 4, VECTORS = 6, TARGETS_MAX = 256, OPTIONS_MAX = 8, SKIP = 77 };
 
 enum variant {
     VARIANT_LORA,
     VARIANT_RSLORA,
     VARIANT_PARTS,
+    VARIANT_DORA,
+    VARIANT_PATTERNS,
+    VARIANT_SAVED,
+    VARIANT_EMBEDDINGS,
+    VARIANT_ANCHOR,
     VARIANT_PROMPT,
     VARIANT_FULL,
     VARIANT_COUNT
 };
 
-static const char *const variants[VARIANT_COUNT] = {"lora", "rslora", "parts", "prompt", "full"};
+static const char *const variants[VARIANT_COUNT] = {"lora",     "rslora", "parts",      "dora",
+                                                    "patterns", "saved",  "embeddings", "anchor",
+                                                    "prompt",   "full"};
 
 struct sample {
     enum variant variant;
     struct train_config training;
-    const char *targets[TARGETS_MAX];
+    const char *targets[TARGETS_MAX], *saved[OPTIONS_MAX], *ranks[OPTIONS_MAX];
+    const char *alphas[OPTIONS_MAX];
     struct arena arena;
     struct kernel *kernel;
     struct model *model;
@@ -51,11 +61,65 @@ struct sample {
     struct train *train;
     struct safetensors base;
     float *values;
+    float *anchor; /* of VARIANT_ANCHOR */
     float *logits;
     int64_t ids[TOKENS];
     struct peft_config config;
     struct err_text et;
 };
+
+/* The module of a parameter; "" without memory, which no model has. */
+static const char *module_of(struct sample *s, const struct model_param *p)
+{
+    struct text module = text_of(p->name);
+    module.size -= strlen(".weight");
+    const char *copy = arena_copy_text(&s->arena, module);
+    return copy != NULL ? copy : "";
+}
+
+/* Of the role in the last layer, or of the whole model. */
+static const char *module_named(struct sample *s, enum model_role role)
+{
+    size_t layer = family_role_in_layer(role) ? model_shape(s->model)->layers - 1 : 0;
+    ptrdiff_t index = model_param_index(s->model, role, layer);
+    const char *name = model_family(s->model)->names[role];
+    if (role == MODEL_HEAD && model_shape(s->model)->tied) {
+        struct model_param head = {.name = name};
+        return module_of(s, &head);
+    }
+    return index != MODEL_NO_PARAM ? module_of(s, model_param(s->model, (size_t)index)) : NULL;
+}
+
+static void add_saved(struct sample *s, enum model_role role)
+{
+    const char *module = module_named(s, role);
+    if (module != NULL)
+        s->saved[s->training.saved_count++] = module;
+}
+
+/* What a variant asks for beside adapters on all linear modules. */
+static void choose_options(struct sample *s)
+{
+    struct train_config *c = &s->training;
+    c->dora = s->config.use_dora;
+    if (s->variant == VARIANT_PATTERNS) {
+        s->ranks[c->rank_pattern_count++] =
+            arena_print(&s->arena, "%s=2", module_named(s, MODEL_OUTPUT));
+        s->ranks[c->rank_pattern_count++] = "up_proj=3";
+        s->ranks[c->rank_pattern_count++] = "down_proj=6";
+        s->alphas[c->alpha_pattern_count++] = "down_proj=5";
+    }
+    if (s->variant == VARIANT_SAVED) {
+        add_saved(s, MODEL_EMBEDDING);
+        add_saved(s, MODEL_HEAD);
+        add_saved(s, MODEL_FINAL_NORM);
+        add_saved(s, MODEL_ATTENTION_NORM);
+    }
+    if (s->variant == VARIANT_EMBEDDINGS) {
+        s->targets[c->target_count++] = module_named(s, MODEL_EMBEDDING);
+        s->targets[c->target_count++] = module_named(s, MODEL_HEAD);
+    }
+}
 
 /* "all-linear", and with VARIANT_PARTS the parts of fused modules by their names. */
 static enum err list_targets(struct sample *s)
@@ -77,8 +141,12 @@ static enum err list_targets(struct sample *s)
                                         .rank = RANK,
                                         .alpha = s->config.lora_alpha,
                                         .rank_stabilized = s->config.use_rslora,
+                                        .rank_patterns = s->ranks,
+                                        .alpha_patterns = s->alphas,
+                                        .saved = s->saved,
                                         .targets = s->targets,
                                         .target_count = count};
+    choose_options(s);
     if (s->variant == VARIANT_PROMPT)
         s->training = (struct train_config){.method = TRAIN_METHOD_PROMPT, .prompt_count = VECTORS};
     return s->variant == VARIANT_PARTS && count == 1 ? ERR_RECIPE : ERR_OK;
@@ -95,8 +163,9 @@ static enum err open_all(struct sample *s, const char *base)
     TRY(train_layout_create(s->model, &s->training, &s->layout, &s->et));
     TRY(train_create(s->model, s->kernel, s->layout, &options, &s->train));
     s->values = mem_alloc(train_layout_count(s->layout), sizeof *s->values);
+    s->anchor = mem_alloc(train_layout_count(s->layout), sizeof *s->anchor);
     s->logits = mem_alloc(TOKENS * model_shape(s->model)->vocabulary, sizeof *s->logits);
-    return s->values == NULL || s->logits == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
+    return s->values == NULL || s->anchor == NULL || s->logits == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
 }
 
 /* A start as in training, and a B that is not zero, so that every part of the adapter matters. */
@@ -106,9 +175,15 @@ static enum err compute(struct sample *s)
     uint32_t tokens[TOKENS];
     uint8_t loss[TOKENS] = {0};
     size_t vocabulary = model_shape(s->model)->vocabulary;
+    size_t count = train_layout_count(s->layout);
     train_layout_values(s->layout, 7, s->values);
-    for (size_t i = 0; s->variant != VARIANT_FULL && i < train_layout_count(s->layout); i++)
+    TRY(train_layout_magnitudes(s->layout, s->kernel, NULL, s->values));
+    for (size_t i = 0; s->variant == VARIANT_ANCHOR && i < count; i++)
+        s->anchor[i] = s->values[i] + (float)(i * 40503u % 2003) * 1e-4f - 0.1f;
+    for (size_t i = 0; s->variant != VARIANT_FULL && i < count; i++)
         s->values[i] += (float)(i * 2654435761u % 2001) * 1e-4f - 0.1f;
+    if (s->variant == VARIANT_ANCHOR)
+        train_anchor(s->train, s->anchor);
     for (size_t i = 0; i < TOKENS; i++) {
         tokens[i] = (uint32_t)(i * 7919 % vocabulary);
         s->ids[i] = tokens[i];
@@ -158,7 +233,8 @@ static enum err fill_patterns(struct sample *s, const struct train_adapter *adap
 static enum err write_adapter(struct sample *s, const char *folder)
 {
     struct train_adapter adapter;
-    TRY(train_adapter_fold(&s->training, s->layout, s->values, NULL, &s->arena, &adapter));
+    TRY(train_adapter_fold(&s->training, s->layout, s->values,
+                           s->variant == VARIANT_ANCHOR ? s->anchor : NULL, &s->arena, &adapter));
     TRY(fill_patterns(s, &adapter));
     size_t count = adapter.entry_count;
     struct safetensor *tensors = list_tensors(s, adapter.entries, count, adapter.values);
@@ -266,24 +342,27 @@ int main(int argc, char **argv)
     while (argc == 4 && variant < VARIANT_COUNT && strcmp(argv[3], variants[variant]) != 0)
         variant++;
     if (argc != 4 || variant == VARIANT_COUNT) {
-        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT lora|rslora|parts|prompt|full\n");
+        (void)fprintf(stderr, "usage: peft_check_sample BASE OUT VARIANT\n");
         return 2;
     }
     if (!folder_exists(argv[1])) {
         (void)printf("skipped: %s is not there\n", argv[1]);
         return SKIP;
     }
-    struct sample s = {.variant = (enum variant)variant,
-                       .config = {.base_model = TEXT("owner/base"),
-                                  .r = RANK,
-                                  .lora_alpha = 8.0,
-                                  .use_rslora = variant == VARIANT_RSLORA}};
+    struct sample s = {
+        .variant = (enum variant)variant,
+        .config = {.base_model = TEXT("owner/base"),
+                   .r = RANK,
+                   .lora_alpha = 8.0,
+                   .use_rslora = variant == VARIANT_RSLORA || variant == VARIANT_PATTERNS,
+                   .use_dora = variant == VARIANT_DORA}};
     arena_init(&s.arena, 64 << 20);
     enum err err = run(&s, argv[1], argv[2]);
     if (err != ERR_OK && err != ERR_RECIPE)
         (void)fprintf(stderr, "%s\n", s.et.text[0] != '\0' ? s.et.text : error_text(err));
     mem_free(s.logits);
     mem_free(s.values);
+    mem_free(s.anchor);
     train_destroy(&s.train);
     train_layout_destroy(&s.layout);
     kernel_destroy(&s.kernel);

@@ -54,12 +54,26 @@ static void settle_prompt(const struct recipe *recipe, struct train_config *out)
 
 static void settle_lora(const struct recipe *recipe, struct train_config *out)
 {
+    static const enum train_init inits[] = {
+        [RECIPE_PEFT_INIT_LORA_WEIGHTS_DEFAULT] = TRAIN_INIT_DEFAULT,
+        [RECIPE_PEFT_INIT_LORA_WEIGHTS_GAUSSIAN] = TRAIN_INIT_GAUSSIAN,
+        [RECIPE_PEFT_INIT_LORA_WEIGHTS_PISSA] = TRAIN_INIT_PISSA,
+        [RECIPE_PEFT_INIT_LORA_WEIGHTS_LOFTQ] = TRAIN_INIT_LOFTQ,
+    };
     *out = (struct train_config){
         .method = TRAIN_METHOD_LORA,
         .rank = (size_t)recipe->lora_r,
         .alpha = recipe->lora_alpha,
         .dropout = recipe->lora_dropout,
         .rank_stabilized = recipe->peft_use_rslora,
+        .dora = recipe->peft_use_dora,
+        .init = inits[recipe->peft_init_lora_weights],
+        .rank_patterns = recipe->rank_pattern,
+        .rank_pattern_count = recipe->rank_pattern_count,
+        .alpha_patterns = recipe->alpha_pattern,
+        .alpha_pattern_count = recipe->alpha_pattern_count,
+        .saved = recipe->lora_modules_to_save,
+        .saved_count = recipe->lora_modules_to_save_count,
         .targets = recipe->lora_target_modules,
         .target_count = recipe->lora_target_modules_count,
     };

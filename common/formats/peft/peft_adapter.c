@@ -33,15 +33,22 @@ static bool is_float(enum safetensors_dtype dtype)
     return dtype == SAFETENSORS_F32 || dtype == SAFETENSORS_F16 || dtype == SAFETENSORS_BF16;
 }
 
-static enum err check_half(const struct safetensor *t, size_t rank_place, uint32_t rank,
-                           const char *path, struct err_text *et)
+static enum err check_float(const struct safetensor *t, uint32_t dimensions, const char *path,
+                            struct err_text *et)
 {
     if (!is_float(t->dtype))
         return error_set(et, ERR_UNSUPPORTED, "%s: tensor %s: expected F32, F16 or BF16, found %s",
                          path, t->name.data, safetensors_dtype_name(t->dtype));
-    if (t->rank != 2)
-        return error_set(et, ERR_SHAPE, "%s: tensor %s: expected 2 dimensions, found %u", path,
-                         t->name.data, t->rank);
+    if (t->rank != dimensions)
+        return error_set(et, ERR_SHAPE, "%s: tensor %s: expected %u dimensions, found %u", path,
+                         t->name.data, dimensions, t->rank);
+    return ERR_OK;
+}
+
+static enum err check_half(const struct safetensor *t, size_t rank_place, uint32_t rank,
+                           const char *path, struct err_text *et)
+{
+    TRY(check_float(t, 2, path, et));
     if (t->shape[rank_place] != rank)
         return error_set(et, ERR_SHAPE,
                          "%s: tensor %s: expected rank %u (adapter_config.json) in dimension %zu, "
@@ -50,24 +57,64 @@ static enum err check_half(const struct safetensor *t, size_t rank_place, uint32
     return ERR_OK;
 }
 
-static enum err read_module(struct peft_adapter *made, const struct safetensor *a,
-                            struct text module, const char *path, struct peft_module *out,
-                            struct err_text *et)
+/* Tensors on their way to modules. */
+struct sorting {
+    struct peft_adapter *made;
+    struct peft_module *modules; /* made's lists, being filled */
+    struct peft_saved *saved;
+    size_t rest; /* tensors that belong to a pair and do not open it */
+    const char *path;
+    struct err_text *et;
+};
+
+/* The tensor of a module with this ending; *out NULL when there is none. */
+static enum err find_beside(struct peft_adapter *made, struct text module, const char *ending,
+                            const struct safetensor **out)
 {
-    const char *name = arena_print(
-        &made->arena, PEFT_ADAPTER_KEY_PREFIX "%.*s" PEFT_ADAPTER_B_SUFFIX, TEXT_ARGS(module));
-    if (name == NULL)
-        return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
-    const struct safetensor *b = safetensors_find(&made->weights, text_of(name));
-    if (b == NULL)
+    const char *name =
+        arena_print(&made->arena, PEFT_ADAPTER_KEY_PREFIX "%.*s%s", TEXT_ARGS(module), ending);
+    *out = name != NULL ? safetensors_find(&made->weights, text_of(name)) : NULL;
+    return name != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
+}
+
+static enum err read_magnitude(const struct sorting *s, struct peft_module *m)
+{
+    struct peft_adapter *made = s->made;
+    const char *path = s->path;
+    struct err_text *et = s->et;
+    TRY(find_beside(made, m->name, PEFT_ADAPTER_MAGNITUDE, &m->magnitude));
+    if ((m->magnitude != NULL) != (made->config.use_dora && !m->is_lookup))
         return error_set(et, ERR_FORMAT,
-                         "%s: tensor %s: its other half (" PEFT_ADAPTER_B_SUFFIX ") is missing",
-                         path, a->name.data);
+                         "%s: module %.*s: use_dora is %s, but lora_magnitude_vector is %s", path,
+                         TEXT_ARGS(m->name), made->config.use_dora ? "true" : "false",
+                         m->magnitude != NULL ? "there" : "missing");
+    if (m->magnitude == NULL)
+        return ERR_OK;
+    TRY(check_float(m->magnitude, 1, path, et));
+    if (m->magnitude->shape[0] != m->out)
+        return error_set(et, ERR_SHAPE,
+                         "%s: tensor %s: expected %" PRIu64 " elements, found %" PRIu64, path,
+                         m->magnitude->name.data, m->out, m->magnitude->shape[0]);
+    return ERR_OK;
+}
+
+static enum err read_module(const struct sorting *s, const struct safetensor *a, struct text module,
+                            bool is_lookup)
+{
+    struct peft_adapter *made = s->made;
+    const char *ending = is_lookup ? PEFT_ADAPTER_LOOKUP_B : PEFT_ADAPTER_B_SUFFIX;
+    const struct safetensor *b;
+    TRY(find_beside(made, module, ending, &b));
+    if (b == NULL)
+        return error_set(s->et, ERR_FORMAT, "%s: tensor %s: its other half (%s) is missing",
+                         s->path, a->name.data, ending);
     uint32_t rank = peft_config_rank_of(&made->config, module);
-    TRY(check_half(a, 0, rank, path, et));
-    TRY(check_half(b, 1, rank, path, et));
-    *out = (struct peft_module){
+    TRY(check_half(a, 0, rank, s->path, s->et));
+    TRY(check_half(b, 1, rank, s->path, s->et));
+    struct peft_module *m = &s->modules[made->count];
+    *m = (struct peft_module){
         .name = module,
+        .is_lookup = is_lookup,
         .rank = rank,
         .alpha = peft_config_alpha_of(&made->config, module),
         .scale = peft_config_scale_of(&made->config, module),
@@ -76,34 +123,77 @@ static enum err read_module(struct peft_adapter *made, const struct safetensor *
         .a = a,
         .b = b,
     };
+    TRY(read_magnitude(s, m));
+    made->count++;
     return ERR_OK;
 }
 
-static enum err pair_tensors(struct peft_adapter *made, const char *path, struct err_text *et)
+/* Whether modules_to_save names the module of a tensor: PEFT's rule, any ending of its name. */
+static bool is_saved(const struct peft_config *config, struct text tensor)
+{
+    struct text module = module_of(tensor, TEXT(".weight"));
+    if (module.data == NULL)
+        module = module_of(tensor, TEXT(".bias"));
+    for (size_t i = 0; module.data != NULL && i < config->save_count; i++) {
+        if (ends_in(module, config->modules_to_save[i]))
+            return true;
+    }
+    return false;
+}
+
+static enum err read_saved(const struct sorting *s, const struct safetensor *t)
+{
+    const size_t prefix = sizeof PEFT_ADAPTER_KEY_PREFIX - 1;
+    if (!is_saved(&s->made->config, t->name))
+        return error_set(s->et, ERR_UNSUPPORTED,
+                         "%s: tensor %s: expected " PEFT_ADAPTER_KEY_PREFIX
+                         "<module>.lora_A.weight or .lora_B.weight, or a module of modules_to_save",
+                         s->path, t->name.data);
+    TRY(check_float(t, t->rank == 1 ? 1 : 2, s->path, s->et));
+    s->saved[s->made->saved_count++] =
+        (struct peft_saved){{t->name.data + prefix, t->name.size - prefix}, t};
+    return ERR_OK;
+}
+
+/* One tensor: opens a pair, belongs to one, or is a module's own. */
+static enum err read_tensor(struct sorting *s, const struct safetensor *t)
+{
+    static const char *const others[] = {PEFT_ADAPTER_B_SUFFIX, PEFT_ADAPTER_LOOKUP_B,
+                                         PEFT_ADAPTER_MAGNITUDE};
+    struct text module = module_of(t->name, TEXT(PEFT_ADAPTER_A_SUFFIX));
+    if (module.data != NULL)
+        return read_module(s, t, module, false);
+    module = module_of(t->name, TEXT(PEFT_ADAPTER_LOOKUP_A));
+    if (module.data != NULL)
+        return read_module(s, t, module, true);
+    for (size_t i = 0; i < COUNT_OF(others); i++) {
+        if (module_of(t->name, text_of(others[i])).data != NULL) {
+            s->rest++;
+            return ERR_OK;
+        }
+    }
+    return read_saved(s, t);
+}
+
+static enum err sort_tensors(struct peft_adapter *made, const char *path, struct err_text *et)
 {
     struct peft_module *modules = arena_alloc(&made->arena, made->weights.count, sizeof *modules);
-    if (modules == NULL)
+    struct peft_saved *saved = arena_alloc(&made->arena, made->weights.count, sizeof *saved);
+    struct sorting sorting = {made, modules, saved, 0, path, et};
+    size_t expected = 0;
+    if (modules == NULL || saved == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", path);
-    size_t halves = 0;
-    for (size_t i = 0; i < made->weights.count; i++) {
-        const struct safetensor *t = &made->weights.tensors[i];
-        struct text module = module_of(t->name, TEXT(PEFT_ADAPTER_A_SUFFIX));
-        bool is_b = module_of(t->name, TEXT(PEFT_ADAPTER_B_SUFFIX)).data != NULL;
-        if (module.data == NULL && !is_b)
-            return error_set(et, ERR_UNSUPPORTED,
-                             "%s: tensor %s: expected " PEFT_ADAPTER_KEY_PREFIX
-                             "<module>.lora_A.weight or .lora_B.weight",
-                             path, t->name.data);
-        halves += is_b;
-        if (module.data == NULL)
-            continue;
-        TRY(read_module(made, t, module, path, &modules[made->count], et));
-        made->count++;
-    }
     made->modules = modules;
-    if (halves != made->count)
-        return error_set(et, ERR_FORMAT, "%s: expected as many lora_A as lora_B, found %zu and %zu",
-                         path, made->count, halves);
+    made->saved = saved;
+    for (size_t i = 0; i < made->weights.count; i++)
+        TRY(read_tensor(&sorting, &made->weights.tensors[i]));
+    for (size_t i = 0; i < made->count; i++)
+        expected += made->modules[i].magnitude != NULL ? 2 : 1;
+    if (sorting.rest != expected)
+        return error_set(et, ERR_FORMAT,
+                         "%s: expected %zu tensors lora_B and lora_magnitude_vector beside %zu "
+                         "lora_A, found %zu",
+                         path, expected, made->count, sorting.rest);
     if (made->count == 0)
         return error_set(et, ERR_FORMAT, "%s: expected adapter tensors, found none", path);
     return ERR_OK;
@@ -116,11 +206,8 @@ static enum err open_files(struct peft_adapter *made, const char *folder, struct
     if (config == NULL || weights == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "%s: out of memory", folder);
     TRY(peft_config_open(&made->config, config, &made->arena, et));
-    if (made->config.use_dora || made->config.save_count > 0)
-        return error_set(et, ERR_UNSUPPORTED, "%s: %s is not supported", config,
-                         made->config.use_dora ? "use_dora" : "modules_to_save");
     TRY(safetensors_open(&made->weights, weights, et));
-    return pair_tensors(made, weights, et);
+    return sort_tensors(made, weights, et);
 }
 
 enum err peft_adapter_open(struct peft_adapter *adapter, const char *folder, struct err_text *et)

@@ -97,6 +97,32 @@ static enum err check_values(const struct verifier *v, const struct safetensor *
     return ERR_OK;
 }
 
+/* Modules of layers have the layer's number in their names. */
+static bool is_beside_layers(struct text module)
+{
+    for (size_t i = 0; i + 1 < module.size; i++) {
+        if (module.data[i] == '.' && module.data[i + 1] >= '0' && module.data[i + 1] <= '9')
+            return false;
+    }
+    return true;
+}
+
+/* Whether a matrix of the base is the module's. A lookup reads rows, so its sizes lie as those of a
+ * turned matrix; with fan_in_fan_out the head alone lies as in other families. */
+static bool is_of_module(const struct verifier *v, const struct peft_module *m,
+                         const struct safetensor *w)
+{
+    bool turned = v->adapter.config.fan_in_fan_out;
+    uint64_t rows =
+        w->dtype == SAFETENSORS_U8 ? 4 : 1; /* BitNet packs a ternary matrix's by four */
+    bool plain = w->shape[0] * rows == m->out && w->shape[1] == m->in;
+    bool other = w->shape[1] == m->out && w->shape[0] == m->in;
+    if (m->is_lookup)
+        return other;
+    return turned ? other || (plain && is_beside_layers(m->name)) : plain;
+}
+
+/* Of embedding and head a tied model's files may have one alone: any matrix of that shape is it. */
 static enum err check_base(struct verifier *v, const struct peft_module *m,
                            const struct safetensors *base)
 {
@@ -104,19 +130,37 @@ static enum err check_base(struct verifier *v, const struct peft_module *m,
     if (name == NULL)
         return error_set(v->et, ERR_OUT_OF_MEMORY, "%s: out of memory", v->folder);
     const struct safetensor *w = safetensors_find(base, text_of(name));
+    for (size_t i = 0; w == NULL && i < base->count && is_beside_layers(m->name); i++) {
+        if (base->tensors[i].rank == 2 && is_of_module(v, m, &base->tensors[i]))
+            return ERR_OK;
+    }
     if (w == NULL || w->rank != 2)
         return error_set(v->et, ERR_FORMAT, "%s: module %.*s: the base model has no matrix %s",
                          v->weights, TEXT_ARGS(m->name), name);
-    bool turned = v->adapter.config.fan_in_fan_out;
-    uint64_t out = w->shape[turned ? 1 : 0], in = w->shape[turned ? 0 : 1];
-    if (w->dtype == SAFETENSORS_U8)
-        out *= 4; /* BitNet packs the rows of a ternary matrix by four */
-    if (out != m->out || in != m->in)
-        return error_set(v->et, ERR_SHAPE,
-                         "%s: module %.*s: expected out %" PRIu64 " and in %" PRIu64
-                         " as in the base model, found %" PRIu64 " and %" PRIu64,
-                         v->weights, TEXT_ARGS(m->name), out, in, m->out, m->in);
-    return ERR_OK;
+    if (is_of_module(v, m, w))
+        return ERR_OK;
+    bool other = v->adapter.config.fan_in_fan_out || m->is_lookup;
+    uint64_t rows = w->dtype == SAFETENSORS_U8 ? 4 : 1;
+    return error_set(v->et, ERR_SHAPE,
+                     "%s: module %.*s: expected out %" PRIu64 " and in %" PRIu64
+                     " as in the base model, found %" PRIu64 " and %" PRIu64,
+                     v->weights, TEXT_ARGS(m->name), other ? w->shape[1] : w->shape[0] * rows,
+                     w->shape[other ? 0 : 1], m->out, m->in);
+}
+
+/* A tensor of modules_to_save has the shape of the base's. The head of a tied model has none there.
+ */
+static enum err check_saved(const struct verifier *v, const struct peft_saved *saved,
+                            const struct safetensors *base)
+{
+    const struct safetensor *w = safetensors_find(base, saved->name), *t = saved->tensor;
+    bool same = w == NULL || w->rank == t->rank;
+    for (uint32_t i = 0; w != NULL && same && i < t->rank; i++)
+        same = w->shape[i] == t->shape[i];
+    if (same)
+        return ERR_OK;
+    return error_set(v->et, ERR_SHAPE, "%s: tensor %s: not of the shape it has in the base model",
+                     v->weights, t->name.data);
 }
 
 static bool fits_a_target(const struct peft_config *c, struct text module)
@@ -156,8 +200,15 @@ static enum err check_modules(struct verifier *v, const struct safetensors *base
                              v->weights, TEXT_ARGS(m->name));
         TRY(check_values(v, m->a));
         TRY(check_values(v, m->b));
+        if (m->magnitude != NULL)
+            TRY(check_values(v, m->magnitude));
         if (base != NULL)
             TRY(check_base(v, m, base));
+    }
+    for (size_t i = 0; i < a->saved_count; i++) {
+        TRY(check_values(v, a->saved[i].tensor));
+        if (base != NULL)
+            TRY(check_saved(v, &a->saved[i], base));
     }
     return check_targets(v);
 }

@@ -12,9 +12,9 @@
 /* Checks the folder:
  *  - adapter_config.json is byte for byte what peft_config prints for its content; the base model
  *    is named, and not by a path of this machine;
- *  - each tensor is half of a pair, f32, finite, of the config's rank; each pair belongs to one of
- *    the target modules and each target has a pair; the file is laid out as the writer does, with
- *    the note format = pt;
+ *  - each tensor is half of a pair, its magnitude or of modules_to_save, f32, finite, of the
+ * config's rank; each pair belongs to one of the target modules and each target has a pair; the
+ * file is laid out as the writer does, with the note format = pt;
  *  - README.md opens with front matter that names the same base model, library_name: peft, tags;
  *  - with `base` (may be NULL), every module is a matrix of it and shapes agree; the matrices are
  *    (in, out) when the config says fan_in_fan_out.
