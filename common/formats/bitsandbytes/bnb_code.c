@@ -1,8 +1,10 @@
 /* bnb_code.c - tables and nearest levels. */
 #include "common/formats/bitsandbytes/bnb_code.h"
 
+#include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/check.h"
 
@@ -79,14 +81,23 @@ void bnb_code_nested_levels(float levels[BNB_CODE_NESTED_LEVELS])
     qsort(levels, made, sizeof *levels, compare_floats);
 }
 
+/* The largest magnitude of numbers; their order does not matter. */
 static float largest(size_t count, const float *x)
 {
-    float most = 0;
-    for (size_t i = 0; i < count; i++) {
-        float size = x[i] < 0 ? -x[i] : x[i];
-        most = size > most ? size : most;
+    enum { LANES = 8 };
+    float most[LANES] = {0};
+    size_t i = 0;
+    for (; i + LANES <= count; i += LANES) {
+        for (size_t j = 0; j < LANES; j++) {
+            float size = fabsf(x[i + j]);
+            most[j] = size > most[j] ? size : most[j];
+        }
     }
-    return most;
+    for (; i < count; i++)
+        most[0] = fabsf(x[i]) > most[0] ? fabsf(x[i]) : most[0];
+    for (size_t j = 1; j < LANES; j++)
+        most[0] = most[j] > most[0] ? most[j] : most[0];
+    return most[0];
 }
 
 /* Ascending levels and what lies half way between them. */
@@ -106,11 +117,51 @@ static size_t place_of(const struct ladder *ladder, float v)
     return place;
 }
 
-/* x / absmax as bitsandbytes takes it: by the inverse, and by division in a short last block. */
-static float ratio(float x, float absmax, bool short_block)
+/* Some elements of a block at a time, so that compilers compare them side by side. */
+enum { RUN = 32 };
+
+/* How many of the 15 middles are below each number. */
+static void places_of_run(const float *restrict middles, const float v[restrict RUN],
+                          int32_t places[restrict RUN])
 {
-    float size = absmax > 1e-38f ? absmax : 1e-38f;
-    return short_block ? x / size : x * (1.0f / size);
+    memset(places, 0, RUN * sizeof *places);
+    for (size_t i = 0; i + 1 < BNB_CODE_LEVELS; i++) {
+        float middle = middles[i];
+        for (size_t j = 0; j < RUN; j++)
+            places[j] += v[j] > middle ? 1 : 0;
+    }
+}
+
+/* x / absmax as bitsandbytes takes it: by the inverse, and by division in a short last block. Zeros
+ * after the last. */
+static void take_ratios(size_t count, const float *x, float absmax, bool short_block, float v[RUN])
+{
+    float size = absmax > 1e-38f ? absmax : 1e-38f, inverse = 1.0f / size;
+    memset(v, 0, RUN * sizeof *v);
+    memcpy(v, x, count * sizeof *v);
+    if (short_block) {
+        for (size_t j = 0; j < count; j++)
+            v[j] /= size;
+        return;
+    }
+    for (size_t j = 0; j < RUN; j++)
+        v[j] *= inverse;
+}
+
+/* Codes of a block, or of what is left of one, from an even place of the matrix on; a last code
+ * alone in its byte stands beside the code of 0. */
+static void encode_block(const struct ladder *ladder, const uint8_t *order, size_t count,
+                         const float *x, float absmax, bool short_block, uint8_t *codes)
+{
+    for (size_t first = 0; first < count; first += RUN) {
+        size_t here = MIN((size_t)RUN, count - first);
+        int32_t places[RUN];
+        float v[RUN];
+        take_ratios(here, x + first, absmax, short_block, v);
+        places_of_run(ladder->middles, v, places);
+        for (size_t j = 0; j < here; j += 2)
+            codes[(first + j) / 2] = (uint8_t)(order[places[j]] << 4 | order[places[j + 1]]);
+    }
 }
 
 void bnb_code_encode(enum bnb_code_type type, size_t block_size, size_t count, const float *x,
@@ -119,21 +170,17 @@ void bnb_code_encode(enum bnb_code_type type, size_t block_size, size_t count, c
     const float *levels = bnb_code_levels(type);
     const uint8_t *order = type == BNB_CODE_NF4 ? nf4_order : fp4_order;
     struct ladder ladder = {.count = BNB_CODE_LEVELS};
+    ASSERT(block_size % 2 == 0);
     for (size_t i = 0; i + 1 < ladder.count; i++)
         ladder.middles[i] = (levels[order[i]] + levels[order[i + 1]]) / 2;
     for (size_t first = 0, block = 0; first < count; first += block_size, block++) {
         size_t here = MIN(block_size, count - first);
+        bool is_short = here < block_size;
         absmax[block] = largest(here, x + first);
-        for (size_t i = first; i < first + here; i++) {
-            float v = ratio(x[i], absmax[block], here < block_size);
-            unsigned code = order[place_of(&ladder, v)];
-            codes[i / 2] = (uint8_t)(i % 2 == 0 ? code << 4 : codes[i / 2] | code);
-        }
-        if (here < block_size && absmax[block] < 1e-38f)
+        encode_block(&ladder, order, here, x + first, absmax[block], is_short, codes + first / 2);
+        if (is_short && absmax[block] < 1e-38f)
             absmax[block] = 1e-38f;
     }
-    if (count % 2 != 0)
-        codes[count / 2] = (uint8_t)(codes[count / 2] | order[place_of(&ladder, 0)]);
 }
 
 void bnb_code_nest(size_t count, const float *x, uint8_t *codes, float *absmax)
