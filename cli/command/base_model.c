@@ -13,6 +13,7 @@
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
+#include "worker/task/task_mergeable.h"
 #include "worker/task/task_qat.h"
 #include "worker/task/task_quantizable.h"
 #include "worker/task/task_settings.h"
@@ -81,13 +82,17 @@ static enum err check_training(const struct recipe *recipe, const struct model *
 {
     struct train_config config;
     struct train_layout *layout = NULL;
-    if (recipe_trains(recipe)) {
+    if (recipe_trains(recipe) || recipe_merges(recipe)) {
         task_settings_train(recipe, &config);
         enum err err = train_layout_create(model, &config, &layout, et);
         if (err != ERR_OK)
             return error_prefix(et, err, "%s", recipe->file_name);
     }
     enum err err = check_qat(recipe, model, layout, et);
+    if (err == ERR_OK && recipe_merges(recipe)) {
+        err = task_mergeable_check(recipe, model, layout, et);
+        err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
+    }
     if (err == ERR_OK)
         err = check_memory(recipe, model, layout, arena, et);
     train_layout_destroy(&layout);
@@ -126,8 +131,9 @@ enum err base_model_check(const struct recipe *recipe, struct arena *arena, stru
     else
         TRY(model_open(folder, &model, et));
     enum err err = check_plan(recipe, model, arena, et);
+    bool is_made = recipe_trains(recipe) || recipe_merges(recipe);
     if (err == ERR_OK && recipe_quantizes(recipe))
-        err = task_quantizable_check(recipe, model, recipe_trains(recipe) ? NULL : folder, et);
+        err = task_quantizable_check(recipe, model, is_made ? NULL : folder, et);
     model_destroy(&model);
     TRY(err);
     TRY(tokenizer_open(folder, &tokenizer, et));

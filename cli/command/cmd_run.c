@@ -236,20 +236,23 @@ static enum err print_perplexity(struct run *run, struct err_text *et)
     return err;
 }
 
-/* What quantizing cost, as the result's own file has it. */
+/* What merging and quantizing cost, as the result's own files have it. */
 static enum err print_quality(struct run *run, struct err_text *et)
 {
     const struct recipe *recipe = &run->submission.recipe;
     struct arena *arena = &run->submission.arena;
     struct bytes lines;
-    if (!recipe_quantizes(recipe) || recipe->output_dir == NULL)
+    if (!(recipe_quantizes(recipe) || recipe_merges(recipe)) || recipe->output_dir == NULL)
         return ERR_OK;
     const char *folder = recipe_path(recipe, recipe->output_dir, arena);
-    const char *path = folder != NULL ? folder_join(arena, folder, "quantization.json") : NULL;
-    if (path == NULL)
+    const char *cost = folder != NULL ? folder_join(arena, folder, "quantization.json") : NULL;
+    const char *merge = folder != NULL ? folder_join(arena, folder, "merge.json") : NULL;
+    if (cost == NULL || merge == NULL)
         return ERR_OUT_OF_MEMORY;
     bytes_init(&lines, LINE_BYTES_MAX);
-    enum err err = quality_print(path, &lines, et);
+    enum err err = recipe_merges(recipe) ? quality_print_merge(merge, &lines, et) : ERR_OK;
+    if (err == ERR_OK && recipe_quantizes(recipe))
+        err = quality_print(cost, &lines, et);
     if (err == ERR_OK)
         (void)fprintf(run->invocation->out, "%.*s", (int)lines.size, (const char *)lines.data);
     bytes_fini(&lines);

@@ -55,6 +55,48 @@ static enum err print_report(struct json_value root, struct bytes *out, struct e
     return bytes_status(out);
 }
 
+static enum err read_perplexity(struct json_value quality, const char *key, double *out,
+                                struct err_text *et)
+{
+    struct json_value losses;
+    TRY(json_read_object(quality, key, &losses, et));
+    return json_read_f64(losses, "perplexity", out, et);
+}
+
+static enum err print_merge(struct json_value root, struct bytes *out, struct err_text *et)
+{
+    struct json_value quality, full;
+    struct text rules, better = {0};
+    double trained, merged, other;
+    bool found = false, has_full = false;
+    TRY(json_read_opt_object(root, "quality", &quality, &found, et));
+    if (!found)
+        return ERR_OK;
+    TRY(read_perplexity(quality, "trained", &trained, et));
+    TRY(read_perplexity(quality, "merged", &merged, et));
+    TRY(json_read_opt_object(quality, "full", &full, &has_full, et));
+    TRY(json_read_opt_text(quality, "better", &better, NULL, et));
+    TRY(json_read_text(quality, "rules", &rules, et));
+    bytes_print(out, "perplexity %.4f as trained, %.4f merged", trained, merged);
+    if (has_full) {
+        TRY(read_perplexity(quality, "full", &other, et));
+        bytes_print(out, ", %.4f in the full base", other);
+    }
+    if (better.size > 0)
+        bytes_print(out, " (merge: %.*s is better)", TEXT_ARGS(better));
+    bytes_print(out, "\n(%.*s)\n", TEXT_ARGS(rules));
+    return bytes_status(out);
+}
+
+enum err quality_print_merge(const char *path, struct bytes *out, struct err_text *et)
+{
+    struct json_doc *doc = NULL;
+    TRY(json_read_open(path, REPORT_BYTES_MAX, &doc, et));
+    enum err err = print_merge(json_read_root(doc), out, et);
+    json_read_close(&doc);
+    return err;
+}
+
 enum err quality_print(const char *path, struct bytes *out, struct err_text *et)
 {
     struct json_doc *doc = NULL;

@@ -101,10 +101,8 @@ def check_refused(fleet, folder, data):
             ({"merge": "full", "base_model": data + GGUF, "quantize": None}, "merge: dequantized"))):
         path = folder("recipes", "refused-%d.yml" % number)
         write_recipe(path, recipe(folder, data, "full", name="refused", **changes))
-        job = fleet.submit(path)
-        fleet.qctl("wait", job, ok=False)
-        shown = fleet.qctl("show", job).stdout
-        check(words in shown, "the job does not say \"%s\": %s" % (words, shown))
+        done = fleet.qctl("submit", path, ok=False)
+        check(done.returncode == 3 and words in done.stderr, "submit does not say \"%s\": %s" % (words, done.stderr))
 
 
 def run_all(folder, data, workers):

@@ -15,6 +15,7 @@
 #include "worker/task/task_folder.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_merge_tensor.h"
+#include "worker/task/task_mergeable.h"
 
 struct merging {
     struct task_export x;    /* what was trained */
@@ -31,46 +32,18 @@ struct merging {
 
 /* ---- which weights are merged into ---- */
 
-static bool has_blocks(const struct model *model)
-{
-    for (size_t i = 0; i < model_param_count(model); i++) {
-        const struct model_param *p = model_param(model, i);
-        if (p->data != NULL && !dtype_is_plain(p->dtype))
-            return true;
-    }
-    return false;
-}
-
-static enum err refuse_ternary(const struct model *model, struct err_text *et)
-{
-    for (size_t i = 0; i < model_param_count(model); i++) {
-        const struct model_param *p = model_param(model, i);
-        if (p->rounds_input && !p->on_grid)
-            return error_set(et, ERR_RECIPE,
-                             "merge: %s is ternary, which it would not be with an adapter inside; "
-                             "remove merge",
-                             p->name);
-    }
-    return ERR_OK;
-}
-
 /* `full`: the base as it was published; `dequantized`: as training saw it. */
 static enum err choose_model(struct merging *m, struct err_text *et)
 {
-    TRY(refuse_ternary(m->x.model, et));
-    m->merge.model = m->x.model;
-    if (m->x.run->recipe.merge == RECIPE_MERGE_DEQUANTIZED) {
-        if (!has_blocks(m->x.model))
-            return error_set(et, ERR_RECIPE,
-                             "merge: dequantized needs a base in few bits (load_in_4bit, "
-                             "load_in_8bit, a quantized folder, a GGUF file); say merge: full");
-        return ERR_OK;
-    }
-    TRY(task_model_open_stored(m->x.run, &m->merge.model, et));
-    if (has_blocks(m->merge.model))
-        return error_set(et, ERR_RECIPE,
-                         "merge: full needs a base with all its bits, and base_model is quantized; "
-                         "say merge: dequantized");
+    const struct recipe *recipe = &m->x.run->recipe;
+    const struct model *stored;
+    TRY(task_model_open_stored(m->x.run, &stored, et));
+    TRY(task_mergeable_check(recipe, stored, m->x.layout, et));
+    m->merge =
+        (struct train_merge){.model = recipe->merge == RECIPE_MERGE_FULL ? stored : m->x.model,
+                             .layout = m->x.layout,
+                             .values = m->x.values,
+                             .kernel = m->x.run->env->f32};
     return ERR_OK;
 }
 
@@ -232,11 +205,9 @@ static enum err merge_all(struct merging *m, struct err_text *et)
     struct bytes config;
     TRY(task_export_open(&m->x, et));
     TRY(choose_model(m, et));
-    m->merge.layout = m->x.layout;
-    m->merge.values = m->x.values;
-    m->merge.kernel = m->x.run->env->f32;
     TRY(train_merge_check(&m->merge, m->x.model, et));
     TRY(model_create_outline(model_config(m->merge.model), &m->published, et));
+    TRY(train_merge_check(&m->merge, m->published, et));
     TRY(task_model_folder(m->x.run, &folder, et));
     TRY(task_model_is_file(m->x.run, &packed, et));
     TRY(packed || model_config(m->merge.model)->quantized ? list_published(m)

@@ -91,7 +91,7 @@ static enum err check_folder(const struct recipe *recipe, const struct model *mo
         return error_set(et, ERR_UNSUPPORTED,
                          "quantize.scheme: %.*s: expected the folder of a model, found a GGUF file",
                          TEXT_ARGS(scheme.name));
-    if (model_config(model)->quantized)
+    if (path != NULL && model_config(model)->quantized)
         return error_set(et, ERR_UNSUPPORTED,
                          "the model is quantized already (config.json: quantization_config); start "
                          "from the model before");
