@@ -97,6 +97,104 @@ no_children_within() {
     refused lora_r=2 "config.json says 1 layers, the weights have more (model.layers.1."
 }
 
+@test "keys that contradict each other are exit code 3, each with what to do" {
+    qctl model create "$WORK/both" --config "$WORK/data/model/config.json" --tokenizer "$WORK/data/model"
+    printf '%s\n' 'base_model: both' 'datasets: [{path: data/few.jsonl, type: completion}]' 'sequence_len: 96' \
+        'learning_rate: 1e-3' 'max_steps: 2' 'output_dir: both-out' > "$WORK/both.yml"
+    head -c 4000 "$WORK/data/few.jsonl" > "$WORK/both.txt"
+    printf '%s\n' 'base_model: both' 'sequence_len: 64' 'output_dir: both-out' > "$WORK/only.yml"
+    lora=(--set adapter=lora --set lora_r=4 --set lora_alpha=8)
+    refused() { # TEXT KEY=VALUE...
+        local text=$1 sets=()
+        shift
+        for key in "$@"; do sets+=(--set "$key"); done
+        run qctl submit --dry-run "$recipe" "${sets[@]}"
+        echo "$*: $status $output"
+        [ "$status" -eq 3 ]
+        [[ "$output" == *"$text"* ]]
+        [ ! -e "$WORK/both-out" ]
+    }
+    recipe="$WORK/both.yml"
+    run qctl submit --dry-run "$recipe" "${lora[@]}" --set merge=full --set quantize=Q4_0
+    [ "$status" -eq 0 ]
+    # bases in few bits
+    refused "load_in_8bit: excludes adapter: qlora" adapter=qlora lora_r=4 lora_alpha=8 load_in_8bit=true
+    refused "load_in_4bit: false excludes adapter: qlora" adapter=qlora lora_r=4 lora_alpha=8 load_in_4bit=false
+    refused "load_in_8bit: excludes load_in_4bit" adapter=lora lora_r=4 lora_alpha=8 load_in_4bit=true load_in_8bit=true
+    refused "load_in_4bit: excludes adapter: none" load_in_4bit=true
+    refused "bnb_4bit_quant_type: needs load_in_4bit: true" adapter=lora lora_r=4 lora_alpha=8 bnb_4bit_quant_type=fp4
+    refused "loftq needs load_in_4bit: true" adapter=lora lora_r=4 lora_alpha=8 peft_init_lora_weights=loftq
+    # adapters
+    refused "lora_r: needs adapter: lora" lora_r=4
+    refused "peft_use_dora: needs adapter: lora" peft_use_dora=true
+    refused "lora_modules_to_save: needs adapter: lora" "lora_modules_to_save=[lm_head]"
+    refused "adapter_reduction_factor: needs adapter: houlsby, pfeiffer or parallel" adapter=lora lora_r=4 lora_alpha=8 adapter_reduction_factor=8
+    refused "num_virtual_tokens: needs adapter: prompt_tuning" num_virtual_tokens=8
+    refused "text needs prompt_tuning_init_text" adapter=prompt_tuning prompt_tuning_init=text
+    refused "excludes adapter; a random model has nothing to adapt" adapter=lora lora_r=4 lora_alpha=8 random_init=true
+    # training that knows the quantizer
+    refused "qat: weight_dtype is required" "qat={group_size: 32}"
+    refused "qat: group_size goes with weight_dtype: int4, int8" "qat={weight_dtype: q4_0, group_size: 32}"
+    refused "qat: excludes merge" adapter=lora lora_r=4 lora_alpha=8 qat=q4_0 merge=full
+    refused "qat: excludes quantize" qat=q4_0 quantize=Q4_0
+    refused "qat: excludes peft_use_dora" adapter=lora lora_r=4 lora_alpha=8 peft_use_dora=true qat=q4_0
+    refused "excludes qat" adapter=lora lora_r=4 lora_alpha=8 load_in_4bit=true qat=q4_0
+    # preference
+    refused "excludes rl: dpo, which needs type: preference" rl=dpo
+    refused "rl_beta: needs rl: dpo" rl_beta=0.2
+    refused "type: preference needs rl: dpo" "datasets=[{path: data/few.jsonl, type: preference}]"
+    # merging
+    refused "merge: needs adapter: lora" merge=full
+    refused "bottleneck adapters and prompts cannot be merged" adapter=houlsby merge=full
+    refused "quantize: needs merge: full or dequantized" adapter=lora lora_r=4 lora_alpha=8 quantize=Q4_0
+    refused "merge: dequantized needs a base in few bits" adapter=lora lora_r=4 lora_alpha=8 merge=dequantized
+    refused "a list excludes merge" adapter=lora "lora_r=[4, 8]" lora_alpha=8 merge=full
+    # quantizing
+    recipe="$WORK/only.yml"
+    refused "quantize: scheme is required" "quantize={method: rtn}"
+    refused "scheme, target_bpw and target_kl exclude each other" "quantize={scheme: Q4_0, target_bpw: 4.5}"
+    refused "this method needs calibration_datasets" "quantize={scheme: W4A16, method: gptq}"
+    refused "needs calibration_datasets, or imatrix" "quantize={scheme: Q4_0, method: importance}"
+    refused "quantize: method goes with" "quantize={scheme: Q4_0, method: awq}" "calibration_datasets=[{path: both.txt}]"
+    refused "quantize: group_size goes with" "quantize={scheme: Q4_0, group_size: 32}"
+    refused "quantize.scheme: expected W8A8" quantize=Q9_9
+    refused "calibration_datasets: needs quantize" "calibration_datasets=[{path: both.txt}]" evaluate=only "test_datasets=[{path: both.txt}]"
+    refused "quantize: excludes evaluate: only" quantize=Q4_0 evaluate=only "test_datasets=[{path: both.txt}]"
+    refused "needs an adapter: datasets to train one, or lora_model_dir" merge=full adapter=lora
+}
+
+@test "an adapter is merged into its base, and what that cost is said" {
+    qctl model create "$WORK/plain" --config "$WORK/data/model/config.json" --tokenizer "$WORK/data/model"
+    cat > "$WORK/merge.yml" <<'YAML'
+base_model: plain
+datasets: [{path: data/few.jsonl, type: completion}]
+val_set_size: 8
+sequence_len: 96
+micro_batch_size: 4
+learning_rate: 1e-2
+max_steps: 4
+adapter: lora
+lora_r: 4
+lora_alpha: 8
+lora_target_linear: true
+merge: full
+output_dir: merge-out
+YAML
+    qctl run "$WORK/merge.yml" > "$WORK/merge.out" 2> /dev/null
+    grep -q "^perplexity .* as trained, .* merged$" "$WORK/merge.out"
+    [ -s "$WORK/merge-out/adapter/adapter_model.safetensors" ]
+    [ -s "$WORK/merge-out/model.safetensors" ]
+    ! cmp -s "$WORK/merge-out/model.safetensors" "$WORK/plain/model.safetensors"
+    run qctl inspect "$WORK/merge-out"
+    [ "$status" -eq 0 ]
+    run qctl generate "$WORK/merge-out" --prompt "The" --max-new-tokens 4
+    [ "$status" -eq 0 ]
+    run qctl run "$WORK/merge.yml" --set output_dir=half --set quantize=Q4_0
+    [ "$status" -eq 0 ]
+    [ -s "$WORK/half/plain-Q4_0.gguf" ]
+    cmp "$WORK/half/model.safetensors" "$WORK/merge-out/model.safetensors"
+}
+
 @test "nobody at the endpoint is exit code 7" {
     run qctl jobs --coordinator "ipc://$WORK/nobody.sock" --timeout 500ms
     [ "$status" -eq 7 ]
