@@ -11,6 +11,7 @@
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
 #include "worker/engine/nn/model.h"
+#include "worker/engine/train/fake_quant_check.h"
 #include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
 #include "worker/task/task_mergeable.h"

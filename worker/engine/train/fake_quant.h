@@ -50,14 +50,9 @@ struct fake_quant_config {
     uint64_t warmup_rounds;      /* TERNARY: the part of round r is (r - first_round) / this */
 };
 
-/* Whether model and trainables can be quantized so. ERR_RECIPE: a module is quantized already, has
- * no whole blocks or groups, or an adapter is not of plain LoRA without dropout; `et` names it and
- * the recipe's keys. */
-MUST_CHECK enum err fake_quant_check(const struct model *model, const struct train_layout *layout,
-                                     const struct fake_quant_config *config, struct err_text *et);
-
 /* Linear modules of the layers, with `embedding` also embedding and head. All borrowed, and must
- * outlive *out; caller owns *out. Errors of fake_quant_check; ERR_OUT_OF_MEMORY. */
+ * outlive *out; caller owns *out. Errors of fake_quant_check
+ * (fake_quant_check.h); ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err fake_quant_create(const struct model *model, struct kernel *kernel,
                                       const struct train_layout *layout,
                                       const struct fake_quant_config *config,
