@@ -24,7 +24,7 @@ enum err variants_print(struct invocation *invocation, const struct job_row *row
 {
     static const struct table_column columns[] = {
         {"VARIANT", TABLE_LEFT}, {"STATE", TABLE_LEFT}, {"STAGE", TABLE_LEFT},
-        {"LOSS", TABLE_RIGHT},   {"EVAL", TABLE_RIGHT}, {"BEST", TABLE_LEFT},
+        {"LOSS", TABLE_RIGHT},   {"EVAL", TABLE_RIGHT}, {"DETAIL", TABLE_LEFT},
     };
     struct table table;
     if (row->variants_count == 0)
@@ -41,8 +41,8 @@ enum err variants_print(struct invocation *invocation, const struct job_row *row
                    variants_progress(variant->stage, variant->done, variant->total, progress));
         table_cell(&table, 3, STYLE_PLAIN, "%s", human_number(variant->loss, text));
         table_cell(&table, 4, STYLE_PLAIN, "%s", human_number(variant->eval_loss, text));
-        if (variant->is_best)
-            table_cell(&table, 5, STYLE_GOOD, "best");
+        table_cell(&table, 5, variant->is_best ? STYLE_GOOD : STYLE_BAD, "%s%.*s",
+                   variant->is_best ? "best" : "", TEXT_ARGS(variant->detail));
     }
     enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);

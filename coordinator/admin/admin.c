@@ -25,7 +25,8 @@ static size_t job_row_bytes(const struct job_row *row)
 {
     size_t size = ROW_BYTES + row->name.size + row->owner.size + row->stage.size + row->detail.size;
     for (uint32_t i = 0; i < row->variants_count; i++)
-        size += ROW_BYTES + row->variants[i].name.size + row->variants[i].stage.size;
+        size += ROW_BYTES + row->variants[i].name.size + row->variants[i].stage.size +
+                row->variants[i].detail.size;
     return size;
 }
 

@@ -28,6 +28,8 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->answer_frozen.job;
     case REC_JOB_FORGOTTEN:
         return record->job_forgotten.job;
+    case REC_BRANCH_FAILED:
+        return record->branch_failed.job;
     default:
         return 0;
     }
@@ -157,6 +159,9 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_WORKER_QUARANTINED:
         text = describe_quarantined(sched, &record->worker_quarantined, arena);
+        break;
+    case REC_BRANCH_FAILED:
+        text = arena_print(arena, "given up: %.*s", TEXT_ARGS(record->branch_failed.detail));
         break;
     case REC_ANSWER_FROZEN:
         text = describe_answer(&record->answer_frozen, arena);

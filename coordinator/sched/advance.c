@@ -22,12 +22,48 @@ void advance_doom(struct sched *s, struct job *job, enum err error, const char *
     core_touch(s, job);
 }
 
+/* Other variants of the job make results without the stage. */
+static bool can_do_without(const struct stage *stage)
+{
+    const struct job *job = stage->job;
+    uint64_t gone = job_branch(stage) | job->failed_mask;
+    if (job->settings.variant_count == 1)
+        return false;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if (job->stages[i].plan->kind == STAGE_KIND_EXPORT && (gone >> i & 1) == 0)
+            return true;
+    }
+    return false;
+}
+
+void advance_give_up(struct sched *s, struct stage *stage, enum err error, const char *format, ...)
+{
+    struct job *job = stage->job;
+    char detail[sizeof job->detail];
+    va_list args;
+    va_start(args, format);
+    (void)vsnprintf(detail, sizeof detail, format, args);
+    va_end(args);
+    const char *copy = error == ERR_NOT_FINITE && can_do_without(stage)
+                           ? arena_copy_text(&job->arena, text_of(detail))
+                           : NULL;
+    if (copy == NULL) {
+        advance_doom(s, job, error, "%s", detail);
+        return;
+    }
+    stage->failure = error;
+    stage->failure_detail = text_of(copy);
+    core_refresh(stage);
+    core_touch(s, job);
+}
+
 /* What is open is closed, after the work that is out. */
 void advance_stop_stage(struct sched *s, struct stage *stage)
 {
     if (stage->state == STAGE_DONE)
         return;
-    stage->state = STAGE_WAITING;
+    if (stage->state != STAGE_FAILED)
+        stage->state = STAGE_WAITING;
     stage->retry_at = (struct instant){0};
     stage->is_disputed = stage->is_suspect = false;
     stage->log = (struct artifact_ref){0};
@@ -57,6 +93,34 @@ enum err advance_end(struct sched *s, struct job *job, enum job_state state, enu
         advance_stop_stage(s, &job->stages[i]);
     heap_remove(&s->retries, &job->by_retry);
     core_refresh_job(job);
+    return ERR_OK;
+}
+
+/* Records that the stage is given up, and takes everything of it and of what needs it back. */
+static enum err give_up(struct sched *s, struct stage *stage)
+{
+    struct job *job = stage->job;
+    size_t leases = 0;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        leases += job->stages[i].tasks.leases;
+    TRY(effect_reserve(&s->effect, 0, leases, job->submitted.stages_count));
+    struct sched_record record = {.number = REC_BRANCH_FAILED};
+    record.record.branch_failed = (struct rec_branch_failed){.job = job->submitted.job,
+                                                             .stage = stage->index,
+                                                             .error = (uint32_t)stage->failure,
+                                                             .detail = stage->failure_detail};
+    TRY(core_decide(s, &record, NULL));
+    struct list_node *next;
+    for (struct list_node *node = list_first(&job->leases); node != NULL; node = next) {
+        struct lease *lease = CONTAINER_OF(node, struct lease, of_job);
+        next = list_next(&job->leases, node);
+        if (lease->stage->state == STAGE_FAILED)
+            lease_cancel(s, lease);
+    }
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if (job->stages[i].state == STAGE_FAILED)
+            advance_stop_stage(s, &job->stages[i]);
+    }
     return ERR_OK;
 }
 
@@ -134,7 +198,9 @@ static enum err advance_job(struct sched *s, struct job *job)
     uint32_t count = job->submitted.stages_count;
     for (uint32_t i = 0; i < count && job->doom == ERR_OK; i++) {
         struct stage *stage = &job->stages[i];
-        if ((stage->needs & ~job->done_mask) != 0)
+        if (stage->failure != ERR_OK && stage->state != STAGE_FAILED)
+            TRY(give_up(s, stage));
+        if ((stage->needs & ~job->done_mask) != 0 || stage->state == STAGE_FAILED)
             continue;
         TRY(reuse_learn(s, stage));
         if (stage->state != STAGE_DONE)
@@ -142,7 +208,7 @@ static enum err advance_job(struct sched *s, struct job *job)
     }
     if (job->doom != ERR_OK)
         return advance_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
-    if (job->done_mask != UINT64_MAX >> (64 - count))
+    if ((job->done_mask | job->failed_mask) != UINT64_MAX >> (64 - count))
         return ERR_OK;
     if (job->state == JOB_WAITING)
         TRY(set_state(s, job, JOB_RUNNING));
@@ -197,8 +263,8 @@ static enum err work_failed(struct sched *s, struct stage *stage,
     else if (stage->run != NULL)
         round_close(s, stage);
     if (class == ERR_PERMANENT || class == ERR_BUG || stage->work_faults >= LIMIT_TASK_ATTEMPTS) {
-        advance_doom(s, job, done->error, "%s: %.*s", stage->plan->name.data,
-                     TEXT_ARGS(done->detail));
+        advance_give_up(s, stage, done->error, "%s: %.*s", stage->plan->name.data,
+                        TEXT_ARGS(done->detail));
         return ERR_OK;
     }
     uint64_t rest_ms = (uint64_t)LIMIT_WORKER_REST_MS << (is_full ? 3 : stage->work_faults);

@@ -15,6 +15,11 @@ void advance_all(struct sched *s);
 void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
     PRINTF(4, 5);
 
+/* The stage cannot go on. Where others of the job can, the job gives up this one and what needs it:
+ * a variant whose numbers ran away does not end the others. Else it fails, as by advance_doom. */
+void advance_give_up(struct sched *s, struct stage *stage, enum err error, const char *format, ...)
+    PRINTF(4, 5);
+
 /* Enters `state` (FAILED, CANCELLED) and takes everything of the job back: leases, open states.
  * Leaves room for one send of the caller. ERR_OUT_OF_MEMORY: nothing changed. */
 MUST_CHECK enum err advance_end(struct sched *s, struct job *job, enum job_state state,

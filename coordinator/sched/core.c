@@ -27,6 +27,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
                    : roster_quarantine(&s->roster, r->worker_quarantined.worker);
     case REC_JOB_FORGOTTEN:
         return job_apply_forgotten(s, &r->job_forgotten);
+    case REC_BRANCH_FAILED:
+        return job_apply_branch_failed(s, &r->branch_failed);
     case REC_ANSWER_FROZEN:
         return job_apply_answer(s, &r->answer_frozen);
     case REC_ARTIFACT_LOST:
@@ -55,7 +57,8 @@ void core_touch(struct sched *s, struct job *job)
 static bool has_tasks_to_grant(const struct stage *stage)
 {
     if (!job_is_active(stage->job) || !job_is_answered(stage->job) ||
-        stage->state != STAGE_RUNNING || stage->is_suspect || stage->tasks.waiting.count == 0)
+        stage->state != STAGE_RUNNING || stage->failure != ERR_OK || stage->is_suspect ||
+        stage->tasks.waiting.count == 0)
         return false;
     if (stage->run != NULL)
         return stage->run->phase == RUN_ROUND;

@@ -323,6 +323,34 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
     return ERR_OK;
 }
 
+uint64_t job_branch(const struct stage *stage)
+{
+    uint64_t branch = (uint64_t)1 << stage->index;
+    for (uint32_t i = stage->index + 1; i < stage->job->submitted.stages_count; i++)
+        branch |= (stage->job->stages[i].needs >> stage->index & 1) << i;
+    return branch;
+}
+
+enum err job_apply_branch_failed(struct sched *s, const struct rec_branch_failed *record)
+{
+    struct stage *stage = stage_of(s, record->job, record->stage);
+    if (stage == NULL || stage->state == STAGE_DONE || stage->state == STAGE_FAILED)
+        return ERR_STATE;
+    struct job *job = stage->job;
+    const char *detail = arena_copy_text(&job->arena, record->detail);
+    if (detail == NULL)
+        return ERR_OUT_OF_MEMORY;
+    stage->failure = record->error < ERR_COUNT ? (enum err)record->error : ERR_INTERNAL;
+    stage->failure_detail = text_of(detail);
+    job->failed_mask |= job_branch(stage) & ~job->done_mask;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if ((job->failed_mask >> i & 1) != 0)
+            job->stages[i].state = STAGE_FAILED;
+    }
+    core_refresh_job(job);
+    return ERR_OK;
+}
+
 void job_hold_answer(struct job *job)
 {
     bool holds = !digest_is_zero(job->answer.answer) && !state_job_is_terminal(job->state);
@@ -350,6 +378,8 @@ static void forgive(struct job *job)
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         struct stage *stage = &job->stages[i];
         stage->work_faults = 0;
+        if (stage->state != STAGE_FAILED)
+            stage->failure = ERR_OK;
         for (uint32_t t = 0; stage->state != STAGE_DONE && t < stage->tasks.count; t++)
             stage->tasks.items[t].attempts = stage->tasks.items[t].losses = 0;
     }

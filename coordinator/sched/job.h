@@ -70,11 +70,13 @@ struct stage {
     uint32_t suspect;       /* the task */
     enum err suspect_error; /* how it failed, and in words, in the job's arena */
     struct text suspect_detail;
-    bool close_is_owed;      /* the job stopped while a work was out */
-    uint8_t work_faults;     /* failed works in a row */
-    enum err work_error;     /* of the last one */
-    struct instant retry_at; /* after a failed work */
-    struct instant started;  /* live time only, 0 before */
+    enum err failure; /* it cannot go on: it is given up, or about to be (advance_give_up) */
+    struct text failure_detail; /* in the job's arena */
+    bool close_is_owed;         /* the job stopped while a work was out */
+    uint8_t work_faults;        /* failed works in a row */
+    enum err work_error;        /* of the last one */
+    struct instant retry_at;    /* after a failed work */
+    struct instant started;     /* live time only, 0 before */
     struct instant ended;
 };
 
@@ -96,9 +98,10 @@ struct job {
     enum err error;
     char detail[512];
     uint64_t started_unix_ms, ended_unix_ms;
-    struct stage *stages;               /* in arena; stages_count as submitted */
-    uint64_t done_mask;                 /* bit i: stage i is done */
-    uint64_t ready_mask;                /* bit i: stage i has tasks to grant */
+    struct stage *stages; /* in arena; stages_count as submitted */
+    uint64_t done_mask;   /* bit i: stage i is done */
+    uint64_t failed_mask; /* bit i: stage i was given up; the job goes on without it */
+    uint64_t ready_mask;  /* bit i: stage i has tasks to grant */
     struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's in order */
     size_t checkpoint_count, checkpoint_capacity;
     struct text loss_detail; /* the last time something was made again, in words; in arena */
@@ -115,6 +118,8 @@ MUST_CHECK enum err job_apply_task_failed(struct sched *s, const struct rec_task
 MUST_CHECK enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record);
 MUST_CHECK enum err job_apply_forgotten(struct sched *s, const struct rec_job_forgotten *record);
 MUST_CHECK enum err job_apply_answer(struct sched *s, const struct rec_answer_frozen *record);
+MUST_CHECK enum err job_apply_branch_failed(struct sched *s,
+                                            const struct rec_branch_failed *record);
 MUST_CHECK enum err job_apply_state(struct sched *s, const struct rec_job_state *record);
 
 void job_destroy(struct job *job);
@@ -141,6 +146,9 @@ const struct stage *job_stage_of(const struct stage *stage, enum stage_kind kind
 
 /* The first stage of that kind which needs this one, also through others. NULL: none. */
 const struct stage *job_follower(const struct stage *stage, enum stage_kind kind);
+
+/* Bit i: stage i is this one, or needs it, also through others. */
+uint64_t job_branch(const struct stage *stage);
 
 /* The first stage of that kind in the job. NULL: none. */
 const struct stage *job_first_of(const struct job *job, enum stage_kind kind);

@@ -129,8 +129,8 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
     if (remake_is_input(error))
         remake_suspect(s, stage, index, error, detail, is_final);
     else if (!is_refusal(error) && is_final)
-        advance_doom(s, job, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
-                     worker->name, TEXT_ARGS(detail));
+        advance_give_up(s, stage, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
+                        worker->name, TEXT_ARGS(detail));
     return ERR_OK;
 }
 

@@ -233,14 +233,13 @@ static void finish_train_step(struct sched *s, struct stage *stage,
 enum err round_folded(struct sched *s, struct stage *stage, const struct sched_work_done *done)
 {
     struct run *run = stage->run;
-    struct job *job = stage->job;
     TRY(curve_reserve(&run->curve, 0));
     if (!(done->weight > 0) || !isfinite(done->loss_sum)) {
         bool is_empty = isfinite(done->loss_sum);
-        advance_doom(s, job, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
-                     stage->plan->name.data, run->evaluates ? "the evaluation" : "the rows",
-                     (unsigned long long)run->step,
-                     is_empty ? "have no supervised token" : "gave a loss that is not finite");
+        advance_give_up(s, stage, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",
+                        stage->plan->name.data, run->evaluates ? "the evaluation" : "the rows",
+                        (unsigned long long)run->step,
+                        is_empty ? "have no supervised token" : "gave a loss that is not finite");
         return ERR_OK;
     }
     if (!run->evaluates) {

@@ -36,6 +36,7 @@ static void fill_variant(const struct job *job, uint32_t variant, struct variant
         return;
     row->stage = text_of(state_kind_word((enum stage_kind)stage->plan->kind));
     row->state = (uint32_t)sched_view_state(stage);
+    row->detail = stage->failure_detail;
     sched_view_count(stage, &row->done, &row->total);
     if (rounds == NULL)
         return;
@@ -50,7 +51,8 @@ static struct variant_row *best_of(struct variant_row *rows, uint32_t count)
 {
     struct variant_row *best = NULL;
     for (uint32_t v = 0; v < count; v++) {
-        if (isfinite(rows[v].eval_loss) && (best == NULL || rows[v].eval_loss < best->eval_loss))
+        if (isfinite(rows[v].eval_loss) && rows[v].state != STAGE_FAILED &&
+            (best == NULL || rows[v].eval_loss < best->eval_loss))
             best = &rows[v];
     }
     return best;

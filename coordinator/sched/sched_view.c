@@ -34,7 +34,9 @@ const struct stage *sched_view_at_work(const struct job *job, uint32_t variant)
             continue;
         if (stage->state == STAGE_RUNNING)
             return stage;
-        if (stage->state != STAGE_DONE && first == NULL)
+        bool is_over =
+            stage->state == STAGE_DONE || (stage->state == STAGE_FAILED && variant == SCHED_ALL);
+        if (!is_over && first == NULL)
             first = stage;
         last = stage;
     }
@@ -123,6 +125,8 @@ static const char *why_running(const struct sched *s, const struct stage *stage)
 static struct text why_stage(const struct sched *s, const struct stage *stage)
 {
     const struct job *job = stage->job;
+    if (stage->state == STAGE_FAILED)
+        return stage->failure_detail;
     if (stage->state == STAGE_DONE || state_job_is_terminal(job->state))
         return TEXT("");
     if (job->state == JOB_PAUSED)
@@ -218,6 +222,8 @@ const struct rec_job_submitted *sched_job_submitted(const struct sched *s, size_
 enum stage_state sched_view_state(const struct stage *stage)
 {
     const struct job *job = stage->job;
+    if (stage->state == STAGE_FAILED)
+        return stage->failure != ERR_OK ? STAGE_FAILED : STAGE_CANCELLED;
     if (stage->state == STAGE_DONE || !state_job_is_terminal(job->state))
         return stage->state;
     if (job->state == JOB_CANCELLED || (stage->plan->needs & ~job->done_mask) != 0)
@@ -493,7 +499,8 @@ void sched_each_root(const struct sched *s, void (*visit)(void *context, struct 
 
 static void write_stage(const struct stage *stage, struct bytes *out)
 {
-    bytes_print(out, " stage %u %s", stage->index, stage->state == STAGE_DONE ? "done" : "open");
+    const char *left = stage->state == STAGE_FAILED ? "failed" : "open";
+    bytes_print(out, " stage %u %s", stage->index, stage->state == STAGE_DONE ? "done" : left);
     for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
         const struct task *task = &stage->tasks.items[t];
         char hex[DIGEST_HEX_BYTES] = "-";

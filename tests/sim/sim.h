@@ -148,7 +148,7 @@ struct sim_job {
 struct sim_statistics {
     uint64_t events, steps, records, messages, dropped, doubled, delayed;
     uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
-    uint64_t damages, remade, waves, reused;
+    uint64_t damages, remade, waves, reused, given_up;
 };
 
 struct sim {

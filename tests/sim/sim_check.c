@@ -115,6 +115,7 @@ void sim_check_records(struct sim *sim, const struct sched_record *records, size
             if (state == NULL || !state->is_durable || state->step != record->checkpoint.row.step)
                 sim_fail(sim, "a checkpoint is on record before its state is durable");
         }
+        sim->statistics.given_up += records[i].number == REC_BRANCH_FAILED;
         if (records[i].number == REC_WORKER_QUARANTINED)
             sim_fail(sim, "two equal workers are said to differ");
         if (records[i].number == REC_JOB_STATE && record->job_state.state == JOB_FAILED &&
@@ -226,11 +227,17 @@ static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t si
     ASSERT(points != NULL);
     uint64_t total;
     count = sched_job_points(sim->c.s, index, SCHED_ALL, 0, points, POINTS_MAX, &total);
-    for (size_t i = 0; i < count && used < size; i++)
+    struct job_row row;
+    sched_job_row(sim->c.s, index, &row);
+    for (size_t i = 0; i < count && used < size; i++) {
+        uint32_t variant = points[i].variant; /* one that was given up may lack its last points */
+        if (variant < row.variants_count && row.variants[variant].state == STAGE_FAILED)
+            continue;
         used += (size_t)snprintf(out + used, size - used, "point %u %llu %d %a %a %llu\n",
                                  points[i].variant, (unsigned long long)points[i].step,
                                  points[i].is_eval, points[i].loss, points[i].epoch,
                                  (unsigned long long)points[i].tokens);
+    }
     mem_free(points);
     const struct artifact_ref *outputs = sched_job_outputs(sim->c.s, index, &output_count);
     for (uint32_t i = 0; i < output_count && used < size; i++) {

@@ -1,5 +1,6 @@
 /* sim_engine.c - arithmetic small enough to run a million times, strict enough that a row counted
  * twice, a stale weight or a sum in another order changes the last digest. */
+#include <math.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -162,6 +163,8 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     result->loss_sum = entry->sums[FOLD_LOSS];
     result->weight = entry->sums[FOLD_WEIGHT];
     result->preference = preference_of(entry->sums);
+    if (spec->kind == STAGE_KIND_TRAIN && spec->variant == 2 && spec->round == 4)
+        result->loss_sum = INFINITY; /* a rate too high: this variant is given up */
     if (spec->kind == STAGE_KIND_TRAIN) {
         out->name = TEXT("gradient");
         out->ephemeral = true;

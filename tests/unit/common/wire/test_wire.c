@@ -251,7 +251,7 @@ static void test_wire__golden_frames_stay_as_they_are(void **state)
     bytes_clear(&frame);
     struct log_point point = {.step = 1, .epoch = 0.5};
     assert_int_equal(wire_encode_fields(&message_type_log_point, &point, &frame), ERR_OK);
-    static const uint8_t point_head[] = {0x9c, 0x01, 0xc4, 0x08, 0,    0,   0,
+    static const uint8_t point_head[] = {0x9d, 0x01, 0xc4, 0x08, 0,    0,   0,
                                          0,    0,    0,    0xe0, 0x3f, 0xc2};
     assert_memory_equal(frame.data, point_head, sizeof point_head);
     bytes_fini(&frame);

@@ -187,6 +187,68 @@ static void test_variant__a_lost_checkpoint_takes_its_own_training_back(void **s
     assert_int_equal(world_points(w, points), 25 + 12); /* up to step 10, two evaluations */
 }
 
+/* Answers everything; the training of `variant` runs away at this step. */
+static void run_away(struct world *w, uint32_t variant, uint64_t step)
+{
+    while (w->grant_count + w->work_count > 0) {
+        const struct world_grant *first = &w->grants[0];
+        bool is_next = w->work_count == 0 && first->grant.spec.kind == STAGE_KIND_TRAIN;
+        if (is_next && first->grant.spec.variant == variant && first->grant.spec.round == step) {
+            struct world_grant grant = world_next_grant(w);
+            world_fail(w, grant.peer.v, grant.grant.fence, ERR_NOT_FINITE);
+        } else {
+            (void)world_advance(w);
+        }
+    }
+}
+
+static void test_variant__one_that_runs_away_is_given_up_and_the_others_go_on(void **state)
+{
+    struct world *w = world(state);
+    struct stage_row rows[STAGES_MAX];
+    struct job_row row;
+    uint32_t count;
+    world_hello(w, 1, "a", "f32/1");
+    world_hello(w, 2, "b", "f32/1"); /* one of them rests after its fault */
+    world_submit(w, 1, world_recipe(w, two_seeds), 1, true);
+    run_away(w, 0, 7);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    sched_job_row(w->s, 0, &row);
+    assert_int_equal(row.variants[0].state, STAGE_FAILED);
+    assert_true(row.variants[0].detail.size > 0);
+    assert_int_equal(row.variants[1].state, STAGE_DONE);
+    assert_true(row.variants[1].is_best && !row.variants[0].is_best);
+    (void)sched_job_stages(w->s, 0, (struct instant){w->now_ms * 1000000}, rows, STAGES_MAX);
+    assert_int_equal(rows[3].state, STAGE_FAILED);
+    assert_int_equal(rows[4].state, STAGE_CANCELLED); /* evaluate and export have nothing to do */
+    const struct artifact_ref *outputs = sched_job_outputs(w->s, 0, &count);
+    assert_int_equal(count, 1);
+    assert_true(text_is(outputs[0].name, "seed=2/adapter.st"));
+    assert_int_equal(w->opens, w->closes);
+    assert_replays(w);
+}
+
+static void test_variant__when_the_last_runs_away_the_job_fails(void **state)
+{
+    struct world *w = world(state);
+    world_hello(w, 1, "a", "f32/1");
+    world_submit(w, 1, world_recipe(w, two_seeds), 1, true);
+    while (world_state(w, 0) != JOB_FAILED) {
+        struct world_grant grant;
+        bool is_train = w->work_count == 0 && w->grant_count > 0 &&
+                        w->grants[0].grant.spec.kind == STAGE_KIND_TRAIN;
+        if (is_train) {
+            grant = world_next_grant(w);
+            world_fail(w, grant.peer.v, grant.grant.fence, ERR_NOT_FINITE);
+            world_tick(w, 20000); /* the worker rests after its fault */
+        } else if (!world_advance(w)) {
+            world_tick(w, 1000);
+            world_beat(w, 1, NULL, 0);
+        }
+    }
+    assert_replays(w);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -197,6 +259,10 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_variant__each_has_its_points_and_its_files, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_variant__the_row_has_all_of_them_and_one_best, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(
+            test_variant__one_that_runs_away_is_given_up_and_the_others_go_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_variant__when_the_last_runs_away_the_job_fails, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_variant__only_so_many_train_at_once, setup, teardown),
         cmocka_unit_test_setup_teardown(test_variant__a_lost_checkpoint_takes_its_own_training_back,
