@@ -1,5 +1,6 @@
 /* test_engine_preference.c - the loss of pairs against its formula in libm, its gradient against
- * central differences of the model in double, and that nothing but the rows decides its bits.
+ * central differences of the model in double, a real model against torch, and that nothing but the
+ * rows decides its bits.
  */
 #include <math.h>
 #include <setjmp.h>
@@ -10,6 +11,7 @@
 #include <cmocka.h>
 
 #include "common/base/check.h"
+#include "common/formats/json/json_read.h"
 #include "common/mem/mem.h"
 #include "common/numeric/random.h"
 #include "tests/numeric/engine/engine_data.h"
@@ -258,12 +260,155 @@ static void test_preference__how_it_is_computed_changes_no_bit(void **state)
     mem_free(first.gradients);
 }
 
+/* ---- a real model against torch in double (tests/golden/preference/make.py) ---- */
+
+enum { GOLDEN_PAIRS = 3, GOLDEN_TOKENS = 192, GOLDEN_BYTES = 1 << 20 };
+
+struct golden {
+    struct json_doc *doc;
+    struct preference preference;
+    struct json_value pairs;
+    uint32_t tokens[GOLDEN_PAIRS][GOLDEN_TOKENS], starts[GOLDEN_PAIRS][PREFERENCE_SIDES];
+    uint8_t loss[GOLDEN_PAIRS][GOLDEN_TOKENS];
+    struct train_row rows[GOLDEN_PAIRS];
+};
+
+static double number_of(struct json_value list, size_t index)
+{
+    double value;
+    assert_int_equal(json_read_as_f64(json_read_item(list, index), &value, &et), ERR_OK);
+    return value;
+}
+
+static void add_tokens(struct golden *g, size_t r, struct json_value pair, const char *key,
+                       bool counts)
+{
+    struct json_value list = json_read_find(pair, key);
+    struct train_row *row = &g->rows[r];
+    for (size_t i = 0; i < json_read_count(list); i++) {
+        assert_true(row->token_count < GOLDEN_TOKENS);
+        g->loss[r][row->token_count] = counts;
+        g->tokens[r][row->token_count++] = (uint32_t)number_of(list, i);
+    }
+}
+
+static void read_golden(struct golden *g)
+{
+    memset(g, 0, sizeof *g);
+    if (json_read_open("tests/golden/preference/pairs.json", GOLDEN_BYTES, &g->doc, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    struct json_value root = json_read_root(g->doc);
+    struct preference *p = &g->preference;
+    assert_int_equal(json_read_f64(root, "beta", &p->beta, &et), ERR_OK);
+    assert_int_equal(json_read_f64(root, "label_smoothing", &p->label_smoothing, &et), ERR_OK);
+    g->pairs = json_read_find(root, "pairs");
+    assert_int_equal(json_read_count(g->pairs), GOLDEN_PAIRS);
+    for (size_t r = 0; r < GOLDEN_PAIRS; r++) {
+        struct json_value pair = json_read_item(g->pairs, r);
+        struct json_value reference = json_read_find(pair, "reference");
+        add_tokens(g, r, pair, "prompt", false);
+        add_tokens(g, r, pair, "chosen", true);
+        g->starts[r][1] = (uint32_t)g->rows[r].token_count;
+        add_tokens(g, r, pair, "prompt", false);
+        add_tokens(g, r, pair, "rejected", true);
+        g->rows[r].index = r;
+        g->rows[r].tokens = g->tokens[r];
+        g->rows[r].loss = g->loss[r];
+        g->rows[r].segment_starts = g->starts[r];
+        g->rows[r].segment_count = PREFERENCE_SIDES;
+        for (size_t side = 0; side < PREFERENCE_SIDES; side++)
+            g->rows[r].reference[side] = number_of(reference, side);
+    }
+}
+
+/* Norms of every weight's gradient, and some of its elements. The tied head is the embedding. */
+static void check_golden_gradient(struct json_value pair, const struct train_layout *layout,
+                                  const float *gradient)
+{
+    struct json_value norms = json_read_find(pair, "gradient_norms");
+    struct json_value elements = json_read_find(pair, "final_norm_gradient");
+    for (size_t e = 0; e < train_layout_entry_count(layout); e++) {
+        const struct train_entry *entry = train_layout_entry(layout, e);
+        const char *name =
+            strcmp(entry->name, "lm_head.weight") == 0 ? "model.embed_tokens.weight" : entry->name;
+        double wanted, sum = 0;
+        assert_int_equal(json_read_f64(norms, name, &wanted, &et), ERR_OK);
+        for (size_t i = 0; i < entry->count; i++)
+            sum += (double)gradient[entry->offset + i] * (double)gradient[entry->offset + i];
+        if (!(fabs(sqrt(sum) - wanted) < 1e-4 * wanted))
+            fail_msg("%s: a norm of %.9g, expected %.9g", name, sqrt(sum), wanted);
+        for (size_t i = 0; strcmp(name, "model.norm.weight") == 0 && i < json_read_count(elements);
+             i++)
+            assert_true(fabs((double)gradient[entry->offset + i] - number_of(elements, i)) <
+                        1e-5 * wanted);
+    }
+}
+
+static void check_golden(const struct golden *g, struct train *train,
+                         const struct train_layout *layout, const float *values)
+{
+    double log_p[GOLDEN_PAIRS][PREFERENCE_SIDES];
+    struct train_result results[GOLDEN_PAIRS];
+    struct keeper keeper = {.count = train_layout_count(layout)};
+    keeper.gradients = mem_alloc(GOLDEN_PAIRS * keeper.count, sizeof(float));
+    assert_int_equal(train_log_probabilities(train, NULL, g->rows, GOLDEN_PAIRS, log_p, &et),
+                     ERR_OK);
+    assert_int_equal(
+        train_rows(train, values, SEED, ROUND, g->rows, GOLDEN_PAIRS, results, keep, &keeper, &et),
+        ERR_OK);
+    for (size_t r = 0; r < GOLDEN_PAIRS; r++) {
+        struct json_value pair = json_read_item(g->pairs, r);
+        double loss;
+        assert_int_equal(json_read_f64(pair, "loss", &loss, &et), ERR_OK);
+        print_message("pair %zu: loss %.9f, in double %.9f\n", r, results[r].loss_sum, loss);
+        assert_true(fabs(results[r].loss_sum - loss) < 1e-5 * loss);
+        for (size_t side = 0; side < PREFERENCE_SIDES; side++) {
+            double wanted = number_of(json_read_find(pair, "log_p"), side);
+            double reward = number_of(json_read_find(pair, "rewards"), side);
+            assert_true(fabs(log_p[r][side] - wanted) < -1e-6 * wanted);
+            assert_true(fabs(results[r].rewards[side] - reward) < 1e-4);
+        }
+        check_golden_gradient(pair, layout, keeper.gradients + r * keeper.count);
+    }
+    mem_free(keeper.gradients);
+}
+
+static void test_preference__real_pairs_as_torch_has_them_in_double(void **state)
+{
+    (void)state;
+    const char *folder = engine_data_path(0, "models/TinyStories-656K");
+    struct golden golden;
+    struct model *model = NULL;
+    struct train_layout *layout = NULL;
+    struct train *train = NULL;
+    if (folder == NULL)
+        skip();
+    read_golden(&golden);
+    assert_int_equal(model_open(folder, &model, &et), ERR_OK);
+    assert_int_equal(train_layout_create(model, &full, &layout, &et), ERR_OK);
+    float *values = mem_alloc(train_layout_count(layout), sizeof *values);
+    train_layout_values(layout, 1, values);
+    struct kernel *kernel = engine_data_kernel(KERNEL_ISA_BEST, 2);
+    struct train_options options = {.rows_at_once = 2,
+                                    .objective = TRAIN_OBJECTIVE_PREFERENCE,
+                                    .preference = golden.preference};
+    assert_int_equal(train_create(model, kernel, layout, &options, &train), ERR_OK);
+    check_golden(&golden, train, layout, values);
+    train_destroy(&train);
+    kernel_destroy(&kernel);
+    mem_free(values);
+    train_layout_destroy(&layout);
+    model_destroy(&model);
+    json_read_close(&golden.doc);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_preference__loss_and_slope_follow_the_formula),
         cmocka_unit_test(test_preference__margins_of_any_size_stay_finite),
         cmocka_unit_test(test_preference__gradients_of_all_weights_and_of_adapters),
+        cmocka_unit_test(test_preference__real_pairs_as_torch_has_them_in_double),
         cmocka_unit_test(test_preference__how_it_is_computed_changes_no_bit),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
