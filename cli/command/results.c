@@ -195,7 +195,9 @@ static enum err write_variant_log(const struct follow *follow, uint32_t variant,
             alone.points[alone.point_count++] = follow->points[i];
     }
     (void)snprintf(path, sizeof path, "%s/%s", folder, recipe_variant_name(recipe, variant, name));
-    enum err err = write_log(&alone, recipe, path, et);
+    enum err err = folder_create(path, et); /* one that was given up has its log alone */
+    if (err == ERR_OK)
+        err = write_log(&alone, recipe, path, et);
     mem_free(alone.points);
     return err;
 }

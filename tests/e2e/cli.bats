@@ -329,6 +329,21 @@ PY
     [[ "$output" == *"is not finite"* ]]
 }
 
+@test "of several rates the one too high is given up, and the others give results" {
+    run qctl run "$WORK/tiny.yml" --threads 1 --set "learning_rate=[1e-3, 1000]" --set max_grad_norm=0 \
+        --set weight_decay=1 --set max_steps=60 --set output_dir=rates
+    echo "$output"
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"learning_rate=1000.0  FAIL"*"not finite"* ]]
+    [ -s "$WORK/rates/learning_rate=0.001/model.safetensors" ]
+    [ -s "$WORK/rates/learning_rate=1000.0/trainer_log.jsonl" ]
+    [ ! -e "$WORK/rates/learning_rate=1000.0/model.safetensors" ]
+    run qctl run "$WORK/tiny.yml" --threads 1 --set "learning_rate=[1000, 999]" --set max_grad_norm=0 \
+        --set weight_decay=1 --set max_steps=60
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"NOT_FINITE"* ]]
+}
+
 @test "a fleet: submit, look, pull, stop" {
     mkdir -m 700 "$WORK/fleet"
     export QFLEET_COORDINATOR="ipc://$WORK/fleet/control.sock"
