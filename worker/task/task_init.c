@@ -3,6 +3,7 @@
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/tokenizer/token_list.h"
 #include "common/mem/mem.h"
+#include "worker/engine/train/train_init.h"
 #include "worker/engine/train/train_insert.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
@@ -134,11 +135,25 @@ out:
     return err;
 }
 
-/* Magnitudes come last: they are the norms of what the adapters start as. */
-static enum err make_values(struct task_run *run, const struct train_layout *layout, float *values)
+static enum err tell_progress(void *context, size_t done, size_t total)
 {
+    return task_run_progress(context, done, total);
+}
+
+/* Magnitudes come last: they are the norms of what the adapters start as, which is nothing where
+ * their start is their anchor. */
+static enum err make_values(struct task_run *run, const struct train_config *config,
+                            const struct train_layout *layout, float *values, struct err_text *et)
+{
+    struct train_init_options options = {
+        .init = config->init, .seed = run->spec->seed, .progress = tell_progress, .context = run};
     train_layout_values(layout, run->spec->seed, values);
-    return train_layout_magnitudes(layout, run->env->f32, NULL, values);
+    if (config->init != TRAIN_INIT_DEFAULT) {
+        TRY(task_model_open_stored(run, &options.stored, et));
+        TRY(train_init_values(layout, run->env->f32, &options, values, et));
+    }
+    const float *anchor = config->init == TRAIN_INIT_PISSA ? values : NULL;
+    return train_layout_magnitudes(layout, run->env->f32, anchor, values);
 }
 
 enum err task_kind_init(struct task_run *run, struct err_text *et)
@@ -161,7 +176,7 @@ enum err task_kind_init(struct task_run *run, struct err_text *et)
     if (task_run_input_under(run, "adapter/") != NULL)
         TRY_OUT(load_adapter(run, layout, values, et));
     else
-        TRY_OUT(make_values(run, layout, values));
+        TRY_OUT(make_values(run, &config, layout, values, et));
     if (config.method == TRAIN_METHOD_PROMPT && config.prompt == TRAIN_PROMPT_TEXT)
         TRY_OUT(take_prompt_text(run, model, &config, values, et));
     TRY_OUT(task_state_write(layout, values, &state));
