@@ -104,6 +104,10 @@ enum err task_qat_read(const struct recipe *recipe, const struct model *model, s
     out->config.rounding = PASS_ROUNDING_INT8;
     if (!recipe_is_set(recipe, RECIPE_KEY_qat) || q->weight_dtype == NULL)
         return ERR_OK;
+    if (model_is_gguf(model))
+        return error_set(et, ERR_RECIPE,
+                         "qat, base_model: what trains under a quantizer starts from a model "
+                         "folder, not from a GGUF file; qctl convert makes one");
     *out = (struct task_qat){.is_on = true};
     out->config.embedding = q->quantize_embedding;
     out->config.first_round = q->fake_quant_after_n_steps;

@@ -160,6 +160,11 @@ const struct hf_config *model_config(const struct model *model)
     return &model->config;
 }
 
+bool model_is_gguf(const struct model *model)
+{
+    return model->gguf.tensor_count > 0;
+}
+
 size_t model_param_count(const struct model *model)
 {
     return model->param_count;

@@ -130,6 +130,9 @@ void model_destroy(struct model **model);
 const struct model_shape *model_shape(const struct model *model);
 const struct hf_config *model_config(const struct model *model);
 
+/* Whether its weights are those of a GGUF file. */
+bool model_is_gguf(const struct model *model);
+
 /* Parameters in model order, a bias right after its weight. A tied model has no HEAD. A part of a
  * fused module is listed as a place for an adapter: it has no data and is nothing to train. */
 size_t model_param_count(const struct model *model);
