@@ -77,7 +77,12 @@ static void fill_part(uint64_t step, struct fold_node node, struct fold *fold,
     fold_init(fold, ROWS, WIDTH);
     for (uint64_t row = node.begin; row < node.end; row++) {
         float gradient[WIDTH];
-        double sums[FOLD_SUMS] = {0.5 + (double)row, 3.0};
+        const double sums[FOLD_SUMS] = {[FOLD_LOSS] = 0.5 + (double)row,
+                                        [FOLD_WEIGHT] = 3.0,
+                                        [FOLD_PAIRS] = 1,
+                                        [FOLD_REWARD_CHOSEN] = (double)row,
+                                        [FOLD_REWARD_REJECTED] = -0.5,
+                                        [FOLD_CORRECT] = row > 1};
         row_gradient(step, row, gradient);
         assert_int_equal(fold_push(fold, (struct fold_node){row, row + 1}, gradient, sums), ERR_OK);
     }
@@ -85,8 +90,12 @@ static void fill_part(uint64_t step, struct fold_node node, struct fold *fold,
     *part =
         (struct aggregate_part){.first = node.begin,
                                 .end = node.end,
-                                .loss_sum = entry->sums[0],
-                                .weight = entry->sums[1],
+                                .loss_sum = entry->sums[FOLD_LOSS],
+                                .weight = entry->sums[FOLD_WEIGHT],
+                                .preference = {.pairs = entry->sums[FOLD_PAIRS],
+                                               .reward_chosen = entry->sums[FOLD_REWARD_CHOSEN],
+                                               .reward_rejected = entry->sums[FOLD_REWARD_REJECTED],
+                                               .correct = entry->sums[FOLD_CORRECT]},
                                 .gradient = {(const uint8_t *)entry->vector, WIDTH * sizeof(float)},
                                 .worker = TEXT("w1")};
 }
@@ -129,6 +138,8 @@ static struct digest train(uint64_t range, unsigned resume_every,
     for (unsigned step = 1; step <= STEPS; step++) {
         struct aggregate_sums sums = step_with(a, range);
         assert_true(sums.weight == 18.0 && sums.loss_sum == 18.0);
+        assert_true(sums.preference.pairs == 6.0 && sums.preference.reward_chosen == 15.0 &&
+                    sums.preference.reward_rejected == -3.0 && sums.preference.correct == 4.0);
         if (resume_every > 0 && step % resume_every == 0) {
             (void)state_digest(a, &file);
             aggregate_destroy(&a);
@@ -307,12 +318,23 @@ static void test_aggregate__the_log_holds_no_times(void **state)
          .unix_ms = 99999},
         {.step = 1, .epoch = 0.5, .loss = 3.0, .is_eval = true, .unix_ms = 99999}};
     bytes_init(&out, FILE_BYTES_MAX);
+    const struct log_point pairs = {.step = 2,
+                                    .is_eval = true,
+                                    .loss = 0.5,
+                                    .pairs = 8,
+                                    .reward_chosen = 0.25,
+                                    .reward_rejected = -1,
+                                    .accuracy = 0.75};
     assert_int_equal(aggregate_write_log(points, 2, &out), ERR_OK);
+    assert_int_equal(aggregate_write_log(&pairs, 1, &out), ERR_OK);
     bytes_append(&out, "", 1);
     assert_string_equal((const char *)out.data,
                         "{\"epoch\": 0.5, \"grad_norm\": 1.5, \"learning_rate\": 0.001, "
                         "\"loss\": 2.25, \"step\": 1, \"tokens\": 64}\n"
-                        "{\"epoch\": 0.5, \"is_eval\": true, \"loss\": 3.0, \"step\": 1}\n");
+                        "{\"epoch\": 0.5, \"is_eval\": true, \"loss\": 3.0, \"step\": 1}\n"
+                        "{\"accuracy\": 0.75, \"epoch\": 0.0, \"is_eval\": true, \"loss\": 0.5, "
+                        "\"pairs\": 8, \"reward_chosen\": 0.25, \"reward_rejected\": -1.0, "
+                        "\"step\": 2}\n");
     bytes_fini(&out);
 }
 
