@@ -209,6 +209,7 @@ static const struct spec_row {
     {STAGE_KIND_INIT, SOURCE_FOLDER, 0, "adapter/", NULL},
     {STAGE_KIND_EXPORT, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_EXPORT, SOURCE_STATE, 0, NULL, NULL},
+    {STAGE_KIND_EXPORT, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
     {STAGE_KIND_CALIBRATE, SOURCE_QUANTIZED, 0, NULL, NULL},
     {STAGE_KIND_CALIBRATE, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
     {STAGE_KIND_REDUCE, SOURCE_QUANTIZED, 0, NULL, NULL},
@@ -252,8 +253,10 @@ static const struct spec_row {
     {STAGE_KIND_REPLAY, SOURCE_WAVES, 0, NULL, NULL},
     {STAGE_KIND_MERGE, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_MERGE, SOURCE_TRAINED, 0, "state", NULL},
+    {STAGE_KIND_MERGE, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
     {STAGE_KIND_MEASURE, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_MEASURE, SOURCE_TRAINED, 0, "weights", NULL},
+    {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
     {STAGE_KIND_MEASURE, SOURCE_FILES, STAGE_KIND_MERGE, "result/", NULL},
     {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses", NULL},
@@ -386,6 +389,7 @@ static enum err add_inputs(const struct stage *stage, uint32_t index, struct are
     add_folder(inputs, job, "model/", true);
     add_output(inputs, stage, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
     add_weights(inputs, stage);
+    add_output(inputs, stage, STAGE_KIND_INIT, "anchor");
     return add_outputs(inputs, stage, STAGE_KIND_REFERENCE, "reference", arena);
 }
 

@@ -5,7 +5,8 @@
  *   init         recipe, model/..., adapter/...
  *   reference    recipe, model/..., rows, test_rows, weights (where training goes on from an
  *                adapter: the first ones)
- *   train        recipe, model/..., rows, weights, reference/<n> where rows are pairs
+ *   train        recipe, model/..., rows, weights, reference/<n> where rows are pairs, anchor where
+ *                init handed one in (as evaluate, export, merge, measure)
  *   evaluate     recipe, model/..., test_rows, weights (absent: the base model alone),
  * reference/<n> export       recipe, model/..., state, log calibrate, ...: rows of spec.c;
  * model/... is there what training made, where there is training

@@ -12,6 +12,7 @@
 #include "common/mem/mem.h"
 #include "schemas/state_file.def"
 #include "worker/engine/train/train_insert.h"
+#include "worker/task/task_anchor.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_log.h"
 #include "worker/task/task_qat.h"
@@ -147,6 +148,18 @@ static enum err read_state(struct task_export *x, struct err_text *et)
     return err;
 }
 
+static enum err read_values(struct task_export *x, struct err_text *et)
+{
+    bool anchored = false;
+    TRY(read_state(x, et));
+    if (task_run_input(x->run, "anchor") == NULL)
+        return ERR_OK;
+    x->anchor = mem_alloc(train_layout_count(x->layout), sizeof *x->anchor);
+    if (x->anchor == NULL)
+        return ERR_OUT_OF_MEMORY;
+    return task_anchor_read(x->run, x->layout, NULL, x->anchor, &anchored, et);
+}
+
 enum err task_export_open(struct task_export *x, struct err_text *et)
 {
     arena_init(&x->arena, SIZE_MAX); /* as large as what trains */
@@ -154,13 +167,14 @@ enum err task_export_open(struct task_export *x, struct err_text *et)
     task_settings_train(&x->run->recipe, &x->config);
     TRY(train_layout_create(x->model, &x->config, &x->layout, et));
     x->values = mem_alloc(train_layout_count(x->layout), sizeof *x->values);
-    return x->values != NULL ? read_state(x, et) : ERR_OUT_OF_MEMORY;
+    return x->values != NULL ? read_values(x, et) : ERR_OUT_OF_MEMORY;
 }
 
 void task_export_close(struct task_export *x)
 {
     train_layout_destroy(&x->layout);
     mem_free(x->values);
+    mem_free(x->anchor);
     arena_fini(&x->arena);
 }
 

@@ -25,6 +25,7 @@ struct task_export {
     struct train_config config;  /* what trained */
     struct train_layout *layout; /* owned */
     float *values;               /* owned; of the layout, after the last step */
+    float *anchor;               /* owned; what adapters started from, or NULL */
     struct trainer_log log;
     struct arena arena; /* names, and an adapter once more: as large as what trains */
 };

@@ -52,7 +52,7 @@ enum err task_export_adapter(struct task_export *x, struct err_text *et)
     struct peft_config config;
     struct bytes text;
     struct train_adapter adapter;
-    TRY(train_adapter_fold(&x->config, x->layout, x->values, NULL, &x->arena, &adapter));
+    TRY(train_adapter_fold(&x->config, x->layout, x->values, x->anchor, &x->arena, &adapter));
     TRY(fill_peft_config(x, &adapter, &config));
     struct peft_card card = {.config = &config};
     TRY(task_export_fill_card(x, &card));

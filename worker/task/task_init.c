@@ -181,6 +181,8 @@ enum err task_kind_init(struct task_run *run, struct err_text *et)
         TRY_OUT(take_prompt_text(run, model, &config, values, et));
     TRY_OUT(task_state_write(layout, values, &state));
     TRY_OUT(task_run_output(run, "state", bytes_span(&state), false, et));
+    if (config.method == TRAIN_METHOD_LORA && config.init == TRAIN_INIT_PISSA)
+        TRY_OUT(task_run_output(run, "anchor", bytes_span(&state), false, et));
     TRY_OUT(task_run_fact(run, "parameters", train_layout_count(layout)));
 out:
     bytes_fini(&state);

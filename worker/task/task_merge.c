@@ -43,6 +43,7 @@ static enum err choose_model(struct merging *m, struct err_text *et)
         (struct train_merge){.model = recipe->merge == RECIPE_MERGE_FULL ? stored : m->x.model,
                              .layout = m->x.layout,
                              .values = m->x.values,
+                             .anchor = m->x.anchor,
                              .kernel = m->x.run->env->f32};
     return ERR_OK;
 }

@@ -5,6 +5,7 @@
 
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/mem.h"
+#include "worker/task/task_anchor.h"
 #include "worker/task/task_qat.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
@@ -21,6 +22,8 @@ void task_session_close(struct task_session **session, struct cache *cache)
     train_layout_destroy(&s->layout);
     if (s->values != NULL)
         kernel_free(s->kernel, s->values);
+    if (s->anchor != NULL)
+        kernel_free(s->kernel, s->anchor);
     mem_free(s);
     *session = NULL;
 }
@@ -119,9 +122,28 @@ enum err task_session_open(struct task_run *run, bool trains, struct task_sessio
     return ERR_OK;
 }
 
+/* Adapters that start from the weights they adapt add what they have become beyond that. */
+static enum err load_anchor(struct task_run *run, struct task_session *s, struct err_text *et)
+{
+    const struct artifact_ref *input = task_run_input(run, "anchor");
+    bool found = false;
+    if (input == NULL || digest_equal(input->digest, s->anchor_digest))
+        return ERR_OK;
+    if (s->anchor == NULL)
+        s->anchor = kernel_alloc(s->kernel, train_layout_count(s->layout));
+    if (s->anchor == NULL)
+        return ERR_OUT_OF_MEMORY;
+    memset(&s->anchor_digest, 0, sizeof s->anchor_digest);
+    TRY(task_anchor_read(run, s->layout, s->kernel, s->anchor, &found, et));
+    s->anchor_digest = input->digest;
+    train_anchor(s->train, s->anchor);
+    return ERR_OK;
+}
+
 enum err task_session_load(struct task_run *run, struct task_session *session, struct err_text *et)
 {
     const struct artifact_ref *input = task_run_input(run, "weights");
+    TRY(load_anchor(run, session, et));
     if (input != NULL && digest_equal(input->digest, session->values_digest))
         return ERR_OK;
     const struct cache_item *item = NULL;

@@ -19,6 +19,8 @@ struct task_session {
     struct train *train;         /* owned */
     float *values;               /* owned: the vector of trainables */
     struct digest values_digest; /* of the artifact they came from */
+    float *anchor;               /* owned: what the adapters started from; or NULL */
+    struct digest anchor_digest; /* the same of it */
     struct fake_quant *quant;    /* owned; NULL: weights are used as they are */
     struct fake_quant_config quant_config;
     struct digest quant_digest; /* of the values that its codes were made from */
@@ -38,8 +40,8 @@ MUST_CHECK enum err task_session_open(struct task_run *run, bool trains, struct 
 void task_session_close(struct task_session **session, struct cache *cache);
 void task_session_close_all(struct task_env *env);
 
-/* Fills session->values from the input "weights", unless they are there already. ERR_SHAPE when the
- * artifact is not of this layout. */
+/* Fills session->values from the input "weights", and the anchor of its adapters from that of this
+ * name, unless they are there already. ERR_SHAPE when an artifact is not of this layout. */
 MUST_CHECK enum err task_session_load(struct task_run *run, struct task_session *session,
                                       struct err_text *et);
 
