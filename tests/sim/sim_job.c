@@ -46,6 +46,8 @@ static uint64_t data_bytes(const struct sim *sim, struct sim_random *random)
     return (1 + sim_random_below(random, 6)) * sim->scenario->size * ((uint64_t)4 << 20) - 5;
 }
 
+#define LORA "adapter: lora\nlora_r: 4\nlora_alpha: 8\n"
+
 /* One training, or several at once: lists of rates, or of seeds, behind one pack or one a seed. */
 static void train(struct sim *sim, struct sim_random *random, uint32_t index)
 {
@@ -55,6 +57,7 @@ static void train(struct sim *sim, struct sim_random *random, uint32_t index)
         "learning_rate: [1e-3, 2e-3, 3e-3]\nseed: 5\n",
         "learning_rate: [1e-3, 2e-3]\nseed: [6, 7]\n",
         "learning_rate: 1e-3\nseed: [8, 9]\nsample_packing: true\n",
+        "learning_rate: 1e-3\nseed: 3\n" LORA "merge: full\n",
     };
     struct sim_job *job = &sim->jobs[index];
     char text[512];
@@ -97,6 +100,7 @@ static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
     /* With its calibration data: few of them, so that jobs share results. */
     uint64_t model = 16 + 2 * sim->seed + (sim_random_below(random, 4) == 0);
     bool trains = sim_random_below(random, 6) == 0;
+    bool merges = trains && sim_random_below(random, 2) == 0;
     bool replays = index == sim->scenario->jobs || sim_random_below(random, 8) == 0;
     uint64_t method = replays ? 0 : 1 + sim_random_below(random, COUNT_OF(methods) - 1);
     job->replays = method == 0;
@@ -104,9 +108,10 @@ static void quantize(struct sim *sim, struct sim_random *random, uint32_t index)
     char text[512];
     snprintf(text, sizeof text,
              "base_model: m\nsequence_len: 64\nseed: %u\nquantize: {%s}\n"
-             "calibration_datasets:\n  - path: c.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s",
+             "calibration_datasets:\n  - path: c.jsonl\ntest_datasets:\n  - path: t.jsonl\n%s%s",
              index, methods[method].keys,
-             trains ? "learning_rate: 1e-3\nmax_steps: 3\ndatasets:\n  - path: d.jsonl\n" : "");
+             trains ? "learning_rate: 1e-3\nmax_steps: 3\ndatasets:\n  - path: d.jsonl\n" : "",
+             merges ? LORA "merge: full\n" : "");
     job->recipe = canonical_recipe(sim, text);
     job->observes = methods[method].observes;
     struct sim_random same = {model};
