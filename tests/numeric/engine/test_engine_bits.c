@@ -37,6 +37,24 @@ static const struct train_config lora = {.method = TRAIN_METHOD_LORA,
                                          .dropout = 0.1,
                                          .targets = all_linear,
                                          .target_count = 1};
+static const char *const everywhere[] = {"all-linear", "lm_head"};
+static const char *const also_words[] = {"all-linear", "lm_head", "embed_tokens"};
+static const char *const norms[] = {"norm", "input_layernorm"};
+static const struct train_config dora = {.method = TRAIN_METHOD_LORA,
+                                         .rank = 3,
+                                         .alpha = 6,
+                                         .dropout = 0.1,
+                                         .dora = true,
+                                         .targets = everywhere,
+                                         .target_count = COUNT_OF(everywhere)};
+static const struct train_config mixed = {.method = TRAIN_METHOD_LORA,
+                                          .rank = 3,
+                                          .alpha = 6,
+                                          .dropout = 0.1,
+                                          .saved = norms,
+                                          .saved_count = COUNT_OF(norms),
+                                          .targets = also_words,
+                                          .target_count = COUNT_OF(also_words)};
 static const struct train_config full = {.method = TRAIN_METHOD_FULL};
 
 struct chain {
@@ -115,6 +133,18 @@ static void test_bits__lora_with_dropout_is_one_result(void **state)
 {
     (void)state;
     expect_one_digest(&lora);
+}
+
+static void test_bits__magnitudes_are_one_result(void **state)
+{
+    (void)state;
+    expect_one_digest(&dora);
+}
+
+static void test_bits__embedding_head_and_whole_modules_are_one_result(void **state)
+{
+    (void)state;
+    expect_one_digest(&mixed);
 }
 
 static void test_bits__full_training_is_one_result(void **state)
@@ -235,6 +265,8 @@ static void test_bits__cached_logits_with_adapters_too(void **state)
         {.method = TRAIN_METHOD_PFEIFFER, .reduction = 4, .act = KERNEL_ACT_RELU, .scaling = 1},
         {.method = TRAIN_METHOD_PARALLEL, .reduction = 2, .act = KERNEL_ACT_RELU, .scaling = 4},
     };
+    check_cache(0, &dora);
+    check_cache(37, &mixed);
     for (size_t i = 0; i < COUNT_OF(configs); i++)
         check_cache(i % 2 != 0 ? 37 : 0, &configs[i]);
 }
@@ -243,6 +275,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_bits__lora_with_dropout_is_one_result),
+        cmocka_unit_test(test_bits__magnitudes_are_one_result),
+        cmocka_unit_test(test_bits__embedding_head_and_whole_modules_are_one_result),
         cmocka_unit_test(test_bits__full_training_is_one_result),
         cmocka_unit_test(test_bits__bottlenecks_are_one_result),
         cmocka_unit_test(test_bits__prompts_are_one_result),
