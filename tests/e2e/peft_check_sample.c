@@ -149,6 +149,10 @@ static enum err list_targets(struct sample *s)
     choose_options(s);
     if (s->variant == VARIANT_PROMPT)
         s->training = (struct train_config){.method = TRAIN_METHOD_PROMPT, .prompt_count = VECTORS};
+    /* Ternary models train under a quantizer, and are exported by it. */
+    bool is_ternary = model_family(s->model)->linear == LINEAR_TERNARY;
+    if (s->variant == VARIANT_FULL && is_ternary)
+        return ERR_RECIPE;
     return s->variant == VARIANT_PARTS && count == 1 ? ERR_RECIPE : ERR_OK;
 }
 

@@ -182,6 +182,12 @@ static enum err adapt_usual(struct choice *c)
 
 static enum err choose_targets(struct choice *c)
 {
+    if (c->config->dora && model_family(c->model)->linear == LINEAR_TERNARY)
+        return error_set(
+            c->et, ERR_RECIPE,
+            "peft_use_dora: PEFT takes the norms of the master weights that base_model "
+            "(%s) was rounded from, not of its ternary ones; say false",
+            model_config(c->model)->model_type);
     for (size_t i = 0; i < c->config->target_count; i++)
         TRY(adapt(c, text_of(c->config->targets[i])));
     return c->config->target_count != 0 ? ERR_OK : adapt_usual(c);

@@ -228,6 +228,31 @@ static void test_choice__wrong_recipes_name_the_keys(void **state)
     }
 }
 
+/* What PEFT would compute from the exported folder is not what trained. */
+static void test_choice__magnitudes_that_peft_would_not_have_are_refused(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model_type, *target, *says;
+    } cases[] = {
+        {"bitnet", "q_proj", "peft_use_dora: PEFT takes the norms of the master weights"},
+        {"phi3", "k_proj", "is a part of model.layers.0.self_attn.qkv_proj.weight"},
+        {"llama", "embed_tokens", "peft_use_dora: an embedding's adapter has no magnitude"},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++) {
+        struct model *model = model_of(cases[i].model_type, true);
+        struct train_config config = lora((struct list){&cases[i].target, 1}, (struct list){0},
+                                          (struct list){0}, (struct list){0});
+        struct train_layout *layout = NULL;
+        struct err_text et = {0};
+        config.dora = true;
+        assert_int_equal(train_layout_create(model, &config, &layout, &et), ERR_RECIPE);
+        if (strstr(et.text, cases[i].says) == NULL)
+            fail_msg("%s: %s", cases[i].says, et.text);
+        model_destroy(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -235,6 +260,7 @@ int main(void)
         cmocka_unit_test(test_saved__modules_train_as_a_whole_beside_adapters),
         cmocka_unit_test(test_saved__names_mean_the_same_modules_to_peft),
         cmocka_unit_test(test_choice__wrong_recipes_name_the_keys),
+        cmocka_unit_test(test_choice__magnitudes_that_peft_would_not_have_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
