@@ -16,6 +16,9 @@ CASES = {
     "full": (SMALL, {"merge": "full", "quantize": {"scheme": "Q4_0"}}, 1e-5),
     "four-bits": (SMALL, {"merge": "dequantized", "load_in_4bit": True}, 1e-4),
     "four-bits-full": (SMALL, {"merge": "full", "load_in_4bit": True}, 1e-1),
+    "dora": (SMALL, {"merge": "full", "peft_use_dora": True, "rank_pattern": {"layers.0.self_attn.q_proj": 6},
+                     "lora_modules_to_save": ["norm"]}, 1e-5),
+    "pissa": (SMALL, {"merge": "dequantized", "peft_init_lora_weights": "pissa", "load_in_4bit": True}, 1e-4),
     "gguf": (GGUF, {"merge": "dequantized"}, 1e-3),
 }
 
