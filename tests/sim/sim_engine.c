@@ -149,6 +149,11 @@ static void compute_range(struct sim *sim, const struct task_spec *spec, struct 
     uint64_t key = mix(weights == NULL ? 0 : word_of(weights->digest), spec->round);
     ASSERT(rows != NULL);
     key = mix(mix(key, word_of(rows->digest)), spec->kind == STAGE_KIND_TRAIN ? spec->seed : 0);
+    for (uint32_t i = 0; i < spec->inputs_count; i++) {
+        struct text name = spec->inputs[i].name;
+        if (name.size > 10 && memcmp(name.data, "reference/", 10) == 0)
+            key = mix(key, word_of(spec->inputs[i].digest));
+    }
     struct fold fold;
     fold_init(&fold, spec->total, SIM_WIDTH);
     for (uint64_t row = spec->first; row < spec->end; row++) {
@@ -210,12 +215,13 @@ static void add_output(struct task_result *out, const char *name, uint64_t hash)
                                     .size_bytes = 64};
 }
 
+enum { SITES = SIM_OUTPUTS_MAX - 1, FACTS_MAX = 8 };
+
 static void add_fact(struct task_result *out, const char *name, uint64_t value)
 {
+    ASSERT(out->facts_count < FACTS_MAX);
     out->facts[out->facts_count++] = (struct fact){text_of(name), value};
 }
-
-enum { SITES = SIM_OUTPUTS_MAX - 1 };
 
 /* Outputs by kind; the groups of a replay quantize. */
 static const char *const output_names[STAGE_KIND_COUNT][SIM_OUTPUTS_MAX] = {
@@ -233,6 +239,7 @@ static const char *const output_names[STAGE_KIND_COUNT][SIM_OUTPUTS_MAX] = {
     [STAGE_KIND_REPORT] = {"quantization.json", "README.md"},
     [STAGE_KIND_MERGE] = {"model.safetensors", "config.json"},
     [STAGE_KIND_MEASURE] = {"losses"},
+    [STAGE_KIND_REFERENCE] = {"reference"},
     [STAGE_KIND_REPLAY] = {"hidden", "gram.0", "gram.1", "gram.2", "gram.3"},
 };
 
@@ -253,6 +260,7 @@ static void add_facts(const struct sim *sim, const struct task_spec *spec, uint6
         add_fact(out, "calibrate_tasks", (1 + hash % 6) * size);
         add_fact(out, "compare_tasks", (1 + hash % 3) * size);
         add_fact(out, "measure_tasks", (1 + hash % 3) * size);
+        add_fact(out, "reference_tasks", (1 + hash % 4) * size);
     } else if (spec->kind == STAGE_KIND_CHOOSE) {
         add_fact(out, "quantize_tasks", (1 + hash % 9) * size);
         add_fact(out, "replay_shards", (1 + hash % 4) * size);
@@ -271,7 +279,7 @@ bool sim_engine_compute(struct sim *sim, const struct task_spec *spec, struct ar
             return false;
     }
     struct artifact_ref *outputs = arena_alloc(arena, SIM_OUTPUTS_MAX, sizeof *outputs);
-    struct fact *facts = arena_alloc(arena, 4, sizeof *facts);
+    struct fact *facts = arena_alloc(arena, FACTS_MAX, sizeof *facts);
     ASSERT(outputs != NULL && facts != NULL);
     uint64_t hash = hash_inputs(sim, spec);
     *out = (struct task_result){.outputs = outputs, .facts = facts, .seconds = 0.1};

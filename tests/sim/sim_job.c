@@ -58,6 +58,8 @@ static void train(struct sim *sim, struct sim_random *random, uint32_t index)
         "learning_rate: [1e-3, 2e-3]\nseed: [6, 7]\n",
         "learning_rate: 1e-3\nseed: [8, 9]\nsample_packing: true\n",
         "learning_rate: 1e-3\nseed: 3\n" LORA "merge: full\n",
+        "learning_rate: 1e-3\nseed: 10\nrl: dpo\n",
+        "learning_rate: [1e-3, 2e-3]\nseed: 11\nrl: dpo\n",
     };
     struct sim_job *job = &sim->jobs[index];
     char text[512];
