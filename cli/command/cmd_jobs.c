@@ -228,6 +228,10 @@ static enum err print_job(struct invocation *invocation, const struct msg_job *j
     print_line(out, "loss", text);
     (void)human_number(row->eval_loss, text);
     print_line(out, "eval_loss", text);
+    if (row->step_bytes > 0) {
+        (void)human_size(row->step_bytes, text);
+        print_line(out, "memory", text);
+    }
     print_rewards(out, job, false);
     print_rewards(out, job, true);
     print_held_out(out, job);

@@ -295,6 +295,11 @@ static enum err print_summary(struct run *run, struct err_text *et)
     if (train != NULL)
         (void)fprintf(invocation->out, "train_loss %.4f after step %" PRIu64 "\n", train->loss,
                       train->step);
+    if (run->follow.step_bytes > 0) {
+        char size[HUMAN_BYTES];
+        (void)fprintf(invocation->out, "a step took %s of memory beside the base\n",
+                      human_size(run->follow.step_bytes, size));
+    }
     print_rewards(run, false);
     if (eval == NULL)
         return print_quality(run, et);

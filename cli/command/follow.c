@@ -125,6 +125,7 @@ static void keep_row(struct follow *follow, const struct job_row *row)
     follow->started_unix_ms = row->started_unix_ms;
     follow->ended_unix_ms = row->ended_unix_ms;
     follow->variant_count = row->variants_count;
+    follow->step_bytes = MAX(follow->step_bytes, row->step_bytes);
     for (uint32_t v = 0; v < row->variants_count; v++)
         copy_text(row->variants[v].name, follow->variants[v].name, sizeof follow->variants[v].name);
 }

@@ -38,7 +38,8 @@ struct run {
     uint64_t range_rows; /* of its ranges, the last may be shorter */
     uint64_t rounds;     /* begun since the process started: tells stale attempts apart */
     uint64_t train_rows, test_rows;
-    uint64_t tokens; /* processed so far */
+    uint64_t tokens;     /* processed so far */
+    uint64_t step_bytes; /* most memory that a worker took for a step */
     double loss, eval_loss;
     double loss_sum, weight; /* of the last evaluation */
     struct preference_sums preference;

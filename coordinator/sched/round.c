@@ -221,8 +221,11 @@ static void finish_train_step(struct sched *s, struct stage *stage,
                               const struct sched_work_done *done)
 {
     struct run *run = stage->run;
-    for (uint32_t i = 0; i < stage->tasks.count; i++)
-        run->tokens += stage->tasks.items[i].result->tokens;
+    for (uint32_t i = 0; i < stage->tasks.count; i++) {
+        const struct task_result *result = stage->tasks.items[i].result;
+        run->tokens += result->tokens;
+        run->step_bytes = MAX(run->step_bytes, result->peak_bytes);
+    }
     set_weights(run, &done->weights);
     run->step++;
     run->loss = done->loss_sum / done->weight;

@@ -65,8 +65,12 @@ void sched_variant_fill(const struct sched *s, const struct job *job, struct job
     row->loss = row->eval_loss = (double)NAN;
     if (rows == NULL)
         return;
-    for (uint32_t v = 0; v < count; v++)
+    for (uint32_t v = 0; v < count; v++) {
+        const struct stage *rounds = rounds_of(job, v);
         fill_variant(job, v, &rows[v]);
+        if (rounds != NULL)
+            row->step_bytes = MAX(row->step_bytes, rounds->run->step_bytes);
+    }
     struct variant_row *best = best_of(rows, count);
     const struct variant_row *shown = best != NULL ? best : &rows[0];
     row->loss = shown->loss;
