@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """An adapter in its base: the merged files lose what the base with its adapter loses, evaluate to the very loss that was
 measured, and go on to be quantized in the same job; an adapter of before is merged without training to the same bytes.
-Into the full base, into one of four bits as training saw it, and into a GGUF file. One SHA-256 of every file, with 1 and 3
-workers."""
+Into the full base, into one of four bits as training saw it, into quantized folders and into a GGUF file. One SHA-256
+of every file, with 1 and 3 workers."""
 import json
 import os
 import sys
@@ -20,6 +20,8 @@ CASES = {
                      "lora_modules_to_save": ["norm"]}, 1e-5),
     "pissa": (SMALL, {"merge": "dequantized", "peft_init_lora_weights": "pissa", "load_in_4bit": True}, 1e-4),
     "gguf": (GGUF, {"merge": "dequantized"}, 1e-3),
+    "W8A16": (None, {"merge": "dequantized"}, 1e-3),
+    "NF4": (None, {"merge": "dequantized"}, 1e-3),
 }
 
 
@@ -33,7 +35,7 @@ def texts(folder, data):
 def recipe(folder, data, case, **changes):
     model, keys = CASES[case][0], CASES[case][1]
     made = {
-        "base_model": data + model, "name": case, "sequence_len": 64, "datasets": [{"path": folder("train.txt")}],
+        "base_model": data + model if model else folder("quantized", case), "name": case, "sequence_len": 64, "datasets": [{"path": folder("train.txt")}],
         "test_datasets": [{"path": folder("test.txt")}], "adapter": "lora", "lora_r": 4, "lora_alpha": 8,
         "lora_target_linear": True, "learning_rate": 3e-3, "max_steps": 4, "micro_batch_size": 2,
         "gradient_accumulation_steps": 2, "output_dir": folder("out", case),
@@ -71,6 +73,7 @@ def evaluate(fleet, folder, target, base, protocol):
 
 
 def check_quality(fleet, folder, name, path):
+    check("quantization_config" not in read(path, "config.json"), name + ": merged weights are said to be quantized")
     quality = read(path, "merge.json")["quality"]
     trained, merged = quality["trained"]["loss"], quality["merged"]["loss"]
     check(abs(trained - merged) <= CASES[name][2], "%s: merging changed the loss from %.6f to %.6f" % (name, trained, merged))
@@ -108,11 +111,19 @@ def check_refused(fleet, folder, data):
         check(done.returncode == 3 and words in done.stderr, "submit does not say \"%s\": %s" % (words, done.stderr))
 
 
+def quantize_bases(fleet, folder, data):
+    for name, (model, _, _) in CASES.items():
+        if model is None and not os.path.exists(folder("quantized", name)):
+            run(fleet, folder, "quantized/" + name, {"base_model": data + SMALL, "name": "base", "sequence_len": 64,
+                                                     "quantize": name, "output_dir": folder("out", "base-" + name)})
+
+
 def run_all(folder, data, workers):
     with Fleet(folder("fleet-%d" % workers)) as fleet:
         fleet.start_coordinator()
         for number in range(workers):
             fleet.start_worker("w%d" % number)
+        quantize_bases(fleet, folder, data)
         out = {name: run(fleet, folder, "%d/%s" % (workers, name), recipe(folder, data, name)) for name in CASES}
         if workers == 1:
             check_all(fleet, folder, data, out)

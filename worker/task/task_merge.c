@@ -173,6 +173,8 @@ static enum err read_config(struct merging *m, struct bytes *out, struct err_tex
     if (config == NULL)
         return ERR_OUT_OF_MEMORY;
     *config = *model_config(m->merge.model);
+    config->quantized = false; /* nor does its quantization_config speak of these weights */
+    config->quant_method[0] = config->quant_linear_class[0] = config->quant_mode[0] = '\0';
     snprintf(config->dtype, sizeof config->dtype, "float16");
     for (size_t i = 0; i < COUNT_OF(types); i++) {
         if (types[i].file == type_of(m, model_param(m->merge.model, (size_t)linear)))
