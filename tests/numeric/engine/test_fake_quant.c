@@ -550,6 +550,12 @@ static void test_fake_quant__refusals_name_the_keys(void **state)
     refuse(&full, &k, "qat.weight_dtype", "Q4_K");
     refuse(&full, &groups, "qat.group_size", "24");
     refuse(&dropout, &q4, "qat", "lora_dropout");
+    static const char *const ends[] = {"embed_tokens", "lm_head"};
+    for (size_t i = 0; i < COUNT_OF(ends); i++) {
+        struct train_config end = lora;
+        end.targets = &ends[i];
+        refuse(&end, &q4, "qat, lora_target_modules", "embed");
+    }
 }
 
 static void test_fake_quant__a_weight_that_is_not_finite_is_named(void **state)

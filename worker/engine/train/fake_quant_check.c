@@ -40,9 +40,18 @@ static enum err check_param(const struct fake_quant_config *config, const struct
     return grid_check(&config->grid, p->rows, p->columns, p->name, et);
 }
 
+/* The result is merged; embedding and head are in it as they are, or as codes of what they are. */
+static enum err refuse_end(const char *name, struct err_text *et)
+{
+    return error_set(et, ERR_RECIPE,
+                     "qat, lora_target_modules: the result has no place for an adapter of %s; "
+                     "leave it out of lora_target_modules",
+                     name);
+}
+
 /* W + scale B A is what a quantizer can see as a whole; not what depends on more than weights. */
-static enum err check_adapter(const struct model *model, const struct fake_quant_config *config,
-                              const struct binding *binding, size_t param, struct err_text *et)
+static enum err check_adapter(const struct model *model, const struct binding *binding,
+                              size_t param, struct err_text *et)
 {
     const struct model_param *p = model_param(model, param);
     const struct binding_adapter *adapter = &binding->slots[param].adapter;
@@ -56,11 +65,8 @@ static enum err check_adapter(const struct model *model, const struct fake_quant
         return error_set(et, ERR_RECIPE,
                          "qat, lora_dropout: the quantizer sees W + B A as a whole, of which no "
                          "input can be dropped; say lora_dropout: 0");
-    if (config->embedding && !family_role_in_layer(p->role))
-        return error_set(et, ERR_RECIPE,
-                         "qat.quantize_embedding, lora_target_modules: an adapter of %s is not in "
-                         "what is quantized; leave one of them out",
-                         p->name);
+    if (!family_role_in_layer(p->role))
+        return refuse_end(p->name, et);
     return ERR_OK;
 }
 
@@ -69,14 +75,10 @@ enum err fake_quant_check(const struct model *model, const struct train_layout *
 {
     const struct binding *binding = train_layout_binding(layout);
     for (size_t i = 0; i < model_param_count(model); i++) {
-        TRY(check_adapter(model, config, binding, i, et));
+        TRY(check_adapter(model, binding, i, et));
         if (fake_quant_check_takes(model, config, i))
             TRY(check_param(config, model_param(model, i),
                             binding->slots[i].weight_offset != BINDING_NONE, et));
     }
-    if (config->embedding && binding->lookup.rank != 0)
-        return error_set(et, ERR_RECIPE,
-                         "qat.quantize_embedding, lora_target_modules: an adapter of the embedding "
-                         "is not in what is quantized; leave one of them out");
-    return ERR_OK;
+    return binding->lookup.rank == 0 ? ERR_OK : refuse_end("the embedding", et);
 }
