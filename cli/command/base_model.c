@@ -10,6 +10,7 @@
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
+#include "common/recipe/recipe_variant.h"
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/fake_quant_check.h"
 #include "worker/engine/train/train.h"
@@ -78,6 +79,25 @@ static enum err check_qat(const struct recipe *recipe, const struct model *model
     return err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
 }
 
+/* What load_in_4bit and load_in_8bit store in few bits when a worker opens the model. */
+static enum err check_saved(const struct recipe *recipe, const struct model *model,
+                            const struct train_layout *layout, struct err_text *et)
+{
+    bool bits = recipe->load_in_4bit || recipe->load_in_8bit;
+    for (size_t i = 0; bits && i < train_layout_entry_count(layout); i++) {
+        const struct train_entry *entry = train_layout_entry(layout, i);
+        if (entry->part != TRAIN_PART_WHOLE || entry->param >= model_param_count(model))
+            continue;
+        const struct model_param *p = model_param(model, entry->param);
+        if (p->kind == MODEL_KIND_LINEAR && family_role_in_layer(p->role))
+            return error_set(et, ERR_RECIPE,
+                             "lora_modules_to_save: %s is frozen in few bits with %s: true; name "
+                             "it in lora_target_modules",
+                             p->name, recipe->load_in_4bit ? "load_in_4bit" : "load_in_8bit");
+    }
+    return ERR_OK;
+}
+
 static enum err check_training(const struct recipe *recipe, const struct model *model,
                                struct arena *arena, struct err_text *et)
 {
@@ -90,6 +110,10 @@ static enum err check_training(const struct recipe *recipe, const struct model *
             return error_prefix(et, err, "%s", recipe->file_name);
     }
     enum err err = check_qat(recipe, model, layout, et);
+    if (err == ERR_OK && layout != NULL) {
+        err = check_saved(recipe, model, layout, et);
+        err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
+    }
     if (err == ERR_OK && recipe_merges(recipe)) {
         err = task_mergeable_check(recipe, model, layout, et);
         err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
@@ -98,6 +122,18 @@ static enum err check_training(const struct recipe *recipe, const struct model *
         err = check_memory(recipe, model, layout, arena, et);
     train_layout_destroy(&layout);
     return err;
+}
+
+/* A list is as good as its worst value. */
+static enum err check_variants(const struct recipe *recipe, const struct model *model,
+                               struct arena *arena, struct err_text *et)
+{
+    for (uint32_t i = 0; i < recipe_variant_count(recipe); i++) {
+        struct recipe one = *recipe;
+        recipe_variant_choose(&one, i);
+        TRY(check_training(&one, model, arena, et));
+    }
+    return ERR_OK;
 }
 
 static enum err check_plan(const struct recipe *recipe, const struct model *model,
@@ -117,7 +153,7 @@ static enum err check_plan(const struct recipe *recipe, const struct model *mode
                          " are more than the %zu positions of the model; lower one of them",
                          place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
                          recipe->num_virtual_tokens, positions);
-    return check_training(recipe, model, arena, et);
+    return check_variants(recipe, model, arena, et);
 }
 
 enum err base_model_check(const struct recipe *recipe, struct arena *arena, struct err_text *et)

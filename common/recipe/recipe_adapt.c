@@ -94,6 +94,9 @@ static enum err check_company(struct recipe_load *load)
          prompt && first_is_text, "needs adapter: prompt_tuning and prompt_tuning_init: text"},
         {RECIPE_KEY_prompt_tuning_init, prompt && first_is_text, r->prompt_tuning_init_text != NULL,
          "text needs prompt_tuning_init_text: the text to start from"},
+        {RECIPE_KEY_prompt_tuning_init_text,
+         r->prompt_tuning_init_text != NULL && r->prompt_tuning_init_text[0] == '\0', false,
+         "expected a text to start from, found an empty one"},
         {RECIPE_KEY_bnb_4bit_quant_type, r->bnb_4bit_quant_type != RECIPE_BNB_4BIT_QUANT_TYPE_NF4,
          r->load_in_4bit, bits_text},
         {RECIPE_KEY_bnb_4bit_use_double_quant, !r->bnb_4bit_use_double_quant, r->load_in_4bit,
@@ -139,9 +142,12 @@ static enum err check_qat(struct recipe_load *load)
     const char *type = has && q->weight_dtype != NULL ? q->weight_dtype : "";
     bool grid = strcasecmp(type, "int4") == 0 || strcasecmp(type, "int8") == 0;
     bool ternary = strcasecmp(type, "ternary") == 0;
+    uint64_t steps = recipe_is_set(r, RECIPE_KEY_max_steps) ? r->max_steps : UINT64_MAX;
     if (!has)
         return ERR_OK;
     const struct rule rules[] = {
+        {RECIPE_KEY_qat, true, r->evaluate != RECIPE_EVALUATE_ONLY,
+         "excludes evaluate: only; it is a way to train"},
         {RECIPE_KEY_qat, true, recipe_trains(r), "needs datasets; it is a way to train"},
         {RECIPE_KEY_qat, true, type[0] != '\0',
          "weight_dtype is required (int4, int8, ternary, or a GGUF type such as q4_0)"},
@@ -149,6 +155,10 @@ static enum err check_qat(struct recipe_load *load)
         {RECIPE_KEY_qat, !q->symmetric, grid, "symmetric goes with weight_dtype: int4, int8"},
         {RECIPE_KEY_qat, q->warmup_steps > 0, ternary,
          "warmup_steps goes with weight_dtype: ternary"},
+        {RECIPE_KEY_qat, q->fake_quant_after_n_steps > 0, q->fake_quant_after_n_steps < steps,
+         "fake_quant_after_n_steps leaves none of max_steps; lower it"},
+        {RECIPE_KEY_qat, q->warmup_steps > 0, q->warmup_steps <= steps,
+         "warmup_steps is more than max_steps, which never see a weight wholly rounded; lower it"},
         {RECIPE_KEY_qat, true, lora || r->adapter == RECIPE_ADAPTER_NONE,
          "goes with adapter: none or lora; change one of them"},
         {RECIPE_KEY_qat, true, !r->peft_use_dora, "excludes peft_use_dora; remove one"},
@@ -207,6 +217,8 @@ static enum err check_merge(struct recipe_load *load)
     bool merges = recipe_merges(r), adapts = r->adapter != RECIPE_ADAPTER_NONE;
     bool has_adapter = recipe_trains(r) || r->lora_model_dir != NULL;
     const struct rule rules[] = {
+        {RECIPE_KEY_merge, merges, r->evaluate != RECIPE_EVALUATE_ONLY,
+         "excludes evaluate: only; remove one"},
         {RECIPE_KEY_merge, merges, has_adapter,
          "needs an adapter: datasets to train one, or lora_model_dir"},
         {RECIPE_KEY_merge, merges, adapts, "needs adapter: lora; all weights train without one"},

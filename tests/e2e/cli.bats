@@ -128,9 +128,13 @@ no_children_within() {
     refused "lora_r: needs adapter: lora" lora_r=4
     refused "peft_use_dora: needs adapter: lora" peft_use_dora=true
     refused "lora_modules_to_save: needs adapter: lora" "lora_modules_to_save=[lm_head]"
+    refused "q_proj.weight is frozen in few bits with load_in_8bit: true" adapter=lora lora_r=4 lora_alpha=8 "lora_modules_to_save=[q_proj]" "lora_target_modules=[v_proj]" load_in_8bit=true
+    refused "lora_r: 4000 is more than module" adapter=lora "lora_r=[4, 4000]" lora_alpha=8
+    refused "alpha_pattern: expected a number from 0" adapter=lora lora_r=4 lora_alpha=8 "alpha_pattern={q_proj: -3}"
     refused "adapter_reduction_factor: needs adapter: houlsby, pfeiffer or parallel" adapter=lora lora_r=4 lora_alpha=8 adapter_reduction_factor=8
     refused "num_virtual_tokens: needs adapter: prompt_tuning" num_virtual_tokens=8
     refused "text needs prompt_tuning_init_text" adapter=prompt_tuning prompt_tuning_init=text
+    refused "prompt_tuning_init_text: expected a text" adapter=prompt_tuning prompt_tuning_init=text 'prompt_tuning_init_text=""'
     refused "excludes adapter; a random model has nothing to adapt" adapter=lora lora_r=4 lora_alpha=8 random_init=true
     # training that knows the quantizer
     refused "qat: weight_dtype is required" "qat={group_size: 32}"
@@ -138,6 +142,10 @@ no_children_within() {
     refused "qat: excludes merge" adapter=lora lora_r=4 lora_alpha=8 qat=q4_0 merge=full
     refused "qat: excludes quantize" qat=q4_0 quantize=Q4_0
     refused "qat: excludes peft_use_dora" adapter=lora lora_r=4 lora_alpha=8 peft_use_dora=true qat=q4_0
+    refused "qat: excludes evaluate: only" qat=q4_0 evaluate=only
+    refused "qat: fake_quant_after_n_steps leaves none of max_steps" "qat={weight_dtype: q4_0, fake_quant_after_n_steps: 2}"
+    refused "qat: warmup_steps is more than max_steps" "qat={weight_dtype: ternary, warmup_steps: 3}"
+    refused "qat, lora_target_modules: the result has no place for an adapter of" adapter=lora lora_r=4 lora_alpha=8 "lora_target_modules=[embed_tokens]" qat=q4_0
     refused "excludes qat" adapter=lora lora_r=4 lora_alpha=8 load_in_4bit=true qat=q4_0
     # preference
     refused "excludes rl: dpo, which needs type: preference" rl=dpo
@@ -145,6 +153,7 @@ no_children_within() {
     refused "type: preference needs rl: dpo" "datasets=[{path: data/few.jsonl, type: preference}]"
     # merging
     refused "merge: needs adapter: lora" merge=full
+    refused "merge: excludes evaluate: only" adapter=lora lora_r=4 lora_alpha=8 merge=full evaluate=only
     refused "bottleneck adapters and prompts cannot be merged" adapter=houlsby merge=full
     refused "quantize: needs merge: full or dequantized" adapter=lora lora_r=4 lora_alpha=8 quantize=Q4_0
     refused "merge: dequantized needs a base in few bits" adapter=lora lora_r=4 lora_alpha=8 merge=dequantized

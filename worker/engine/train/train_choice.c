@@ -8,6 +8,7 @@
 #include "common/formats/hf/hf_config.h"
 
 enum { RANK_MAX = 1 << 16, NAMES_BYTES = 512 };
+static const double ALPHA_MAX = 1e6; /* of lora_alpha */
 
 struct choice {
     const struct model *model;
@@ -243,6 +244,9 @@ static enum err apply_patterns(struct choice *c, bool ranks)
             return error_set(c->et, ERR_RECIPE,
                              "%s: expected a whole number from 1 to %d, found \"%s\"", key,
                              RANK_MAX, patterns[i]);
+        if (!ranks && !(value >= 0 && value <= ALPHA_MAX))
+            return error_set(c->et, ERR_RECIPE, "%s: expected a number from 0 to %g, found \"%s\"",
+                             key, ALPHA_MAX, patterns[i]);
         for (size_t m = 0; m < c->count; m++) {
             if (!c->modules[m].adapted || !is_named(c->modules[m].name, name))
                 continue;
