@@ -12,6 +12,7 @@
 #include "common/base/check.h"
 #include "common/numeric/scalar.h"
 #include "tests/numeric/kernel/rows_bench.h"
+#include "worker/engine/kernel/columns.h"
 #include "worker/engine/kernel/rope.h"
 
 /* Heads of T tokens with a rest that no head takes: HEADS * D <= C. */
@@ -33,6 +34,22 @@ static void use_columns(struct rows_bench *b, struct kernel *k, float *out)
     kernel_add_columns(k, T, 61, b->buffer[0] + 11, C, out + N + 17, 80);
 }
 
+/* Products of columns over all rows, but as they are met in two parts. */
+static void use_products(struct rows_bench *b, struct kernel *k, size_t first, float *sums)
+{
+    const float *x = b->buffer[0], *y = b->buffer[1], *factors = b->buffer[2];
+    memcpy(sums, b->buffer[2] + C, C * sizeof(float));
+    columns_add_products(k, first, C, x, C, y, C, factors, sums);
+    columns_add_products(k, T - first, C, x + first * C, C, y + first * C, C, factors, sums);
+}
+
+static void use_factors(struct rows_bench *b, struct kernel *k, float *out)
+{
+    memcpy(out, b->buffer[1], N * sizeof(float));
+    columns_scale(k, T, 61, b->buffer[2], b->buffer[0] + 11, C, true, out + 17, 80);
+    use_products(b, k, T, out + N);
+}
+
 static void use_heads(struct rows_bench *b, struct kernel *k, float *out)
 {
     static float table[V * ROTARY];
@@ -50,7 +67,20 @@ static void test_columns__give_the_same_bits_on_every_row_and_thread_count(void 
 {
     rows_bench_compare(*state, "bias", use_bias);
     rows_bench_compare(*state, "columns", use_columns);
+    rows_bench_compare(*state, "factors", use_factors);
     rows_bench_compare(*state, "heads", use_heads);
+}
+
+/* The head has the tokens of a row in blocks; where it cuts depends on the rows beside it. */
+static void test_columns__products_do_not_show_where_they_are_cut(void **state)
+{
+    struct rows_bench *b = *state;
+    rows_bench_draw(b, 125);
+    use_products(b, rows_bench_best(b), T, b->result);
+    for (size_t first = 0; first < T; first++) {
+        use_products(b, rows_bench_best(b), first, b->result + N);
+        assert_memory_equal(b->result + N, b->result, C * sizeof(float));
+    }
 }
 
 static void test_bias__is_added_to_every_row_and_its_gradient_sums_them_in_order(void **state)
@@ -139,6 +169,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_columns__give_the_same_bits_on_every_row_and_thread_count),
         cmocka_unit_test(test_bias__is_added_to_every_row_and_its_gradient_sums_them_in_order),
+        cmocka_unit_test(test_columns__products_do_not_show_where_they_are_cut),
         cmocka_unit_test(test_columns__touch_their_block_and_nothing_else),
         cmocka_unit_test(test_rope__turns_the_first_part_of_a_head_and_scales_it),
         cmocka_unit_test(test_rope__inverse_is_the_transposed_rotation),

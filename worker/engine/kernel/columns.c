@@ -1,8 +1,6 @@
 /* columns.c - columns over the pool. */
 #include "worker/engine/kernel/columns.h"
 
-#include <string.h>
-
 #include "common/base/check.h"
 #include "worker/engine/kernel/kernel_call.h"
 
@@ -86,17 +84,15 @@ void columns_scale(struct kernel *kernel, size_t T, size_t width, const float *f
 
 static void products_part(const struct kernel_call *c, size_t begin, size_t end)
 {
-    float product[RUN], sum[RUN];
+    float product[RUN];
     for (size_t at = begin; at < end; at += RUN) {
         size_t n = MIN(end - at, (size_t)RUN);
-        memset(sum, 0, sizeof sum);
         for (size_t t = 0; t < c->T; t++) {
             c->rows->lanes.mul_shifted(n, c->a + t * c->a_stride + at, c->b + t * c->y_stride + at,
                                        0, product);
-            c->rows->lanes.add(n, product, sum);
+            c->rows->lanes.mul_shifted(n, c->c + at, product, 0, product);
+            c->rows->lanes.add(n, product, c->y + at);
         }
-        c->rows->lanes.mul_shifted(n, c->c + at, sum, 0, product);
-        c->rows->lanes.add(n, product, c->y + at);
     }
 }
 

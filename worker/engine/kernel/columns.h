@@ -28,8 +28,8 @@ void columns_scale(struct kernel *kernel, size_t T, size_t width, const float *f
                    const float *from, size_t from_stride, bool accumulate, float *to,
                    size_t to_stride);
 
-/* sums (width) += factors * the sum over t of a * b, each column one chain of products and
- * additions from +0; rows lie a_stride and b_stride apart. */
+/* sums (width) += a * b * factors over t: the head calls it for some tokens of a row at a time, as
+ * many as fit, and how many must not show. Rows lie a_stride and b_stride apart. */
 void columns_add_products(struct kernel *kernel, size_t T, size_t width, const float *a,
                           size_t a_stride, const float *b, size_t b_stride, const float *factors,
                           float *sums);

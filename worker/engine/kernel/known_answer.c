@@ -10,6 +10,7 @@
 #include "common/numeric/random.h"
 #include "worker/engine/kernel/attention.h"
 #include "worker/engine/kernel/columns.h"
+#include "worker/engine/kernel/cross_entropy.h"
 #include "worker/engine/kernel/kernel.h"
 #include "worker/engine/kernel/lanes.h"
 #include "worker/engine/kernel/lanes_f64.h"
@@ -218,6 +219,46 @@ static void columns(struct work *w)
     keep(w, T * WIDE, w->y);
 }
 
+/* Columns with a factor each, over rows that lie apart; their products; some that are looked up,
+ * one of them twice. */
+static void scaled_columns(struct work *w)
+{
+    enum { PART = 61, WIDE = 66, R = 5 };
+    struct kernel *k = w->kernel;
+    uint32_t ids[T];
+    for (uint32_t t = 0; t < T; t++)
+        ids[t] = t * 11 % (T - 1);
+    kernel_zero(k, T * WIDE, w->y);
+    columns_scale(k, T, PART, w->weight, w->x + 3, C, false, w->y + 2, WIDE);
+    columns_scale(k, T, PART, w->weight + 7, w->z, C, true, w->y + 2, WIDE);
+    keep(w, T * WIDE, w->y);
+    kernel_copy(k, PART, w->z, w->y);
+    columns_add_products(k, T, PART, w->x + 3, C, w->z + 5, C, w->weight, w->y);
+    keep(w, PART, w->y);
+    columns_gather(k, T, R, V, ids, w->x, w->y);
+    keep(w, T * R, w->y);
+    kernel_copy(k, R * V, w->z, w->y);
+    columns_scatter_add(k, T, R, V, ids, w->x, w->y);
+    keep(w, R * V, w->y);
+}
+
+/* Losses of predictions, and their gradients, weighed. */
+static void losses(struct work *w)
+{
+    uint32_t labels[T];
+    float weights[T];
+    double losses[T];
+    for (uint32_t t = 0; t < T; t++) {
+        labels[t] = t * 7 % C;
+        weights[t] = t % 2 == 0 ? 0.07f : -0.3f;
+    }
+    kernel_read(w->kernel, SPAN, w->x, w->host);
+    cross_entropy(w->kernel, T, C, w->host, labels, losses, true);
+    cross_entropy_weigh(w->kernel, T, C, weights, w->host);
+    keep_wide(w, T, losses);
+    keep_host(w, SPAN, w->host);
+}
+
 /* Two heads over one key head in two segments, with a window and a soft cap. */
 static void attends(struct work *w)
 {
@@ -351,6 +392,8 @@ enum err kernel_known_answer(struct kernel *kernel, uint8_t out[KERNEL_KNOWN_ANS
         rows(&w);
         families(&w);
         columns(&w);
+        scaled_columns(&w);
+        losses(&w);
         attends(&w);
         lookups(&w);
         sums(&w);
