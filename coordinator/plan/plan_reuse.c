@@ -31,6 +31,7 @@ static const struct reuse_row {
     {STAGE_KIND_REFERENCE, "lora_target_modules", "lora_model_dir"},
     {STAGE_KIND_REFERENCE, "peft_use_dora", "lora_model_dir"},
     {STAGE_KIND_REFERENCE, "peft_use_rslora", "lora_model_dir"},
+    {STAGE_KIND_REFERENCE, "qat", "lora_model_dir"},
     {STAGE_KIND_REFERENCE, "rank_pattern", "lora_model_dir"},
 };
 

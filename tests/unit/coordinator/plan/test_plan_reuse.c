@@ -82,9 +82,11 @@ test_plan_reuse__reference_depends_on_the_base_and_the_adapter_it_starts_from(vo
                                    "  - q_proj\n";
     static const char *const differ[] = {
         "lora_alpha: 9\nlora_model_dir: a\nlora_target_modules:\n  - q_proj\n",
-        "lora_alpha: 8\nlora_model_dir: a\nlora_target_modules:\n  - v_proj\n"};
+        "lora_alpha: 8\nlora_model_dir: a\nlora_target_modules:\n  - v_proj\n",
+        "lora_alpha: 8\nlora_model_dir: a\nlora_target_modules:\n  - q_proj\n"
+        "qat:\n  weight_dtype: q4_0\n"};
     key = key_of(going_on, STAGE_KIND_REFERENCE);
-    for (size_t i = 0; i < 2; i++)
+    for (size_t i = 0; i < sizeof differ / sizeof differ[0]; i++)
         assert_false(digest_equal(key, key_of(differ[i], STAGE_KIND_REFERENCE)));
     assert_true(digest_equal(key, key_of("learning_rate: 1\nlora_alpha: 8\nlora_model_dir: b\n"
                                          "lora_target_modules:\n  - q_proj\n",
