@@ -5,6 +5,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/gguf/block_format.h"
+#include "worker/engine/nn/model_load.h"
 
 /* Columns that share a scale where nobody says how many: those of axolotl's qat. */
 enum { INT4_GROUP = 32 };
@@ -12,15 +13,6 @@ enum { INT4_GROUP = 32 };
 static enum err fail(struct err_text *et, const char *text)
 {
     return error_set(et, ERR_RECIPE, "qat.%s", text);
-}
-
-/* Scales have the type of the numbers around them in files. */
-static enum dtype scale_dtype(const struct model *model)
-{
-    ptrdiff_t param = model_param_index(model, MODEL_EMBEDDING, 0);
-    enum dtype dtype =
-        param != MODEL_NO_PARAM ? model_param(model, (size_t)param)->dtype : DTYPE_F32;
-    return dtype_is_plain(dtype) ? dtype : DTYPE_BF16;
 }
 
 static void read_grid(const struct recipe_qat *q, const struct model *model, unsigned bits,
@@ -36,7 +28,7 @@ static void read_grid(const struct recipe_qat *q, const struct model *model, uns
         .strategy = group > 0 ? GRID_GROUP : GRID_CHANNEL,
         .group_size = (size_t)group,
         .range = GRID_MINMAX,
-        .scale_dtype = scale_dtype(model),
+        .scale_dtype = model_load_scale_dtype(model),
     };
     out->scheme = (struct quant_scheme){
         .bits = bits,

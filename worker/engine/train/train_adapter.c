@@ -7,6 +7,7 @@
 
 #include "common/base/check.h"
 #include "common/formats/peft/peft_adapter.h"
+#include "worker/engine/train/train_choice.h"
 
 enum { MEMBERS_MAX = 4 }; /* of a module: itself and three parts */
 
@@ -282,14 +283,6 @@ static int compare_modules(const void *a, const void *b)
     return text_compare(left->name, right->name);
 }
 
-static struct text last_part(struct text module)
-{
-    size_t at = module.size;
-    while (at > 0 && module.data[at - 1] != '.')
-        at--;
-    return (struct text){module.data + at, module.size - at};
-}
-
 static bool ends_in(struct text name, struct text ending)
 {
     return name.size >= ending.size &&
@@ -319,11 +312,11 @@ enum meaning { MEANING_ADAPTED, MEANING_SAVED, MEANING_ALIKE };
 static struct text short_name(const struct fold *f, const struct train_module *module,
                               enum meaning meaning)
 {
-    struct text part = last_part(module->name);
+    struct text part = train_choice_last_part(module->name);
     const struct result *own = result_of(f, module);
     for (size_t i = 0; i < f->module_count; i++) {
         const struct train_module *m = &f->modules[i];
-        bool fits = text_equal(last_part(m->name), part);
+        bool fits = text_equal(train_choice_last_part(m->name), part);
         if (is_part(f, m) || (meaning == MEANING_SAVED ? !ends_in(m->name, part) : !fits))
             continue;
         const struct result *r = result_of(f, m);
