@@ -47,7 +47,7 @@ static const struct command_option check_options[] = {
     {"sequence-len", "N", "where rows are cut (512)"},
 };
 #define SAMPLING_OPTIONS                                                                           \
-    {"adapter", "FOLDER", "an adapter to add"}, {"prompt", "TEXT", "what comes before"},       \
+    {"adapter", "FOLDER", "an adapter to add"}, {"prompt", "TEXT", "what comes before"},           \
         {"temperature", "X", "0 takes the likeliest token (0.8)"},                                 \
         {"top-p", "X", "the fewest tokens that reach this probability (0.95)"},                    \
         {"top-k", "N", "of the likeliest so many (all)"},                                          \

@@ -39,6 +39,14 @@ static enum err create_quant(struct task_run *run, const struct model *model,
     return fake_quant_create(model, s->kernel, s->layout, &qat.config, &s->quant, et);
 }
 
+/* Codes, and the vectors of trainables and of what they started from. */
+static size_t held_bytes(const struct task_session *s)
+{
+    size_t codes = s->quant != NULL ? fake_quant_size_bytes(s->quant) : 0;
+    size_t vector = s->layout != NULL ? train_layout_count(s->layout) * sizeof *s->values : 0;
+    return codes + 2 * vector;
+}
+
 static enum err create(struct task_run *run, bool trains, struct task_session *s,
                        struct err_text *et)
 {
@@ -57,7 +65,8 @@ static enum err create(struct task_run *run, bool trains, struct task_session *s
     struct train_options options = task_settings_rows(&run->recipe, model, s->layout, s->quant,
                                                       run->env->options.memory_bytes);
     s->size_bytes =
-        train_memory_estimate(model, s->layout, &options, (size_t)run->recipe.sequence_len);
+        train_memory_estimate(model, s->layout, &options, (size_t)run->recipe.sequence_len) +
+        held_bytes(s);
     s->prefers = options.objective == TRAIN_OBJECTIVE_PREFERENCE;
     return train_create(model, s->kernel, s->layout, &options, &s->train);
 }
