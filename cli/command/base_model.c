@@ -7,6 +7,7 @@
 
 #include "cli/render/human.h"
 #include "common/formats/hf/hf_config.h"
+#include "common/formats/peft/peft_adapter.h"
 #include "common/formats/source/folder.h"
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
@@ -19,6 +20,7 @@
 #include "worker/task/task_qat.h"
 #include "worker/task/task_quantizable.h"
 #include "worker/task/task_settings.h"
+#include "worker/task/task_start.h"
 
 static enum err open_outline(const char *folder, struct arena *arena, struct model **out,
                              struct err_text *et)
@@ -79,6 +81,22 @@ static enum err check_qat(const struct recipe *recipe, const struct model *model
     return err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
 }
 
+/* An adapter that training goes on from, or that is merged, is what the recipe says it is. */
+static enum err check_start(const struct recipe *recipe, const struct train_layout *layout,
+                            struct arena *arena, struct err_text *et)
+{
+    struct peft_adapter adapter;
+    if (recipe->lora_model_dir == NULL)
+        return ERR_OK;
+    const char *folder = recipe_path(recipe, recipe->lora_model_dir, arena);
+    if (folder == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(peft_adapter_open(&adapter, folder, et));
+    enum err err = task_start_check(&adapter, layout, et);
+    peft_adapter_close(&adapter);
+    return err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
+}
+
 /* What load_in_4bit and load_in_8bit store in few bits when a worker opens the model. */
 static enum err check_saved(const struct recipe *recipe, const struct model *model,
                             const struct train_layout *layout, struct err_text *et)
@@ -114,6 +132,8 @@ static enum err check_training(const struct recipe *recipe, const struct model *
         err = check_saved(recipe, model, layout, et);
         err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
     }
+    if (err == ERR_OK && layout != NULL)
+        err = check_start(recipe, layout, arena, et);
     if (err == ERR_OK && recipe_merges(recipe)) {
         err = task_mergeable_check(recipe, model, layout, et);
         err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);

@@ -36,6 +36,18 @@ def run(folder, model, name, workers, **changes):
     return out
 
 
+def refuse_start(folder, model, start, key, **changes):
+    """An adapter that is not what the recipe says is refused before anything starts."""
+    keys = toy.recipe(folder, model, max_steps=STEPS, lora_model_dir=start, **changes)
+    if "lora_target_linear" in changes:
+        del keys["lora_target_modules"]
+    write_recipe(folder("other.yml"), keys)
+    done = subprocess.run([os.path.join(BIN, "qctl"), "submit", "--dry-run", folder("other.yml")], capture_output=True,
+                          text=True, check=False)
+    check(done.returncode == 3 and "lora_model_dir" in done.stderr and key in done.stderr,
+          "%s: exit %d, %s" % (key, done.returncode, done.stderr))
+
+
 def losses(out):
     """Held-out losses, before the first step and after the last."""
     found = eval_losses(out)
@@ -86,6 +98,7 @@ def try_option(folder, model, name, changes):
     check_files(name, outs[0])
     ask(model, outs[0])
     if "peft_init_lora_weights" not in changes:
+        refuse_start(folder, model, outs[0], "lora_alpha", **dict(changes, lora_alpha=5))
         again = run(folder, model, name + "-again", 2, lora_model_dir=outs[0], **changes)
         check(abs(losses(again)[0] - last) < 1e-6, "%s: goes on from %.6f, not from %.6f" % (name, losses(again)[0], last))
 

@@ -8,87 +8,27 @@
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
 #include "worker/task/task_settings.h"
+#include "worker/task/task_start.h"
 #include "worker/task/task_state.h"
 
-static enum dtype dtype_of(enum safetensors_dtype dtype, bool *known)
+static enum dtype dtype_of(enum safetensors_dtype dtype)
 {
-    *known = true;
-    if (dtype == SAFETENSORS_F32)
-        return DTYPE_F32;
     if (dtype == SAFETENSORS_F16)
         return DTYPE_F16;
-    if (dtype == SAFETENSORS_BF16)
-        return DTYPE_BF16;
-    *known = false;
-    return DTYPE_F32;
-}
-
-static bool has_shape(const struct safetensor *tensor, const struct train_entry *entry)
-{
-    bool same = tensor->rank == entry->dimensions;
-    for (size_t i = 0; same && i < entry->dimensions; i++)
-        same = tensor->shape[i] == entry->shape[i];
-    return same;
-}
-
-static enum err take_tensor(struct task_run *run, const struct peft_adapter *adapter,
-                            const struct train_entry *entry, float *values, struct err_text *et)
-{
-    const struct safetensor *tensor = safetensors_find(&adapter->weights, text_of(entry->name));
-    bool known;
-    if (tensor == NULL || !has_shape(tensor, entry))
-        return error_set(et, ERR_SHAPE,
-                         "lora_model_dir: tensor \"%s\" of shape [%zu, %zu] is not there: do "
-                         "lora_r, rank_pattern, lora_target_modules, lora_modules_to_save and "
-                         "peft_use_dora say what the adapter has?",
-                         entry->name, entry->shape[0], entry->shape[1]);
-    enum dtype dtype = dtype_of(tensor->dtype, &known);
-    if (!known)
-        return error_set(et, ERR_UNSUPPORTED, "lora_model_dir: tensor \"%s\" is not a float",
-                         entry->name);
-    kernel_decode(run->env->f32, entry->count, dtype, tensor->data.data, values + entry->offset);
-    return ERR_OK;
-}
-
-/* A tied matrix that trained stands under two names in the folder, the layout has the embedding's:
- * how many tensors are twins. ERR_SHAPE when they differ. */
-static enum err count_twins(const struct peft_adapter *adapter, const struct train_layout *layout,
-                            size_t *out, struct err_text *et)
-{
-    size_t count;
-    const struct train_module *modules = train_layout_modules(layout, &count), *head = NULL;
-    const struct safetensor *twin[2] = {NULL, NULL};
-    if (count > 0 && model_shape(train_layout_model(layout))->tied && modules[count - 1].saved)
-        head = &modules[count - 1];
-    for (size_t i = 0; head != NULL && i < adapter->saved_count; i++) {
-        struct text name = adapter->saved[i].name;
-        name.size -= MIN(name.size, sizeof ".weight" - 1);
-        for (size_t m = 0; m < count; m++) {
-            if (modules[m].param == head->param && text_equal(name, modules[m].name))
-                twin[&modules[m] == head] = adapter->saved[i].tensor;
-        }
-    }
-    *out = twin[0] != NULL && twin[1] != NULL;
-    if (*out == 0 || (twin[0]->dtype == twin[1]->dtype && span_equal(twin[0]->data, twin[1]->data)))
-        return ERR_OK;
-    return error_set(et, ERR_SHAPE,
-                     "lora_model_dir: tensors \"%s\" and \"%s\" differ, but are one matrix of "
-                     "base_model (tie_word_embeddings)",
-                     twin[0]->name.data, twin[1]->name.data);
+    return dtype == SAFETENSORS_BF16 ? DTYPE_BF16 : DTYPE_F32;
 }
 
 /* Every entry of the layout from the adapter's tensor of the same name. */
 static enum err take_tensors(struct task_run *run, const struct peft_adapter *adapter,
                              const struct train_layout *layout, float *values, struct err_text *et)
 {
-    size_t twins, count = train_layout_entry_count(layout);
-    for (size_t i = 0; i < count; i++)
-        TRY(take_tensor(run, adapter, train_layout_entry(layout, i), values, et));
-    TRY(count_twins(adapter, layout, &twins, et));
-    if (adapter->weights.count != count + twins)
-        return error_set(et, ERR_SHAPE,
-                         "lora_model_dir: the adapter has %zu tensors, the recipe asks for %zu",
-                         adapter->weights.count, count + twins);
+    TRY(task_start_check(adapter, layout, et));
+    for (size_t i = 0; i < train_layout_entry_count(layout); i++) {
+        const struct train_entry *entry = train_layout_entry(layout, i);
+        const struct safetensor *t = safetensors_find(&adapter->weights, text_of(entry->name));
+        kernel_decode(run->env->f32, entry->count, dtype_of(t->dtype), t->data.data,
+                      values + entry->offset);
+    }
     return ERR_OK;
 }
 
