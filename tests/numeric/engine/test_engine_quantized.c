@@ -256,7 +256,7 @@ static void test_quantized__folders_whose_parts_disagree_are_refused(void **stat
         {"W4A8", "\"num_bits\": 4", "\"num_bits\": 3", ERR_FORMAT, "expected codes of 3 bits"},
         {"W8A8", "\"dynamic\": true", "\"dynamic\": false", ERR_UNSUPPORTED, "strategy"},
         {"W8A8", "\"compressed-tensors\"", "\"awq\"", ERR_UNSUPPORTED,
-         "quant_method \"awq\"; expected compressed-tensors or bitsandbytes"},
+         "quant_method \"awq\"; expected compressed-tensors, bitsandbytes or bitnet"},
         {"W8A8", "\"compressed-tensors\"", "\"bitsandbytes\"", ERR_UNSUPPORTED, "type I8"},
         {"NF4", "\"bitsandbytes\"", "\"compressed-tensors\"", ERR_FORMAT, "config_groups"},
     };

@@ -232,7 +232,8 @@ static void test_json_view__words_ids_and_absent_numbers(void **state)
         copy, "{\"created_unix_ms\":0,\"detail\":\"row 3\",\"done\":0,\"ended_unix_ms\":0,"
               "\"error\":\"DATA\",\"eval_loss\":null,\"job\":\"000000000000001f\",\"loss\":0.5,"
               "\"name\":\"a \\\"b\\\"\",\"owner\":\"\",\"priority\":-2,\"spec\":null,"
-              "\"stage\":\"\",\"started_unix_ms\":0,\"state\":\"FAIL\",\"total\":0}");
+              "\"stage\":\"\",\"started_unix_ms\":0,\"state\":\"FAIL\",\"step_bytes\":0,\"total\":"
+              "0,\"variants\":[]}");
 }
 
 int main(void)
