@@ -7,7 +7,7 @@
 #include "cli/command/data_set.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/formats/dataset/dataset_check.h"
 #include "common/formats/source/source.h"

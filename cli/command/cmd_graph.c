@@ -15,7 +15,7 @@
 #include "cli/command/cmd.h"
 #include "cli/command/stage_note.h"
 #include "cli/render/human.h"
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"

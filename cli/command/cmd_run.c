@@ -21,7 +21,7 @@
 #include "cli/command/submission.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
 

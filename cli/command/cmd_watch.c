@@ -9,7 +9,7 @@
 #include "cli/command/follow.h"
 #include "cli/command/rewards.h"
 #include "cli/render/human.h"
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/recipe/recipe_value.h"
 

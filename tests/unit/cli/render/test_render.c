@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "cli/render/human.h"
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 #include "cli/render/progress.h"
 #include "cli/render/style.h"
 #include "cli/render/table.h"

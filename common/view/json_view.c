@@ -1,5 +1,5 @@
 /* json_view.c - a walk along descriptors; recursion goes along the schema, never along input. */
-#include "cli/render/json_view.h"
+#include "common/view/json_view.h"
 
 #include <inttypes.h>
 #include <math.h>

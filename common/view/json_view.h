@@ -5,8 +5,8 @@
  * a float that is not finite and a digest that is absent are null; states, kinds and errors are the
  * words that tables show.
  */
-#ifndef CLI_RENDER_JSON_VIEW_H
-#define CLI_RENDER_JSON_VIEW_H
+#ifndef COMMON_VIEW_JSON_VIEW_H
+#define COMMON_VIEW_JSON_VIEW_H
 
 #include "common/formats/json/json_write.h"
 #include "common/message/message.h"
