@@ -1,4 +1,6 @@
-/* bulk_server.c - one request, one reply, under one lock. */
+/* bulk_server.c - one request, one reply, under one lock. What is kept is not written again before
+ * stop, so that a test may read it while the thread serves.
+ */
 #include "tests/lib/bulk_server.h"
 
 #include <pthread.h>
@@ -15,7 +17,7 @@ enum { ARTIFACTS_MAX = 4096, WAIT_MS = 20 };
 
 struct kept {
     struct digest digest;
-    uint8_t *data; /* owned */
+    uint8_t *data; /* owned; written before anybody can find it, and not after */
     size_t size;
 };
 
@@ -30,11 +32,11 @@ struct bulk_server {
     struct arena arena;
     struct kept kept[ARTIFACTS_MAX];
     size_t count;
-    struct bytes put; /* the one put in progress */
-    struct digest put_digest;
+    struct bytes put;     /* the one put in progress */
+    struct bytes damaged; /* a copy of the chunk that is served wrong */
 };
 
-static struct kept *find(struct bulk_server *s, struct digest digest)
+static const struct kept *find(struct bulk_server *s, struct digest digest)
 {
     for (size_t i = 0; i < s->count; i++)
         if (digest_equal(s->kept[i].digest, digest))
@@ -81,7 +83,7 @@ static void on_chunk_get(struct bulk_server *s, const struct transport_id *to,
                          const struct msg_chunk_get *get)
 {
     struct msg_chunk answer = {.ticket = get->ticket, .error = ERR_NOT_FOUND};
-    struct kept *kept = find(s, get->digest);
+    const struct kept *kept = find(s, get->digest);
     size_t at = (size_t)get->index * DIGEST_CHUNK_BYTES;
     if (kept != NULL && at < kept->size) {
         answer.error = ERR_OK;
@@ -89,18 +91,22 @@ static void on_chunk_get(struct bulk_server *s, const struct transport_id *to,
         answer.data.data = kept->data + at;
         answer.data.size = MIN(kept->size - at, (size_t)DIGEST_CHUNK_BYTES);
         s->chunks++;
-        kept->data[at] ^= s->corrupt;
+        if (s->corrupt) {
+            bytes_clear(&s->damaged);
+            bytes_append(&s->damaged, answer.data.data, answer.data.size);
+            ASSERT(bytes_status(&s->damaged) == ERR_OK);
+            s->damaged.data[0] ^= 1;
+            answer.data = bytes_span(&s->damaged);
+        }
     }
     reply(s, to, &message_type_msg_chunk, &answer);
-    if (s->corrupt && answer.error == ERR_OK)
-        kept->data[at] ^= 1;
 }
 
 static void on_leaves_get(struct bulk_server *s, const struct transport_id *to,
                           const struct msg_leaves_get *get)
 {
     struct msg_leaves answer = {.ticket = get->ticket, .error = ERR_NOT_FOUND};
-    struct kept *kept = find(s, get->digest);
+    const struct kept *kept = find(s, get->digest);
     struct digest_tree tree;
     digest_tree_init(&tree);
     if (kept != NULL) {
@@ -202,6 +208,7 @@ struct bulk_server *bulk_server_start(const char *folder)
         return NULL;
     (void)snprintf(s->endpoint, sizeof s->endpoint, "ipc://%s/bulk.sock", folder);
     bytes_init(&s->put, SIZE_MAX);
+    bytes_init(&s->damaged, DIGEST_CHUNK_BYTES);
     arena_init(&s->arena, WIRE_ARENA_BYTES);
     pthread_mutex_init(&s->lock, NULL);
     if (transport_listen(s->endpoint, &options, &s->socket, NULL) != ERR_OK ||
@@ -226,6 +233,7 @@ void bulk_server_stop(struct bulk_server **server)
         mem_free(s->kept[i].data);
     transport_close(&s->socket);
     bytes_fini(&s->put);
+    bytes_fini(&s->damaged);
     arena_fini(&s->arena);
     pthread_mutex_destroy(&s->lock);
     mem_free(s);
@@ -250,7 +258,7 @@ struct digest bulk_server_add(struct bulk_server *server, struct span content)
 struct span bulk_server_find(struct bulk_server *server, struct digest digest)
 {
     pthread_mutex_lock(&server->lock);
-    struct kept *kept = find(server, digest);
+    const struct kept *kept = find(server, digest);
     struct span found = {kept != NULL ? kept->data : NULL, kept != NULL ? kept->size : 0};
     pthread_mutex_unlock(&server->lock);
     return found;

@@ -20,7 +20,8 @@ const char *bulk_server_endpoint(const struct bulk_server *server);
 /* Puts content there as if a client had. */
 struct digest bulk_server_add(struct bulk_server *server, struct span content);
 
-/* What was put, empty when there is no such artifact. Borrowed until stop. */
+/* What was put, empty when there is no such artifact. Borrowed until stop, and the same until then:
+ * the server's thread may go on while it is read. */
 struct span bulk_server_find(struct bulk_server *server, struct digest digest);
 
 /* Flips a bit of every chunk it serves from now on. */
