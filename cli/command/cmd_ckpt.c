@@ -7,11 +7,11 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/mem/arena.h"
 #include "common/message/message_copy.h"
+#include "common/view/json_view.h"
 
 enum { ARENA_BYTES_MAX = 64 << 20, VERIFY_WAIT_MS = 600000 };
 

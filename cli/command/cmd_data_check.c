@@ -7,10 +7,10 @@
 #include "cli/command/data_set.h"
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/formats/dataset/dataset_check.h"
 #include "common/formats/source/source.h"
+#include "common/view/json_view.h"
 
 /* One file and what it is checked with. */
 struct subject {

@@ -15,10 +15,10 @@
 #include "cli/command/cmd.h"
 #include "cli/command/stage_note.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
+#include "common/view/json_view.h"
 
 enum { LANES_MAX = 16, LANE_BYTES = 8 * LANES_MAX };
 

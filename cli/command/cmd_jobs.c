@@ -11,10 +11,10 @@
 #include "cli/command/stage_note.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
+#include "common/view/json_view.h"
 
 enum { ERROR_BYTES = 48 };
 

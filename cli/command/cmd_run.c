@@ -21,9 +21,9 @@
 #include "cli/command/submission.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
+#include "common/view/json_view.h"
 
 enum {
     POLL_MS = 300,

@@ -9,9 +9,9 @@
 #include "cli/command/follow.h"
 #include "cli/command/rewards.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "common/base/check.h"
 #include "common/recipe/recipe_value.h"
+#include "common/view/json_view.h"
 
 enum { POLL_MS = 500, EXIT_SIGNAL_BASE = 128 };
 

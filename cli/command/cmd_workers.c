@@ -5,10 +5,10 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
+#include "common/view/json_view.h"
 
 static enum style_color color_of(enum worker_state state)
 {

@@ -303,6 +303,8 @@ enum err plan_rounds(struct span recipe, uint64_t train_rows, struct plan_rounds
     plan.eval_steps = eval_steps_of(&r, &plan, train_rows);
     plan.save_steps = save_steps_of(&r, &plan, train_rows);
     plan.logging_steps = at_least_one(r.logging_steps);
+    plan.loss_max = r.loss_watchdog_threshold;
+    plan.loss_patience = at_least_one(r.loss_watchdog_patience);
     recipe_fini(&r);
     *out = plan;
     return ERR_OK;

@@ -49,6 +49,8 @@ struct plan_rounds {
     bool eval_on_start;     /* also before the first step */
     uint64_t save_steps;    /* checkpoint after so many steps; the last step always is one */
     uint64_t logging_steps; /* keep a log point after so many steps */
+    double loss_max;        /* a step's loss above this is too high; 0: none is */
+    uint64_t loss_patience; /* as many such steps in a row end the training */
 };
 
 /* `train_rows`: rows that pack counted. ERR_DATA with text when there is nothing to train on. */

@@ -2,12 +2,14 @@
 #include "coordinator/sched/advance.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/check.h"
 #include "coordinator/sched/remake.h"
 #include "coordinator/sched/reuse.h"
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/told.h"
+#include "coordinator/sched/watchdog.h"
 
 void advance_doom(struct sched *s, struct job *job, enum err error, const char *format, ...)
 {
@@ -44,7 +46,11 @@ void advance_give_up(struct sched *s, struct stage *stage, enum err error, const
     va_start(args, format);
     (void)vsnprintf(detail, sizeof detail, format, args);
     va_end(args);
-    const char *copy = error == ERR_NOT_FINITE && can_do_without(stage)
+    if (error == ERR_NOT_FINITE) {
+        size_t size = strlen(detail);
+        (void)snprintf(detail + size, sizeof detail - size, "%s", watchdog_kept(s, stage));
+    }
+    const char *copy = (error == ERR_NOT_FINITE || error == ERR_DIVERGED) && can_do_without(stage)
                            ? arena_copy_text(&job->arena, text_of(detail))
                            : NULL;
     if (copy == NULL) {

@@ -40,6 +40,7 @@ struct run {
     uint64_t train_rows, test_rows;
     uint64_t tokens;     /* processed so far */
     uint64_t step_bytes; /* most memory that a worker took for a step */
+    uint64_t high_steps; /* in a row up to now, whose loss was too high (watchdog.h) */
     double loss, eval_loss;
     double loss_sum, weight; /* of the last evaluation */
     struct preference_sums preference;

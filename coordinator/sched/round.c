@@ -8,6 +8,7 @@
 #include "coordinator/sched/advance.h"
 #include "coordinator/sched/lease.h"
 #include "coordinator/sched/spec.h"
+#include "coordinator/sched/watchdog.h"
 
 /* More rows than this are a worker's mistake, not data. */
 #define ROWS_MAX ((uint64_t)1 << 40)
@@ -104,6 +105,7 @@ enum err round_opened(struct sched *s, struct stage *stage, const struct sched_w
     run->tokens = last == NULL ? 0 : last->tokens;
     run->loss = last == NULL ? NAN : last->loss;
     run->eval_loss = last == NULL ? NAN : last->eval_loss;
+    run->high_steps = 0; /* no checkpoint is made while the loss is too high */
     curve_rewind(job_curve(stage));
     run->phase = RUN_READY;
     return ERR_OK;
@@ -229,8 +231,23 @@ static void finish_train_step(struct sched *s, struct stage *stage,
     set_weights(run, &done->weights);
     run->step++;
     run->loss = done->loss_sum / done->weight;
+    watchdog_look(s, stage, done);
     if (run->step % run->plan.logging_steps == 0 || run->step == run->plan.step_count)
         add_point(s, stage, done);
+}
+
+/* Every save_steps, but never of weights whose loss is too high: as soon as it is not, unless the
+ * log points of one record would become too many. */
+static bool is_save_due(const struct run *run)
+{
+    if (run->saved_step == run->step)
+        return false;
+    if (run->step == run->plan.step_count)
+        return true;
+    uint64_t save_steps = run->plan.save_steps;
+    bool is_passed = run->step / save_steps > run->saved_step / save_steps;
+    bool is_full = run->curve.count - run->curve.durable + 2 > LIMIT_METRIC_POINTS;
+    return is_passed && (run->high_steps == 0 || is_full);
 }
 
 enum err round_folded(struct sched *s, struct stage *stage, const struct sched_work_done *done)
@@ -354,7 +371,7 @@ static enum err choose_next(struct sched *s, struct stage *stage)
     bool is_last = run->step == run->plan.step_count;
     if (is_eval_due(stage))
         return begin_round(s, stage, true);
-    if (run->saved_step != run->step && (is_last || run->step % run->plan.save_steps == 0))
+    if (is_save_due(run))
         return save(s, stage);
     return is_last ? finish(s, stage) : begin_round(s, stage, false);
 }

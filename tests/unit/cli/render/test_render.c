@@ -10,12 +10,12 @@
 #include <cmocka.h>
 
 #include "cli/render/human.h"
-#include "common/view/json_view.h"
 #include "cli/render/progress.h"
 #include "cli/render/style.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
+#include "common/view/json_view.h"
 
 /* What is printed, as text. */
 struct sheet {

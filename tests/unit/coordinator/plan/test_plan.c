@@ -213,6 +213,10 @@ static void test_plan__steps_and_checkpoints(void **state)
     assert_int_equal(r.eval_steps, 25);
     r = rounds_of("max_steps: 1000000\n", 100);
     assert_int_equal(r.save_steps, 2048); /* its log points fit a record */
+    assert_true(r.loss_max == 0);         /* no loss is too high */
+    r = rounds_of("loss_watchdog_threshold: 4.5\nloss_watchdog_patience: 7\n", 100);
+    assert_true(r.loss_max == 4.5);
+    assert_int_equal(r.loss_patience, 7);
     struct err_text et;
     assert_int_equal(plan_rounds(recipe_of(""), 0, &r, &et), ERR_DATA);
     assert_string_equal(et.text, "the datasets gave no row to train on");

@@ -299,7 +299,8 @@ static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
                                           .detail = TEXT("step 0, rows 0..8")};
     world_step(w, event);
     assert_int_equal(world_state(w, 0), JOB_FAILED);
-    assert_true(text_is(world_detail(w, 0), "train: step 0, rows 0..8"));
+    assert_true(
+        text_is(world_detail(w, 0), "train: step 0, rows 0..8; there was no checkpoint yet"));
     assert_int_equal(w->closes, 1);
 }
 
