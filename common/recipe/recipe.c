@@ -85,7 +85,7 @@ enum err recipe_read(struct span text, const struct recipe_options *options, str
 {
     struct recipe made = {0};
     arena_init(&made.arena, ARENA_BYTES_MAX);
-    struct recipe_load load = {.recipe = &made, .et = et};
+    struct recipe_load load = {.recipe = &made, .arena = &made.arena, .et = et};
     enum err err = read_into(&load, text, options);
     if (err == ERR_OUT_OF_MEMORY)
         (void)error_set(et, err, "recipe: out of memory");

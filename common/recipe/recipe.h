@@ -32,14 +32,15 @@ RECIPE_ENUM_ROWS(RECIPE_ENUM)
 #undef RECIPE_ENUMERATOR
 
 /* One member of a structure, by kind. */
-#define RECIPE_MEMBER_TEXT(type, name) const char *name;
-#define RECIPE_MEMBER_PATH(type, name) const char *name;
-#define RECIPE_MEMBER_U64(type, name)  uint64_t name;
-#define RECIPE_MEMBER_I64(type, name)  int64_t name;
-#define RECIPE_MEMBER_F64(type, name)  double name;
-#define RECIPE_MEMBER_SIZE(type, name) uint64_t name; /* bytes */
-#define RECIPE_MEMBER_BOOL(type, name) bool name;
-#define RECIPE_MEMBER_ENUM(type, name) enum recipe_##type name;
+#define RECIPE_MEMBER_TEXT(type, name)     const char *name;
+#define RECIPE_MEMBER_PATH(type, name)     const char *name;
+#define RECIPE_MEMBER_U64(type, name)      uint64_t name;
+#define RECIPE_MEMBER_I64(type, name)      int64_t name;
+#define RECIPE_MEMBER_F64(type, name)      double name;
+#define RECIPE_MEMBER_SIZE(type, name)     uint64_t name; /* bytes */
+#define RECIPE_MEMBER_DURATION(type, name) uint64_t name; /* milliseconds */
+#define RECIPE_MEMBER_BOOL(type, name)     bool name;
+#define RECIPE_MEMBER_ENUM(type, name)     enum recipe_##type name;
 #define RECIPE_MEMBER_WORDS(type, name)                                                            \
     const char **name;                                                                             \
     size_t name##_count;

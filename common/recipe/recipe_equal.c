@@ -52,6 +52,7 @@ static bool value_equal(const struct recipe_field *field, const char *a, const c
     case RECIPE_KIND_I64:
     case RECIPE_KIND_F64:
     case RECIPE_KIND_SIZE:
+    case RECIPE_KIND_DURATION:
         return memcmp(a + at, b + at, 8) == 0;
     case RECIPE_KIND_BOOL:
         return *(const bool *)(a + at) == *(const bool *)(b + at);

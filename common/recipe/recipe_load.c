@@ -102,7 +102,7 @@ static enum err load_enum(const struct recipe_load *load, const struct recipe_no
 static enum err load_pairs(const struct recipe_load *load, const struct recipe_node *map,
                            const struct recipe_field *field, char *base)
 {
-    struct arena *arena = &load->recipe->arena;
+    struct arena *arena = load->arena;
     const char **pairs = arena_alloc(arena, MAX(map->child_count, (size_t)1), sizeof *pairs);
     if (pairs == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -123,7 +123,7 @@ static enum err load_pairs(const struct recipe_load *load, const struct recipe_n
 static enum err load_words(const struct recipe_load *load, const struct recipe_node *node,
                            const struct recipe_field *field, char *base)
 {
-    struct arena *arena = &load->recipe->arena;
+    struct arena *arena = load->arena;
     size_t count = node->child_count;
     if (node->kind == RECIPE_NODE_MAP)
         return field->kind == RECIPE_KIND_PAIRS
@@ -199,6 +199,11 @@ static enum err load_scalar(const struct recipe_load *load, const struct recipe_
     case RECIPE_KIND_SIZE:
         if (!recipe_value_size(text, &u64))
             return fail_value(load, node, field->name, "a size such as 24GiB or 512M");
+        memcpy(member, &u64, sizeof u64);
+        return check_range(load, node, field, (double)u64);
+    case RECIPE_KIND_DURATION:
+        if (!recipe_value_duration(text, &u64))
+            return fail_value(load, node, field->name, "a time such as 90s, 5m or 2h");
         memcpy(member, &u64, sizeof u64);
         return check_range(load, node, field, (double)u64);
     case RECIPE_KIND_BOOL:
@@ -311,28 +316,38 @@ static enum err load_element(struct recipe_load *load, const struct recipe_node 
     return ERR_OK;
 }
 
-static enum err load_objects(struct recipe_load *load, const struct recipe_node *node,
-                             const struct recipe_field *field, char *base)
+enum err recipe_load_objects(struct recipe_load *load, const struct recipe_node *node,
+                             const struct recipe_shape *shape, const char *key, void **rows,
+                             size_t *count)
 {
-    const struct recipe_shape *shape = field->shape;
     if (node->kind == RECIPE_NODE_MAP)
-        return fail_value(load, node, field->name, "a list (put \"- \" before the first key)");
+        return fail_value(load, node, key, "a list (put \"- \" before the first key)");
     bool single = node->kind == RECIPE_NODE_SCALAR;
-    size_t count = single ? 1 : node->child_count;
-    char *rows = arena_alloc(&load->recipe->arena, MAX(count, (size_t)1), shape->size_bytes);
-    if (rows == NULL)
+    size_t row_count = single ? 1 : node->child_count;
+    char *made = arena_alloc(load->arena, MAX(row_count, (size_t)1), shape->size_bytes);
+    if (made == NULL)
         return ERR_OUT_OF_MEMORY;
     const struct recipe_node *child = single ? node : node->first;
-    for (size_t i = 0; i < count; i++, child = single ? NULL : child->next) {
-        char *row = rows + i * shape->size_bytes;
+    for (size_t i = 0; i < row_count; i++, child = single ? NULL : child->next) {
+        char *row = made + i * shape->size_bytes;
         const struct recipe_field *path = recipe_schema_field(shape, TEXT("path"));
         if (child->kind == RECIPE_NODE_SCALAR && path != NULL && child->text.size > 0)
             TRY(load_scalar(load, child, path, row));
         else
-            TRY(load_element(load, child, shape, field->name, row));
+            TRY(load_element(load, child, shape, key, row));
     }
-    void *pointer = rows;
-    memcpy(base + field->offset, &pointer, sizeof pointer);
+    *rows = made;
+    *count = row_count;
+    return ERR_OK;
+}
+
+static enum err load_objects(struct recipe_load *load, const struct recipe_node *node,
+                             const struct recipe_field *field, char *base)
+{
+    void *rows;
+    size_t count;
+    TRY(recipe_load_objects(load, node, field->shape, field->name, &rows, &count));
+    memcpy(base + field->offset, &rows, sizeof rows);
     memcpy(base + field->count_offset, &count, sizeof count);
     return ERR_OK;
 }

@@ -5,11 +5,13 @@
 
 #include "common/base/error.h"
 #include "common/recipe/recipe.h"
+#include "common/recipe/recipe_schema.h"
 #include "common/recipe/recipe_yaml.h"
 
 /* State of one reading. */
 struct recipe_load {
-    struct recipe *recipe; /* arena, file_name and origins are used and filled */
+    struct recipe *recipe; /* file_name and origins are used and filled; NULL: not a recipe */
+    struct arena *arena;   /* of everything that is made */
     struct err_text *et;
     const char *place_name;        /* file name of the nodes at hand, for messages */
     enum recipe_source source;     /* of the values at hand */
@@ -26,6 +28,12 @@ struct recipe_notice {
 
 /* Reads the mapping `root` into the recipe. */
 MUST_CHECK enum err recipe_load_root(struct recipe_load *load, const struct recipe_node *root);
+
+/* Reads a list of mappings whose keys `shape` names; `key` is what it is called. *rows: structures
+ * of the shape, in the arena. */
+MUST_CHECK enum err recipe_load_objects(struct recipe_load *load, const struct recipe_node *node,
+                                        const struct recipe_shape *shape, const char *key,
+                                        void **rows, size_t *count);
 
 /* Gives every key without a value its default. */
 MUST_CHECK enum err recipe_load_defaults(struct recipe_load *load);

@@ -6,6 +6,7 @@
 
 #include "common/base/check.h"
 #include "common/base/nearest.h"
+#include "common/recipe/recipe_field.h"
 
 /* Words. Canonical rows are at the index of their value; synonyms of all lists share one table. */
 #define SCHEMA_WORD(LIST, enumerator, spelling)                                                    \
@@ -20,60 +21,6 @@
     }
 RECIPE_ENUM_ROWS(SCHEMA_WORDS)
 
-/* Fields. `none` names no words and no structure. */
-#define SCHEMA_COUNT_TEXT(self, name)    0
-#define SCHEMA_COUNT_PATH(self, name)    0
-#define SCHEMA_COUNT_U64(self, name)     0
-#define SCHEMA_COUNT_I64(self, name)     0
-#define SCHEMA_COUNT_F64(self, name)     0
-#define SCHEMA_COUNT_SIZE(self, name)    0
-#define SCHEMA_COUNT_BOOL(self, name)    0
-#define SCHEMA_COUNT_ENUM(self, name)    0
-#define SCHEMA_COUNT_WORDS(self, name)   offsetof(struct self, name##_count)
-#define SCHEMA_COUNT_PAIRS(self, name)   offsetof(struct self, name##_count)
-#define SCHEMA_COUNT_OBJECT(self, name)  0
-#define SCHEMA_COUNT_OBJECTS(self, name) offsetof(struct self, name##_count)
-
-#define SCHEMA_WORDS_TEXT(type)    NULL
-#define SCHEMA_WORDS_PATH(type)    NULL
-#define SCHEMA_WORDS_U64(type)     NULL
-#define SCHEMA_WORDS_I64(type)     NULL
-#define SCHEMA_WORDS_F64(type)     NULL
-#define SCHEMA_WORDS_SIZE(type)    NULL
-#define SCHEMA_WORDS_BOOL(type)    NULL
-#define SCHEMA_WORDS_ENUM(type)    &words_##type
-#define SCHEMA_WORDS_WORDS(type)   NULL
-#define SCHEMA_WORDS_PAIRS(type)   NULL
-#define SCHEMA_WORDS_OBJECT(type)  NULL
-#define SCHEMA_WORDS_OBJECTS(type) NULL
-
-#define SCHEMA_SHAPE_TEXT(type)    NULL
-#define SCHEMA_SHAPE_PATH(type)    NULL
-#define SCHEMA_SHAPE_U64(type)     NULL
-#define SCHEMA_SHAPE_I64(type)     NULL
-#define SCHEMA_SHAPE_F64(type)     NULL
-#define SCHEMA_SHAPE_SIZE(type)    NULL
-#define SCHEMA_SHAPE_BOOL(type)    NULL
-#define SCHEMA_SHAPE_ENUM(type)    NULL
-#define SCHEMA_SHAPE_WORDS(type)   NULL
-#define SCHEMA_SHAPE_PAIRS(type)   NULL
-#define SCHEMA_SHAPE_OBJECT(type)  &shape_##type
-#define SCHEMA_SHAPE_OBJECTS(type) &shape_##type
-
-#define SCHEMA_FIELD(self, field_kind, type, key, preset, low, high, sentence)                     \
-    {                                                                                              \
-        .name = #key,                                                                              \
-        .kind = RECIPE_KIND_##field_kind,                                                          \
-        .offset = offsetof(struct self, key),                                                      \
-        .count_offset = SCHEMA_COUNT_##field_kind(self, key),                                      \
-        .words = SCHEMA_WORDS_##field_kind(type),                                                  \
-        .shape = SCHEMA_SHAPE_##field_kind(type),                                                  \
-        .fallback = (preset),                                                                      \
-        .min = (double)(low),                                                                      \
-        .max = (double)(high),                                                                     \
-        .help = (sentence),                                                                        \
-    },
-
 #define SCHEMA_LISTED(name) name,
 static const char *const no_names[] = {NULL};
 static const char *const root_ignored[] = {RECIPE_IGNORED_ROWS(SCHEMA_LISTED) NULL};
@@ -84,7 +31,7 @@ static const char *const dataset_unsupported[] = {RECIPE_DATASET_UNSUPPORTED_ROW
 
 #define SCHEMA_STRUCT(NAME, struct_name, ignored_names, unsupported_names)                         \
     static const struct recipe_field struct_name##_fields[] = {                                    \
-        RECIPE_##NAME##_ROWS(SCHEMA_FIELD, recipe_##struct_name)};                                 \
+        RECIPE_##NAME##_ROWS(RECIPE_FIELD, recipe_##struct_name)};                                 \
     static const struct recipe_shape shape_##struct_name = {                                       \
         .name = #struct_name,                                                                      \
         .size_bytes = sizeof(struct recipe_##struct_name),                                         \
@@ -99,7 +46,7 @@ SCHEMA_STRUCT(QUANTIZE, quantize, no_names, no_names)
 SCHEMA_STRUCT(RESOURCES, resources, no_names, no_names)
 #undef SCHEMA_STRUCT
 
-static const struct recipe_field root_fields[] = {RECIPE_ROWS(SCHEMA_FIELD, recipe)};
+static const struct recipe_field root_fields[] = {RECIPE_ROWS(RECIPE_FIELD, recipe)};
 static const struct recipe_shape shape_root = {
     .name = "recipe",
     .size_bytes = sizeof(struct recipe),

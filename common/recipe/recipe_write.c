@@ -92,6 +92,10 @@ static void write_value(struct bytes *out, const struct recipe_field *field, con
         memcpy(&u64, member, sizeof u64);
         bytes_print(out, "%" PRIu64, u64);
         return;
+    case RECIPE_KIND_DURATION:
+        memcpy(&u64, member, sizeof u64);
+        bytes_print(out, "%" PRIu64 "ms", u64);
+        return;
     case RECIPE_KIND_I64:
         memcpy(&i64, member, sizeof i64);
         bytes_print(out, "%" PRId64, i64);
@@ -130,6 +134,7 @@ static bool holds(const struct recipe_field *field, const char *base)
         return pointer_at(base + field->offset) != NULL;
     case RECIPE_KIND_U64:
     case RECIPE_KIND_SIZE:
+    case RECIPE_KIND_DURATION:
     case RECIPE_KIND_I64:
     case RECIPE_KIND_F64:
         memcpy(&u64, base + field->offset, sizeof u64);

@@ -24,7 +24,8 @@ enum err plan_settings(struct span recipe, struct plan_settings *out, struct err
     struct recipe r;
     TRY(recipe_parse(recipe, &r, et));
     const struct recipe_values *seeds = &r.lists[RECIPE_LIST_seed];
-    *out = (struct plan_settings){.variant_count = recipe_variant_count(&r)};
+    *out = (struct plan_settings){.variant_count = recipe_variant_count(&r),
+                                  .round_rows = recipe_round_rows(&r)};
     for (uint32_t v = 0; v < out->variant_count; v++) {
         uint32_t place = recipe_variant_place(&r, v, RECIPE_LIST_seed);
         out->seeds[v] = seeds->count > 0 ? seeds->values[place].u64 : r.seed;

@@ -36,6 +36,7 @@ MUST_CHECK enum err plan_stages(struct span recipe, const struct artifact_ref *i
 struct plan_settings {
     uint64_t seeds[LIMIT_VARIANTS]; /* of each variant */
     uint32_t variant_count;         /* at least 1 */
+    uint64_t round_rows;            /* of one optimizer step */
     char profile[32];               /* "f32/1" */
 };
 MUST_CHECK enum err plan_settings(struct span recipe, struct plan_settings *out,

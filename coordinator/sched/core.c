@@ -3,6 +3,7 @@
 
 #include "common/message/message_copy.h"
 #include "coordinator/sched/remake.h"
+#include "coordinator/sched/target.h"
 
 enum err core_apply(struct sched *s, const struct sched_record *record, struct err_text *et)
 {
@@ -33,6 +34,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return job_apply_answer(s, &r->answer_frozen);
     case REC_ARTIFACT_LOST:
         return remake_apply_lost(s, &r->artifact_lost);
+    case REC_SCALE_TARGET:
+        return target_apply(s, &r->scale_target);
     }
     return ERR_STATE;
 }

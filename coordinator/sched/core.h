@@ -36,6 +36,8 @@ struct sched {
     struct heap expiries; /* leases by the time they end */
     struct heap patience; /* leases by the time they count as slow */
     struct trial trials[CORE_TRIALS];
+    struct rec_scale_target *targets; /* owned, with texts; LIMIT_TARGETS, NULL before the first */
+    size_t target_count;
 };
 
 /* Makes a decision: applies the record and emits it. Nothing has changed when it fails. */

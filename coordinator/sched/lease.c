@@ -56,7 +56,8 @@ void lease_release(struct sched *s, struct lease *lease)
     heap_remove(&s->expiries, &lease->by_expiry);
     heap_remove(&s->patience, &lease->by_patience);
     lease->fence = 0;
-    lease->worker->lease_count--;
+    if (--lease->worker->lease_count == 0)
+        lease->worker->idle_since = s->now;
     core_refresh(stage);
     roster_place(&s->roster, lease->worker, s->now);
 }

@@ -25,6 +25,8 @@ static void worker_destroy(struct worker *worker)
     mem_free(worker->isa);
     mem_free(worker->profiles);
     mem_free(worker->versions);
+    mem_free(worker->provider);
+    mem_free(worker->allocation);
     mem_free(worker);
 }
 
@@ -128,8 +130,10 @@ static enum err worker_create(struct roster *roster, const struct msg_hello *hel
     worker->isa = mem_copy_text(hello->isa);
     worker->profiles = mem_copy_text(hello->profiles);
     worker->versions = mem_copy_text(hello->versions);
+    worker->provider = mem_copy_text(hello->provider);
+    worker->allocation = mem_copy_text(hello->allocation);
     if (worker->name == NULL || worker->isa == NULL || worker->profiles == NULL ||
-        worker->versions == NULL)
+        worker->versions == NULL || worker->provider == NULL || worker->allocation == NULL)
         goto out;
     list_node_init(&worker->departed);
     worker->session = hello->session;
@@ -196,6 +200,10 @@ enum err roster_join(struct roster *roster, const struct msg_hello *hello, struc
     worker->place = roster->count;
     worker->is_quarantined = roster_is_quarantined(roster, hello->name);
     worker->heard = now;
+    worker->idle_since = now;
+    worker->ends_at = hello->ends_in_s == 0
+                          ? (struct instant){UINT64_MAX}
+                          : instant_after(now, duration_ms((uint64_t)hello->ends_in_s * 1000));
     worker->state = WORKER_READY;
     roster->workers[roster->count++] = worker;
     map_add(&roster->by_session, &worker->by_session, worker->session);

@@ -60,6 +60,7 @@ struct worker {
     struct heap_node by_deadline;
     size_t place;                           /* in roster.workers */
     char *name, *isa, *profiles, *versions; /* owned */
+    char *provider, *allocation;            /* owned; empty: nobody's */
     struct digest answer;                   /* known answer linked with the versions */
     uint64_t memory_bytes, rss_bytes, tasks_done;
     uint32_t threads;
@@ -67,7 +68,9 @@ struct worker {
     bool is_connected, is_draining, is_quarantined;
     bool is_replaced; /* a newer process has its name: given up sooner */
     struct instant heard, rest_until;
-    uint32_t faults; /* in a row */
+    struct instant idle_since; /* while it has no lease */
+    struct instant ends_at;    /* its time is over; UINT64_MAX: no end is known */
+    uint32_t faults;           /* in a row */
     uint32_t lease_count;
     struct lease slots[ROSTER_SLOTS];
     struct roster_seat seats[ROSTER_PROFILES];

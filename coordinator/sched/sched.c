@@ -10,6 +10,7 @@
 #include "coordinator/sched/result.h"
 #include "coordinator/sched/reuse.h"
 #include "coordinator/sched/session.h"
+#include "coordinator/sched/target.h"
 
 enum { VIEW_BYTES_MAX = 64 << 20, POSTPONED_MS = 100 };
 
@@ -47,6 +48,7 @@ void sched_destroy(struct sched **sched)
         job_destroy(s->jobs[i]);
     mem_free(s->jobs);
     roster_fini(&s->roster);
+    target_fini(s);
     effect_fini(&s->effect);
     arena_fini(s->view_arena);
     mem_free(s->view_arena);
@@ -144,6 +146,10 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
         return control_job(s, event->peer, event->control);
     case SCHED_DRAIN:
         return session_drain(s, event->peer, event->drain);
+    case SCHED_SCALE:
+        return target_decide(s, event->peer, event->scale.ticket, event->scale.record);
+    case SCHED_LET_GO:
+        return session_let_go(s, event->let_go.worker, event->let_go.reason);
     case SCHED_OPENED:
     case SCHED_FOLDED:
     case SCHED_CHECKPOINTED:

@@ -92,6 +92,8 @@ enum sched_event_kind {
     SCHED_SUBMIT,  /* a job as planned, its record complete */
     SCHED_CONTROL, /* cancel, pause, resume, retry */
     SCHED_DRAIN,   /* of a worker or all */
+    SCHED_SCALE,   /* a new target of a provider, checked by scale */
+    SCHED_LET_GO,  /* drain one worker; no client asked */
     SCHED_OPENED,  /* work outcomes */
     SCHED_FOLDED,
     SCHED_CHECKPOINTED,
@@ -119,6 +121,14 @@ struct sched_event {
         } submit;
         const struct msg_job_control *control;
         const struct msg_worker_drain *drain;
+        struct {
+            uint64_t ticket;
+            const struct rec_scale_target *record;
+        } scale;
+        struct {
+            uint64_t worker;
+            struct text reason;
+        } let_go;
         struct sched_work_done done;
         bool disk_low;
     };

@@ -110,6 +110,30 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
     return ERR_OK;
 }
 
+/* Room for one send is reserved; `reason` is of the effects. */
+static void drain_worker(struct sched *s, struct worker *worker, const char *reason)
+{
+    worker->is_draining = true;
+    if (worker->state == WORKER_READY)
+        worker->state = WORKER_DRAINING;
+    roster_place(&s->roster, worker, s->now);
+    effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = text_of(reason);
+}
+
+enum err session_let_go(struct sched *s, uint64_t id, struct text reason)
+{
+    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    char *copy = arena_copy_text(&s->effect.arena, reason);
+    if (copy == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (size_t i = 0; i < s->roster.count; i++) {
+        struct worker *worker = s->roster.workers[i];
+        if (worker->id == id && worker->is_connected)
+            drain_worker(s, worker, copy);
+    }
+    return ERR_OK;
+}
+
 enum err session_drain(struct sched *s, struct peer_id client, const struct msg_worker_drain *drain)
 {
     TRY(effect_reserve(&s->effect, 0, s->roster.count + 1, 0));
@@ -123,11 +147,7 @@ enum err session_drain(struct sched *s, struct peer_id client, const struct msg_
         if (!is_meant || !worker->is_connected)
             continue;
         count++;
-        worker->is_draining = true;
-        if (worker->state == WORKER_READY)
-            worker->state = WORKER_DRAINING;
-        roster_place(&s->roster, worker, s->now);
-        effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = text_of(reason);
+        drain_worker(s, worker, reason);
     }
     struct msg_status *status = &effect_send(&s->effect, client, MSG_STATUS)->status;
     status->ticket = drain->ticket;

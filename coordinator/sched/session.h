@@ -12,6 +12,9 @@ MUST_CHECK enum err session_heartbeat(struct sched *s, struct worker *worker,
 MUST_CHECK enum err session_drain(struct sched *s, struct peer_id client,
                                   const struct msg_worker_drain *drain);
 
+/* Drains the worker of that number, if there is one. */
+MUST_CHECK enum err session_let_go(struct sched *s, uint64_t worker, struct text reason);
+
 /* A message of a worker that no hello introduced: it is asked to say hello. */
 MUST_CHECK enum err session_stranger(struct sched *s, struct peer_id peer);
 

@@ -72,7 +72,8 @@ LIBM = ("exp expf exp2 exp2f expm1 expm1f log logf log2 log2f log10 log1p log1pf
 LIBM_BANNED_IN = ("common/numeric", "worker/engine", "coordinator/aggregate", "coordinator/plan",
                   "coordinator/sched", "worker/task", "common/formats")
 
-PURE = ("coordinator/plan", "coordinator/provider", "coordinator/sched", "coordinator/aggregate", "worker/agent")
+PURE = ("coordinator/plan", "coordinator/provider", "coordinator/sched", "coordinator/scale", "coordinator/aggregate",
+        "worker/agent")
 PURE_FORBIDDEN = ("unistd.h", "sys/socket.h", "pthread.h", "time.h", "fcntl.h", "stdio.h", "signal.h")
 PURE_STDIO_OK = True  # snprintf for texts; files and streams are caught as calls below
 PURE_CALLS = ("fopen", "open", "read", "write", "printf", "fprintf", "socket", "nanosleep")
