@@ -17,6 +17,7 @@
 #include "cli/render/human.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
+#include "common/message/stage_set.h"
 #include "common/message/state.h"
 #include "common/view/json_view.h"
 
@@ -41,7 +42,7 @@ struct lanes {
 
 static bool needs(const struct stage_row *row, uint32_t index)
 {
-    return index < 64 && (row->needs >> index & 1) != 0;
+    return stage_set_has(stage_set_of_row(row), index);
 }
 
 /* Whether a stage after `from` needs `index`. */

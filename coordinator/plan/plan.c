@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/message/stage_set.h"
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "common/recipe/recipe_quantize.h"
@@ -88,6 +89,8 @@ struct graph {
     enum err err;             /* of the first stage that could not be added */
 };
 
+static const struct stage_set none = {{0}};
+
 static const char *name_stage(struct graph *graph, enum stage_kind kind)
 {
     const char *word = state_kind_word(kind);
@@ -96,60 +99,71 @@ static const char *name_stage(struct graph *graph, enum stage_kind kind)
     return arena_print(graph->arena, "%s %s", word, graph->variant_name);
 }
 
-static uint64_t add_stage(struct graph *graph, enum stage_kind kind, uint64_t needs)
+static struct stage_set add_stage(struct graph *graph, enum stage_kind kind, struct stage_set needs)
 {
     const char *name = name_stage(graph, kind);
     if (name == NULL || graph->count == LIMIT_JOB_STAGES) {
         graph->err = name == NULL ? ERR_OUT_OF_MEMORY : ERR_LIMIT;
-        return 0;
+        return none;
     }
     struct stage_plan *stage = &graph->stages[graph->count];
-    *stage = (struct stage_plan){.kind = (uint32_t)kind, .needs = needs, .variant = graph->variant};
+    *stage = (struct stage_plan){.kind = (uint32_t)kind, .variant = graph->variant};
+    stage_set_to_plan(needs, stage);
     stage->name = text_of(name);
     stage->task_count = state_kind_shape(kind) == STAGE_SHAPE_ARRAY;
-    return (uint64_t)1 << graph->count++;
+    return stage_set_of(graph->count++);
 }
 
 /* A stage whose number of tasks a stage before it tells. */
-static uint64_t add_told(struct graph *graph, enum stage_kind kind, uint64_t needs)
+static struct stage_set add_told(struct graph *graph, enum stage_kind kind, struct stage_set needs)
 {
-    uint64_t stage = add_stage(graph, kind, needs);
-    if (stage != 0)
+    struct stage_set stage = add_stage(graph, kind, needs);
+    if (!stage_set_is_empty(stage))
         graph->stages[graph->count - 1].task_count = 0;
     return stage;
+}
+
+/* The stages of `needs`, and such a one that needs them. */
+static struct stage_set with_told(struct graph *graph, enum stage_kind kind, struct stage_set needs)
+{
+    return stage_set_union(needs, add_told(graph, kind, needs));
 }
 
 /* From `model`, the stages that make the model to be quantized, and `pack`. The report waits for
  * `measured_before` too. */
 static void add_quantize(const struct recipe *r, const struct inputs *found, struct graph *graph,
-                         uint64_t model, uint64_t pack, uint64_t measured_before)
+                         struct stage_set model, struct stage_set pack,
+                         struct stage_set measured_before)
 {
-    uint64_t measured = model;
+    struct stage_set measured = model, inputs = stage_set_union(model, pack);
     if (recipe_quantize_measures(r)) {
-        uint64_t calibrate = add_told(graph, STAGE_KIND_CALIBRATE, model | pack);
+        struct stage_set calibrate = add_told(graph, STAGE_KIND_CALIBRATE, inputs);
         measured = add_stage(graph, STAGE_KIND_REDUCE, calibrate);
     }
     if (recipe_quantize_targets(r))
         measured = add_told(graph, STAGE_KIND_SENSITIVITY, measured);
     bool replays = recipe_quantize_replays(r);
-    uint64_t choose = add_stage(graph, STAGE_KIND_CHOOSE, replays ? model | pack : measured);
-    uint64_t quantize = add_told(graph, replays ? STAGE_KIND_REPLAY : STAGE_KIND_QUANTIZE, choose);
-    uint64_t assemble = add_stage(graph, STAGE_KIND_ASSEMBLE, quantize);
-    uint64_t last = add_stage(graph, STAGE_KIND_VERIFY, assemble);
+    enum stage_kind kind = replays ? STAGE_KIND_REPLAY : STAGE_KIND_QUANTIZE;
+    struct stage_set choose = add_stage(graph, STAGE_KIND_CHOOSE, replays ? inputs : measured);
+    struct stage_set quantize = add_told(graph, kind, choose);
+    struct stage_set assemble = add_stage(graph, STAGE_KIND_ASSEMBLE, quantize);
+    struct stage_set last = add_stage(graph, STAGE_KIND_VERIFY, assemble);
     if (found->test && r->evaluate != RECIPE_EVALUATE_NONE)
-        last |= add_told(graph, STAGE_KIND_COMPARE, assemble | pack);
-    (void)add_stage(graph, STAGE_KIND_REPORT, last | measured_before);
+        last = stage_set_union(
+            last, add_told(graph, STAGE_KIND_COMPARE, stage_set_union(assemble, pack)));
+    (void)add_stage(graph, STAGE_KIND_REPORT, stage_set_union(last, measured_before));
 }
 
 /* Behind `trained`, the stage that has the adapter's last values. Held-out pairs (rl) are no text
  * that a model alone has a loss on. *measured: stages whose figures the report has. */
-static uint64_t add_merge(const struct recipe *r, bool has_held_out, struct graph *graph,
-                          uint64_t trained, uint64_t pack, uint64_t *measured)
+static struct stage_set add_merge(const struct recipe *r, bool has_held_out, struct graph *graph,
+                                  struct stage_set trained, struct stage_set pack,
+                                  struct stage_set *measured)
 {
-    uint64_t merge = add_stage(graph, STAGE_KIND_MERGE, trained);
-    *measured = 0;
+    struct stage_set merge = add_stage(graph, STAGE_KIND_MERGE, trained);
+    *measured = none;
     if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && r->rl == RECIPE_RL_NONE)
-        *measured = add_told(graph, STAGE_KIND_MEASURE, merge | pack);
+        *measured = add_told(graph, STAGE_KIND_MEASURE, stage_set_union(merge, pack));
     return merge;
 }
 
@@ -161,11 +175,11 @@ static bool prefers(const struct recipe *r)
 /* The rows of every variant: packed once, or once a seed where that decides which sample is where.
  * With what pairs are measured from, where that is the base alone. */
 static void add_packs(const struct recipe *r, const struct inputs *found, struct graph *graph,
-                      uint64_t prepare, uint64_t packs[LIMIT_VARIANTS])
+                      struct stage_set prepare, struct stage_set packs[LIMIT_VARIANTS])
 {
     const struct recipe_values *seeds = &r->lists[RECIPE_LIST_seed];
     bool is_one = seeds->count == 0 || (!r->sample_packing && r->val_set_size <= 0);
-    uint64_t made[LIMIT_VARIANTS] = {0}; /* by seed */
+    struct stage_set made[LIMIT_VARIANTS] = {0}; /* by seed */
     for (uint32_t v = 0; v < recipe_variant_count(r); v++) {
         uint32_t place = is_one ? 0 : recipe_variant_place(r, v, RECIPE_LIST_seed);
         char name[32] = "";
@@ -173,10 +187,10 @@ static void add_packs(const struct recipe *r, const struct inputs *found, struct
             (void)snprintf(name, sizeof name, "seed=%" PRIu64, seeds->values[place].u64);
         graph->variant = v;
         graph->variant_name = name;
-        if (made[place] == 0) {
+        if (stage_set_is_empty(made[place])) {
             made[place] = add_stage(graph, STAGE_KIND_PACK, prepare);
             if (prefers(r) && !found->adapter)
-                made[place] |= add_told(graph, STAGE_KIND_REFERENCE, made[place]);
+                made[place] = with_told(graph, STAGE_KIND_REFERENCE, made[place]);
         }
         packs[v] = made[place];
     }
@@ -186,26 +200,26 @@ static void add_packs(const struct recipe *r, const struct inputs *found, struct
 
 /* The stages that a variant has for itself. The one that has its model, if one has; *measured:
  * others whose figures a report of quantizing has too. */
-static uint64_t add_training(const struct recipe *r, const struct inputs *found,
-                             struct graph *graph, uint64_t pack, uint64_t *measured)
+static struct stage_set add_training(const struct recipe *r, const struct inputs *found,
+                                     struct graph *graph, struct stage_set pack,
+                                     struct stage_set *measured)
 {
     bool trains = recipe_trains(r), quantizes = recipe_quantizes(r);
-    uint64_t need = pack;
+    struct stage_set need = pack;
     if (trains || found->adapter)
-        need |= add_stage(graph, STAGE_KIND_INIT, 0);
+        need = stage_set_union(need, add_stage(graph, STAGE_KIND_INIT, none));
     if (prefers(r) && found->adapter)
-        need |= add_told(graph, STAGE_KIND_REFERENCE, need);
-    uint64_t train = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : 0;
-    uint64_t last = trains ? train : need;
+        need = with_told(graph, STAGE_KIND_REFERENCE, need);
+    struct stage_set last = trains ? add_stage(graph, STAGE_KIND_TRAIN, need) : need;
     bool has_held_out = found->test || r->val_set_size > 0;
     if (has_held_out && r->evaluate != RECIPE_EVALUATE_NONE && !quantizes)
-        last |= add_stage(graph, STAGE_KIND_EVALUATE, last);
-    uint64_t made = trains ? add_stage(graph, STAGE_KIND_EXPORT, last) : 0;
-    *measured = 0;
+        last = stage_set_union(last, add_stage(graph, STAGE_KIND_EVALUATE, last));
+    struct stage_set made = trains ? add_stage(graph, STAGE_KIND_EXPORT, last) : none;
+    *measured = none;
     if (recipe_merges(r))
         made = add_merge(r, has_held_out, graph, trains ? made : last, pack, measured);
     if (recipe_merges(r) && !quantizes)
-        (void)add_stage(graph, STAGE_KIND_REPORT, made | *measured);
+        (void)add_stage(graph, STAGE_KIND_REPORT, stage_set_union(made, *measured));
     return made;
 }
 
@@ -213,9 +227,9 @@ static enum err build(const struct recipe *r, const struct inputs *found,
                       const struct artifact_ref *inputs, uint32_t input_count, struct graph *graph,
                       struct err_text *et)
 {
-    uint64_t packs[LIMIT_VARIANTS] = {0}, made = 0, measured = 0;
+    struct stage_set packs[LIMIT_VARIANTS] = {0}, made = none, measured = none;
     if (found->data || found->test || found->calibration) {
-        uint64_t prepare = add_stage(graph, STAGE_KIND_PREPARE, 0);
+        struct stage_set prepare = add_stage(graph, STAGE_KIND_PREPARE, none);
         TRY(shard_inputs(inputs, input_count, recipe_streams(r), graph->arena, &graph->stages[0],
                          et));
         add_packs(r, found, graph, prepare, packs);

@@ -28,11 +28,11 @@ void advance_doom(struct sched *s, struct job *job, enum err error, const char *
 static bool can_do_without(const struct stage *stage)
 {
     const struct job *job = stage->job;
-    uint64_t gone = job_branch(stage) | job->failed_mask;
+    struct stage_set gone = stage_set_union(job_branch(stage), job->failed);
     if (job->settings.variant_count == 1)
         return false;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
-        if (job->stages[i].plan->kind == STAGE_KIND_EXPORT && (gone >> i & 1) == 0)
+        if (job->stages[i].plan->kind == STAGE_KIND_EXPORT && !stage_set_has(gone, i))
             return true;
     }
     return false;
@@ -206,7 +206,7 @@ static enum err advance_job(struct sched *s, struct job *job)
         struct stage *stage = &job->stages[i];
         if (stage->failure != ERR_OK && stage->state != STAGE_FAILED)
             TRY(give_up(s, stage));
-        if ((stage->needs & ~job->done_mask) != 0 || stage->state == STAGE_FAILED)
+        if (!job_may_begin(stage) || stage->state == STAGE_FAILED)
             continue;
         TRY(reuse_learn(s, stage));
         if (stage->state != STAGE_DONE)
@@ -214,7 +214,7 @@ static enum err advance_job(struct sched *s, struct job *job)
     }
     if (job->doom != ERR_OK)
         return advance_end(s, job, JOB_FAILED, job->doom, text_of(job->detail));
-    if ((job->done_mask | job->failed_mask) != UINT64_MAX >> (64 - count))
+    if (!stage_set_has_all(stage_set_union(job->done, job->failed), count))
         return ERR_OK;
     if (job->state == JOB_WAITING)
         TRY(set_state(s, job, JOB_RUNNING));

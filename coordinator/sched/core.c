@@ -77,12 +77,11 @@ static uint64_t rank_of(const struct job *job)
 void core_refresh(struct stage *stage)
 {
     struct job *job = stage->job;
-    uint64_t bit = (uint64_t)1 << stage->index;
     if (has_tasks_to_grant(stage))
-        job->ready_mask |= bit;
+        stage_set_add(&job->ready, stage->index);
     else
-        job->ready_mask &= ~bit;
-    if (job->ready_mask == 0)
+        stage_set_remove(&job->ready, stage->index);
+    if (stage_set_is_empty(job->ready))
         heap_remove(&job->pool->jobs, &job->by_rank);
     else if (!heap_holds(&job->by_rank))
         heap_put(&job->pool->jobs, &job->by_rank, rank_of(job), job->seq);

@@ -51,7 +51,7 @@ MUST_CHECK enum err core_apply(struct sched *s, const struct sched_record *recor
 /* The job is looked at before the step ends. */
 void core_touch(struct sched *s, struct job *job);
 
-/* Whether the stage has tasks to grant may have changed: keeps ready_mask and the pool's heap
+/* Whether the stage has tasks to grant may have changed: keeps the set of those and the pool's heap
  * right. */
 void core_refresh(struct stage *stage);
 void core_refresh_job(struct job *job);

@@ -62,7 +62,7 @@ static enum err grant_pool(struct sched *s, struct pool *pool)
     struct heap_node *best;
     while ((best = heap_first(&pool->jobs)) != NULL) {
         struct job *job = CONTAINER_OF(best, struct job, by_rank);
-        struct stage *stage = &job->stages[__builtin_ctzll(job->ready_mask)];
+        struct stage *stage = &job->stages[stage_set_first(job->ready)];
         struct worker *worker = first_of(&pool->idle);
         if (worker == NULL && stage->tasks.waiting.count > pool->member_count)
             worker = first_of(&pool->busy);

@@ -18,12 +18,15 @@ static enum err check_stage(const struct rec_job_submitted *record, uint32_t i, 
     const struct stage_plan *plan = &record->stages[i];
     if (plan->kind >= STAGE_KIND_COUNT)
         return error_set(et, ERR_DATA, "stage %u: kind %u is unknown", i, plan->kind);
-    if ((plan->needs >> i) != 0)
-        return error_set(et, ERR_DATA, "stage %u needs itself or a later one", i);
+    struct stage_set needs = stage_set_of_plan(plan);
+    for (uint32_t k = i; k < LIMIT_JOB_STAGES; k++) {
+        if (stage_set_has(needs, k))
+            return error_set(et, ERR_DATA, "stage %u needs itself or a later one", i);
+    }
     bool is_array = state_kind_shape((enum stage_kind)plan->kind) == STAGE_SHAPE_ARRAY;
     if ((!is_array && plan->task_count > 0) || plan->task_count > LIMIT_STAGE_TASKS)
         return error_set(et, ERR_DATA, "stage %u has %u tasks", i, plan->task_count);
-    if (told_is(plan) && plan->needs == 0)
+    if (told_is(plan) && stage_set_is_empty(needs))
         return error_set(et, ERR_DATA,
                          "stage %u: no stage before it can tell how many tasks it has", i);
     if (plan->tasks_count != 0 && plan->tasks_count != plan->task_count)
@@ -59,10 +62,11 @@ static enum err create_stage(struct job *job, uint32_t index)
     stage->plan = &job->submitted.stages[index];
     stage->job = job;
     stage->index = index;
-    stage->needs = stage->plan->needs;
+    struct stage_set direct = stage_set_of_plan(stage->plan);
+    stage->needs = direct;
     for (uint32_t i = 0; i < index; i++) {
-        if ((stage->plan->needs >> i & 1) != 0)
-            stage->needs |= job->stages[i].needs;
+        if (stage_set_has(direct, i))
+            stage->needs = stage_set_union(stage->needs, job->stages[i].needs);
     }
     if (told_is(stage->plan))
         return ERR_OK;
@@ -201,10 +205,10 @@ static struct stage *stage_of(const struct sched *s, uint64_t id, uint32_t index
 static enum err finish_stage(struct stage *stage)
 {
     struct job *job = stage->job;
-    job->done_mask |= (uint64_t)1 << stage->index;
+    stage_set_add(&job->done, stage->index);
     enum err err = told_start(job);
     if (err != ERR_OK)
-        job->done_mask &= ~((uint64_t)1 << stage->index);
+        stage_set_remove(&job->done, stage->index);
     else
         stage->state = STAGE_DONE;
     return err;
@@ -323,11 +327,18 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
     return ERR_OK;
 }
 
-uint64_t job_branch(const struct stage *stage)
+bool job_may_begin(const struct stage *stage)
 {
-    uint64_t branch = (uint64_t)1 << stage->index;
-    for (uint32_t i = stage->index + 1; i < stage->job->submitted.stages_count; i++)
-        branch |= (stage->job->stages[i].needs >> stage->index & 1) << i;
+    return stage_set_is_within(stage->needs, stage->job->done);
+}
+
+struct stage_set job_branch(const struct stage *stage)
+{
+    struct stage_set branch = stage_set_of(stage->index);
+    for (uint32_t i = stage->index + 1; i < stage->job->submitted.stages_count; i++) {
+        if (stage_set_has(stage->job->stages[i].needs, stage->index))
+            stage_set_add(&branch, i);
+    }
     return branch;
 }
 
@@ -342,9 +353,10 @@ enum err job_apply_branch_failed(struct sched *s, const struct rec_branch_failed
         return ERR_OUT_OF_MEMORY;
     stage->failure = record->error < ERR_COUNT ? (enum err)record->error : ERR_INTERNAL;
     stage->failure_detail = text_of(detail);
-    job->failed_mask |= job_branch(stage) & ~job->done_mask;
+    struct stage_set lost = stage_set_without(job_branch(stage), job->done);
+    job->failed = stage_set_union(job->failed, lost);
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
-        if ((job->failed_mask >> i & 1) != 0)
+        if (stage_set_has(job->failed, i))
             job->stages[i].state = STAGE_FAILED;
     }
     core_refresh_job(job);
@@ -436,7 +448,7 @@ const struct stage *job_stage_of(const struct stage *stage, enum stage_kind kind
 {
     for (uint32_t i = stage->index; i-- > 0;) {
         const struct stage *before = &stage->job->stages[i];
-        if ((stage->needs >> i & 1) != 0 && before->plan->kind == kind)
+        if (stage_set_has(stage->needs, i) && before->plan->kind == kind)
             return before;
     }
     return NULL;
@@ -446,7 +458,7 @@ const struct stage *job_follower(const struct stage *stage, enum stage_kind kind
 {
     for (uint32_t i = stage->index + 1; i < stage->job->submitted.stages_count; i++) {
         const struct stage *after = &stage->job->stages[i];
-        if ((after->needs >> stage->index & 1) != 0 && after->plan->kind == kind)
+        if (stage_set_has(after->needs, stage->index) && after->plan->kind == kind)
             return after;
     }
     return NULL;

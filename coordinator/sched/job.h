@@ -10,6 +10,7 @@
 #include "common/ds/list.h"
 #include "common/ds/map.h"
 #include "common/mem/arena.h"
+#include "common/message/stage_set.h"
 #include "coordinator/plan/plan.h"
 #include "coordinator/sched/curve.h"
 #include "coordinator/sched/roster.h"
@@ -56,7 +57,7 @@ struct stage {
     const struct stage_plan *plan;
     struct job *job;
     uint32_t index;
-    uint64_t needs; /* bit i: what it needs, and what those need */
+    struct stage_set needs; /* what it needs, and what those need */
     enum stage_state state;
     struct tasks tasks; /* ROUNDS: ranges of the round at hand; none until told of them (told.h) */
     struct run *run;    /* owned; ROUNDS only */
@@ -101,9 +102,9 @@ struct job {
     char detail[512];
     uint64_t started_unix_ms, ended_unix_ms;
     struct stage *stages; /* in arena; stages_count as submitted */
-    uint64_t done_mask;   /* bit i: stage i is done */
-    uint64_t failed_mask; /* bit i: stage i was given up; the job goes on without it */
-    uint64_t ready_mask;  /* bit i: stage i has tasks to grant */
+    struct stage_set done;
+    struct stage_set failed;            /* given up; the job goes on without them */
+    struct stage_set ready;             /* they have tasks to grant */
     struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's in order */
     size_t checkpoint_count, checkpoint_capacity;
     struct text loss_detail; /* the last time something was made again, in words; in arena */
@@ -149,8 +150,11 @@ const struct stage *job_stage_of(const struct stage *stage, enum stage_kind kind
 /* The first stage of that kind which needs this one, also through others. NULL: none. */
 const struct stage *job_follower(const struct stage *stage, enum stage_kind kind);
 
-/* Bit i: stage i is this one, or needs it, also through others. */
-uint64_t job_branch(const struct stage *stage);
+/* Whether all that it needs, also through others, is done. */
+bool job_may_begin(const struct stage *stage);
+
+/* The stage and those that need it, also through others. */
+struct stage_set job_branch(const struct stage *stage);
 
 /* The first stage of that kind in the job. NULL: none. */
 const struct stage *job_first_of(const struct job *job, enum stage_kind kind);

@@ -33,7 +33,7 @@ static void reopen(struct stage *stage)
     stage->result = NULL;
     stage->log = (struct artifact_ref){0};
     stage->ended = (struct instant){0};
-    stage->job->done_mask &= ~((uint64_t)1 << stage->index);
+    stage_set_remove(&stage->job->done, stage->index);
 }
 
 static bool undo_tasks(struct sched *s, struct stage *stage, struct digest digest)
@@ -83,7 +83,7 @@ static bool undo_checkpoint(struct job *job, struct stage *stage, struct digest 
         curve_clear(&stage->run->curve);
     for (uint32_t k = stage->index; k < job->submitted.stages_count; k++) {
         struct stage *after = &job->stages[k];
-        bool follows = after == stage || (after->needs >> stage->index & 1) != 0;
+        bool follows = after == stage || stage_set_has(after->needs, stage->index);
         if (follows && after->run != NULL && after->state == STAGE_DONE)
             reopen(after);
     }
@@ -118,7 +118,7 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
     if (!found)
         return ERR_STATE;
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
-        if ((job->stages[i].needs & ~job->done_mask) != 0)
+        if (!job_may_begin(&job->stages[i]))
             reuse_drop(s, &job->stages[i]);
     }
     forgive(job);
@@ -136,8 +136,7 @@ enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *reco
 static bool is_early(const struct lease *lease)
 {
     const struct stage *stage = lease->stage;
-    return (stage->needs & ~stage->job->done_mask) != 0 ||
-           !tasks_is_open(&stage->tasks, lease->index);
+    return !job_may_begin(stage) || !tasks_is_open(&stage->tasks, lease->index);
 }
 
 /* What is at work on inputs that have to be made first stops. */
@@ -152,7 +151,7 @@ static void stop_dependents(struct sched *s, struct job *job)
     }
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         struct stage *stage = &job->stages[i];
-        if (stage->state == STAGE_RUNNING && (stage->needs & ~job->done_mask) != 0)
+        if (stage->state == STAGE_RUNNING && !job_may_begin(stage))
             advance_stop_stage(s, stage);
     }
     core_refresh_job(job);

@@ -67,8 +67,7 @@ static enum err fill_keys(struct stage *stage, struct reuse_task *tasks, struct 
 enum err reuse_learn(struct sched *s, struct stage *stage)
 {
     uint32_t count = stage->tasks.count;
-    if (!is_reusable(stage) || stage->reuse != NULL || count == 0 ||
-        (stage->needs & ~stage->job->done_mask) != 0)
+    if (!is_reusable(stage) || stage->reuse != NULL || count == 0 || !job_may_begin(stage))
         return ERR_OK;
     TRY(map_reserve(&s->reuse, s->reuse.count + count));
     struct reuse_task *tasks = mem_alloc(count, sizeof *tasks);

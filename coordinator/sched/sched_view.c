@@ -88,7 +88,7 @@ static const char *why_needs(const struct sched *s, const struct stage *stage)
 {
     const struct job *job = stage->job;
     for (uint32_t i = 0; i < stage->index; i++) {
-        if ((stage->needs >> i & 1) != 0 && job->stages[i].state != STAGE_DONE)
+        if (stage_set_has(stage->needs, i) && job->stages[i].state != STAGE_DONE)
             return arena_print(s->view_arena, "needs %.*s", TEXT_ARGS(job->stages[i].plan->name));
     }
     return NULL;
@@ -131,8 +131,7 @@ static struct text why_stage(const struct sched *s, const struct stage *stage)
         return TEXT("");
     if (job->state == JOB_PAUSED)
         return TEXT("paused");
-    if (stage->state == STAGE_WAITING && (stage->needs & ~job->done_mask) == 0 &&
-        advance_waits_for_fellows(stage))
+    if (stage->state == STAGE_WAITING && job_may_begin(stage) && advance_waits_for_fellows(stage))
         return TEXT("waits for another variant to end");
     return text_or_empty(stage->state == STAGE_WAITING ? why_needs(s, stage)
                                                        : why_running(s, stage));
@@ -226,7 +225,7 @@ enum stage_state sched_view_state(const struct stage *stage)
         return stage->failure != ERR_OK ? STAGE_FAILED : STAGE_CANCELLED;
     if (stage->state == STAGE_DONE || !state_job_is_terminal(job->state))
         return stage->state;
-    if (job->state == JOB_CANCELLED || (stage->plan->needs & ~job->done_mask) != 0)
+    if (job->state == JOB_CANCELLED || !job_may_begin(stage))
         return STAGE_CANCELLED;
     return STAGE_FAILED;
 }
@@ -251,6 +250,12 @@ static void fill_reuse(const struct sched *s, const struct stage *stage, struct 
         row->reused_from = text_or_empty(arena_print(s->view_arena, "%.*s%s",
                                                      (int)MIN(first.size, (size_t)SOURCE_BYTES),
                                                      first.data, is_one ? "" : " and others"));
+}
+
+static void fill_needs(const struct sched *s, const struct stage *stage, struct stage_row *row)
+{
+    struct stage_ref *refs = arena_alloc(s->view_arena, stage->index, sizeof *refs);
+    stage_set_to_row(stage_set_of_plan(stage->plan), refs, refs == NULL ? 0 : stage->index, row);
 }
 
 static struct text where_of(const struct sched *s, const struct stage *stage)
@@ -280,12 +285,12 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
             .kind = stage->plan->kind,
             .name = stage->plan->name,
             .state = (uint32_t)sched_view_state(stage),
-            .needs = stage->plan->needs,
             .running = stage->tasks.leases,
             .where = where_of(s, stage),
             .detail = why_stage(s, stage),
             .variant = stage->plan->variant,
         };
+        fill_needs(s, stage, &rows[i]);
         sched_view_count(stage, &rows[i].done, &rows[i].total);
         fill_reuse(s, stage, &rows[i]);
         if (stage->started.ns != 0)

@@ -30,7 +30,7 @@ static const struct task_result *first_result(const struct stage *stage)
 static bool find_fact(const struct stage *stage, const char *name, uint64_t *value)
 {
     for (uint32_t i = stage->index; i-- > 0;) {
-        if ((stage->needs >> i & 1) == 0)
+        if (!stage_set_has(stage->needs, i))
             continue;
         const struct task_result *result = first_result(&stage->job->stages[i]);
         for (uint32_t f = 0; result != NULL && f < result->facts_count; f++) {
@@ -94,16 +94,16 @@ static enum err start(struct stage *stage)
 
 enum err told_start(struct job *job)
 {
-    uint64_t started = 0;
+    struct stage_set started = {{0}};
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         struct stage *stage = &job->stages[i];
-        if (!told_is(stage->plan) || stage->tasks.count > 0 ||
-            (stage->needs & ~job->done_mask) != 0)
+        if (!told_is(stage->plan) || stage->tasks.count > 0 || !job_may_begin(stage))
             continue;
         enum err err = start(stage);
-        started |= (uint64_t)(err == ERR_OK) << i;
+        if (err == ERR_OK)
+            stage_set_add(&started, i);
         for (uint32_t k = 0; err != ERR_OK && k < i; k++) {
-            if ((started >> k & 1) != 0)
+            if (stage_set_has(started, k))
                 tasks_fini(&job->stages[k].tasks);
         }
         TRY(err);

@@ -140,7 +140,7 @@ static void test_recipe_variant__what_makes_no_sense_is_refused(void **state)
         const char *text, *message;
     } rows[] = {
         {BASE "learning_rate: []\n",
-         "r.yml:3:16: learning_rate: expected 1 to 12 values, found a list"},
+         "r.yml:3:16: learning_rate: expected 1 to 48 values, found a list"},
         {BASE "learning_rate: [1e-4, x]\n",
          "r.yml:3:23: learning_rate: expected a number, found \"x\""},
         {BASE "learning_rate: [1e-4, [1]]\n",
@@ -149,10 +149,12 @@ static void test_recipe_variant__what_makes_no_sense_is_refused(void **state)
          "r.yml:3:23: learning_rate: expected every value once, found \"1_0e-5\""},
         {BASE "learning_rate: [1e-4, 2000]\n",
          "r.yml:3:23: learning_rate: expected a number from 0.0 to 1000.0, found \"2000\""},
-        {BASE "seed: [1,2,3,4,5,6,7,8,9,10,11,12,13]\n",
-         "r.yml:3:7: seed: expected 1 to 12 values, found a list"},
-        {BASE "learning_rate: [1, 2, 3, 4]\nseed: [1, 2, 3, 4]\n",
-         "r.yml:4:1: seed: expected lists with at most 12 combinations, found 16"},
+        {BASE
+         "seed: [1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,25,26,27,28,29,"
+         "30,31,32,33,34,35,36,37,38,39,40,41,42,43,44,45,46,47,48,49]\n",
+         "r.yml:3:7: seed: expected 1 to 48 values, found a list"},
+        {BASE "learning_rate: [1, 2, 3, 4, 5, 6, 7]\nseed: [1, 2, 3, 4, 5, 6, 7]\n",
+         "r.yml:4:1: seed: expected lists with at most 48 combinations, found 49"},
         {BASE "learning_rate: 1e-4\nmax_steps: [1, 2]\n",
          "r.yml:4:12: max_steps: expected one value, found a list"},
         {BASE "learning_rate: 1e-4\nlora_r: [1, 2]\n",

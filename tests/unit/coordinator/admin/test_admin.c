@@ -49,11 +49,15 @@ static void replay_job(struct fixture *f, size_t i)
     static const char *const names[JOBS] = {"first", "second", "third"};
     struct task_plan shard = {.input = 1, .first = 0, .end = 10};
     struct stage_plan stages[] = {
-        {STAGE_KIND_PREPARE, TEXT("prepare"), 1, 0, &shard, 1, 0},
-        {STAGE_KIND_PACK, TEXT("pack"), 1, 1, NULL, 0, 0},
-        {STAGE_KIND_INIT, TEXT("init"), 1, 0, NULL, 0, 0},
-        {STAGE_KIND_TRAIN, TEXT("train"), 0, 6, NULL, 0, 0},
-        {STAGE_KIND_EXPORT, TEXT("export"), 1, 8, NULL, 0, 0},
+        {.kind = STAGE_KIND_PREPARE,
+         .name = TEXT("prepare"),
+         .task_count = 1,
+         .tasks = &shard,
+         .tasks_count = 1},
+        {.kind = STAGE_KIND_PACK, .name = TEXT("pack"), .task_count = 1, .needs = 1},
+        {.kind = STAGE_KIND_INIT, .name = TEXT("init"), .task_count = 1},
+        {.kind = STAGE_KIND_TRAIN, .name = TEXT("train"), .needs = 6},
+        {.kind = STAGE_KIND_EXPORT, .name = TEXT("export"), .task_count = 1, .needs = 8},
     };
     union message_record record = {.job_submitted = {.job = ids[i],
                                                      .request = i + 1,

@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "common/message/stage_set.h"
 #include "common/message/state.h"
 #include "common/numeric/fold.h"
 #include "common/recipe/recipe.h"
@@ -72,7 +73,7 @@ static const char *graph_of(const char *lines, const struct artifact_ref *given,
     for (uint32_t i = 0; i < stage_count; i++) {
         text = arena_print(&arena, "%s%s%.*s", text, i > 0 ? " " : "", TEXT_ARGS(stages[i].name));
         for (uint32_t n = 0; n < i; n++) {
-            if ((stages[i].needs >> n & 1) != 0)
+            if (stage_set_has(stage_set_of_plan(&stages[i]), n))
                 text = arena_print(&arena, "%s<%u", text, n);
         }
     }
@@ -109,6 +110,42 @@ static void test_plan__a_recipe_with_lists_trains_once_for_each(void **state)
                  inputs, 2),
         "prepare pack<0 init lora_r=4 train lora_r=4<1<2 evaluate lora_r=4<3 export lora_r=4<3<4 "
         "init lora_r=8 train lora_r=8<1<6 evaluate lora_r=8<7 export lora_r=8<7<8");
+}
+
+/* "seed: [1, 2, ..., count]" */
+static const char *seeds(uint32_t count)
+{
+    const char *text = "seed: [1";
+    for (uint32_t i = 2; i <= count; i++)
+        text = arena_print(&arena, "%s, %u", text, i);
+    return arena_print(&arena, "%s]\n", text);
+}
+
+static void test_plan__a_graph_may_have_some_two_hundred_stages_and_no_more(void **state)
+{
+    (void)state;
+    const char *lines = arena_print(&arena, "%ssample_packing: true\n", seeds(48));
+    struct stage_plan *stages;
+    uint32_t count;
+    assert_int_equal(plan_stages(recipe_of(lines), inputs, 4, &arena, &stages, &count, NULL), 0);
+    assert_int_equal(count, 1 + 48 + 48 * 4);
+    /* The last of them needs its own training and evaluation alone. */
+    struct stage_set last = stage_set_of_plan(&stages[count - 1]);
+    assert_true(text_is(stages[count - 1].name, "export seed=48"));
+    assert_int_equal(stage_set_first(last), count - 3);
+    stage_set_remove(&last, count - 3);
+    stage_set_remove(&last, count - 2);
+    assert_true(stage_set_is_empty(last));
+
+    struct artifact_ref more[3];
+    memcpy(more, inputs, 2 * sizeof inputs[0]);
+    more[2] = (struct artifact_ref){.name = TEXT("adapter/adapter_config.json"), .size_bytes = 9};
+    lines = arena_print(&arena,
+                        "rl: dpo\nadapter: lora\nlora_r: 2\nlora_alpha: 2\nlora_model_dir: a\n"
+                        "val_set_size: 0.5\n%s",
+                        seeds(48));
+    assert_string_equal(graph_of(lines, more, 3),
+                        "the lists of the recipe make more than 256 stages; give fewer values");
 }
 
 #define LORA "adapter: lora\nlora_r: 4\nlora_alpha: 8\n"
@@ -261,6 +298,7 @@ int main(void)
         PLAN_TEST(pairs_are_measured_before_training),
         PLAN_TEST(graph_follows_from_the_keys),
         PLAN_TEST(a_recipe_with_lists_trains_once_for_each),
+        PLAN_TEST(a_graph_may_have_some_two_hundred_stages_and_no_more),
         PLAN_TEST(an_adapter_is_merged_before_what_needs_the_model),
         PLAN_TEST(missing_and_empty_inputs_are_named),
         PLAN_TEST(data_is_cut_at_fixed_offsets),

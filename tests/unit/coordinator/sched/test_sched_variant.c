@@ -228,6 +228,37 @@ static void test_variant__one_that_runs_away_is_given_up_and_the_others_go_on(vo
     assert_replays(w);
 }
 
+static void test_variant__forty_eight_of_them_are_one_job(void **state)
+{
+    struct world *w = world(state);
+    static struct stage_row rows[LIMIT_JOB_STAGES];
+    struct job_row row;
+    const char *lines = "micro_batch_size: 8\nmax_steps: 2\nsample_packing: true\nseed: [1";
+    for (uint32_t seed = 2; seed <= 48; seed++)
+        lines = arena_print(&w->arena, "%s, %u", lines, seed);
+    world_hello(w, 1, "a", "f32/1");
+    world_hello(w, 2, "b", "f32/1");
+    world_submit(w, 1, world_recipe(w, arena_print(&w->arena, "%s]\n", lines)), 1, true);
+    run_away(w, 40, 1);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    sched_job_row(w->s, 0, &row);
+    assert_int_equal(row.variants_count, 48);
+    size_t count =
+        sched_job_stages(w->s, 0, (struct instant){w->now_ms * 1000000}, rows, LIMIT_JOB_STAGES);
+    assert_int_equal(count, 1 + 48 + 48 * 4);
+    for (size_t i = 0; i < count; i++) {
+        bool is_lost = rows[i].variant == 40 && rows[i].kind != STAGE_KIND_PACK &&
+                       rows[i].kind != STAGE_KIND_INIT;
+        assert_int_equal(rows[i].state == STAGE_DONE, !is_lost);
+    }
+    /* What a stage needs is the list, also beyond the 64 of the word. */
+    assert_int_equal(rows[count - 1].needs, 0);
+    assert_int_equal(rows[count - 1].after_count, 2);
+    assert_int_equal(rows[count - 1].after[0].stage, count - 3);
+    assert_int_equal(rows[count - 1].after[1].stage, count - 2);
+    assert_replays(w);
+}
+
 static void test_variant__when_the_last_runs_away_the_job_fails(void **state)
 {
     struct world *w = world(state);
@@ -262,6 +293,8 @@ int main(void)
                                         teardown),
         cmocka_unit_test_setup_teardown(
             test_variant__one_that_runs_away_is_given_up_and_the_others_go_on, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_variant__forty_eight_of_them_are_one_job, setup,
+                                        teardown),
         cmocka_unit_test_setup_teardown(test_variant__when_the_last_runs_away_the_job_fails, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_variant__only_so_many_train_at_once, setup, teardown),
