@@ -45,7 +45,7 @@ static bool is_next(const struct stage *stage)
 {
     for (uint32_t i = 0; i < stage->index; i++) {
         enum stage_state state = stage->job->stages[i].state;
-        if ((stage->needs >> i & 1) != 0 && state != STAGE_DONE && state != STAGE_RUNNING)
+        if (stage_set_has(stage->needs, i) && state != STAGE_DONE && state != STAGE_RUNNING)
             return false;
     }
     return true;
