@@ -94,8 +94,11 @@ class Fleet:
     def __enter__(self):
         return self
 
-    def __exit__(self, *_):
-        self.stop()
+    def __exit__(self, kind, value, trace):
+        ends = self.stop()
+        if kind is None:
+            for name, code in ends.items():
+                check(code in (0, -signal.SIGTERM, -signal.SIGKILL), self.obituary(name, code))
 
     def _spawn(self, command, **options):
         return subprocess.Popen(command, stderr=self.log, stdin=subprocess.DEVNULL, **options)
@@ -120,17 +123,22 @@ class Fleet:
         process.wait()
 
     def kill_coordinator(self):
-        self.coordinator.send_signal(signal.SIGKILL)
-        self.coordinator.wait()
-        self.coordinator.stdout.close()
-        self.coordinator = None
+        process, self.coordinator = self.coordinator, None
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+
+    def processes(self):
+        """What runs, or should, by name."""
+        return dict(self.workers, **({"the coordinator": self.coordinator} if self.coordinator else {}))
 
     def stop(self):
-        processes = list(self.workers.values()) + ([self.coordinator] if self.coordinator else [])
-        for process in processes:
+        """Asks all to end, and returns how they did: the exit code of each, which a sanitizer's report changes."""
+        processes = self.processes()
+        for process in processes.values():
             process.terminate()
         end = time.monotonic() + 10
-        for process in processes:
+        for process in processes.values():
             try:
                 process.wait(max(0.1, end - time.monotonic()))
             except subprocess.TimeoutExpired:
@@ -138,15 +146,40 @@ class Fleet:
                 process.wait()
         self.workers.clear()
         self.coordinator = None
+        return {name: process.returncode for name, process in processes.items()}
+
+    def obituary(self, name, code):
+        with open(self.log.name, encoding="utf-8", errors="replace") as log:
+            return "%s ended with %d; the log ends:\n%s" % (name, code, "".join(log.readlines()[-60:]))
+
+    def check_alive(self):
+        """Nobody ended but by kill_*. Whoever waits for what a dead process should do would wait for nothing."""
+        for name, process in self.processes().items():
+            code = process.poll()
+            if code is not None:
+                raise AssertionError(self.obituary(name, code))
 
     def qctl(self, *arguments, ok=True, timeout=None):
-        done = subprocess.run([os.path.join(BIN, "qctl"), *map(str, arguments)], capture_output=True, text=True,
-                              timeout=timeout or DEADLINE_S,
-                              env=dict(os.environ, QFLEET_COORDINATOR=self.endpoint))
+        command = [os.path.join(BIN, "qctl"), *map(str, arguments)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                              env=dict(os.environ, QFLEET_COORDINATOR=self.endpoint)) as process:
+            try:
+                stdout, stderr = self._communicate(process, time.monotonic() + (timeout or DEADLINE_S))
+            finally:
+                process.kill()
+        done = subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
         if ok and done.returncode != 0:
             raise AssertionError("qctl %s: exit %d\n%s%s"
                                  % (" ".join(map(str, arguments)), done.returncode, done.stdout, done.stderr))
         return done
+
+    def _communicate(self, process, end):
+        while True:
+            try:
+                return process.communicate(timeout=1)
+            except subprocess.TimeoutExpired:
+                self.check_alive()
+                check(time.monotonic() < end, "%s: no end in sight" % " ".join(process.args))
 
     def json(self, *arguments):
         return json.loads(self.qctl(*arguments, "-o", "json").stdout)
