@@ -97,6 +97,19 @@ static enum err read_flags(int argc, char **argv, struct flags *f, struct err_te
     return ERR_OK;
 }
 
+/* The service manager speaks to this process alone: children inherit nothing of it. The texts stay
+ * where they are. */
+static struct supervisor_environment take_supervisor(void)
+{
+    const struct supervisor_environment taken = {.socket = getenv("NOTIFY_SOCKET"),
+                                                 .watchdog_us = getenv("WATCHDOG_USEC"),
+                                                 .watchdog_pid = getenv("WATCHDOG_PID")};
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)unsetenv("WATCHDOG_USEC");
+    (void)unsetenv("WATCHDOG_PID");
+    return taken;
+}
+
 int main(int argc, char **argv)
 {
     struct flags flags = {0};
@@ -110,6 +123,7 @@ int main(int argc, char **argv)
     mem_return_large_blocks();
     /* Hashing a large input must not hold up folds and chunks: libuv starts 4 threads otherwise. */
     (void)setenv("UV_THREADPOOL_SIZE", "12", 0);
+    flags.options.supervisor = take_supervisor();
     enum err err = read_flags(argc, argv, &flags, &et);
     if (err == ERR_OK)
         err = server_run(&flags.options, &exit_code, &et);

@@ -19,11 +19,26 @@ static enum err settle_cache(struct worker_loop_options *options, char *folder, 
     return ERR_OK;
 }
 
+/* The service manager speaks to this process alone: children inherit nothing of it. The texts stay
+ * where they are. */
+static struct supervisor_environment take_supervisor(void)
+{
+    const struct supervisor_environment taken = {.socket = getenv("NOTIFY_SOCKET"),
+                                                 .watchdog_us = getenv("WATCHDOG_USEC"),
+                                                 .watchdog_pid = getenv("WATCHDOG_PID")};
+    (void)unsetenv("NOTIFY_SOCKET");
+    (void)unsetenv("WATCHDOG_USEC");
+    (void)unsetenv("WATCHDOG_PID");
+    return taken;
+}
+
 static enum err serve(int argc, char **argv, struct err_text *et)
 {
     char folder[] = "/tmp/qfleet-worker-XXXXXX";
+    const struct supervisor_environment supervisor = take_supervisor();
     struct worker_flags flags;
     TRY(worker_flags_read(argc, argv, getenv("QFLEET_ISA"), &flags, et));
+    flags.options.supervisor = supervisor;
     if (transport_startup() != ERR_OK)
         return error_set(et, ERR_IO, "ZeroMQ does not start");
     enum err err = settle_cache(&flags.options, folder, et);

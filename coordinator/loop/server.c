@@ -126,9 +126,20 @@ static void watch_disk(struct server *server)
     }
 }
 
+static void tell_supervisor(struct server *server)
+{
+    supervisor_beat(&server->supervisor, server_now());
+    if (server->told_worker_count == server->worker_count)
+        return;
+    server->told_worker_count = server->worker_count;
+    supervisor_status(&server->supervisor, "%zu worker%s", server->worker_count,
+                      server->worker_count == 1 ? "" : "s");
+}
+
 static void on_watch(uv_timer_t *timer)
 {
     struct server *server = timer->data;
+    tell_supervisor(server);
     server_turn_step(server, &(struct sched_event){.kind = SCHED_TICK});
     watch_disk(server);
     (void)server_peer_flush(server);
@@ -344,6 +355,7 @@ static void on_walk(uv_handle_t *handle, void *context)
 static void close_all(struct server *server)
 {
     server->is_stopping = true;
+    supervisor_stopping(&server->supervisor);
     uv_walk(&server->loop, on_walk, NULL);
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     ASSERT(server->works_out == 0);
@@ -362,6 +374,7 @@ static void close_all(struct server *server)
     artifact_store_close(&server->artifacts);
     store_destroy(&server->store);
     transport_shutdown();
+    supervisor_close(&server->supervisor);
 }
 
 static void run(struct server *server)
@@ -369,6 +382,7 @@ static void run(struct server *server)
     (void)printf("ready control=%s bulk=%s\n", transport_endpoint(server->control),
                  transport_endpoint(server->bulk));
     (void)fflush(stdout);
+    supervisor_ready(&server->supervisor);
     while (!server->is_stopping)
         (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     if (server->exit_code == 0)
@@ -377,7 +391,7 @@ static void run(struct server *server)
 
 enum err server_run(const struct server_options *options, int *exit_code, struct err_text *et)
 {
-    struct server server = {.options = options};
+    struct server server = {.options = options, .supervisor = {.fd = -1}};
     list_init(&server.peers);
     list_init(&server.stages);
     list_init(&server.bulk_peers);
@@ -388,6 +402,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     enum err err;
     TRY_OUT(server_turn_init(&server));
     TRY_OUT(transport_startup());
+    TRY_OUT(supervisor_open(&options->supervisor, &server.supervisor, et));
     TRY_OUT(open_data(&server, et));
     TRY_OUT(open_sockets(&server, et));
     TRY_OUT(begin_life(&server, et));

@@ -10,6 +10,7 @@
 
 #include "common/base/error.h"
 #include "common/base/ids.h"
+#include "common/transport/supervisor.h"
 
 struct server_options {
     const char *data_folder;      /* made when missing, mode 0700 */
@@ -24,6 +25,7 @@ struct server_options {
     uint64_t ephemeral_bytes_max; /* round traffic; 0: a quarter of this machine's
                                      memory, LIMIT_EPHEMERAL_MIB at most */
     uint64_t free_bytes_min;      /* floor of the disk under which nothing new starts */
+    struct supervisor_environment supervisor; /* the service manager, when there is one */
 };
 
 /* Runs until a signal, STOP or a fatal error; *exit_code is what the process shall return: 0 or

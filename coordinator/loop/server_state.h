@@ -72,6 +72,8 @@ struct server {
     struct sched *sched;              /* owned */
     struct transport *control, *bulk; /* owned */
     struct transport_zap *zap;        /* owned */
+    struct supervisor supervisor;
+    size_t told_worker_count; /* in its status */
     uint32_t incarnation;
     bool is_disk_low;
     bool is_map_full_said;

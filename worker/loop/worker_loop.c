@@ -27,6 +27,7 @@ enum {
     FRAMES_A_TURN = 64,
     FLUSH_MS = 50, /* between two tries while a connection takes nothing */
     LINGER_MS = 1000,
+    BEAT_MS = 500,
     PATIENCE_MS = 120000,
     NAME_BYTES = 256,
     VERSIONS_BYTES = 512,
@@ -45,6 +46,7 @@ struct worker_loop {
     uv_idle_t idle;
     uv_timer_t wake;  /* the agent's */
     uv_timer_t flush; /* runs while the outbox waits */
+    uv_timer_t beat;  /* for the supervisor */
     uv_async_t news;  /* of the compute thread */
     uv_signal_t terminate, interrupt;
     uv_poll_t parent;
@@ -56,6 +58,7 @@ struct worker_loop {
     struct cache *cache;
     struct task_env *env;
     struct compute *compute;
+    struct supervisor supervisor;
     char name[NAME_BYTES];
     bool ended;
     enum err error; /* why it ended */
@@ -158,6 +161,7 @@ static void obey(struct worker_loop *w, const struct agent_command *command)
 {
     switch (command->kind) {
     case AGENT_START:
+        supervisor_status(&w->supervisor, "computes: %s", state_kind_word(command->spec->kind));
         compute_start(w->compute, command->fence, command->spec, command->bulk_endpoint);
         break;
     case AGENT_STOP:
@@ -285,6 +289,7 @@ static void on_news(uv_async_t *async)
                      .error = report.error,
                      .detail = report.detail,
                      .result = report.error == ERR_OK ? &report.result : NULL}};
+    supervisor_status(&w->supervisor, "waits for work");
     step(w, &event);
 }
 
@@ -292,6 +297,12 @@ static void notify(void *context)
 {
     struct worker_loop *w = context;
     uv_async_send(&w->news);
+}
+
+static void on_beat(uv_timer_t *timer)
+{
+    struct worker_loop *w = timer->data;
+    supervisor_beat(&w->supervisor, (struct instant){uv_hrtime()});
 }
 
 static void on_signal(uv_signal_t *handle, int number)
@@ -315,12 +326,15 @@ static void on_parent(uv_poll_t *poll, int status, int events)
 
 static enum err start_handles(struct worker_loop *w)
 {
-    w->prepare.data = w->check.data = w->idle.data = w->wake.data = w->flush.data = w;
+    w->prepare.data = w->check.data = w->idle.data = w->wake.data = w->flush.data = w->beat.data =
+        w;
     w->news.data = w->terminate.data = w->interrupt.data = w->parent.data = w;
     bool good =
         uv_prepare_init(&w->uv, &w->prepare) == 0 && uv_check_init(&w->uv, &w->check) == 0 &&
         uv_idle_init(&w->uv, &w->idle) == 0 && uv_timer_init(&w->uv, &w->wake) == 0 &&
-        uv_timer_init(&w->uv, &w->flush) == 0 && uv_async_init(&w->uv, &w->news, on_news) == 0 &&
+        uv_timer_init(&w->uv, &w->flush) == 0 && uv_timer_init(&w->uv, &w->beat) == 0 &&
+        uv_timer_start(&w->beat, on_beat, 0, BEAT_MS) == 0 &&
+        uv_async_init(&w->uv, &w->news, on_news) == 0 &&
         uv_signal_init(&w->uv, &w->terminate) == 0 && uv_signal_init(&w->uv, &w->interrupt) == 0 &&
         uv_prepare_start(&w->prepare, on_prepare) == 0 &&
         uv_check_start(&w->check, on_check) == 0 &&
@@ -401,6 +415,7 @@ static void fini(struct worker_loop *w)
 {
     if (w->socket != NULL)
         (void)outbox_flush(&w->outbox, w->socket); /* the last words */
+    supervisor_stopping(&w->supervisor);
     compute_destroy(&w->compute);
     unwatch(w);
     uv_walk(&w->uv, close_handle, NULL);
@@ -412,6 +427,7 @@ static void fini(struct worker_loop *w)
     cache_destroy(&w->cache);
     outbox_fini(&w->outbox);
     arena_fini(&w->arena);
+    supervisor_close(&w->supervisor);
 }
 
 enum err worker_loop_run(const struct worker_loop_options *options, struct err_text *et)
@@ -425,14 +441,17 @@ enum err worker_loop_run(const struct worker_loop_options *options, struct err_t
     }
     w->options = options;
     w->et = et;
+    w->supervisor.fd = -1;
     outbox_init(&w->outbox);
     arena_init(&w->arena, WIRE_ARENA_BYTES);
     enum err err = ERR_OK;
+    TRY_OUT(supervisor_open(&options->supervisor, &w->supervisor, et));
     TRY_OUT(start_handles(w));
     TRY_OUT(create_agent(w, et));
     TRY_OUT(reconnect(w, et));
     struct agent_event event = {.kind = AGENT_STARTED};
     step(w, &event);
+    supervisor_ready(&w->supervisor);
     if (!w->ended)
         (void)uv_run(&w->uv, UV_RUN_DEFAULT);
     err = w->error;

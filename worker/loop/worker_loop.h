@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "common/base/error.h"
+#include "common/transport/supervisor.h"
 #include "common/transport/transport.h"
 #include "worker/engine/kernel/kernel.h"
 
@@ -24,6 +25,7 @@ struct worker_loop_options {
     const uint8_t *server_public;     /* likewise */
     int parent_fd;                    /* leaves when it reads end of file; -1: none */
     uint32_t orphan_ms;               /* leaves after so long without a coordinator; 0: never */
+    struct supervisor_environment supervisor; /* the service manager, when there is one */
 };
 
 /* Serves until it is told to leave. ERR_OK when that was asked for (drained, retired, SIGTERM);
