@@ -39,6 +39,9 @@ static struct environment read_environment(void)
         .locale = locale_of(),
         .temporary = getenv("TMPDIR"),
         .user = user_of(),
+        .config = {.file = getenv("QFLEET_CONFIG"),
+                   .config_home = getenv("XDG_CONFIG_HOME"),
+                   .home = getenv("HOME")},
     };
 }
 

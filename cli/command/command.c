@@ -9,10 +9,11 @@
 #include "common/base/nearest.h"
 #include "common/recipe/recipe_value.h"
 
-enum { WAIT_MS_DEFAULT = 10000 };
+enum { WAIT_MS_DEFAULT = 10000, CONFIG_BYTES = 1 << 20 };
 
 static const struct command_option global_options[] = {
-    {"coordinator", "ENDPOINT", "control socket of the coordinator (or QFLEET_COORDINATOR)"},
+    {"coordinator", "ENDPOINT",
+     "control socket of the coordinator (QFLEET_COORDINATOR, or the configuration)"},
     {"secret", "FILE", "own key file, for TCP"},
     {"server-key", "FILE", "public key file of the coordinator, for TCP"},
     {"timeout", "TIME", "how long to wait for an answer (10s)"},
@@ -224,29 +225,63 @@ enum err command_f64(const struct invocation *invocation, const char *name, doub
     return ERR_OK;
 }
 
+enum err command_coordinator(const struct invocation *invocation, struct arena *arena,
+                             struct client_config *out, struct err_text *et)
+{
+    const char *secret = command_text(invocation, "secret");
+    const char *server_key = command_text(invocation, "server-key");
+    const char *named = command_text(invocation, "coordinator");
+    struct client_config found = {0};
+    if (named == NULL && invocation->environment->coordinator != NULL &&
+        invocation->environment->coordinator[0] != '\0')
+        named = invocation->environment->coordinator;
+    bool is_whole = named != NULL && secret != NULL && server_key != NULL;
+    if (!is_whole && (named == NULL || strncmp(named, "tcp://", 6) == 0))
+        TRY(client_config_read(&invocation->environment->config, arena, &found, et));
+    if (named != NULL && (found.coordinator == NULL || strcmp(named, found.coordinator) != 0))
+        found = (struct client_config){.coordinator = named};
+    if (secret != NULL)
+        found.secret = secret;
+    if (server_key != NULL)
+        found.server_key = server_key;
+    *out = found;
+    return ERR_OK;
+}
+
+static enum err connect_to(const struct invocation *invocation, struct arena *arena,
+                           uint32_t wait_ms, struct client **client, struct err_text *et)
+{
+    const char *user = invocation->environment->user;
+    struct client_config config;
+    TRY(command_coordinator(invocation, arena, &config, et));
+    if (config.coordinator == NULL)
+        return error_set(et, ERR_USAGE,
+                         "no coordinator: give --coordinator ENDPOINT, set QFLEET_COORDINATOR or "
+                         "write a configuration (qctl init; qctl run needs none)");
+    const struct client_options options = {
+        .endpoint = config.coordinator,
+        .user = user != NULL ? user : "unknown",
+        .keys = config.secret,
+        .server = config.server_key,
+        .wait_ms = wait_ms,
+    };
+    return client_open(&options, client, et);
+}
+
 enum err command_connect(const struct invocation *invocation, struct client **client,
                          struct err_text *et)
 {
-    const char *endpoint = command_text(invocation, "coordinator");
     const char *timeout = command_text(invocation, "timeout");
     uint64_t wait_ms = WAIT_MS_DEFAULT;
-    if (endpoint == NULL)
-        endpoint = invocation->environment->coordinator;
-    if (endpoint == NULL || endpoint[0] == '\0')
-        return error_set(et, ERR_USAGE,
-                         "no coordinator: give --coordinator ENDPOINT or set QFLEET_COORDINATOR "
-                         "(qctl run needs none)");
+    struct arena arena;
     if (timeout != NULL && !recipe_value_duration(text_of(timeout), &wait_ms))
         return error_set(et, ERR_USAGE, "--timeout: expected a time such as 10s, found \"%s\"",
                          timeout);
-    const struct client_options options = {
-        .endpoint = endpoint,
-        .user = invocation->environment->user != NULL ? invocation->environment->user : "unknown",
-        .keys = command_text(invocation, "secret"),
-        .server = command_text(invocation, "server-key"),
-        .wait_ms = (uint32_t)MIN(MAX(wait_ms, (uint64_t)1), (uint64_t)UINT32_MAX),
-    };
-    return client_open(&options, client, et);
+    wait_ms = MIN(MAX(wait_ms, (uint64_t)1), (uint64_t)UINT32_MAX);
+    arena_init(&arena, CONFIG_BYTES);
+    enum err err = connect_to(invocation, &arena, (uint32_t)wait_ms, client, et);
+    arena_fini(&arena);
+    return err;
 }
 
 enum err command_print_json(struct invocation *invocation, struct json_write *w)

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "cli/client/client_config.h"
 #include "cli/render/style.h"
 #include "common/base/error.h"
 #include "common/formats/json/json_write.h"
@@ -55,6 +56,7 @@ struct environment {
     const char *locale;
     const char *temporary; /* TMPDIR */
     const char *user;
+    struct client_config_places config;
 };
 
 struct invocation {
@@ -96,7 +98,14 @@ MUST_CHECK enum err command_u64(const struct invocation *invocation, const char 
 MUST_CHECK enum err command_f64(const struct invocation *invocation, const char *name, double min,
                                 double max, double *out, struct err_text *et);
 
-/* Opens the client that --coordinator or the environment names. ERR_USAGE when neither does. */
+/* Which coordinator is meant, and with which keys: --coordinator, QFLEET_COORDINATOR, then the
+ * configuration file, whose keys go with its own coordinator only. --secret and --server-key stand
+ * above them. Texts live in `arena`; *out names no coordinator when nothing does. Errors as
+ * client_config_read. */
+MUST_CHECK enum err command_coordinator(const struct invocation *invocation, struct arena *arena,
+                                        struct client_config *out, struct err_text *et);
+
+/* Opens the client of command_coordinator. ERR_USAGE when nothing names one. */
 MUST_CHECK enum err command_connect(const struct invocation *invocation, struct client **client,
                                     struct err_text *et);
 

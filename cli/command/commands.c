@@ -93,6 +93,11 @@ static const struct command_option convert_options[] = {
 static const struct command_option merge_options[] = {
     {"form", "NAME", "legacy or gguf (what OUT ends in: .dat, .gguf; else that of the files)"},
 };
+static const struct command_option init_options[] = {
+    {"host", "NAME", "where workers and clients reach this machine (its name)"},
+    {"listen", "ADDRESS", "where the coordinator listens (0.0.0.0)"},
+    {"port", "N", "of its control socket; the next one is for artifacts (7070)"},
+};
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
     {"name", "NAME", "who holds it (the name of the file)"},
@@ -206,6 +211,11 @@ static const struct command commands[] = {
     {"model create", "FOLDER --config FILE [--tokenizer FOLDER]", "an untrained model of any shape",
      "  qctl model create models/mine --config config.json --tokenizer models/tiny\n",
      OPTIONS(create_options), 1, 1, cmd_model_create},
+    {"init", "[DIR] [--host NAME]", "keys, roles and configuration of a fleet, in one folder",
+     "  qctl init                                   # /etc/qfleet, or ~/.config/qfleet\n"
+     "  qctl init /etc/qfleet --host head.example.org\n"
+     "  qctl init try --host localhost --listen 127.0.0.1\n",
+     OPTIONS(init_options), 0, 1, cmd_init},
     {"keys create", "FILE [--role ROLE]", "a key pair for TCP, and its line of the key list",
      "  qctl keys create coordinator.key\n"
      "  qctl keys create node07.key --role worker >> keys.list\n",

@@ -6,6 +6,7 @@ setup_file() {
     export PATH="${QFLEET_BIN:?}:$PATH"
     export WORK="$BATS_FILE_TMPDIR"
     export TMPDIR="$WORK"
+    export QFLEET_CONFIG=
     example-corpus "$WORK/data"
     head -n 60 "$WORK/data/stories.jsonl" > "$WORK/data/few.jsonl"
     # Small enough for the thread sanitizer, under which each load of a kernel is a call.

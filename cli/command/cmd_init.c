@@ -1,0 +1,280 @@
+/* cmd_init.c - `qctl init`: keys, key list, what the services start with and what clients read, in
+ * one folder, all of it or nothing. Prints what to do next. */
+#include <errno.h>
+#include <limits.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "cli/client/client_config.h"
+#include "cli/command/cmd.h"
+#include "common/base/check.h"
+#include "common/formats/source/file.h"
+#include "common/formats/source/folder.h"
+#include "common/mem/bytes.h"
+#include "common/transport/transport_keys.h"
+
+enum {
+    ARENA_BYTES = 1 << 16,
+    TEXT_BYTES = 1 << 14,
+    HOST_BYTES = 256,
+    PORT_DEFAULT = 7070,
+    PATH_BYTES = PATH_MAX,
+};
+
+/* Who runs the services where the packages are installed. */
+static const char service_user[] = "qfleet";
+
+/* Key pairs in the order of the list's lines; the coordinator's own is on none. */
+static const struct pair {
+    const char *file, *role, *name;
+    bool is_service; /* read by a service, so it belongs to its user */
+} pairs[] = {
+    {"coordinator.key", NULL, NULL, true},     {"admin.key", "admin", "admin", false},
+    {"submit.key", "submit", "submit", false}, {"worker.key", "worker", "workers", true},
+    {"view.key", "view", "view", false},
+};
+
+static const char *const texts[] = {"keys.list", "coordinator.env", "worker.env", "client.yml"};
+
+struct setup {
+    char folder[PATH_BYTES / 2]; /* absolute */
+    char host[HOST_BYTES];       /* where others reach this machine */
+    const char *listen;          /* the address that the sockets are bound to */
+    unsigned port;               /* of the control socket; the bulk socket has the next one */
+    bool is_system;              /* the folder that services look into */
+    bool made_folder;
+};
+
+static void path_of(const struct setup *s, const char *name, char out[PATH_BYTES])
+{
+    (void)snprintf(out, PATH_BYTES, "%s/%s", s->folder, name);
+}
+
+/* Calls `visit` with every file there will be, until an error. */
+static enum err each_file(const struct setup *s, enum err (*visit)(const char *, struct err_text *),
+                          struct err_text *et)
+{
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        path_of(s, texts[i], path);
+        TRY(visit(path, et));
+    }
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        path_of(s, pairs[i].file, path);
+        TRY(visit(path, et));
+        (void)snprintf(path + strlen(path), 8, ".pub");
+        TRY(visit(path, et));
+    }
+    return ERR_OK;
+}
+
+static enum err refuse(const char *path, struct err_text *et)
+{
+    if (access(path, F_OK) != 0)
+        return ERR_OK;
+    return error_set(et, ERR_EXISTS,
+                     "%s: exists, and keys are never overwritten; give another folder, or make one "
+                     "more key with qctl keys create",
+                     path);
+}
+
+static enum err take_back(const char *path, struct err_text *et)
+{
+    (void)et;
+    (void)unlink(path);
+    return ERR_OK;
+}
+
+static enum err write_text(const struct setup *s, const char *name, mode_t mode,
+                           struct bytes *content, struct err_text *et)
+{
+    char path[PATH_BYTES];
+    path_of(s, name, path);
+    TRY(bytes_status(content));
+    TRY(file_write_atomic(path, bytes_span(content), et));
+    bytes_clear(content);
+    if (chmod(path, mode) != 0)
+        return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
+    return ERR_OK;
+}
+
+/* The services read these as their user. */
+static enum err give_away(const char *path, struct err_text *et)
+{
+    const struct passwd *user = geteuid() == 0 ? getpwnam(service_user) : NULL;
+    if (user != NULL && chown(path, user->pw_uid, user->pw_gid) != 0)
+        return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
+    return ERR_OK;
+}
+
+static enum err write_pairs(const struct setup *s, struct bytes *text, struct err_text *et)
+{
+    char path[PATH_BYTES];
+    bytes_print(text, "# Who may connect: role, name, public key. After a change: systemctl reload "
+                      "qfleet-coordinator\n");
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        struct transport_keys keys;
+        path_of(s, pairs[i].file, path);
+        TRY(transport_keys_generate(&keys));
+        TRY(transport_keys_write(&keys, path, et));
+        if (pairs[i].is_service && s->is_system)
+            TRY(give_away(path, et));
+        if (pairs[i].role == NULL)
+            continue;
+        bytes_print(text, "%-7s %-8s ", pairs[i].role, pairs[i].name);
+        for (size_t b = 0; b < TRANSPORT_KEY_BYTES; b++)
+            bytes_print(text, "%02x", keys.public_key[b]);
+        bytes_print(text, "\n");
+    }
+    return write_text(s, "keys.list", 0644, text, et);
+}
+
+static enum err write_options(const struct setup *s, struct bytes *text, struct err_text *et)
+{
+    bytes_print(text,
+                "# What qfleet-coordinator.service starts with.\n"
+                "QFLEET_OPTIONS=\"--control tcp://%s:%u --bulk tcp://%s:%u --advertise tcp://%s:%u "
+                "--keys %s/keys.list --secret %s/coordinator.key\"\n",
+                s->listen, s->port, s->listen, s->port + 1, s->host, s->port + 1, s->folder,
+                s->folder);
+    TRY(write_text(s, "coordinator.env", 0644, text, et));
+    bytes_print(text,
+                "# What qfleet-worker.service starts with.\n"
+                "QFLEET_OPTIONS=\"--coordinator tcp://%s:%u --secret %s/worker.key --server-key "
+                "%s/coordinator.key.pub\"\n",
+                s->host, s->port, s->folder, s->folder);
+    TRY(write_text(s, "worker.env", 0644, text, et));
+    bytes_print(text,
+                "# Which coordinator qctl speaks to. Files are looked for beside this one.\n"
+                "coordinator: tcp://%s:%u\nsecret: admin.key\nserver_key: coordinator.key.pub\n",
+                s->host, s->port);
+    return write_text(s, "client.yml", 0644, text, et);
+}
+
+static enum err write_all(struct setup *s, struct err_text *et)
+{
+    struct bytes text;
+    bytes_init(&text, TEXT_BYTES);
+    enum err err;
+    TRY_OUT(write_pairs(s, &text, et));
+    TRY_OUT(write_options(s, &text, et));
+out:
+    bytes_fini(&text);
+    if (err != ERR_OK) {
+        (void)each_file(s, take_back, NULL);
+        if (s->made_folder)
+            (void)rmdir(s->folder);
+    }
+    return err;
+}
+
+/* A folder named by options of a service is one word of their line. */
+static enum err settle_folder(const struct invocation *invocation, struct setup *s,
+                              struct err_text *et)
+{
+    char full[PATH_BYTES];
+    struct arena arena;
+    arena_init(&arena, ARENA_BYTES);
+    const char *name = invocation->argument_count > 0 ? invocation->arguments[0] : NULL;
+    if (name == NULL && geteuid() == 0)
+        name = CLIENT_CONFIG_SYSTEM;
+    if (name == NULL)
+        name = client_config_folder(&invocation->environment->config, &arena);
+    enum err err = ERR_OK;
+    if (name == NULL)
+        TRY_OUT(error_set(et, ERR_USAGE, "expected qctl init DIR: there is no home folder"));
+    s->made_folder = !folder_exists(name);
+    TRY_OUT(folder_create(name, et));
+    if (s->made_folder && strcmp(name, CLIENT_CONFIG_SYSTEM) != 0)
+        (void)chmod(name, 0700);
+    if (realpath(name, full) == NULL)
+        TRY_OUT(error_set(et, error_from_errno(errno), "%s: %s", name, strerror(errno)));
+    if (strlen(full) >= sizeof s->folder || strpbrk(full, " \t\n\"'\\$") != NULL)
+        TRY_OUT(error_set(et, ERR_USAGE,
+                          "%s: expected a folder without blanks, quotes and dollars, of at most "
+                          "%zu bytes",
+                          full, sizeof s->folder - 1));
+    memcpy(s->folder, full, strlen(full) + 1);
+    s->is_system = strcmp(full, CLIENT_CONFIG_SYSTEM) == 0;
+out:
+    if (err != ERR_OK && s->made_folder)
+        (void)rmdir(name);
+    arena_fini(&arena);
+    return err;
+}
+
+static enum err settle_place(const struct invocation *invocation, struct setup *s,
+                             struct err_text *et)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
+    const char *host = command_text(invocation, "host");
+    const char *listen = command_text(invocation, "listen");
+    uint64_t port = PORT_DEFAULT;
+    TRY(command_u64(invocation, "port", 1, 65534, &port, et));
+    s->port = (unsigned)port;
+    s->listen = listen != NULL ? listen : "0.0.0.0";
+    if (host != NULL)
+        (void)snprintf(s->host, sizeof s->host, "%s", host);
+    else if (gethostname(s->host, sizeof s->host) != 0)
+        (void)snprintf(s->host, sizeof s->host, "localhost");
+    if (s->host[0] == '\0' || s->host[strspn(s->host, allowed)] != '\0' || s->listen[0] == '\0' ||
+        s->listen[strspn(s->listen, allowed)] != '\0')
+        return error_set(et, ERR_USAGE, "--host, --listen: expected a name or an address");
+    return settle_folder(invocation, s, et);
+}
+
+static void print_next(const struct setup *s, FILE *out)
+{
+    const char *at = s->folder;
+    (void)fprintf(out, "%s: keys, key list, options of the services, client.yml\n\nnext\n", at);
+    if (s->is_system) {
+        (void)fprintf(out,
+                      "  systemctl enable --now qfleet-coordinator\n"
+                      "  on each machine that shall compute (the package qfleet-worker):\n"
+                      "    scp %s:%s/{worker.env,worker.key,coordinator.key.pub} /etc/qfleet/\n"
+                      "    chown qfleet: /etc/qfleet/worker.key\n"
+                      "    systemctl enable --now qfleet-worker\n",
+                      s->host, at);
+    } else {
+        (void)fprintf(out,
+                      "  . %s/coordinator.env; qfleet-coordinator --data DIR $QFLEET_OPTIONS\n"
+                      "  on each machine that shall compute, with worker.key and "
+                      "coordinator.key.pub at hand:\n"
+                      "    qfleet-worker --coordinator tcp://%s:%u --secret worker.key "
+                      "--server-key coordinator.key.pub\n",
+                      at, s->host, s->port);
+    }
+    (void)fprintf(out, "  whoever shall use it: client.yml, a key of a role and "
+                       "coordinator.key.pub in ~/.config/qfleet\n"
+                       "  qctl doctor; qctl workers\n");
+}
+
+static enum err print_json(struct invocation *invocation, const struct setup *s)
+{
+    char endpoint[HOST_BYTES + 32];
+    struct json_write w;
+    (void)snprintf(endpoint, sizeof endpoint, "tcp://%s:%u", s->host, s->port);
+    json_write_init(&w, JSON_WRITE_PRETTY, TEXT_BYTES);
+    json_write_object_begin(&w, NULL);
+    json_write_text(&w, "coordinator", text_of(endpoint));
+    json_write_text(&w, "folder", text_of(s->folder));
+    json_write_object_end(&w);
+    return command_print_json(invocation, &w);
+}
+
+enum err cmd_init(struct invocation *invocation, struct err_text *et)
+{
+    struct setup s = {0};
+    TRY(settle_place(invocation, &s, et));
+    TRY(each_file(&s, refuse, et));
+    TRY(write_all(&s, et));
+    if (invocation->json)
+        return print_json(invocation, &s);
+    print_next(&s, invocation->out);
+    return ERR_OK;
+}
