@@ -26,43 +26,13 @@
 #include "common/base/error.h"
 #include "common/base/span.h"
 #include "common/mem/arena.h"
+#include "common/recipe/providers.h"
 
 enum {
     PROVIDER_ARGUMENTS_MAX = 96, /* of one command */
     PROVIDER_ID_BYTES = 64,      /* of an allocation, without the end */
     PROVIDER_NAME_BYTES = 32,    /* of a provider; part of names of workers, jobs and files */
     PROVIDER_DETAIL_BYTES = 160,
-};
-
-enum provider_kind { PROVIDER_LOCAL, PROVIDER_SSH, PROVIDER_SLURM, PROVIDER_KUBERNETES };
-
-/* "local", "ssh", ...; static. provider_kind_of: -1 for a word that is none. */
-const char *provider_kind_word(enum provider_kind kind);
-int provider_kind_of(struct text word);
-
-/* What providers.yml says of one provider, as far as commands need it. Texts are borrowed; NULL
- * or 0 where a key was not given. */
-struct provider_config {
-    const char *name;
-    enum provider_kind kind;
-    const char *program;      /* qfleet-worker where the workers run; NULL: by kind */
-    const char *coordinator;  /* control endpoint as those workers reach it; NULL: the site's */
-    const char *secret;       /* key file of the worker where it runs; NULL: the site's */
-    const char *server_key;   /* the coordinator's public key where it runs; NULL: the site's */
-    const char *const *hosts; /* ssh: [USER@]HOST; workers go round them */
-    size_t hosts_count;
-    const char *const *arguments; /* further ones of ssh, sbatch or kubectl, before ours */
-    size_t arguments_count;
-    const char *partition;  /* slurm */
-    const char *prologue;   /* slurm: lines of sh before the worker starts */
-    const char *log;        /* slurm: file of a job's output, sbatch's patterns; NULL: /dev/null */
-    const char *namespace;  /* kubernetes */
-    const char *deployment; /* kubernetes: whose replicas are counted */
-    const char *context;    /* kubernetes: of kubectl's configuration */
-    uint32_t threads;       /* of a worker; 0: what the machine has */
-    uint64_t memory_bytes;  /* of a worker; 0: what the machine has */
-    uint32_t workers_per_allocation; /* slurm: 1 or more */
-    uint32_t time_limit_s;           /* life of an allocation; 0: none. Slurm needs one */
 };
 
 /* What is the same for every provider of a coordinator. Borrowed. */
@@ -74,9 +44,10 @@ struct provider_site {
     const char *fleet;       /* short word that tells this coordinator's jobs from another's */
 };
 
-/* Says whether commands can be made of `config`. ERR_RECIPE: `et` names the key, what is expected,
- * what was found. */
-MUST_CHECK enum err provider_check(const struct provider_config *config, struct err_text *et);
+/* Says whether commands can be made of `config`, and, where `site` is not NULL, whether its workers
+ * could reach the coordinator. ERR_RECIPE: `et` names the key, what is expected, what was found. */
+MUST_CHECK enum err provider_check(const struct provider_config *config,
+                                   const struct provider_site *site, struct err_text *et);
 
 /* Letters, digits and . _ - [ ] , 1 to PROVIDER_ID_BYTES of them, not starting with a dash. */
 bool provider_id_is_valid(struct text id);
@@ -92,14 +63,14 @@ struct provider_command {
     const char *worker;     /* is_worker: name of the worker */
 };
 
-/* More allocations. Kinds whose process is the allocation get ids from the caller: `serial` is
- * unique in the life of the data folder, `slot` the lowest number no worker of the provider has.
- * The others start `count` with one command or several; `total` is what there shall be then. */
+/* More allocations. Kinds whose process is the allocation start one, and get its id from the
+ * caller. The others start `count` with one command or several. */
 struct provider_start {
     uint32_t count;
-    uint32_t total;
-    const char *serial;
-    uint32_t slot;
+    uint32_t total;     /* what there shall be then */
+    const char *serial; /* the id: never given twice by this data folder */
+    uint32_t slot;      /* number in the worker's name: one that no other worker has now */
+    uint32_t host;      /* ssh: index of config->hosts */
 };
 
 enum provider_allocation_state {
