@@ -37,7 +37,15 @@ static enum err serve(int argc, char **argv, struct err_text *et)
     char folder[] = "/tmp/qfleet-worker-XXXXXX";
     const struct supervisor_environment supervisor = take_supervisor();
     struct worker_flags flags;
-    TRY(worker_flags_read(argc, argv, getenv("QFLEET_ISA"), &flags, et));
+    const struct worker_surroundings surroundings = {
+        .isa = getenv("QFLEET_ISA"),
+        .slurm_job_id = getenv("SLURM_JOB_ID"),
+        .slurm_job_end_time = getenv("SLURM_JOB_END_TIME"),
+        .slurm_ntasks = getenv("SLURM_NTASKS"),
+        .slurm_procid = getenv("SLURM_PROCID"),
+        .unix_s = worker_loop_unix_s(),
+    };
+    TRY(worker_flags_read(argc, argv, &surroundings, &flags, et));
     flags.options.supervisor = supervisor;
     if (transport_startup() != ERR_OK)
         return error_set(et, ERR_IO, "ZeroMQ does not start");

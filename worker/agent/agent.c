@@ -14,6 +14,12 @@ enum {
     COMMANDS_MAX = LIMIT_WORKER_LEASES + 4,
     CONFIG_BYTES = 64 << 10,
     RESEND_MS = 3000, /* a result without acknowledgement is sent again */
+    /* Before the end of a lifetime: parts of it, and at most so much. */
+    MARGIN_PART = 12,
+    MARGIN_S_MAX = 300,
+    STAGGER_PART = 15,
+    STAGGER_S_MAX = 240,
+    LAST_WORDS_MS = 2000,
 };
 
 /* GREETING: hello is out. JOINED: welcomed. GONE: the worker ends. */
@@ -31,6 +37,9 @@ struct agent {
     struct instant beat_at;  /* JOINED: next heartbeat */
     struct instant heard_at; /* last message, or the last hello: silence counts from here */
     struct instant alive_at; /* last message: being an orphan counts from here */
+    struct instant drain_at; /* its lifetime nears the end; UINT64_MAX: it has none */
+    struct instant ends_at;  /* likewise: then it is ended from outside */
+    const char *drain_reason;
     char bulk_endpoint[LIMIT_PATH_BYTES]; /* of the coordinator; not terminated */
     size_t bulk_endpoint_size;
     struct attempt_table attempts;
@@ -63,6 +72,9 @@ enum err agent_create(const struct agent_config *config, struct agent **out)
     TRY_OUT(copy_text(&agent->memory, &agent->config.profiles));
     TRY_OUT(copy_text(&agent->memory, &agent->config.versions));
     TRY_OUT(copy_text(&agent->memory, &agent->config.bulk_endpoint));
+    TRY_OUT(copy_text(&agent->memory, &agent->config.provider));
+    TRY_OUT(copy_text(&agent->memory, &agent->config.allocation));
+    agent->drain_at = agent->ends_at = (struct instant){UINT64_MAX};
     *out = agent;
     agent = NULL;
 out:
@@ -101,6 +113,15 @@ static struct agent_command *command(struct agent *a, enum agent_command_kind ki
     return c;
 }
 
+/* Whole seconds to the end of its lifetime, at least 1; 0 when it has none. */
+static uint32_t ends_in_s(const struct agent *a)
+{
+    if (a->ends_at.ns == UINT64_MAX)
+        return 0;
+    uint64_t left_s = a->ends_at.ns > a->now.ns ? (a->ends_at.ns - a->now.ns) / NS_PER_S : 0;
+    return (uint32_t)MIN(MAX(left_s, 1u), UINT32_MAX);
+}
+
 static void send_hello(struct agent *a)
 {
     uint32_t count = (uint32_t)attempt_statuses(&a->attempts, a->statuses, COUNT_OF(a->statuses));
@@ -119,6 +140,9 @@ static void send_hello(struct agent *a)
         .bulk_endpoint = a->config.bulk_endpoint,
         .leases = a->statuses,
         .leases_count = count,
+        .provider = a->config.provider,
+        .allocation = a->config.allocation,
+        .ends_in_s = ends_in_s(a),
     };
     a->session = SESSION_GREETING;
     a->heard_at = a->now;
@@ -197,9 +221,10 @@ static void give_up(struct agent *a, uint64_t fence)
 }
 
 /* Draining: attempts that have not begun are let go; their leases end with our leaving. */
-static void drain(struct agent *a)
+static void drain(struct agent *a, const char *reason)
 {
     a->draining = true;
+    a->drain_reason = reason;
     for (struct attempt *next; (next = attempt_next(&a->attempts)) != NULL;)
         attempt_forget(&a->attempts, next);
     if (a->session == SESSION_JOINED)
@@ -209,7 +234,7 @@ static void drain(struct agent *a)
 static void leave_when_empty(struct agent *a)
 {
     if (a->draining && a->attempts.count == 0)
-        leave(a, ERR_OK, TEXT("drained"));
+        leave(a, ERR_OK, text_of(a->drain_reason));
 }
 
 static void on_welcome(struct agent *a, const struct msg_welcome *welcome)
@@ -284,7 +309,7 @@ static enum err on_message(struct agent *a, uint32_t number, const union message
         return ERR_OK;
     case MSG_DRAIN:
         if (!a->draining)
-            drain(a);
+            drain(a, "drained");
         return ERR_OK;
     case MSG_RETIRE:
         leave(a, ERR_OK, message->retire.reason);
@@ -323,12 +348,39 @@ static void on_terminate(struct agent *a)
     if (a->draining)
         leave(a, ERR_OK, TEXT("told to leave at once"));
     else
-        drain(a);
+        drain(a, "drained");
+}
+
+/* Workers that were started together must not leave together: each goes a moment of its own
+ * earlier than its margin asks for. */
+static void begin_lifetime(struct agent *a)
+{
+    uint64_t life_ns = a->config.lifetime.ns;
+    if (life_ns == 0)
+        return;
+    uint64_t margin_ns = MIN(life_ns / MARGIN_PART, MARGIN_S_MAX * NS_PER_S);
+    uint64_t stagger_ns = MIN(life_ns / STAGGER_PART, STAGGER_S_MAX * NS_PER_S);
+    uint64_t part = a->config.session >> 48; /* of 2^16 */
+    a->ends_at = instant_after(a->now, a->config.lifetime);
+    a->drain_at.ns = a->ends_at.ns - margin_ns - (stagger_ns >> 16) * part;
+}
+
+/* Near its end it takes nothing new; at the end what still runs is handed back with a word, which
+ * the coordinator hears sooner than that the worker fell silent. */
+static void watch_lifetime(struct agent *a)
+{
+    if (a->drain_at.ns <= a->now.ns && !a->draining)
+        drain(a, "its time limit is near");
+    if (a->ends_at.ns <= a->now.ns + LAST_WORDS_MS * NS_PER_MS)
+        leave(a, ERR_OK, TEXT("its time limit came"));
 }
 
 static void on_tick(struct agent *a)
 {
     struct duration quiet = duration_ms(LIMIT_WORKER_QUIET_MS);
+    watch_lifetime(a);
+    if (a->session == SESSION_GONE)
+        return;
     if (a->config.orphan.ns != 0 && instant_after(a->alive_at, a->config.orphan).ns <= a->now.ns) {
         leave(a, ERR_UNREACHABLE, TEXT("the coordinator is gone"));
     } else if (instant_after(a->heard_at, quiet).ns <= a->now.ns) {
@@ -349,6 +401,10 @@ static struct instant next_wake(const struct agent *a)
         wake.ns = MIN(wake.ns, a->beat_at.ns);
     if (a->config.orphan.ns != 0)
         wake.ns = MIN(wake.ns, instant_after(a->alive_at, a->config.orphan).ns);
+    if (!a->draining)
+        wake.ns = MIN(wake.ns, a->drain_at.ns);
+    if (a->ends_at.ns != UINT64_MAX)
+        wake.ns = MIN(wake.ns, a->ends_at.ns - LAST_WORDS_MS * NS_PER_MS);
     return wake;
 }
 
@@ -357,6 +413,7 @@ static enum err dispatch(struct agent *a, const struct agent_event *event)
     switch (event->kind) {
     case AGENT_STARTED:
         a->alive_at = a->now;
+        begin_lifetime(a);
         send_hello(a);
         return ERR_OK;
     case AGENT_MESSAGE:

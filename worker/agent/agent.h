@@ -13,7 +13,8 @@
  *  4. At most one attempt computes; further ones wait in the order of their grants.
  *  5. An attempt that the coordinator calls stale, cancels or acknowledges is forgotten; a command
  *     STOP ends its computation and the outcome of a stopped attempt is ignored.
- *  6. Effects live in memory of the agent until the next step.
+ *  6. Before the end of its lifetime it drains; a moment before the end it leaves, whatever runs.
+ *  7. Effects live in memory of the agent until the next step.
  *
  *   connecting ──HELLO──▶ greeting ──WELCOME──▶ joined ──drain──▶ draining ──empty──▶ EXIT
  *        ▲                    │ silence             │ silence, connection lost
@@ -31,6 +32,8 @@
 #include "common/message/message.h"
 #include "common/message/state.h"
 
+enum { AGENT_LIFETIME_S_MIN = 4 };
+
 struct agent;
 
 /* What the worker is; texts are copied. `session` is random, new with every process start. */
@@ -46,6 +49,10 @@ struct agent_config {
     struct text versions;
     struct text bulk_endpoint; /* where it serves its cache, or empty */
     struct duration orphan;    /* exits after so long without a coordinator; 0 never */
+    struct text provider;      /* who started it and its place there; may be empty */
+    struct text allocation;
+    struct duration lifetime; /* it is ended so long after its start, so it drains before; 0 never.
+                                 At least AGENT_LIFETIME_S_MIN otherwise */
 };
 
 enum agent_event_kind {

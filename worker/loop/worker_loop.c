@@ -65,6 +65,12 @@ struct worker_loop {
     struct err_text *et;
 };
 
+uint64_t worker_loop_unix_s(void)
+{
+    uv_timeval64_t now;
+    return uv_gettimeofday(&now) == 0 ? (uint64_t)now.tv_sec : 0;
+}
+
 static void step(struct worker_loop *w, struct agent_event *event);
 
 static void end(struct worker_loop *w, enum err error, struct text detail)
@@ -398,6 +404,9 @@ static enum err create_agent(struct worker_loop *w, struct err_text *et)
         .profiles = TEXT("f32/1,blas"),
         .versions = text_of(versions),
         .orphan = duration_ms(o->orphan_ms),
+        .provider = text_of(o->provider != NULL ? o->provider : ""),
+        .allocation = text_of(o->allocation != NULL ? o->allocation : ""),
+        .lifetime = duration_ms(o->time_limit_ms),
     };
     transport_random(&config.session, sizeof config.session);
     TRY(task_env_known_answer(w->env, &config.known_answer));

@@ -26,10 +26,16 @@ struct worker_loop_options {
     int parent_fd;                    /* leaves when it reads end of file; -1: none */
     uint32_t orphan_ms;               /* leaves after so long without a coordinator; 0: never */
     struct supervisor_environment supervisor; /* the service manager, when there is one */
+    const char *provider;                     /* who started it; NULL: a person */
+    const char *allocation;                   /* its place there, or NULL */
+    uint64_t time_limit_ms;                   /* it will be ended after so long; 0: never */
 };
 
 /* Serves until it is told to leave. ERR_OK when that was asked for (drained, retired, SIGTERM);
  * otherwise the reason, in `et` too. transport_startup has been called. */
 MUST_CHECK enum err worker_loop_run(const struct worker_loop_options *options, struct err_text *et);
+
+/* The wall clock, in seconds since 1970: batch systems tell ends as times. */
+uint64_t worker_loop_unix_s(void);
 
 #endif

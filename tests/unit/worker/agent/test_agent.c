@@ -349,6 +349,80 @@ static void test_agent__an_orphan_exits(void **state)
     end(&s);
 }
 
+/* A worker of an allocation that ends after ten minutes. */
+static struct story short_lived(uint64_t session)
+{
+    const struct agent_config config = {.name = TEXT("w1"),
+                                        .session = session,
+                                        .provider = TEXT("cluster"),
+                                        .allocation = TEXT("4711"),
+                                        .lifetime = {600 * NS_PER_S}};
+    struct story s = {.now = {1000 * NS_PER_S}};
+    assert_int_equal(agent_create(&config, &s.agent), ERR_OK);
+    step(&s, (struct agent_event){.kind = AGENT_STARTED});
+    return s;
+}
+
+/* Seconds from its start to the heartbeat that says it drains. */
+static uint64_t drains_after_s(uint64_t session)
+{
+    struct story s = short_lived(session);
+    welcome(&s);
+    uint64_t second = 0;
+    for (; second < 600; second++) {
+        const union message_any *beat = sent(&s, MSG_HEARTBEAT, 0);
+        if (beat != NULL && beat->heartbeat.draining)
+            break;
+        hear(&s, MSG_HEARTBEAT_ACK, (union message_any){.heartbeat_ack = {.seq = 0}});
+        wait_ms(&s, 1000);
+    }
+    end(&s);
+    return second;
+}
+
+static void test_agent__tells_its_place_and_its_end(void **state)
+{
+    (void)state;
+    struct story s = short_lived(1);
+    const struct msg_hello *hello = &sent(&s, MSG_HELLO, 0)->hello;
+    assert_true(text_is(hello->provider, "cluster"));
+    assert_true(text_is(hello->allocation, "4711"));
+    assert_int_equal(hello->ends_in_s, 600);
+    s.now.ns += 100 * NS_PER_S;
+    hear(&s, MSG_WELCOME, (union message_any){.welcome = {.error = ERR_OK}});
+    hear(&s, MSG_WELCOME, (union message_any){.welcome = {.error = ERR_NOT_FOUND}});
+    assert_int_equal(sent(&s, MSG_HELLO, 0)->hello.ends_in_s, 500);
+    end(&s);
+}
+
+static void test_agent__drains_before_its_end_and_not_all_together(void **state)
+{
+    (void)state;
+    uint64_t first = drains_after_s(UINT64_MAX), last = drains_after_s(0);
+    assert_int_equal(last, 550);      /* a twelfth before the end */
+    assert_in_range(first, 510, 511); /* a fifteenth before that */
+    assert_in_range(drains_after_s(UINT64_MAX / 2), 529, 531);
+}
+
+static void test_agent__leaves_with_a_word_when_its_end_is_there(void **state)
+{
+    (void)state;
+    struct story s = short_lived(0);
+    welcome(&s);
+    grant(&s, 5);
+    s.now.ns += 560 * NS_PER_S;
+    step(&s, (struct agent_event){.kind = AGENT_TICK});
+    assert_true(sent(&s, MSG_HEARTBEAT, 0)->heartbeat.draining);
+    assert_null(told(&s, AGENT_EXIT)); /* it finishes what runs */
+    assert_true(s.fx.wake_at.ns <= (1000 + 598) * NS_PER_S);
+    welcome(&s); /* it was silent for long */
+    s.now.ns = (1000 + 598) * NS_PER_S;
+    step(&s, (struct agent_event){.kind = AGENT_TICK});
+    assert_true(text_is(sent(&s, MSG_LEAVE, 0)->leave.reason, "its time limit came"));
+    assert_int_equal(told(&s, AGENT_EXIT)->error, ERR_OK);
+    end(&s);
+}
+
 static void test_agent__holds_no_more_leases_than_the_limit(void **state)
 {
     (void)state;
@@ -406,6 +480,9 @@ int main(void)
         cmocka_unit_test(test_agent__an_orphan_exits),
         cmocka_unit_test(test_agent__holds_no_more_leases_than_the_limit),
         cmocka_unit_test(test_agent__no_memory_changes_nothing),
+        cmocka_unit_test(test_agent__tells_its_place_and_its_end),
+        cmocka_unit_test(test_agent__drains_before_its_end_and_not_all_together),
+        cmocka_unit_test(test_agent__leaves_with_a_word_when_its_end_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
