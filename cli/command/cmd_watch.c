@@ -20,17 +20,6 @@ static const char *job_argument(const struct invocation *invocation)
     return invocation->argument_count > 0 ? invocation->arguments[0] : "last";
 }
 
-/* The id behind a prefix, so that "last" stays the same job. */
-static enum err resolve(struct client *client, const char *prefix, uint64_t *job,
-                        struct err_text *et)
-{
-    struct msg_job_get get = {.prefix = text_of(prefix), .points_after = UINT64_MAX};
-    const union message_any *reply = NULL;
-    TRY(client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et));
-    *job = reply->job.row.job;
-    return ERR_OK;
-}
-
 static void print_point(struct invocation *invocation, const struct follow *follow,
                         const struct log_point *point)
 {
@@ -93,7 +82,7 @@ static enum err run_follow(struct invocation *invocation, uint64_t wait_ms, bool
     struct follow follow;
     uint64_t job = 0;
     TRY(command_connect(invocation, &client, et));
-    enum err err = resolve(client, job_argument(invocation), &job, et);
+    enum err err = follow_find(client, job_argument(invocation), &job, et);
     if (err == ERR_OK) {
         uint64_t now_ms = exchange_now_ms();
         follow_block_signals();

@@ -113,6 +113,14 @@ static const struct command_option plot_options[] = {
     {"tensor", "NAME", "instead: the histogram at its input, with the clips of observers"},
 };
 
+static const struct command_option metrics_options[] = {
+    {"last", "N", "the newest points (all)"},
+    {"tensorboard", "FOLDER", "write event files for TensorBoard below it, a run a job"},
+    {"jsonl", "FILE", "write trainer_log.jsonl, as LLaMA-Factory has it"},
+    {"variant", "NAME", "of a job with lists: whose points --jsonl takes"},
+    {"follow", NULL, "go on until the job is over"},
+};
+
 #define OPTIONS(list) list, COUNT_OF(list)
 
 static const struct command commands[] = {
@@ -171,6 +179,11 @@ static const struct command commands[] = {
      "  qctl stats last --sort outlier --top 5\n"
      "  qctl stats last blk.4.ffn_down              # one tensor: ranges, histogram, clips\n",
      OPTIONS(stats_options), 0, 2, cmd_stats},
+    {"metrics", "[JOB]", "losses, gradient norms, rates and speed; as a table, JSON or for viewers",
+     "  qctl metrics last --last 20\n"
+     "  qctl metrics last --tensorboard runs --follow\n"
+     "  qctl metrics last --jsonl trainer_log.jsonl\n",
+     OPTIONS(metrics_options), 0, 1, cmd_metrics},
     {"plot", "[JOB] [FILE]", "what quantizing cost, layer by layer, as a picture",
      "  qctl plot last                              # errors.svg\n"
      "  qctl plot last errors.png --by output\n"

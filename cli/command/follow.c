@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <inttypes.h>
-#include <math.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
@@ -13,10 +12,20 @@
 
 #include "cli/client/exchange.h"
 #include "cli/command/rewards.h"
+#include "cli/plot/pace.h"
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 
-enum { SPEED_POINTS = 10, POINTS_FIRST = 256 };
+enum { POINTS_FIRST = 256 };
+
+enum err follow_find(struct client *client, const char *prefix, uint64_t *job, struct err_text *et)
+{
+    struct msg_job_get get = {.prefix = text_of(prefix), .points_after = UINT64_MAX};
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et));
+    *job = reply->job.row.job;
+    return ERR_OK;
+}
 
 void follow_init(struct follow *follow, struct client *client, uint64_t job,
                  const struct invocation *invocation)
@@ -51,24 +60,6 @@ static enum err keep_points(struct follow *follow, uint32_t variant, const struc
     return ERR_OK;
 }
 
-/* Tokens a second over the last training points of the variant that has the last of all. */
-static double speed_of(const struct follow *follow)
-{
-    const struct log_point *last = NULL, *first = NULL;
-    size_t seen = 0;
-    for (size_t i = follow->point_count; i > 0 && seen < SPEED_POINTS; i--) {
-        const struct log_point *point = &follow->points[i - 1];
-        if (point->is_eval || (last != NULL && point->variant != last->variant))
-            continue;
-        last = last == NULL ? point : last;
-        first = point;
-        seen++;
-    }
-    if (seen < 2 || last->unix_ms <= first->unix_ms || last->tokens <= first->tokens)
-        return 0;
-    return (double)(last->tokens - first->tokens) * 1000 / (double)(last->unix_ms - first->unix_ms);
-}
-
 static void copy_text(struct text text, char *out, size_t out_bytes)
 {
     (void)snprintf(out, out_bytes, "%.*s", TEXT_ARGS(text));
@@ -85,6 +76,9 @@ static void show(struct follow *follow, const struct job_row *row)
         (void)snprintf(rewards, sizeof rewards, "margin %.3f  accuracy %.0f%%",
                        pairs->reward_chosen - pairs->reward_rejected, 100 * pairs->accuracy);
     copy_text(row->stage, stage, sizeof stage);
+    bool trains = strcmp(stage, state_kind_word(STAGE_KIND_TRAIN)) == 0;
+    const struct pace pace =
+        pace_of(follow->points, trains ? follow->point_count : 0, follow->steps_total);
     const struct progress_view view = {
         .stage = stage,
         .detail = follow->detail,
@@ -92,8 +86,9 @@ static void show(struct follow *follow, const struct job_row *row)
         .total = row->total,
         .loss = row->loss,
         .eval_loss = row->eval_loss,
-        .tokens_per_s = speed_of(follow),
+        .tokens_per_s = pace.tokens_per_s,
         .note = rewards,
+        .seconds_left = MAX(pace.seconds_left, 0),
     };
     progress_update(&follow->progress, &view, exchange_now_ms());
 }
@@ -117,8 +112,13 @@ static enum err ask(struct follow *follow, uint32_t variant, const struct msg_jo
     return ERR_OK;
 }
 
-static void keep_row(struct follow *follow, const struct job_row *row)
+static void keep_job(struct follow *follow, const struct msg_job *job)
 {
+    const struct job_row *row = &job->row;
+    for (uint32_t i = 0; i < job->stages_count; i++) {
+        if (job->stages[i].kind == STAGE_KIND_TRAIN)
+            follow->steps_total = MAX(follow->steps_total, job->stages[i].total);
+    }
     copy_text(row->detail, follow->detail, sizeof follow->detail);
     copy_text(row->name, follow->name, sizeof follow->name);
     follow->created_unix_ms = row->created_unix_ms;
@@ -137,10 +137,10 @@ enum err follow_step(struct follow *follow, struct err_text *et)
     TRY(ask(follow, 0, &job, et));
     enum job_state state = (enum job_state)job->row.state;
     enum err error = (enum err)job->row.error;
-    keep_row(follow, &job->row);
+    keep_job(follow, job);
     for (uint32_t v = 1; v < job->row.variants_count; v++)
         has_news[v] = job->row.variants[v].point_count > follow->variants[v].point_count;
-    if (!state_job_is_terminal(state))
+    if (!state_job_is_terminal(state) && !follow->is_quiet)
         show(follow, &job->row);
     for (uint32_t v = 1; v < follow->variant_count; v++) {
         if (has_news[v])

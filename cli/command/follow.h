@@ -13,6 +13,7 @@ struct follow {
     struct client *client; /* borrowed; may be replaced between steps */
     char id[17];           /* of the job */
     struct progress progress;
+    bool is_quiet;            /* set by the caller: no progress is shown */
     struct log_point *points; /* owned; each variant's in order */
     size_t point_count;
     size_t point_capacity;
@@ -25,9 +26,14 @@ struct follow {
         char name[LIMIT_NAME_BYTES + 1];
     } variants[LIMIT_VARIANTS]; /* the first alone, without a name, where there are no others */
     uint32_t variant_count;     /* 0: the job has no others */
+    uint64_t steps_total;       /* of a training, 0: not known yet */
     uint64_t step_bytes;        /* memory of a training step beside the base, 0: unknown */
     uint64_t created_unix_ms, started_unix_ms, ended_unix_ms;
 };
+
+/* The id behind a prefix, so that "last" stays the same job. Errors of the request. */
+MUST_CHECK enum err follow_find(struct client *client, const char *prefix, uint64_t *job,
+                                struct err_text *et);
 
 /* `job` is the id. Progress goes to the invocation's messages. */
 void follow_init(struct follow *follow, struct client *client, uint64_t job,

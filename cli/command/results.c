@@ -5,12 +5,11 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "cli/command/run_log.h"
 #include "common/base/check.h"
-#include "common/formats/hf/trainer_log.h"
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/mem/arena.h"
-#include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "common/recipe/recipe_variant.h"
 
@@ -108,107 +107,49 @@ out:
     return err;
 }
 
-/* Points with their timings; time left is guessed from the pace so far. */
-static void fill_points(const struct follow *follow, uint64_t steps_total,
-                        struct trainer_log_point *out)
+static enum err write_log(const struct follow *follow, uint32_t variant, const char *folder,
+                          struct err_text *et)
 {
-    uint64_t start = follow->point_count > 0 ? follow->points[0].unix_ms : 0;
-    if (follow->started_unix_ms != 0 && follow->started_unix_ms < start)
-        start = follow->started_unix_ms;
-    const struct log_point *before = NULL;
-    for (size_t i = 0; i < follow->point_count; i++) {
-        const struct log_point *point = &follow->points[i];
-        uint64_t elapsed_ms = point->unix_ms - MIN(point->unix_ms, start);
-        out[i] = (struct trainer_log_point){
-            .step = point->step,
-            .epoch = point->epoch,
-            .is_eval = point->is_eval,
-            .loss = point->loss,
-            .grad_norm = point->grad_norm,
-            .learning_rate = point->learning_rate,
-            .pairs = point->pairs,
-            .reward_chosen = point->reward_chosen,
-            .reward_rejected = point->reward_rejected,
-            .accuracy = point->accuracy,
-            .tokens = point->tokens,
-            .elapsed_ms = elapsed_ms,
-        };
-        if (point->step > 0 && steps_total > point->step)
-            out[i].remaining_ms = elapsed_ms * (steps_total - point->step) / point->step;
-        if (point->is_eval)
-            continue;
-        if (before != NULL && point->unix_ms > before->unix_ms && point->tokens > before->tokens)
-            out[i].tokens_per_second = (double)(point->tokens - before->tokens) * 1000 /
-                                       (double)(point->unix_ms - before->unix_ms);
-        before = point;
-    }
-}
-
-static enum err write_log(const struct follow *follow, const struct recipe *recipe,
-                          const char *folder, struct err_text *et)
-{
-    uint64_t steps = 0;
-    for (size_t i = 0; i < follow->point_count; i++)
-        steps = MAX(steps, follow->points[i].step);
-    if (follow->point_count == 0)
-        return ERR_OK;
+    struct run_log log;
     struct bytes text;
     char path[LIMIT_PATH_BYTES];
     bytes_init(&text, LOG_BYTES_MAX);
-    enum err err;
-    struct trainer_log_point *points = mem_alloc(follow->point_count, sizeof *points);
-    TRY_OUT(points != NULL ? ERR_OK : ERR_OUT_OF_MEMORY);
-    fill_points(follow, steps, points);
-    const struct trainer_log log = {
-        .points = points,
-        .count = follow->point_count,
-        .steps_done = steps,
-        .steps_total = steps,
-        .epochs_total = recipe->num_epochs,
-        .batch_size = (uint32_t)recipe_round_rows(recipe),
-        .logging_steps = recipe->logging_steps,
-        .eval_steps = recipe->eval_steps,
-        .save_steps = recipe->save_steps,
-    };
-    TRY_OUT(trainer_log_print_lines(&log, &text));
+    enum err err = run_log_init(follow, variant, &log);
+    TRY_OUT(err);
+    TRY_OUT(run_log_lines(&log, 0, &text));
     (void)snprintf(path, sizeof path, "%s/trainer_log.jsonl", folder);
-    TRY_OUT(file_write_atomic(path, bytes_span(&text), et));
+    if (log.count > 0)
+        err = file_write_atomic(path, bytes_span(&text), et);
 out:
-    mem_free(points);
+    run_log_fini(&log);
     bytes_fini(&text);
     return err;
 }
 
-/* The points of one variant, to the folder of its name. */
-static enum err write_variant_log(const struct follow *follow, uint32_t variant,
-                                  const struct recipe *recipe, const char *folder,
-                                  struct err_text *et)
+static enum err write_events(const struct follow *follow, uint32_t variant, const char *folder,
+                             struct err_text *et)
 {
-    char path[LIMIT_PATH_BYTES], name[RECIPE_VARIANT_NAME_BYTES];
-    struct follow alone = *follow;
-    alone.point_count = 0;
-    alone.points = mem_alloc(follow->point_count, sizeof *alone.points);
-    if (alone.points == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (size_t i = 0; i < follow->point_count; i++) {
-        if (follow->points[i].variant == variant)
-            alone.points[alone.point_count++] = follow->points[i];
-    }
-    (void)snprintf(path, sizeof path, "%s/%s", folder, recipe_variant_name(recipe, variant, name));
-    enum err err = folder_create(path, et); /* one that was given up has its log alone */
-    if (err == ERR_OK)
-        err = write_log(&alone, recipe, path, et);
-    mem_free(alone.points);
-    return err;
+    char path[LIMIT_PATH_BYTES];
+    struct run_log_file file;
+    (void)snprintf(path, sizeof path, "%s/runs", folder);
+    TRY(run_log_file_open(path, follow, variant, &file, et));
+    run_log_file_close(&file);
+    return ERR_OK;
 }
 
 enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
                            const char *folder, struct err_text *et)
 {
+    char path[LIMIT_PATH_BYTES], name[RECIPE_VARIANT_NAME_BYTES];
     uint32_t count = recipe_variant_count(recipe);
-    if (count == 1)
-        return write_log(follow, recipe, folder, et);
-    for (uint32_t v = 0; v < count; v++)
-        TRY(write_variant_log(follow, v, recipe, folder, et));
+    for (uint32_t v = 0; v < count; v++) {
+        (void)snprintf(path, sizeof path, "%s%s%s", folder, count > 1 ? "/" : "",
+                       recipe_variant_name(recipe, v, name));
+        if (count > 1) /* one that was given up has its log alone */
+            TRY(folder_create(path, et));
+        TRY(write_log(follow, v, path, et));
+        if (recipe->use_tensorboard && follow->point_count > 0)
+            TRY(write_events(follow, v, folder, et));
+    }
     return ERR_OK;
 }

@@ -12,7 +12,7 @@ MUST_CHECK enum err results_pull(struct client *client, const char *job, const c
                                  uint32_t *count, uint64_t *size_bytes, struct err_text *et);
 
 /* Writes trainer_log.jsonl, the history with its timings, into `folder`, or each variant's into the
- * folder of its name there. */
+ * folder of its name there; with use_tensorboard also event files, into its folder "runs". */
 MUST_CHECK enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
                                       const char *folder, struct err_text *et);
 

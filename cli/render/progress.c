@@ -14,9 +14,11 @@ void progress_init(struct progress *progress, FILE *out, struct style style)
     *progress = (struct progress){.out = out, .style = style};
 }
 
-/* Seconds left at the pace of this stage so far, negative when unknown. */
+/* Seconds left as told, or at the pace of this stage so far; negative when unknown. */
 static double time_left(const struct progress *p, const struct progress_view *view, uint64_t now_ms)
 {
+    if (view->seconds_left > 0)
+        return view->seconds_left;
     uint64_t done = view->done - MIN(view->done, p->stage_start_done);
     double elapsed = (double)(now_ms - p->stage_start_ms) / 1000;
     if (done == 0 || view->total <= view->done || elapsed < 1)

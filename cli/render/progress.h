@@ -21,6 +21,7 @@ struct progress_view {
     double eval_loss;    /* NaN: none yet */
     double tokens_per_s; /* 0: unknown */
     const char *note;    /* after the losses; NULL or "": nothing */
+    double seconds_left; /* 0: told from the pace of the stage, as it was seen */
 };
 
 struct progress {

@@ -258,7 +258,8 @@ static void test_recipe__the_canonical_text_has_these_bytes(void **state)
         "prompt_tuning_init: sample_vocab\n"
         "random_init: false\nresources:\n  workers: 2\nrl: none\nrl_beta: 0.1\nsample_packing: "
         "false\nseed: 42\n"
-        "sequence_len: 512\ntrain_on_inputs: false\nval_set_size: 0.0\nweight_decay: 0.0\n";
+        "sequence_len: 512\ntrain_on_inputs: false\nuse_tensorboard: false\nval_set_size: "
+        "0.0\nweight_decay: 0.0\n";
     struct bytes text;
     bytes_init(&text, 1 << 20);
     recipe_write(&r, &text);
