@@ -18,6 +18,8 @@ static const char usage[] =
     "  --advertise EP    endpoint of artifacts as peers reach it (default: as bound)\n"
     "  --keys FILE       TCP: who may connect: role, name and public key a line\n"
     "  --secret FILE     TCP: own key file\n"
+    "  --http ADDRESS    metrics and page: HOST:PORT or off (default 127.0.0.1:7072, when free)\n"
+    "  --http-token FILE who may look at them (default DIR/http.token, for loopback only)\n"
     "  --embedded        serves one `qctl run` on this machine\n"
     "  --parent-fd N     ends when descriptor N reads end of file\n"
     "  --map-size GIB    address space of the record store (default 64)\n"
@@ -51,9 +53,11 @@ static enum err read_flag(struct flags *f, const char *name, const char *value, 
     const struct {
         const char *name;
         const char **out;
-    } texts[] = {{"--data", &f->options.data_folder},   {"--control", &f->options.control_endpoint},
-                 {"--bulk", &f->options.bulk_endpoint}, {"--advertise", &f->options.advertise},
-                 {"--keys", &f->options.key_list_path}, {"--secret", &f->options.secret_path}};
+    } texts[] = {
+        {"--data", &f->options.data_folder},   {"--control", &f->options.control_endpoint},
+        {"--bulk", &f->options.bulk_endpoint}, {"--advertise", &f->options.advertise},
+        {"--keys", &f->options.key_list_path}, {"--secret", &f->options.secret_path},
+        {"--http", &f->options.http_address},  {"--http-token", &f->options.http_token_path}};
     const struct {
         const char *name;
         uint64_t *out;

@@ -19,9 +19,11 @@
 
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
+#include "coordinator/http/http.h"
 #include "coordinator/loop/server_bulk.h"
 #include "coordinator/loop/server_collect.h"
 #include "coordinator/loop/server_control.h"
+#include "coordinator/loop/server_http.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_state.h"
 #include "coordinator/loop/server_turn.h"
@@ -99,6 +101,8 @@ static void on_prepare(uv_prepare_t *prepare)
     if (server->exit_code != 0)
         return;
     server_turn_end(server);
+    server_http_serve(server);
+    server_http_measure_turn(server);
     if (transport_pending(server->control) || transport_pending(server->bulk))
         (void)uv_idle_start(&server->idle, on_idle);
     else
@@ -334,6 +338,7 @@ static enum err open_loop(struct server *server, struct err_text *et)
     ASSERT(uv_idle_start(&server->idle, on_idle) == 0); /* first look at the sockets */
     ASSERT(uv_timer_start(&server->watch, on_watch, 0, WATCH_MS) == 0);
     open_signals(server);
+    TRY(server_http_watch(server, et));
     if (server->options->parent_fd >= 0) {
         server->parent.data = server;
         if (uv_poll_init(loop, &server->parent, server->options->parent_fd) != 0)
@@ -360,6 +365,7 @@ static void close_all(struct server *server)
     (void)uv_run(&server->loop, UV_RUN_DEFAULT);
     ASSERT(server->works_out == 0);
     ASSERT(uv_loop_close(&server->loop) == 0);
+    server_http_close(server);
     server_bulk_fini(server);
     server_peer_remove_all(server);
     map_fini(&server->peers_by_id);
@@ -379,8 +385,11 @@ static void close_all(struct server *server)
 
 static void run(struct server *server)
 {
-    (void)printf("ready control=%s bulk=%s\n", transport_endpoint(server->control),
+    (void)printf("ready control=%s bulk=%s", transport_endpoint(server->control),
                  transport_endpoint(server->bulk));
+    if (server->http != NULL)
+        (void)printf(" http=http://%s/", http_address(server->http));
+    (void)putchar('\n');
     (void)fflush(stdout);
     supervisor_ready(&server->supervisor);
     while (!server->is_stopping)
@@ -405,6 +414,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     TRY_OUT(supervisor_open(&options->supervisor, &server.supervisor, et));
     TRY_OUT(open_data(&server, et));
     TRY_OUT(open_sockets(&server, et));
+    TRY_OUT(server_http_open(&server, et));
     TRY_OUT(begin_life(&server, et));
     TRY_OUT(open_loop(&server, et));
     run(&server);

@@ -19,9 +19,12 @@ struct server_options {
     const char *advertise;        /* the bulk endpoint as peers reach it; NULL: as it is bound */
     const char *key_list_path;    /* TCP: who may connect; read again on SIGHUP */
     const char *secret_path;      /* TCP: own key file */
-    bool is_embedded;             /* serves one `qctl run`: STOP is allowed, ends with its parent */
-    int parent_fd;                /* ends when this descriptor reads end of file; -1: none */
-    uint64_t map_size_bytes;      /* of the store; 0: its default */
+    const char *http_address;    /* metrics and page: HOST:PORT, "off"; NULL: 127.0.0.1:7072 when it
+                                    is free, off when embedded */
+    const char *http_token_path; /* who may look; NULL: DATA/http.token, for loopback only */
+    bool is_embedded;            /* serves one `qctl run`: STOP is allowed, ends with its parent */
+    int parent_fd;               /* ends when this descriptor reads end of file; -1: none */
+    uint64_t map_size_bytes;     /* of the store; 0: its default */
     uint64_t ephemeral_bytes_max; /* round traffic; 0: a quarter of this machine's
                                      memory, LIMIT_EPHEMERAL_MIB at most */
     uint64_t free_bytes_min;      /* floor of the disk under which nothing new starts */

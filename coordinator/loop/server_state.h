@@ -9,6 +9,7 @@
 #include "common/mem/arena.h"
 #include "common/mem/bytes.h"
 #include "common/message/message.h"
+#include "common/metrics/metric.h"
 #include "common/transport/transport.h"
 #include "coordinator/artifact/artifact.h"
 #include "coordinator/loop/server.h"
@@ -22,6 +23,8 @@ enum {
     SERVER_ARENA_BYTES = 256 << 20,
     SERVER_SILENT_S = 600, /* peers that said nothing for so long are forgotten */
 };
+
+struct http;
 
 /* Who speaks on the control socket: made by its first HELLO. */
 struct server_peer {
@@ -92,6 +95,14 @@ struct server {
     size_t works_out; /* on the pool, of every kind */
     bool is_collecting;
     uint64_t collected_ns; /* when the last collection began */
+
+    struct http *http; /* owned; NULL: off (server_http.h) */
+    uv_poll_t http_poll;
+    uv_timer_t http_timer;
+    bool http_is_due;
+    uint64_t started_unix_ms;
+    uint64_t turn_end_ns, turn_idle_ns; /* of the last turn: when, and time slept before it */
+    struct metric_histogram turn_seconds, commit_seconds;
 };
 
 #endif

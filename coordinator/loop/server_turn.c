@@ -229,8 +229,11 @@ static void commit(struct server *server)
     for (size_t i = 0; i < count && err == ERR_OK; i++)
         records[i] = (struct store_record){
             rows[i].number, rows[i].unix_ms, {turn->payloads.data + rows[i].begin, rows[i].size}};
+    uint64_t begin_ns = server_now().ns;
     if (err == ERR_OK)
         err = store_append(server->store, records, count, &et);
+    metric_observe(&server->commit_seconds,
+                   (double)(server_now().ns - begin_ns) / (double)NS_PER_S);
     mem_free(records);
     bytes_clear(&turn->records);
     bytes_clear(&turn->payloads);

@@ -47,6 +47,9 @@ enum err core_decide(struct sched *s, const struct sched_record *record, struct 
     TRY(effect_reserve(&s->effect, 1, 0, 0));
     TRY(message_copy(type, &record->record, &s->effect.arena, &copy.record));
     TRY(core_apply(s, &copy, et));
+    s->counts.tasks_done += record->number == REC_TASK_DONE && record->record.task_done.fence != 0;
+    s->counts.tasks_failed += record->number == REC_TASK_FAILED;
+    s->counts.checkpoints += record->number == REC_CHECKPOINT;
     *effect_record(&s->effect, (enum record_number)record->number) = copy;
     return ERR_OK;
 }

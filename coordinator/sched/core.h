@@ -5,6 +5,7 @@
 #include "coordinator/sched/effect.h"
 #include "coordinator/sched/job.h"
 #include "coordinator/sched/roster.h"
+#include "coordinator/sched/sched_totals.h"
 
 enum { CORE_TRIALS = 16 };
 
@@ -36,6 +37,7 @@ struct sched {
     struct heap expiries; /* leases by the time they end */
     struct heap patience; /* leases by the time they count as slow */
     struct trial trials[CORE_TRIALS];
+    struct sched_counts counts;
     struct rec_scale_target *targets; /* owned, with texts; LIMIT_TARGETS, NULL before the first */
     size_t target_count;
 };

@@ -136,6 +136,7 @@ enum err job_apply_submitted(struct sched *s, const struct rec_job_submitted *re
     list_node_init(&job->answer.node);
     list_init(&job->leases);
     job->seq = s->submitted_count++;
+    job->progressed = s->now;
     s->jobs[s->job_count++] = job;
     map_add(&s->jobs_by_id, &job->by_id, record->job);
     map_add(&s->jobs_by_request, &job->by_request, record->request);
@@ -407,6 +408,7 @@ enum err job_apply_state(struct sched *s, const struct rec_job_state *record)
     if (state_job_is_terminal(job->state))
         forgive(job);
     job->state = state;
+    job->progressed = s->now;
     job->doom = ERR_OK;
     job->error = record->error < ERR_COUNT ? (enum err)record->error : ERR_INTERNAL;
     size_t size = MIN(record->detail.size, sizeof job->detail - 1);

@@ -71,6 +71,7 @@ static enum err take_success(struct sched *s, struct lease *lease,
         TRY(trial_decide(s, stage, lease->index, &message->result));
     } else if (stage->run != NULL) {
         TRY(round_keep(stage, lease->index, &message->result, worker->name));
+        s->counts.tasks_done++;
     } else {
         struct sched_record record = {.number = REC_TASK_DONE};
         record.record.task_done = (struct rec_task_done){.job = job->submitted.job,
@@ -85,6 +86,7 @@ static enum err take_success(struct sched *s, struct lease *lease,
     lease_release(s, lease);
     cancel_others(s, task);
     acknowledge(s, worker, message->fence, ERR_OK);
+    job->progressed = s->now;
     worker->tasks_done++;
     worker->faults = 0;
     if (stage->tasks.done == stage->tasks.count) {

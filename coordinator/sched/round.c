@@ -226,11 +226,14 @@ static void finish_train_step(struct sched *s, struct stage *stage,
     for (uint32_t i = 0; i < stage->tasks.count; i++) {
         const struct task_result *result = stage->tasks.items[i].result;
         run->tokens += result->tokens;
+        s->counts.tokens += result->tokens;
         run->step_bytes = MAX(run->step_bytes, result->peak_bytes);
     }
     set_weights(run, &done->weights);
     run->step++;
+    s->counts.steps++;
     run->loss = done->loss_sum / done->weight;
+    run->grad_norm = done->grad_norm;
     watchdog_look(s, stage, done);
     if (run->step % run->plan.logging_steps == 0 || run->step == run->plan.step_count)
         add_point(s, stage, done);
@@ -254,6 +257,8 @@ enum err round_folded(struct sched *s, struct stage *stage, const struct sched_w
 {
     struct run *run = stage->run;
     TRY(curve_reserve(&run->curve, 0));
+    s->counts.rounds++;
+    stage->job->progressed = s->now;
     if (!(done->weight > 0) || !isfinite(done->loss_sum)) {
         bool is_empty = isfinite(done->loss_sum);
         advance_give_up(s, stage, is_empty ? ERR_DATA : ERR_NOT_FINITE, "%s: %s of step %llu %s",

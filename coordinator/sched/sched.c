@@ -76,6 +76,7 @@ static enum err start(struct sched *s)
         struct job *job = s->jobs[i];
         for (uint32_t k = 0; k < job->submitted.stages_count; k++)
             TRY(reuse_learn(s, &job->stages[k]));
+        job->progressed = s->now;
         if (!state_job_is_terminal(job->state))
             core_touch(s, job);
     }

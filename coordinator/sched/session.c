@@ -190,6 +190,7 @@ void session_deadlines(struct sched *s)
             continue;
         take_all(s, worker, true);
         roster_depart(&s->roster, worker, WORKER_LOST);
+        s->counts.workers_lost++;
     }
     while ((node = heap_first(&s->expiries)) != NULL && node->key <= s->now.ns) {
         struct lease *lease = CONTAINER_OF(node, struct lease, by_expiry);

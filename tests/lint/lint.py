@@ -32,6 +32,7 @@ DOORS = {
     "utf8proc.h": ("common/formats/tokenizer", "cli/render"),
     "sodium": ("common/digest", "common/transport"),
     "zstd.h": ("coordinator/artifact",),
+    "microhttpd.h": ("coordinator/http",),
 }
 
 # Call -> (folders where it is at home, what to use instead).
