@@ -8,6 +8,7 @@
 
 #include "cli/command/command.h"
 #include "cli/command/commands.h"
+#include "common/base/version.h"
 #include "common/numeric/float_rules.h"
 #include "common/transport/transport.h"
 
@@ -50,6 +51,8 @@ int main(int argc, char **argv)
     const struct environment environment = read_environment();
     struct invocation invocation;
     struct err_text et = {{0}};
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("qctl %s\n", version_text()) < 0;
     float_rules_set(); /* `generate` computes here */
     enum err err = transport_startup();
     if (err == ERR_OK)

@@ -6,6 +6,7 @@
 #include <sys/stat.h>
 
 #include "common/base/check.h"
+#include "common/base/version.h"
 #include "common/mem/mem.h"
 #include "coordinator/loop/server.h"
 
@@ -123,6 +124,8 @@ int main(int argc, char **argv)
         (void)fputs(usage, stdout);
         return 0;
     }
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("qfleet-coordinator %s\n", version_text()) < 0;
     (void)umask(077);
     mem_return_large_blocks();
     /* Hashing a large input must not hold up folds and chunks: libuv starts 4 threads otherwise. */

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "common/base/version.h"
 #include "worker/loop/worker_flags.h"
 #include "worker/loop/worker_loop.h"
 
@@ -61,6 +62,8 @@ int main(int argc, char **argv)
     struct err_text et = {""};
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(worker_flags_usage(), stdout) < 0;
+    if (argc == 2 && strcmp(argv[1], "--version") == 0)
+        return printf("qfleet-worker %s\n", version_text()) < 0;
     (void)umask(077);
     enum err err = serve(argc, argv, &et);
     if (err == ERR_OK)

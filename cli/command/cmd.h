@@ -35,6 +35,7 @@ enum err cmd_doctor(struct invocation *invocation, struct err_text *et);
 enum err cmd_generate(struct invocation *invocation, struct err_text *et);
 enum err cmd_chat(struct invocation *invocation, struct err_text *et);
 enum err cmd_model_create(struct invocation *invocation, struct err_text *et);
+enum err cmd_completion(struct invocation *invocation, struct err_text *et);
 enum err cmd_init(struct invocation *invocation, struct err_text *et);
 enum err cmd_keys_create(struct invocation *invocation, struct err_text *et);
 enum err cmd_control_stop(struct invocation *invocation, struct err_text *et);

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "cli/command/cmd.h"
+#include "cli/command/manual.h"
 #include "common/base/check.h"
 #include "common/base/nearest.h"
 #include "common/recipe/recipe.h"
@@ -98,6 +99,9 @@ static const struct command_option init_options[] = {
     {"listen", "ADDRESS", "where the coordinator listens (0.0.0.0)"},
     {"port", "N", "of its control socket; the next one is for artifacts (7070)"},
 };
+static const struct command_option help_options[] = {
+    {"man", NULL, "the manual qctl(1), or of `recipe` qfleet-recipe(5), as source of a man page"},
+};
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
     {"name", "NAME", "who holds it (the name of the file)"},
@@ -163,7 +167,7 @@ static const struct command commands[] = {
     {"workers", "", "who computes, on what", "  qctl workers\n  qctl workers -o json\n", NULL, 0, 0,
      0, cmd_workers},
     {"workers list", "", "the same", "  qctl workers list\n", NULL, 0, 0, 0, cmd_workers},
-    {"workers drain", "NAME", "let a worker finish and leave (or `all`)",
+    {"workers drain", "WORKER", "let a worker finish and leave (or `all`)",
      "  qctl workers drain node07 --reason \"new disk\"\n", OPTIONS(reason_options), 1, 1,
      cmd_workers_drain},
     {"ckpt log", "[JOB]", "checkpoints of a job, newest first", "  qctl ckpt log last\n", NULL, 0,
@@ -236,7 +240,13 @@ static const struct command commands[] = {
     {"stop", "", "end the fleet: workers retire, the coordinator exits", "  qctl stop\n",
      OPTIONS(reason_options), 0, 0, cmd_control_stop},
     {"help", "[VERB|recipe|exit-codes]", "this, or more about one of them",
-     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n", NULL, 0, 0, 2, commands_help},
+     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n  qctl help --man | man -l -\n",
+     OPTIONS(help_options), 0, 2, commands_help},
+    {"completion", "SHELL", "completion of verbs, options, jobs and workers for bash, zsh or fish",
+     "  qctl completion bash > ~/.local/share/bash-completion/completions/qctl\n"
+     "  qctl completion zsh > ~/.zfunc/_qctl         # a folder of fpath\n"
+     "  qctl completion fish > ~/.config/fish/completions/qctl.fish\n",
+     NULL, 0, 1, 1, cmd_completion},
 };
 
 const struct command *commands_at(size_t index)
@@ -324,19 +334,35 @@ void commands_print_help(const struct command *command, FILE *out)
     (void)fprintf(out, "\nqctl help lists the options of every verb.\n");
 }
 
+static const struct {
+    const char *code, *meaning;
+} exit_codes[] = {
+    {"0", "ok"},
+    {"1", "the job or the command failed"},
+    {"2", "the command line is wrong"},
+    {"3", "the recipe, the data or a model is invalid"},
+    {"4", "not found"},
+    {"5", "cannot be placed on any worker"},
+    {"6", "timed out"},
+    {"7", "the coordinator cannot be reached"},
+    {"8", "integrity: a hash or a profile does not match"},
+    {"128+n", "ended by signal n"},
+};
+
+const char *commands_exit_code(size_t index, const char **meaning)
+{
+    if (index >= COUNT_OF(exit_codes))
+        return NULL;
+    *meaning = exit_codes[index].meaning;
+    return exit_codes[index].code;
+}
+
 static void print_exit_codes(FILE *out)
 {
-    (void)fprintf(out, "   0  ok\n"
-                       "   1  the job or the command failed\n"
-                       "   2  the command line is wrong\n"
-                       "   3  the recipe, the data or a model is invalid\n"
-                       "   4  not found\n"
-                       "   5  cannot be placed on any worker\n"
-                       "   6  timed out\n"
-                       "   7  the coordinator cannot be reached\n"
-                       "   8  integrity: a hash or a profile does not match\n"
-                       " 128+n  ended by signal n\n\n"
-                       "errors by name\n");
+    for (size_t i = 0; i < COUNT_OF(exit_codes); i++)
+        (void)fprintf(out, "%*s  %s\n", i + 1 == COUNT_OF(exit_codes) ? 6 : 4, exit_codes[i].code,
+                      exit_codes[i].meaning);
+    (void)fprintf(out, "\nerrors by name\n");
     for (unsigned i = ERR_OK + 1; i < ERR_COUNT; i++)
         (void)fprintf(out, "  %d  %-14s %s\n", error_exit_code((enum err)i),
                       error_name((enum err)i), error_text((enum err)i));
@@ -369,7 +395,12 @@ enum err commands_help(struct invocation *invocation, struct err_text *et)
     const char *first = invocation->argument_count > 0 ? invocation->arguments[0] : NULL;
     const char *second = invocation->argument_count > 1 ? invocation->arguments[1] : NULL;
     int used = 0;
-    if (first == NULL) {
+    if (command_flag(invocation, "man")) {
+        bool is_recipe = first != NULL && strcmp(first, "recipe") == 0;
+        if (first != NULL && !is_recipe)
+            return error_set(et, ERR_USAGE, "expected qctl help --man, or qctl help recipe --man");
+        (is_recipe ? manual_print_recipe : manual_print_verbs)(out);
+    } else if (first == NULL) {
         commands_print_help(NULL, out);
     } else if (strcmp(first, "exit-codes") == 0) {
         print_exit_codes(out);

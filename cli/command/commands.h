@@ -14,6 +14,9 @@ enum err commands_fail(const char *first, const char *second, struct err_text *e
 /* Row by row; NULL beyond the last. */
 const struct command *commands_at(size_t index);
 
+/* Exit codes row by row, as text; NULL beyond the last. *meaning is static too. */
+const char *commands_exit_code(size_t index, const char **meaning);
+
 /* Prints the help of one verb, or (NULL) the list of all. */
 void commands_print_help(const struct command *command, FILE *out);
 

@@ -90,3 +90,120 @@ wait_for() { # SECONDS COMMAND...
     [ "$status" -eq 3 ]
     [[ "$output" == *"other.yml:1:1: cordinator: unknown key; did you mean coordinator?"* ]]
 }
+
+# Every verb that help lists, one a line.
+verbs() {
+    qctl help | sed -n '/^verbs$/,/^$/p' | sed -n 's/^  \([a-z]*\( [a-z]*\)\{0,1\}\)  .*/\1/p'
+}
+
+# What bash offers after the given words; the last one is being typed.
+in_bash() {
+    bash -c 'source "$WORK/qctl.bash"
+        COMP_WORDS=(qctl "$@"); COMP_CWORD=$#; previous=${COMP_WORDS[COMP_CWORD - 1]}
+        _qctl qctl "${COMP_WORDS[COMP_CWORD]}" "$previous"
+        printf "%s\n" "${COMPREPLY[@]}"' bash "$@"
+}
+
+@test "bash completes verbs, options and values" {
+    qctl completion bash > "$WORK/qctl.bash"
+    bash -n "$WORK/qctl.bash"
+    [ "$(verbs | wc -l)" -gt 30 ]
+    verbs | while read -r first second; do
+        in_bash "$first" | grep -qx -- "$first"
+        [ -z "$second" ] || in_bash "$first" "" | grep -qx -- "$second"
+        in_bash $first $second --ti | grep -qx -- --timeout
+    done
+    [ "$(in_bash wor)" = workers ]
+    [ "$(in_bash workers dr)" = drain ]
+    [ "$(in_bash workers drain --rea)" = --reason ]
+    [ "$(in_bash run --wor)" = --workers ]
+    [ "$(in_bash run --workers "")" = "" ]
+    [ "$(in_bash jobs --color n)" = never ]
+    [ "$(in_bash keys create x --role v)" = view ]
+    [ "$(cd "$WORK" && touch recipe.yml && in_bash run rec)" = recipe.yml ]
+    [ "$(in_bash jobs -o j)" = json ]
+}
+
+@test "fish completes verbs, options and values" {
+    command -v fish > /dev/null || skip "no fish here"
+    qctl completion fish > "$WORK/qctl.fish"
+    fish -n "$WORK/qctl.fish"
+    in_fish() {
+        HOME="$WORK" fish --no-config -c "source $WORK/qctl.fish; complete -C '$1'" | cut -f 1
+    }
+    [ "$(in_fish 'qctl wor')" = workers ]
+    [ "$(in_fish 'qctl workers dr')" = drain ]
+    [ "$(in_fish 'qctl workers drain --rea')" = --reason ]
+    [ "$(in_fish 'qctl run --wor')" = --workers ]
+    [ "$(in_fish 'qctl jobs --color ne')" = never ]
+    in_fish 'qctl ckpt ' | grep -qx verify
+    [ "$(in_fish 'qctl jobs --wor')" = "" ]
+}
+
+@test "zsh completes verbs, options and values" {
+    command -v zsh > /dev/null || skip "no zsh here"
+    mkdir -p "$WORK/zfunc"
+    qctl completion zsh > "$WORK/zfunc/_qctl"
+    zsh -n "$WORK/zfunc/_qctl"
+    # A terminal that types and presses tab, twice so that lists are shown.
+    cat > "$WORK/zsh.py" <<'PYTHON'
+import os, pty, re, select, sys, time
+
+pid, fd = pty.fork()
+if pid == 0:
+    os.environ.update(TERM="dumb", HOME=sys.argv[1], ZDOTDIR=sys.argv[1], COLUMNS="300")
+    os.execvp("zsh", ["zsh", "-f", "-i"])
+
+
+def read(pattern, seconds=20):
+    text, end = "", time.monotonic() + seconds
+    while time.monotonic() < end:
+        if select.select([fd], [], [], 0.1)[0]:
+            text += os.read(fd, 65536).decode(errors="replace")
+            if re.search(pattern, text):
+                return text
+    sys.exit("expected %r, found %r" % (pattern, text))
+
+
+def tab(typed, expected):
+    os.write(fd, (typed + "\t").encode())
+    read(expected)
+    os.write(fd, b"\x15")  # kills the line
+
+
+os.write(fd, b"PS1=; fpath=(%s/zfunc $fpath); autoload -U compinit; compinit -u -D; echo is-'ready'\n"
+         % sys.argv[1].encode())
+read("is-ready")
+tab("qctl wor", r"qctl wor\S*kers ")
+tab("qctl workers dr", r"workers dr\S*ain ")
+tab("qctl workers drain --rea", r"--rea\S*son")
+tab("qctl run --worke", r"--worke\S*rs")
+tab("qctl jobs --color ne", r"ne\S*ver")
+os.write(fd, b"exit\n")
+PYTHON
+    python3 "$WORK/zsh.py" "$WORK"
+}
+
+@test "man pages say every verb, key and flag, and groff has nothing to say" {
+    command -v man > /dev/null || skip "no man here"
+    quiet() {
+        [ "$(LC_ALL=C.UTF-8 MANWIDTH=80 man --warnings -l -Tutf8 "$1" 2>&1 > /dev/null)" = "" ]
+    }
+    qctl help --man > "$WORK/qctl.1"
+    qctl help recipe --man > "$WORK/qfleet-recipe.5"
+    quiet "$WORK/qctl.1"
+    quiet "$WORK/qfleet-recipe.5"
+    LC_ALL=C.UTF-8 MANWIDTH=200 man -l "$WORK/qctl.1" | col -bx > "$WORK/qctl.txt"
+    verbs | while read -r verb; do grep -q "^ *qctl $verb\b" "$WORK/qctl.txt"; done
+    LC_ALL=C.UTF-8 MANWIDTH=200 man -l "$WORK/qfleet-recipe.5" | col -bx > "$WORK/recipe.txt"
+    qctl help recipe | sed 1d | while read -r key _; do grep -q "^ *$key\b" "$WORK/recipe.txt"; done
+    for program in qfleet-coordinator qfleet-worker; do
+        "$program" --help | ops/package/usage-man name="$program" version=1 title=t text=T - \
+            > "$WORK/$program.1"
+        quiet "$WORK/$program.1"
+        LC_ALL=C.UTF-8 MANWIDTH=200 man -l "$WORK/$program.1" | col -bx > "$WORK/$program.txt"
+        "$program" --help | grep -o '^  --[a-z-]*' | while read -r flag; do
+            grep -q -- "^ *$flag\b" "$WORK/$program.txt"
+        done
+    done
+}
