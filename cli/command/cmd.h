@@ -10,6 +10,7 @@ enum err cmd_submit(struct invocation *invocation, struct err_text *et);
 enum err cmd_jobs(struct invocation *invocation, struct err_text *et);
 enum err cmd_show(struct invocation *invocation, struct err_text *et);
 enum err cmd_graph(struct invocation *invocation, struct err_text *et);
+enum err cmd_explain(struct invocation *invocation, struct err_text *et);
 enum err cmd_watch(struct invocation *invocation, struct err_text *et);
 enum err cmd_logs(struct invocation *invocation, struct err_text *et);
 enum err cmd_wait(struct invocation *invocation, struct err_text *et);

@@ -147,6 +147,10 @@ static const struct command commands[] = {
     {"graph", "[JOB]", "the stages of a job and what they wait for",
      "  qctl graph last\n  qctl graph last --dot | dot -Tsvg > job.svg\n", OPTIONS(graph_options),
      0, 1, cmd_graph},
+    {"explain", "[JOB [STAGE]]", "why jobs wait, and what would let them go on",
+     "  qctl explain                                # all that is not over\n"
+     "  qctl explain last train\n",
+     NULL, 0, 0, 2, cmd_explain},
     {"watch", "[JOB]", "progress and losses as they come; Ctrl-C detaches",
      "  qctl watch last\n  qctl watch 9c4 -o json\n", NULL, 0, 0, 1, cmd_watch},
     {"logs", "[JOB]", "the event log of a job or of the fleet",

@@ -25,6 +25,9 @@ static const bool kind_results[] = {STAGE_KIND_ROWS(KIND_RESULTS)};
 #define KIND_REUSE(name, word, shape, results, reuse, text) reuse,
 static const bool kind_reuse[] = {STAGE_KIND_ROWS(KIND_REUSE)};
 
+#define REASON_WORD(name, word, text) word,
+static const char *const reason_words[] = {REASON_ROWS(REASON_WORD)};
+
 struct transition {
     enum job_state from;
     enum job_state to;
@@ -56,6 +59,11 @@ const char *state_worker_word(enum worker_state state)
 const char *state_kind_word(enum stage_kind kind)
 {
     return word_at(kind_words, COUNT_OF(kind_words), (unsigned)kind);
+}
+
+const char *state_reason_word(enum reason reason)
+{
+    return word_at(reason_words, COUNT_OF(reason_words), (unsigned)reason);
 }
 
 bool state_job_is_terminal(enum job_state state)

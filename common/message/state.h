@@ -1,10 +1,12 @@
-/* state.h - states, transitions and kinds of state.def and kind.def as enums with names. */
+/* state.h - states, transitions, kinds and reasons of state.def, kind.def and reason.def as enums
+ * with names. */
 #ifndef COMMON_MESSAGE_STATE_H
 #define COMMON_MESSAGE_STATE_H
 
 #include <stdbool.h>
 
 #include "schemas/kind.def"
+#include "schemas/reason.def"
 #include "schemas/state.def"
 
 #define STATE_ENUM_JOB(name, word, terminal) JOB_##name,
@@ -29,6 +31,10 @@ enum stage_shape { STAGE_SHAPE_ARRAY, STAGE_SHAPE_ROUNDS, STAGE_SHAPE_WAVES };
 enum stage_kind { STAGE_KIND_ROWS(STATE_ENUM_KIND) STAGE_KIND_COUNT };
 #undef STATE_ENUM_KIND
 
+#define STATE_ENUM_REASON(name, word, text) REASON_##name,
+enum reason { REASON_ROWS(STATE_ENUM_REASON) REASON_COUNT };
+#undef STATE_ENUM_REASON
+
 enum peer_role { PEER_WORKER, PEER_CLIENT };
 
 enum job_action {
@@ -44,6 +50,7 @@ const char *state_job_word(enum job_state state);
 const char *state_stage_word(enum stage_state state);
 const char *state_worker_word(enum worker_state state);
 const char *state_kind_word(enum stage_kind kind);
+const char *state_reason_word(enum reason reason);
 
 bool state_job_is_terminal(enum job_state state);
 enum stage_shape state_kind_shape(enum stage_kind kind);

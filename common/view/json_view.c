@@ -11,7 +11,15 @@
 #include "common/message/state.h"
 
 /* Numbers that are better read as words or as ids, by structure and member. */
-enum view { VIEW_JOB_STATE, VIEW_STAGE_STATE, VIEW_WORKER_STATE, VIEW_KIND, VIEW_ERROR, VIEW_ID };
+enum view {
+    VIEW_JOB_STATE,
+    VIEW_STAGE_STATE,
+    VIEW_WORKER_STATE,
+    VIEW_KIND,
+    VIEW_REASON,
+    VIEW_ERROR,
+    VIEW_ID
+};
 
 struct view_row {
     const char *type; /* NULL: any */
@@ -25,6 +33,7 @@ static const struct view_row views[] = {
     {"variant_row", "state", VIEW_STAGE_STATE},
     {"worker_row", "state", VIEW_WORKER_STATE},
     {"stage_row", "kind", VIEW_KIND},
+    {"explain_row", "reason", VIEW_REASON},
     {NULL, "error", VIEW_ERROR},
     {NULL, "job", VIEW_ID},
     {NULL, "worker", VIEW_ID},
@@ -52,6 +61,8 @@ static const char *word_of(enum view view, uint32_t value)
         return state_worker_word((enum worker_state)value);
     case VIEW_KIND:
         return state_kind_word((enum stage_kind)value);
+    case VIEW_REASON:
+        return state_reason_word((enum reason)value);
     case VIEW_ERROR:
         return value == 0 ? "" : error_name((enum err)value);
     case VIEW_ID:

@@ -10,6 +10,7 @@
 #include "common/mem/arena.h"
 #include "common/message/message.h"
 #include "coordinator/sched/sched.h"
+#include "coordinator/sched/sched_explain.h"
 
 /* ERR_NOT_FOUND, ERR_AMBIGUOUS with text: the prefix; ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err admin_jobs(const struct sched *sched, const struct msg_jobs_get *request,
@@ -30,6 +31,12 @@ MUST_CHECK enum err admin_checkpoints(const struct sched *sched,
 MUST_CHECK enum err admin_artifacts(const struct sched *sched,
                                     const struct msg_artifacts_get *request, struct arena *arena,
                                     struct msg_artifacts *reply, struct err_text *et);
+
+/* Why a job, or each that is not over, does not go on. ERR_NOT_FOUND too when the job has no stage
+ * of that name. */
+MUST_CHECK enum err admin_explain(const struct sched *sched, const struct msg_explain_get *request,
+                                  const struct sched_explain_view *view, struct arena *arena,
+                                  struct msg_explain *reply, struct err_text *et);
 
 /* The job that `prefix` names, with a message for people when there is none or more than one. */
 MUST_CHECK enum err admin_find(const struct sched *sched, struct text prefix, size_t *index,

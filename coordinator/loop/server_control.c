@@ -156,6 +156,7 @@ static const struct route {
     [MSG_ARTIFACT_VERIFY] = {MAY_SUBMIT, true, server_request_verify},
     [MSG_STOP] = {MAY_RULE, true, on_stop},
     [MSG_ARTIFACTS_GET] = {MAY_LOOK, true, server_request_artifacts},
+    [MSG_EXPLAIN_GET] = {MAY_LOOK, true, server_request_explain},
 };
 
 /* A refusal goes to somebody who is not in the table of peers: at once, it shows no state. */

@@ -41,6 +41,17 @@ void server_request_job(struct server *server, struct server_peer *peer,
     answer(server, peer, message->job_get.ticket, err, &et, MSG_JOB, &reply);
 }
 
+void server_request_explain(struct server *server, struct server_peer *peer,
+                            const union message_any *message)
+{
+    struct msg_explain reply = {0};
+    struct err_text et = {""};
+    struct sched_explain_view view = {.now = server_now()};
+    enum err err =
+        admin_explain(server->sched, &message->explain_get, &view, &server->arena, &reply, &et);
+    answer(server, peer, message->explain_get.ticket, err, &et, MSG_EXPLAIN, &reply);
+}
+
 void server_request_workers(struct server *server, struct server_peer *peer,
                             const union message_any *message)
 {

@@ -9,6 +9,8 @@ void server_request_jobs(struct server *server, struct server_peer *peer,
                          const union message_any *message);
 void server_request_job(struct server *server, struct server_peer *peer,
                         const union message_any *message);
+void server_request_explain(struct server *server, struct server_peer *peer,
+                            const union message_any *message);
 void server_request_events(struct server *server, struct server_peer *peer,
                            const union message_any *message);
 void server_request_workers(struct server *server, struct server_peer *peer,
