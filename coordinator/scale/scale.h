@@ -38,6 +38,8 @@
 
 struct scale;
 
+enum { SCALE_ID_BYTES = 64 }; /* of an allocation's id; longer ones are not looked at */
+
 enum scale_state {
     SCALE_WAITING, /* asked for, not begun */
     SCALE_RUNNING,
@@ -48,7 +50,7 @@ enum scale_state {
 
 /* One place got from a provider, as its command reports it. Borrowed by the event. */
 struct scale_allocation {
-    struct text id; /* of the provider: a process, a job number, a pod; LIMIT_NAME_BYTES */
+    struct text id; /* of the provider: a process, a job number, a pod */
     enum scale_state state;
     bool has_failed;    /* ENDED: not of its own accord */
     struct text detail; /* why it waits or how it ended, in words */
