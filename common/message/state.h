@@ -45,6 +45,14 @@ enum job_action {
     JOB_ACTION_FORGET
 };
 
+enum checkpoint_action {
+    CHECKPOINT_FORGET,
+    CHECKPOINT_TAG,
+    CHECKPOINT_UNTAG,
+    CHECKPOINT_RESTORE,
+    CHECKPOINT_PRUNE
+};
+
 /* The word shown to people ("run", "ok", "FAIL"); "?" outside the enum. Static strings. */
 const char *state_job_word(enum job_state state);
 const char *state_stage_word(enum stage_state state);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "coordinator/sched/sched_history.h"
 
 /* Rows of one reply: what leaves room for the head of a frame. */
 enum { REPLY_BYTES_MAX = LIMIT_FRAME_BYTES - (64 << 10), ROW_BYTES = 160 };
@@ -116,6 +117,8 @@ enum err admin_job(const struct sched *sched, const struct msg_job_get *request,
     TRY(copy_refs(submitted->inputs, submitted->inputs_count, arena, &reply->inputs));
     reply->inputs_count = submitted->inputs_count;
     reply->recipe = submitted->recipe;
+    reply->answer = sched_history_answer(sched, index);
+    reply->start = submitted->start.digest;
     const struct artifact_ref *outputs = sched_job_outputs(sched, index, &reply->outputs_count);
     TRY(copy_refs(outputs, reply->outputs_count, arena, &reply->outputs));
     TRY(copy_facts(sched, index, arena, reply));

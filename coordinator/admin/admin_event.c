@@ -30,6 +30,12 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->job_forgotten.job;
     case REC_BRANCH_FAILED:
         return record->branch_failed.job;
+    case REC_CHECKPOINTS_FORGOTTEN:
+        return record->checkpoints_forgotten.job;
+    case REC_CHECKPOINT_TAGGED:
+        return record->checkpoint_tagged.job;
+    case REC_JOB_RESTORED:
+        return record->job_restored.job;
     default:
         return 0;
     }
@@ -52,8 +58,14 @@ static void stage_name(const struct sched *sched, uint64_t job, uint32_t stage, 
 
 static const char *describe_submitted(const struct rec_job_submitted *r, struct arena *arena)
 {
-    return arena_print(arena, "submitted as %.*s by %.*s: %u inputs, %u stages", TEXT_ARGS(r->name),
-                       TEXT_ARGS(r->owner), r->inputs_count, r->stages_count);
+    char hex[DIGEST_HEX_BYTES], from[128] = "";
+    digest_hex(r->start.digest, hex);
+    if (!digest_is_zero(r->start.digest))
+        (void)snprintf(from, sizeof from, ", from checkpoint %.12s of job %016" PRIx64, hex,
+                       r->start.job);
+    return arena_print(arena, "submitted as %.*s by %.*s%s: %u inputs, %u stages",
+                       TEXT_ARGS(r->name), TEXT_ARGS(r->owner), from, r->inputs_count,
+                       r->stages_count);
 }
 
 /* `text`, then what the task counted: ": samples 300, truncated 2". */
@@ -102,6 +114,41 @@ static const char *describe_checkpoint(const struct sched *sched, const struct c
     digest_hex(row->digest, hex);
     return arena_print(arena, "%s%scheckpoint %.12s after step %" PRIu64 ", loss %.4f",
                        is_one ? "" : name, is_one ? "" : ": ", hex, row->step, row->loss);
+}
+
+static const char *describe_forgotten(const struct sched *sched,
+                                      const struct rec_checkpoints_forgotten *r,
+                                      struct arena *arena)
+{
+    char hex[DIGEST_HEX_BYTES], name[LIMIT_NAME_BYTES + 1];
+    const char *text = "";
+    stage_name(sched, r->job, r->stage, name, sizeof name);
+    for (uint32_t i = 0; i < r->forgotten_count && i < 3 && text != NULL; i++) {
+        digest_hex(r->forgotten[i].digest, hex);
+        text = arena_print(arena, "%s%s%.12s", text, i > 0 ? ", " : "", hex);
+    }
+    return arena_print(arena, "%s: %u checkpoints forgotten: %s%s%s%.*s", name, r->forgotten_count,
+                       text == NULL ? "" : text, r->forgotten_count > 3 ? ", ..." : "",
+                       r->detail.size > 0 ? ": " : "", TEXT_ARGS(r->detail));
+}
+
+static const char *describe_tagged(const struct rec_checkpoint_tagged *r, struct arena *arena)
+{
+    char hex[DIGEST_HEX_BYTES];
+    digest_hex(r->digest, hex);
+    return arena_print(arena,
+                       r->removed ? "checkpoint %.12s is %.*s no more" : "checkpoint %.12s is %.*s",
+                       hex, TEXT_ARGS(r->tag));
+}
+
+static const char *describe_restored(const struct sched *sched, const struct rec_job_restored *r,
+                                     struct arena *arena)
+{
+    char hex[DIGEST_HEX_BYTES], name[LIMIT_NAME_BYTES + 1];
+    stage_name(sched, r->job, r->stage, name, sizeof name);
+    digest_hex(r->digest, hex);
+    return arena_print(arena, "%s goes on from checkpoint %.12s%s%.*s", name, hex,
+                       r->detail.size > 0 ? ": " : "", TEXT_ARGS(r->detail));
 }
 
 static const char *describe_state(const struct rec_job_state *r, struct arena *arena)
@@ -170,6 +217,15 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         text = record->job_forgotten.detail.size == 0
                    ? "forgotten"
                    : arena_print(arena, "forgotten: %.*s", TEXT_ARGS(record->job_forgotten.detail));
+        break;
+    case REC_CHECKPOINTS_FORGOTTEN:
+        text = describe_forgotten(sched, &record->checkpoints_forgotten, arena);
+        break;
+    case REC_CHECKPOINT_TAGGED:
+        text = describe_tagged(&record->checkpoint_tagged, arena);
+        break;
+    case REC_JOB_RESTORED:
+        text = describe_restored(sched, &record->job_restored, arena);
         break;
     case REC_ARTIFACT_LOST:
         text = arena_print(arena, "%.*s", TEXT_ARGS(record->artifact_lost.detail));

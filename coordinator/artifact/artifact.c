@@ -89,6 +89,13 @@ static struct artifact_entry *look_up(struct artifact_store *store, struct diges
     return entry;
 }
 
+void artifact_entry_forget(struct artifact_store *store, struct digest digest)
+{
+    struct artifact_entry *entry = look_up(store, digest);
+    if (entry != NULL && entry->home == ARTIFACT_FILE)
+        unlist(store, entry);
+}
+
 static void list(struct artifact_store *store, struct artifact_entry *entry)
 {
     struct artifact_entry **bucket = bucket_of(store, entry->digest);

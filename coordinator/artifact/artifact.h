@@ -102,6 +102,16 @@ MUST_CHECK enum err artifact_collect(struct artifact_store *store, artifact_root
                                      void *context, int64_t before_unix_s, uint64_t *removed_count,
                                      struct err_text *et);
 
+/* Bytes of the durable file, 0 when there is none. */
+uint64_t artifact_size(struct artifact_store *store, struct digest digest);
+
+/* Takes a durable file out of the store in no time, also when somebody still reads it: it is not
+ * here any more, and its bytes lie aside until artifact_discard, or the next start, removes them.
+ * ERR_NOT_FOUND, ERR_IO. */
+MUST_CHECK enum err artifact_retire(struct artifact_store *store, struct digest digest,
+                                    uint64_t *number, uint64_t *size_bytes);
+MUST_CHECK enum err artifact_discard(struct artifact_store *store, uint64_t number);
+
 /* Free bytes of the file system of the durable files. */
 MUST_CHECK enum err artifact_free_bytes(const struct artifact_store *store, uint64_t *free_bytes);
 

@@ -64,6 +64,9 @@ struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct 
 void artifact_entry_publish(struct artifact_store *store, struct artifact_entry *entry);
 void artifact_entry_free(struct artifact_store *store, struct artifact_entry *entry);
 
+/* The durable file is gone: its entry too, now or with the last reference. */
+void artifact_entry_forget(struct artifact_store *store, struct digest digest);
+
 /* Reserves room for round traffic, pushing out the oldest that nobody holds or pinned. */
 MUST_CHECK enum err artifact_entry_reserve(struct artifact_store *store, uint64_t size_bytes,
                                            struct err_text *et);

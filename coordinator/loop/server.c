@@ -25,6 +25,7 @@
 #include "coordinator/loop/server_control.h"
 #include "coordinator/loop/server_http.h"
 #include "coordinator/loop/server_peer.h"
+#include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_state.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/loop/server_work.h"
@@ -372,6 +373,7 @@ static void close_all(struct server *server)
     map_fini(&server->peers_by_address);
     if (server->artifacts != NULL)
         server_work_close_stages(server);
+    server_prune_fini(server);
     server_turn_fini(server);
     transport_close(&server->control);
     transport_close(&server->bulk);
@@ -409,6 +411,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     ASSERT(uv_loop_init(&server.loop) == 0);
     ASSERT(uv_timer_init(&server.loop, &server.wake) == 0);
     enum err err;
+    server_prune_init(&server);
     TRY_OUT(server_turn_init(&server));
     TRY_OUT(transport_startup());
     TRY_OUT(supervisor_open(&options->supervisor, &server.supervisor, et));

@@ -8,6 +8,7 @@
 #include "common/wire/wire.h"
 #include "coordinator/admin/admin.h"
 #include "coordinator/loop/server_peer.h"
+#include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_request.h"
 #include "coordinator/loop/server_submit.h"
 #include "coordinator/loop/server_turn.h"
@@ -153,6 +154,7 @@ static const struct route {
     [MSG_WORKERS_GET] = {MAY_LOOK, true, server_request_workers},
     [MSG_WORKER_DRAIN] = {MAY_RULE, true, on_worker_drain},
     [MSG_CHECKPOINTS_GET] = {MAY_LOOK, true, server_request_checkpoints},
+    [MSG_CHECKPOINT_CONTROL] = {MAY_SUBMIT, true, server_prune_control},
     [MSG_ARTIFACT_VERIFY] = {MAY_SUBMIT, true, server_request_verify},
     [MSG_STOP] = {MAY_RULE, true, on_stop},
     [MSG_ARTIFACTS_GET] = {MAY_LOOK, true, server_request_artifacts},

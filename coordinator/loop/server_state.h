@@ -92,7 +92,10 @@ struct server {
     struct list stages;     /* struct server_stage: open training states */
     struct list bulk_peers; /* struct server_bulk_peer */
     size_t bulk_peer_count;
-    size_t works_out; /* on the pool, of every kind */
+    size_t works_out;  /* on the pool, of every kind */
+    size_t namers_out; /* works and submissions after which a record may name a file */
+    bool is_prune_wanted;
+    struct bytes prune_waiters; /* owned: see server_prune.c */
     bool is_collecting;
     uint64_t collected_ns; /* when the last collection began */
 

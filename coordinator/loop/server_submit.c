@@ -19,6 +19,7 @@ struct submission {
     struct text owner, role;
     struct artifact_ref *missing;
     uint32_t missing_count;
+    struct checkpoint_row start; /* digest zero: none */
     struct digest spec;
     int64_t priority;
     struct stage_plan *stages;
@@ -142,7 +143,8 @@ static void answer(struct submission *s)
                                        .inputs = s->message.inputs,
                                        .inputs_count = s->message.inputs_count,
                                        .stages = s->stages,
-                                       .stages_count = s->stage_count};
+                                       .stages_count = s->stage_count,
+                                       .start = s->start};
     struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {s->peer}};
     event.submit.ticket = s->message.ticket;
     event.submit.record = &record;
@@ -159,6 +161,7 @@ static void on_checked(uv_work_t *request, int status)
 {
     struct submission *s = request->data;
     s->server->works_out--;
+    s->server->namers_out--;
     if (!s->server->is_stopping && status == 0)
         answer(s);
     free_submission(s);
@@ -186,6 +189,57 @@ static enum err copy(struct submission *s, const struct server_peer *peer,
     return ERR_OK;
 }
 
+static bool is_in_model(const struct artifact_ref *input)
+{
+    return input->name.size > 6 && memcmp(input->name.data, "model/", 6) == 0;
+}
+
+/* Every file of the model that `others` were is among `inputs`. */
+static bool has_model_of(const struct artifact_ref *inputs, uint32_t count,
+                         const struct artifact_ref *others, uint32_t other_count)
+{
+    for (uint32_t i = 0; i < other_count; i++) {
+        bool found = !is_in_model(&others[i]);
+        for (uint32_t k = 0; k < count && !found; k++)
+            found = text_equal(inputs[k].name, others[i].name) &&
+                    digest_equal(inputs[k].digest, others[i].digest);
+        if (!found)
+            return false;
+    }
+    return true;
+}
+
+/* The checkpoint that the job's training goes on from, which has to be of the same model. */
+static enum err find_start(struct submission *s)
+{
+    const struct msg_submit *message = &s->message;
+    char hex[DIGEST_HEX_BYTES];
+    if (digest_is_zero(message->start))
+        return ERR_OK;
+    digest_hex(message->start, hex);
+    for (size_t i = sched_job_count(s->server->sched); i-- > 0;) {
+        size_t count;
+        const struct checkpoint_row *rows = sched_job_checkpoints(s->server->sched, i, &count);
+        const struct rec_job_submitted *from = sched_job_submitted(s->server->sched, i);
+        for (size_t k = count; k-- > 0;) {
+            if (!digest_equal(rows[k].digest, message->start))
+                continue;
+            if (!has_model_of(message->inputs, message->inputs_count, from->inputs,
+                              from->inputs_count))
+                return error_set(&s->et, ERR_STATE,
+                                 "checkpoint %.7s is of job %.*s, whose base_model has other files "
+                                 "than that of %.*s",
+                                 hex, TEXT_ARGS(from->name), TEXT_ARGS(message->name));
+            s->start = rows[k];
+            s->start.tags = (struct text){0};
+            s->start.undone = false;
+            s->start.points = 0;
+            return ERR_OK;
+        }
+    }
+    return error_set(&s->et, ERR_NOT_FOUND, "there is no checkpoint %.7s to start from", hex);
+}
+
 void server_submit_start(struct server *server, struct server_peer *peer,
                          const struct msg_submit *message)
 {
@@ -200,6 +254,8 @@ void server_submit_start(struct server *server, struct server_peer *peer,
                   ? error_set(&s->et, ERR_DISK_FULL,
                               "the coordinator's disk is nearly full; nothing new is taken in")
                   : copy(s, peer, message);
+        if (err == ERR_OK)
+            err = find_start(s);
     }
     if (err != ERR_OK) {
         server_turn_status(server, peer->id, message->ticket, err, s != NULL ? s->et.text : "");
@@ -208,5 +264,6 @@ void server_submit_start(struct server *server, struct server_peer *peer,
         return;
     }
     server->works_out++;
+    server->namers_out++;
     ASSERT(uv_queue_work(&server->loop, &s->request, on_check, on_checked) == 0);
 }

@@ -8,6 +8,7 @@
 #include "common/mem/mem.h"
 #include "common/wire/wire.h"
 #include "coordinator/loop/server_peer.h"
+#include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_work.h"
 #include "coordinator/store/record_codec.h"
 
@@ -289,4 +290,5 @@ void server_turn_end(struct server *server)
         server_work_start(server, &server->turn.works);
         arena_reset(&server->arena);
     } while (report_gone(server));
+    server_prune_turn(server);
 }

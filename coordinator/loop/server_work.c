@@ -13,6 +13,7 @@
 #include "common/numeric/float_rules.h"
 #include "common/recipe/recipe_variant.h"
 #include "coordinator/aggregate/aggregate.h"
+#include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/loop/server_verify.h"
 
@@ -361,12 +362,19 @@ static void on_work(uv_work_t *request)
         w->done.error =
             server_verify_run(w->server->artifacts, &w->work, &w->arena, &w->done, &w->et);
         break;
+    case SCHED_WORK_PRUNE:
     case SCHED_WORK_CLOSE:
         break;
     }
 }
 
 /* The loop's thread again. */
+
+/* Whether a record or the scheduler's state names a file that the work has written. */
+static bool names_files(enum sched_work_kind kind)
+{
+    return kind == SCHED_WORK_CHECKPOINT || kind == SCHED_WORK_LOG || kind == SCHED_WORK_VERIFY;
+}
 
 static void on_done(uv_work_t *request, int status)
 {
@@ -378,6 +386,7 @@ static void on_done(uv_work_t *request, int status)
     struct server_work *w = request->data;
     struct server *server = w->server;
     server->works_out--;
+    server->namers_out -= names_files(w->work.kind);
     if (status == UV_ECANCELED)
         w->done.error = ERR_CANCELLED;
     if (w->done.error != ERR_OK && w->et.text[0] == '\0')
@@ -416,6 +425,11 @@ void server_work_start(struct server *server, struct list *works)
     while (!list_is_empty(works)) {
         struct server_work *w = CONTAINER_OF(list_first(works), struct server_work, node);
         list_remove(&w->node);
+        if (w->work.kind == SCHED_WORK_PRUNE) {
+            server_prune_want(server);
+            free_work(w);
+            continue;
+        }
         w->done.job = w->work.job;
         w->done.stage = w->work.stage;
         w->done.step = w->work.step;
@@ -430,6 +444,7 @@ void server_work_start(struct server *server, struct list *works)
             continue;
         }
         server->works_out++;
+        server->namers_out += names_files(w->work.kind);
         ASSERT(uv_queue_work(&server->loop, &w->request, on_work, on_done) == 0);
     }
 }

@@ -320,6 +320,7 @@ enum err plan_rounds(struct span recipe, uint64_t train_rows, struct plan_rounds
     plan.logging_steps = at_least_one(r.logging_steps);
     plan.loss_max = r.loss_watchdog_threshold;
     plan.loss_patience = at_least_one(r.loss_watchdog_patience);
+    plan.save_total_limit = recipe_is_set(&r, RECIPE_KEY_save_total_limit) ? r.save_total_limit : 0;
     recipe_fini(&r);
     *out = plan;
     return ERR_OK;

@@ -44,14 +44,15 @@ MUST_CHECK enum err plan_settings(struct span recipe, struct plan_settings *out,
 
 /* What the scheduler needs to drive the rounds of a job, once its rows are counted. */
 struct plan_rounds {
-    uint64_t round_rows;    /* micro_batch_size x gradient_accumulation_steps */
-    uint64_t step_count;    /* optimizer steps of the whole run */
-    uint64_t eval_steps;    /* evaluate held-out rows after so many steps, 0 never */
-    bool eval_on_start;     /* also before the first step */
-    uint64_t save_steps;    /* checkpoint after so many steps; the last step always is one */
-    uint64_t logging_steps; /* keep a log point after so many steps */
-    double loss_max;        /* a step's loss above this is too high; 0: none is */
-    uint64_t loss_patience; /* as many such steps in a row end the training */
+    uint64_t round_rows;       /* micro_batch_size x gradient_accumulation_steps */
+    uint64_t step_count;       /* optimizer steps of the whole run */
+    uint64_t eval_steps;       /* evaluate held-out rows after so many steps, 0 never */
+    bool eval_on_start;        /* also before the first step */
+    uint64_t save_steps;       /* checkpoint after so many steps; the last step always is one */
+    uint64_t logging_steps;    /* keep a log point after so many steps */
+    double loss_max;           /* a step's loss above this is too high; 0: none is */
+    uint64_t loss_patience;    /* as many such steps in a row end the training */
+    uint64_t save_total_limit; /* newest checkpoints that are kept, 0: all */
 };
 
 /* `train_rows`: rows that pack counted. ERR_DATA with text when there is nothing to train on. */

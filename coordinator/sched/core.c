@@ -2,6 +2,7 @@
 #include "coordinator/sched/core.h"
 
 #include "common/message/message_copy.h"
+#include "coordinator/sched/history.h"
 #include "coordinator/sched/remake.h"
 #include "coordinator/sched/target.h"
 
@@ -36,6 +37,12 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return remake_apply_lost(s, &r->artifact_lost);
     case REC_SCALE_TARGET:
         return target_apply(s, &r->scale_target);
+    case REC_CHECKPOINTS_FORGOTTEN:
+        return history_apply_forgotten(s, &r->checkpoints_forgotten);
+    case REC_CHECKPOINT_TAGGED:
+        return history_apply_tagged(s, &r->checkpoint_tagged);
+    case REC_JOB_RESTORED:
+        return history_apply_restored(s, &r->job_restored);
     }
     return ERR_STATE;
 }

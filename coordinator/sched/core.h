@@ -4,6 +4,7 @@
 
 #include "coordinator/sched/effect.h"
 #include "coordinator/sched/job.h"
+#include "coordinator/sched/orphan.h"
 #include "coordinator/sched/roster.h"
 #include "coordinator/sched/sched_totals.h"
 
@@ -40,6 +41,7 @@ struct sched {
     struct sched_counts counts;
     struct rec_scale_target *targets; /* owned, with texts; LIMIT_TARGETS, NULL before the first */
     size_t target_count;
+    struct orphan_list orphans; /* owned */
 };
 
 /* Makes a decision: applies the record and emits it. Nothing has changed when it fails. */

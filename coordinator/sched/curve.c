@@ -38,6 +38,7 @@ void curve_add(struct curve *curve, const struct log_point *point)
 void curve_keep(struct curve *curve)
 {
     curve->durable = curve->count;
+    curve->known = MAX(curve->known, curve->durable);
 }
 
 void curve_rewind(struct curve *curve)
@@ -52,6 +53,15 @@ void curve_replace(struct curve *curve, const struct log_point *points, size_t c
         memmove(curve->points + curve->durable, points, count * sizeof *points);
     curve->durable += count;
     curve->count = curve->durable;
+    curve->known = MAX(curve->known, curve->durable);
+}
+
+void curve_go(struct curve *curve, size_t count, bool keeps_later)
+{
+    ASSERT(count <= curve->known);
+    curve->durable = curve->count = count;
+    if (!keeps_later)
+        curve->known = count;
 }
 
 void curve_cut(struct curve *curve, uint64_t step)
@@ -60,12 +70,12 @@ void curve_cut(struct curve *curve, uint64_t step)
     while (kept < curve->durable && curve->points[kept].step <= step)
         kept++;
     curve->durable = kept;
-    curve->count = kept;
+    curve->count = curve->known = kept;
 }
 
 void curve_clear(struct curve *curve)
 {
-    curve->durable = curve->count = 0;
+    curve->durable = curve->count = curve->known = 0;
 }
 
 double curve_loss(const struct curve *curve, bool is_eval)

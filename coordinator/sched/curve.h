@@ -14,6 +14,7 @@ struct curve {
     struct log_point *points; /* owned */
     size_t count, capacity;
     size_t durable; /* the first so many */
+    size_t known;   /* durable once: those after `durable` come again, the same (curve_go) */
 };
 
 void curve_fini(struct curve *curve);
@@ -33,6 +34,10 @@ void curve_rewind(struct curve *curve);
 
 /* Back to the durable points, and then to these, which become durable too. There is room. */
 void curve_replace(struct curve *curve, const struct log_point *points, size_t count);
+
+/* The first `count` points are durable, of those that ever were; whether the ones after them may be
+ * gone to again. At most `known`. */
+void curve_go(struct curve *curve, size_t count, bool keeps_later);
 
 /* Forgets the points of later steps: training goes back to this one; or all points. */
 void curve_cut(struct curve *curve, uint64_t step);

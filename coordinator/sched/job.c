@@ -8,6 +8,7 @@
 #include "common/message/message_copy.h"
 #include "coordinator/sched/core.h"
 #include "coordinator/sched/reuse.h"
+#include "coordinator/sched/sched_view.h"
 #include "coordinator/sched/told.h"
 
 #define JOB_BYTES_MAX ((size_t)8 << 30)
@@ -158,6 +159,7 @@ void job_destroy(struct job *job)
         mem_free(stage->run);
     }
     mem_free(job->checkpoints);
+    mem_free(job->tags);
     arena_fini(&job->arena);
     mem_free(job);
 }
@@ -170,11 +172,26 @@ bool job_may_be_forgotten(const struct job *job)
     return state_job_is_terminal(job->state) && !is_busy;
 }
 
+static void count_orphan(void *context, struct digest digest)
+{
+    (void)digest;
+    ++*(size_t *)context;
+}
+
+static void add_orphan(void *context, struct digest digest)
+{
+    orphan_add(context, digest);
+}
+
 enum err job_apply_forgotten(struct sched *s, const struct rec_job_forgotten *record)
 {
     struct job *job = job_of_id(s, record->job);
     if (job == NULL || !job_may_be_forgotten(job))
         return ERR_STATE;
+    size_t orphans = 0;
+    sched_view_each_root(job, count_orphan, &orphans);
+    TRY(orphan_reserve(&s->orphans, orphans));
+    sched_view_each_root(job, add_orphan, &s->orphans);
     size_t place = 0;
     while (s->jobs[place] != job)
         place++;
@@ -310,6 +327,25 @@ static enum err reserve_checkpoint(struct job *job)
     return ERR_OK;
 }
 
+/* Among those of its stage by step. One that was undone and is made again takes its own place. */
+static void place_checkpoint(struct job *job, const struct checkpoint_row *row, size_t points)
+{
+    struct checkpoint_row *rows = job->checkpoints;
+    size_t place = job->checkpoint_count;
+    while (place > 0 && (rows[place - 1].stage != row->stage || rows[place - 1].step >= row->step))
+        place--;
+    while (place < job->checkpoint_count &&
+           (rows[place].stage != row->stage || rows[place].step < row->step))
+        place++;
+    if (place == job->checkpoint_count || rows[place].step != row->step) {
+        memmove(rows + place + 1, rows + place, (job->checkpoint_count - place) * sizeof *rows);
+        job->checkpoint_count++;
+    }
+    rows[place] = *row;
+    rows[place].points = points;
+    rows[place].tags = (struct text){0};
+}
+
 enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record)
 {
     const struct checkpoint_row *row = &record->row;
@@ -323,8 +359,8 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
         return ERR_STATE;
     TRY(reserve_checkpoint(job));
     TRY(curve_reserve(&stage->run->curve, record->points_count));
-    job->checkpoints[job->checkpoint_count++] = *row;
     curve_replace(&stage->run->curve, record->points, record->points_count);
+    place_checkpoint(job, row, stage->run->curve.durable);
     return ERR_OK;
 }
 
@@ -524,8 +560,10 @@ bool job_results(const struct stage *stage, struct artifact_ref *refs, uint32_t 
 const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage)
 {
     for (size_t i = job->checkpoint_count; i-- > 0;) {
-        if (job->checkpoints[i].stage == stage->index)
+        if (job->checkpoints[i].stage == stage->index && !job->checkpoints[i].undone)
             return &job->checkpoints[i];
     }
-    return NULL;
+    bool is_start =
+        stage->plan->kind == STAGE_KIND_TRAIN && !digest_is_zero(job->submitted.start.digest);
+    return is_start ? &job->submitted.start : NULL;
 }

@@ -84,6 +84,13 @@ struct stage {
     struct instant ended;
 };
 
+/* A name that a checkpoint was given. */
+struct job_tag {
+    uint32_t stage;
+    struct digest digest;
+    struct text name; /* in the job's arena */
+};
+
 struct job {
     struct rec_job_submitted submitted; /* in arena */
     struct arena arena;                 /* owned: everything durable */
@@ -107,8 +114,10 @@ struct job {
     struct stage_set done;
     struct stage_set failed;            /* given up; the job goes on without them */
     struct stage_set ready;             /* they have tasks to grant */
-    struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's in order */
+    struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's by step; no tags */
     size_t checkpoint_count, checkpoint_capacity;
+    struct job_tag *tags; /* owned */
+    size_t tag_count, tag_capacity;
     struct text loss_detail; /* the last time something was made again, in words; in arena */
     uint32_t losses;         /* since the last fresh start */
 };
@@ -174,7 +183,8 @@ uint64_t job_fact(const struct stage *stage, const char *name);
  * them when `refs` is NULL. False when the stage gives none. */
 bool job_results(const struct stage *stage, struct artifact_ref *refs, uint32_t *count);
 
-/* Newest checkpoint of the stage, or NULL. */
+/* What the stage goes on from: its newest checkpoint that is not undone, else the one of another
+ * job that a training started from, or NULL. */
 const struct checkpoint_row *job_checkpoint(const struct job *job, const struct stage *stage);
 
 /* The means of the sums, where the loss is over pairs. */

@@ -36,17 +36,41 @@ static void reopen(struct stage *stage)
     stage_set_remove(&stage->job->done, stage->index);
 }
 
+static void undo_task(struct sched *s, struct stage *stage, uint32_t index)
+{
+    tasks_undo(&stage->tasks, index);
+    for (size_t i = 0; i < CORE_TRIALS; i++) {
+        if (s->trials[i].stage == stage && s->trials[i].index == index)
+            s->trials[i] = (struct trial){0};
+    }
+}
+
+void remake_undo_branch(struct sched *s, struct stage *stage)
+{
+    struct job *job = stage->job;
+    struct stage_set branch = job_branch(stage);
+    for (uint32_t i = stage->index; i < job->submitted.stages_count; i++) {
+        struct stage *after = &job->stages[i];
+        if (!stage_set_has(branch, i) || after->state == STAGE_FAILED)
+            continue;
+        for (uint32_t t = 0; after->run == NULL && t < after->tasks.count; t++) {
+            if (after->tasks.items[t].result != NULL)
+                undo_task(s, after, t);
+        }
+        if (after->state == STAGE_DONE)
+            reopen(after);
+        if (after != stage)
+            reuse_drop(s, after);
+    }
+}
+
 static bool undo_tasks(struct sched *s, struct stage *stage, struct digest digest)
 {
     bool found = false;
     for (uint32_t t = 0; stage->run == NULL && t < stage->tasks.count; t++) {
         if (!makes(stage->tasks.items[t].result, digest))
             continue;
-        tasks_undo(&stage->tasks, t);
-        for (size_t i = 0; i < CORE_TRIALS; i++) {
-            if (s->trials[i].stage == stage && s->trials[i].index == t)
-                s->trials[i] = (struct trial){0};
-        }
+        undo_task(s, stage, t);
         found = true;
     }
     stage->is_remade |= found;
@@ -139,8 +163,7 @@ static bool is_early(const struct lease *lease)
     return !job_may_begin(stage) || !tasks_is_open(&stage->tasks, lease->index);
 }
 
-/* What is at work on inputs that have to be made first stops. */
-static void stop_dependents(struct sched *s, struct job *job)
+void remake_stop_dependents(struct sched *s, struct job *job)
 {
     struct list_node *next;
     for (struct list_node *node = list_first(&job->leases); node != NULL; node = next) {
@@ -224,7 +247,7 @@ static enum err decide(struct sched *s, struct job *job, struct artifact_ref *lo
         leases += job->stages[i].tasks.leases;
     TRY(effect_reserve(&s->effect, 0, leases + 1, job->submitted.stages_count));
     TRY(core_decide(s, &record, NULL));
-    stop_dependents(s, job);
+    remake_stop_dependents(s, job);
     if (job->losses > LIMIT_ARTIFACT_LOSSES)
         advance_doom(s, job, ERR_DIGEST,
                      "what this job made was damaged %u times; check the coordinator's disk, then "

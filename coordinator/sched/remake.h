@@ -26,6 +26,14 @@ bool remake_is_input(enum err error);
 /* ERR_STATE: the job made nothing of the kind. ERR_OUT_OF_MEMORY: nothing changed. */
 MUST_CHECK enum err remake_apply_lost(struct sched *s, const struct rec_artifact_lost *record);
 
+/* Undoes the stage and all that rests on it, so that it is made again; what was given up stays so.
+ */
+void remake_undo_branch(struct sched *s, struct stage *stage);
+
+/* Takes back what is at work on inputs that have to be made first. Room for a send for each lease
+ * and a work for each stage is reserved. */
+void remake_stop_dependents(struct sched *s, struct job *job);
+
 /* An attempt at the task failed for want of its inputs; `is_fatal`: unless they are the reason, the
  * job fails as it did. */
 void remake_suspect(struct sched *s, struct stage *stage, uint32_t index, enum err error,

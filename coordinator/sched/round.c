@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/message/message_copy.h"
 #include "coordinator/sched/advance.h"
+#include "coordinator/sched/history.h"
 #include "coordinator/sched/lease.h"
 #include "coordinator/sched/spec.h"
 #include "coordinator/sched/watchdog.h"
@@ -65,6 +66,14 @@ static enum err open_state(struct sched *s, struct stage *stage)
         return ERR_OK;
     const struct checkpoint_row *last = NULL;
     struct artifact_ref state = spec_state(stage, &last);
+    if (is_training(stage) && last != NULL && last->step > run->plan.step_count) {
+        advance_doom(s, job, ERR_RECIPE,
+                     "%s: it starts from a checkpoint after step %llu, and the recipe has %llu "
+                     "steps; raise max_steps or num_epochs",
+                     stage->plan->name.data, (unsigned long long)last->step,
+                     (unsigned long long)run->plan.step_count);
+        return ERR_OK;
+    }
     if (digest_is_zero(state.digest)) {
         if (is_training(stage)) {
             advance_doom(s, job, ERR_STATE, "there is no state to train from");
@@ -322,6 +331,7 @@ enum err round_checkpointed(struct sched *s, struct stage *stage,
     run->saved_step = run->step;
     run->phase = RUN_READY;
     stage->work_faults = 0;
+    history_limit(s, stage);
     return ERR_OK;
 }
 

@@ -7,8 +7,10 @@
 #include "coordinator/sched/control.h"
 #include "coordinator/sched/core.h"
 #include "coordinator/sched/grant.h"
+#include "coordinator/sched/history.h"
 #include "coordinator/sched/result.h"
 #include "coordinator/sched/reuse.h"
+#include "coordinator/sched/sched_history.h"
 #include "coordinator/sched/session.h"
 #include "coordinator/sched/target.h"
 
@@ -58,6 +60,7 @@ void sched_destroy(struct sched **sched)
     heap_fini(&s->retries);
     heap_fini(&s->expiries);
     heap_fini(&s->patience);
+    orphan_fini(&s->orphans);
     mem_free(s);
     *sched = NULL;
 }
@@ -145,6 +148,8 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
         return control_submit(s, event->peer, event->submit.ticket, event->submit.record);
     case SCHED_CONTROL:
         return control_job(s, event->peer, event->control);
+    case SCHED_HISTORY:
+        return history_control(s, event->peer, event->history->control, event->history->bytes);
     case SCHED_DRAIN:
         return session_drain(s, event->peer, event->drain);
     case SCHED_SCALE:

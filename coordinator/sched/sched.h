@@ -16,8 +16,8 @@
  *     once.
  *  6. Effects live in memory of the scheduler until the next step.
  *     The loop adds what only it knows: bulk_endpoint of a WELCOME, paths of durable artifacts.
- *  7. A stage has at most one work out. Every work but CLOSE is answered by exactly one outcome,
- *     also when the job was cancelled meanwhile; CLOSE has no outcome and never overtakes one.
+ *  7. A stage has at most one work out. Every work is answered by exactly one outcome, also
+ *     when the job was cancelled meanwhile; CLOSE, which never overtakes one, and PRUNE by none.
  *
  * A ROUNDS stage is a loop of its own: open the state (work OPEN), then for every round grant
  * ranges of rows, collect their results, fold them (work FOLD), and after every save_steps rounds
@@ -33,9 +33,7 @@
  * open state as it was; any other by CLOSE and OPEN from the last checkpoint. A full disk is waited
  * for; permanent errors fail the job with `detail`.
  *
- * What a job made and is found damaged or missing is made again, to the same bits (remake.h): a
- * state that cannot be opened falls back to the checkpoint before it; a task whose inputs cannot be
- * read has them read again at the coordinator (work VERIFY), and who made the bad ones runs anew.
+ * What a job made and is found damaged or missing is made again, to the same bits (remake.h).
  */
 #ifndef COORDINATOR_SCHED_SCHED_H
 #define COORDINATOR_SCHED_SCHED_H
@@ -92,6 +90,7 @@ enum sched_event_kind {
     SCHED_SUBMIT,  /* a job as planned, its record complete */
     SCHED_CONTROL, /* cancel, pause, resume, retry */
     SCHED_DRAIN,   /* of a worker or all */
+    SCHED_HISTORY, /* of checkpoints: forget, tag, restore */
     SCHED_SCALE,   /* a new target of a provider, checked by scale */
     SCHED_LET_GO,  /* drain one worker; no client asked */
     SCHED_OPENED,  /* work outcomes */
@@ -129,6 +128,7 @@ struct sched_event {
             uint64_t worker;
             struct text reason;
         } let_go;
+        const struct sched_history_request *history; /* sched_history.h */
         struct sched_work_done done;
         bool disk_low;
     };
@@ -149,6 +149,7 @@ enum sched_work_kind {
     SCHED_WORK_CHECKPOINT, /* write state and ledger durably */
     SCHED_WORK_LOG,        /* write the log points of the run as an artifact */
     SCHED_WORK_VERIFY,     /* read artifacts again; what is damaged must count as absent after it */
+    SCHED_WORK_PRUNE,      /* remove what sched_history_orphans names and no record reaches */
     SCHED_WORK_CLOSE       /* forget the state: the stage ended or the job stopped */
 };
 

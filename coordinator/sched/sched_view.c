@@ -300,13 +300,6 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
     return count;
 }
 
-const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
-                                                   size_t *count)
-{
-    *count = s->jobs[index]->checkpoint_count;
-    return s->jobs[index]->checkpoints;
-}
-
 /* A file of a later stage stands in place of an earlier one of its name: a quantized folder's
  * weights for those that training exported. */
 static uint32_t keep_last(struct artifact_ref *refs, uint32_t count)
@@ -485,21 +478,25 @@ static void visit_results(const struct stage *stage, void (*visit)(void *, struc
         visit(context, stage->log.digest);
 }
 
+void sched_view_each_root(const struct job *job, void (*visit)(void *context, struct digest digest),
+                          void *context)
+{
+    visit(context, job->recipe.digest);
+    for (uint32_t i = 0; i < job->submitted.inputs_count; i++)
+        visit(context, job->submitted.inputs[i].digest);
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++)
+        visit_results(&job->stages[i], visit, context);
+    for (size_t i = 0; i < job->checkpoint_count; i++) {
+        visit(context, job->checkpoints[i].digest);
+        visit(context, job->checkpoints[i].ledger);
+    }
+}
+
 void sched_each_root(const struct sched *s, void (*visit)(void *context, struct digest digest),
                      void *context)
 {
-    for (size_t j = 0; j < s->job_count; j++) {
-        const struct job *job = s->jobs[j];
-        visit(context, job->recipe.digest);
-        for (uint32_t i = 0; i < job->submitted.inputs_count; i++)
-            visit(context, job->submitted.inputs[i].digest);
-        for (uint32_t i = 0; i < job->submitted.stages_count; i++)
-            visit_results(&job->stages[i], visit, context);
-        for (size_t i = 0; i < job->checkpoint_count; i++) {
-            visit(context, job->checkpoints[i].digest);
-            visit(context, job->checkpoints[i].ledger);
-        }
-    }
+    for (size_t j = 0; j < s->job_count; j++)
+        sched_view_each_root(s->jobs[j], visit, context);
 }
 
 static void write_stage(const struct stage *stage, struct bytes *out)
@@ -543,8 +540,16 @@ static void write_job(const struct job *job, struct bytes *out)
     for (size_t i = 0; i < job->checkpoint_count; i++) {
         char hex[DIGEST_HEX_BYTES];
         digest_hex(job->checkpoints[i].digest, hex);
-        bytes_print(out, " checkpoint %u %llu %s\n", job->checkpoints[i].stage,
-                    (unsigned long long)job->checkpoints[i].step, hex);
+        bytes_print(out, " checkpoint %u %llu %s%s %llu\n", job->checkpoints[i].stage,
+                    (unsigned long long)job->checkpoints[i].step, hex,
+                    job->checkpoints[i].undone ? " undone" : "",
+                    (unsigned long long)job->checkpoints[i].points);
+    }
+    for (size_t i = 0; i < job->tag_count; i++) {
+        char hex[DIGEST_HEX_BYTES];
+        digest_hex(job->tags[i].digest, hex);
+        bytes_print(out, " tag %u %s %.*s\n", job->tags[i].stage, hex,
+                    TEXT_ARGS(job->tags[i].name));
     }
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
         write_curve(&job->stages[i], out);

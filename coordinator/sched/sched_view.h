@@ -11,6 +11,10 @@ const struct stage *sched_view_at_work(const struct job *job, uint32_t variant);
 /* Steps for a training, tasks for everything else; *total 0: not known yet. */
 void sched_view_count(const struct stage *stage, uint64_t *done, uint64_t *total);
 
+/* Digests that records of the job reach. */
+void sched_view_each_root(const struct job *job, void (*visit)(void *context, struct digest digest),
+                          void *context);
+
 /* As it is shown: in a job that is over, nothing is at work. */
 enum stage_state sched_view_state(const struct stage *stage);
 

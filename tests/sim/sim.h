@@ -47,6 +47,7 @@ struct sim_scenario {
     uint32_t task_fault, work_fault;
     uint32_t control; /* pause, resume, cancel, retry: at each second */
     uint32_t disk;    /* the disk is low for a while: at each second */
+    uint32_t history; /* something is done to checkpoints: at each second */
     uint32_t damage;  /* a durable artifact that a job made is damaged: at each second */
     uint64_t heal_ms; /* no faults from then on */
 };
@@ -91,8 +92,7 @@ struct sim_event {
     struct arena arena;
 };
 
-/* What artifacts hold here: a vector and a step. */
-struct sim_artifact {
+struct sim_artifact { /* a vector and a step */
     struct map_node by_digest;
     struct digest digest;
     float vector[SIM_WIDTH];
@@ -148,7 +148,7 @@ struct sim_job {
 struct sim_statistics {
     uint64_t events, steps, records, messages, dropped, doubled, delayed;
     uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
-    uint64_t damages, remade, waves, reused, given_up;
+    uint64_t damages, remade, waves, reused, given_up, restored, forgotten, tagged, pruned;
 };
 
 struct sim {
@@ -190,11 +190,11 @@ void sim_fail(struct sim *sim, const char *format, ...) PRINTF(2, 3);
 bool sim_chance(struct sim *sim, uint32_t parts);
 bool sim_is_healed(const struct sim *sim);
 
-/* A new event `after_ms` from now; the caller fills in the rest. */
+/* A new event; the caller fills in the rest. */
 struct sim_event *sim_schedule(struct sim *sim, enum sim_event_kind kind, uint64_t after_ms);
 struct sim_event *sim_schedule_at(struct sim *sim, enum sim_event_kind kind, uint64_t at_ns);
 
-/* Over the network of worker `worker`'s connection `peer`, with all that can happen to it. */
+/* Over a connection of a worker, with all that can happen to it. */
 void sim_send_up(struct sim *sim, uint32_t worker, uint32_t number, const void *message);
 void sim_send_down(struct sim *sim, uint64_t peer, uint32_t number, const void *message);
 
@@ -204,7 +204,7 @@ void sim_client_send(struct sim *sim, uint32_t number, const void *message);
 void sim_client_timer(struct sim *sim);
 void sim_client_message(struct sim *sim, uint32_t number, const union message_any *message);
 
-/* sim_job: the jobs of the run, in order, all from one random source. */
+/* sim_job: all from one random source. */
 void sim_job_make(struct sim *sim, struct sim_random *random, uint32_t index);
 const struct sim_job *sim_job_of_recipe(const struct sim *sim, struct digest recipe);
 
@@ -227,8 +227,9 @@ void sim_worker_computed(struct sim *sim, struct sim_worker *worker, uint64_t fe
 struct digest sim_engine_keep(struct sim *sim, const float vector[SIM_WIDTH], uint64_t step,
                               bool is_durable);
 struct sim_artifact *sim_engine_find(const struct sim *sim, struct digest digest);
-/* Damages an artifact that some job made; whoever makes it again mends it. */
+/* Damages an artifact that some job made, or all that were let go of; made again, it is mended. */
 void sim_engine_damage(struct sim *sim);
+void sim_engine_prune(struct sim *sim);
 bool sim_engine_is_damaged(const struct sim *sim, struct digest digest);
 void sim_engine_mend(struct sim *sim, struct digest digest);
 

@@ -12,6 +12,7 @@ struct counted {
     struct map_node node;
     struct list_node of_run; /* in sim.counted_list */
     uint64_t job;
+    uint32_t stage;
     bool is_rounds;
     struct digest outputs[SIM_OUTPUTS_MAX];
 };
@@ -73,6 +74,7 @@ static void check_task_done(struct sim *sim, const struct rec_task_done *done)
     struct counted *counted = arena_alloc(&sim->arena, 1, sizeof *counted);
     ASSERT(counted != NULL && map_reserve(&sim->counted, sim->counted.count + 1) == ERR_OK);
     counted->job = done->job;
+    counted->stage = done->stage;
     counted->is_rounds = done->worker.size == 0;
     ASSERT(done->result.outputs_count <= SIM_OUTPUTS_MAX);
     for (uint32_t i = 0; i < done->result.outputs_count; i++)
@@ -102,6 +104,21 @@ static void uncount(struct sim *sim, const struct rec_artifact_lost *record)
     }
 }
 
+/* Training goes on from an earlier checkpoint: it and what rests on it is done once more. */
+static void uncount_from(struct sim *sim, const struct rec_job_restored *record)
+{
+    struct list_node *next;
+    for (struct list_node *n = list_first(&sim->counted_list); n != NULL; n = next) {
+        struct counted *counted = CONTAINER_OF(n, struct counted, of_run);
+        next = list_next(&sim->counted_list, n);
+        if (counted->job != record->job || counted->stage < record->stage)
+            continue;
+        map_remove(&sim->counted, &counted->node);
+        list_remove(n);
+    }
+    sim->statistics.restored++;
+}
+
 void sim_check_records(struct sim *sim, const struct sched_record *records, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
@@ -110,6 +127,11 @@ void sim_check_records(struct sim *sim, const struct sched_record *records, size
             check_task_done(sim, &record->task_done);
         if (records[i].number == REC_ARTIFACT_LOST)
             uncount(sim, &record->artifact_lost);
+        if (records[i].number == REC_JOB_RESTORED)
+            uncount_from(sim, &record->job_restored);
+        if (records[i].number == REC_CHECKPOINTS_FORGOTTEN)
+            sim->statistics.forgotten += record->checkpoints_forgotten.forgotten_count;
+        sim->statistics.tagged += records[i].number == REC_CHECKPOINT_TAGGED;
         if (records[i].number == REC_CHECKPOINT) {
             const struct sim_artifact *state = sim_engine_find(sim, record->checkpoint.row.digest);
             if (state == NULL || !state->is_durable || state->step != record->checkpoint.row.step)
@@ -206,6 +228,17 @@ void sim_check_end(struct sim *sim)
     sim_check_replay(sim);
 }
 
+/* All checkpoints; where some are forgotten, the last of each training. */
+static bool is_signed(const struct sim *sim, const struct checkpoint_row *rows, size_t count,
+                      size_t place)
+{
+    for (size_t i = place + 1; sim->scenario->history > 0 && i < count; i++) {
+        if (rows[i].stage == rows[place].stage)
+            return false;
+    }
+    return true;
+}
+
 static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t size)
 {
     size_t used = 0;
@@ -216,7 +249,7 @@ static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t si
     for (size_t i = 0; i < count * LIMIT_JOB_STAGES && used < size; i++) {
         const struct checkpoint_row *row =
             &rows[i % count]; /* stages may take turns as they like */
-        if (row->stage != i / count)
+        if (row->stage != i / count || !is_signed(sim, rows, count, i % count))
             continue;
         digest_hex(row->digest, hex);
         used +=

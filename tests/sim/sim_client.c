@@ -28,6 +28,35 @@ static void control(struct sim *sim, const struct sim_job *job, enum job_action 
     sim_client_send(sim, MSG_JOB_CONTROL, &message);
 }
 
+/* Something is done to one of the checkpoints of a job, or to all by a rule. */
+static void meddle(struct sim *sim, const struct sim_job *job)
+{
+    static const enum checkpoint_action actions[] = {CHECKPOINT_FORGET,  CHECKPOINT_FORGET,
+                                                     CHECKPOINT_TAG,     CHECKPOINT_UNTAG,
+                                                     CHECKPOINT_RESTORE, CHECKPOINT_PRUNE};
+    char hex[17];
+    size_t index, count;
+    snprintf(hex, sizeof hex, "%016llx", (unsigned long long)job->id);
+    if (sim->c.s == NULL || sched_job_find(sim->c.s, text_of(hex), &index) != ERR_OK)
+        return;
+    const struct checkpoint_row *rows = sched_job_checkpoints(sim->c.s, index, &count);
+    if (count == 0)
+        return;
+    uint64_t place = sim_random_below(&sim->random, count);
+    struct msg_checkpoint_control message = {
+        .ticket = 1,
+        .prefix = text_of(hex),
+        .action = (uint32_t)actions[sim_random_below(&sim->random, COUNT_OF(actions))],
+        .digest = rows[place].digest,
+        .tag = sim_random_below(&sim->random, 2) == 0 ? TEXT("good") : TEXT("kept")};
+    if (message.action == CHECKPOINT_FORGET && sim_random_below(&sim->random, 2) == 0) {
+        message.digest = (struct digest){{0}};
+        message.rules.keep_last = 1 + sim_random_below(&sim->random, 3);
+        message.rules.keep_every = sim_random_below(&sim->random, 4);
+    }
+    sim_client_send(sim, MSG_CHECKPOINT_CONTROL, &message);
+}
+
 /* Puts back to work what was stopped. */
 static void mend(struct sim *sim, const struct sim_job *job)
 {
@@ -55,6 +84,8 @@ void sim_client_timer(struct sim *sim)
             mend(sim, job);
         else if (sim_chance(sim, sim->scenario->control))
             control(sim, job, (enum job_action)sim_random_below(&sim->random, 4));
+        if (job->is_acknowledged && sim_chance(sim, sim->scenario->history))
+            meddle(sim, job);
     }
     if (sim->c.s != NULL && sim_chance(sim, sim->scenario->damage))
         sim_engine_damage(sim);
@@ -69,7 +100,7 @@ void sim_client_timer(struct sim *sim)
 
 void sim_client_message(struct sim *sim, uint32_t number, const union message_any *message)
 {
-    if (number == MSG_STATUS)
+    if (number == MSG_STATUS || number == MSG_CHECKPOINT_CONTROLLED)
         return;
     if (number != MSG_SUBMITTED) {
         sim_fail(sim, "message %u is not for a client", number);

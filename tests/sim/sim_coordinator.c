@@ -8,6 +8,7 @@
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "coordinator/plan/plan.h"
+#include "coordinator/sched/sched_history.h"
 #include "coordinator/store/record_codec.h"
 #include "coordinator/store/store_mem.h"
 #include "sim.h"
@@ -142,6 +143,10 @@ static void copy_work(const struct sched_work *from, struct sim_event *event)
 
 static void start_work(struct sim *sim, const struct sched_work *work)
 {
+    if (work->kind == SCHED_WORK_PRUNE) {
+        sim_engine_prune(sim);
+        return;
+    }
     struct sim_stage *stage = stage_of(sim, work);
     if (stage->work_is_out)
         sim_fail(sim, "two works of stage %u at once", work->stage);
@@ -256,6 +261,7 @@ void sim_coordinator_message(struct sim *sim, uint64_t peer, uint32_t number,
                              const union message_any *message)
 {
     struct sched_event event = {.peer = {peer}};
+    struct sched_history_request history = {&message->checkpoint_control, 0};
     switch (number) {
     case MSG_HELLO:
         event.kind = SCHED_HELLO;
@@ -283,6 +289,15 @@ void sim_coordinator_message(struct sim *sim, uint64_t peer, uint32_t number,
     case MSG_JOB_CONTROL:
         event.kind = SCHED_CONTROL;
         event.control = &message->job_control;
+        break;
+    case MSG_CHECKPOINT_CONTROL:
+        if (message->checkpoint_control.action == CHECKPOINT_PRUNE) {
+            if (sim->c.s != NULL)
+                sim_engine_prune(sim);
+            return;
+        }
+        event.kind = SCHED_HISTORY;
+        event.history = &history;
         break;
     default:
         sim_fail(sim, "message %u is not for a coordinator", number);

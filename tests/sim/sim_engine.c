@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "common/message/state.h"
 #include "common/numeric/fold.h"
+#include "coordinator/sched/sched_history.h"
 #include "sim.h"
 
 static uint64_t mix(uint64_t a, uint64_t b)
@@ -96,15 +97,47 @@ static void pick(void *context, struct digest digest)
         pick->found = digest;
 }
 
+struct look {
+    struct digest digest;
+    bool found;
+};
+
+static void look(void *context, struct digest digest)
+{
+    struct look *l = context;
+    l->found |= digest_equal(l->digest, digest);
+}
+
+static void lose(struct sim *sim, struct digest digest)
+{
+    struct damage *damage = arena_alloc(&sim->arena, 1, sizeof *damage);
+    ASSERT(damage != NULL && map_reserve(&sim->damaged, sim->damaged.count + 1) == ERR_OK);
+    damage->digest = digest;
+    map_add(&sim->damaged, &damage->node, word_of(digest));
+}
+
+void sim_engine_prune(struct sim *sim)
+{
+    size_t count;
+    const struct digest *orphans = sched_history_orphans(sim->c.s, &count);
+    for (size_t i = 0; i < count; i++) {
+        struct look l = {.digest = orphans[i]};
+        sched_each_root(sim->c.s, look, &l);
+        if (l.found || sim_engine_is_damaged(sim, orphans[i]))
+            continue;
+        lose(sim, orphans[i]);
+        sim->statistics.pruned++;
+    }
+    sched_history_drop(sim->c.s, count);
+}
+
 void sim_engine_damage(struct sim *sim)
 {
     struct pick choice = {.sim = sim};
     sched_each_root(sim->c.s, pick, &choice);
     if (choice.count == 0 || sim_engine_is_damaged(sim, choice.found))
         return;
-    struct damage *damage = arena_alloc(&sim->arena, 1, sizeof *damage);
-    ASSERT(damage != NULL && map_reserve(&sim->damaged, sim->damaged.count + 1) == ERR_OK);
-    map_add(&sim->damaged, &damage->node, word_of(choice.found));
+    lose(sim, choice.found);
     sim->statistics.damages++;
 }
 
@@ -409,6 +442,7 @@ enum err sim_engine_work(struct sim *sim, const struct sched_work *work, struct 
         return ERR_OK;
     case SCHED_WORK_VERIFY:
         return read_again(sim, work, done);
+    case SCHED_WORK_PRUNE:
     case SCHED_WORK_CLOSE:
         return ERR_OK;
     }
