@@ -113,8 +113,13 @@ static const struct command_option stats_options[] = {
 };
 
 static const struct command_option plot_options[] = {
-    {"by", "KEY", "weighted, error or output (weighted)"},
-    {"tensor", "NAME", "instead: the histogram at its input, with the clips of observers"},
+    {"smooth", "WEIGHT", "of the curves of training: means that decay by it, such as 0.9 (0)"},
+    {"log", NULL, "a logarithmic axis"},
+    {"x", "KEY", "over step, epoch, tokens or time (step)"},
+    {"width", "N", "columns in the terminal (all)"},
+    {"height", "N", "lines in the terminal (20)"},
+    {"by", "KEY", "of errors: weighted, error or output (weighted)"},
+    {"tensor", "NAME", "of calibration: the histogram at its input, with the clips of observers"},
 };
 
 static const struct command_option metrics_options[] = {
@@ -192,11 +197,14 @@ static const struct command commands[] = {
      "  qctl metrics last --tensorboard runs --follow\n"
      "  qctl metrics last --jsonl trainer_log.jsonl\n",
      OPTIONS(metrics_options), 0, 1, cmd_metrics},
-    {"plot", "[JOB] [FILE]", "what quantizing cost, layer by layer, as a picture",
-     "  qctl plot last                              # errors.svg\n"
-     "  qctl plot last errors.png --by output\n"
-     "  qctl plot last input.svg --tensor layers.4.mlp.down_proj\n",
-     OPTIONS(plot_options), 0, 2, cmd_plot},
+    {"plot", "[JOB...] [WHAT] [FILE]",
+     "curves of jobs in the terminal, or as a picture; errors and calibration of quantized models",
+     "  qctl plot last\n"
+     "  qctl plot last grad_norm --log\n"
+     "  qctl plot 9c4 77a loss losses.svg --smooth 0.9\n"
+     "  qctl plot last errors errors.png --by output\n"
+     "  qctl plot last calibration input.svg --tensor layers.4.mlp.down_proj\n",
+     OPTIONS(plot_options), 0, COMMAND_ARGUMENTS_MAX, cmd_plot},
     {"data check", "RECIPE|FILE", "read data to its end; name every bad row",
      "  qctl data check recipe.yml\n"
      "  qctl data check rows.jsonl --tokenizer models/tiny\n",

@@ -77,8 +77,8 @@ static void show(struct follow *follow, const struct job_row *row)
                        pairs->reward_chosen - pairs->reward_rejected, 100 * pairs->accuracy);
     copy_text(row->stage, stage, sizeof stage);
     bool trains = strcmp(stage, state_kind_word(STAGE_KIND_TRAIN)) == 0;
-    const struct pace pace =
-        pace_of(follow->points, trains ? follow->point_count : 0, follow->steps_total);
+    const struct pace pace = pace_of(follow->points, trains ? follow->point_count : 0,
+                                     follow->variant_count == 0 ? follow->steps_total : 0);
     const struct progress_view view = {
         .stage = stage,
         .detail = follow->detail,

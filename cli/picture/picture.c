@@ -73,3 +73,16 @@ void picture_text(struct picture *picture, int x, int y, enum picture_size size,
                                             .anchor = anchor,
                                             .size = size});
 }
+
+void picture_line(struct picture *picture, const struct picture_point *points, size_t count,
+                  int thickness, uint32_t color)
+{
+    struct picture_point *copy = arena_alloc(&picture->arena, count, sizeof *copy);
+    if (copy == NULL && picture->err == ERR_OK)
+        picture->err = ERR_OUT_OF_MEMORY;
+    if (picture->err != ERR_OK)
+        return;
+    memcpy(copy, points, count * sizeof *copy);
+    add(picture, (struct picture_shape){
+                     .color = color, .points = copy, .point_count = count, .thickness = thickness});
+}

@@ -1,4 +1,4 @@
-/* picture.h - rectangles and texts on a page, written as SVG or as PNG.
+/* picture.h - rectangles, lines and texts on a page, written as SVG or as PNG.
  *
  * A picture is a list of shapes with whole coordinates; later ones lie above earlier ones. Both
  * writers give the same bytes for the same shapes on every machine and need no library: SVG is
@@ -26,6 +26,11 @@ enum picture_anchor { PICTURE_LEFT, PICTURE_MIDDLE, PICTURE_RIGHT };
 /* Heights of letters: of words and of titles. A letter of words is about 7 wide. */
 enum picture_size { PICTURE_WORD = 11, PICTURE_TITLE = 16 };
 
+/* A place in tenths of a unit: curves need more than whole coordinates. */
+struct picture_point {
+    int x, y;
+};
+
 struct picture_shape {
     int x, y;          /* of a text: its anchor on the base line */
     int width, height; /* of a rectangle; 0: a text */
@@ -33,6 +38,9 @@ struct picture_shape {
     struct text text; /* of a text; of a rectangle what SVG shows under the pointer */
     enum picture_anchor anchor;
     enum picture_size size;
+    const struct picture_point *points; /* of a line; else NULL */
+    size_t point_count;
+    int thickness; /* in tenths */
 };
 
 struct picture {
@@ -52,6 +60,10 @@ void picture_rect(struct picture *picture, int x, int y, int width, int height, 
                   const char *title);
 void picture_text(struct picture *picture, int x, int y, enum picture_size size,
                   enum picture_anchor anchor, uint32_t color, const char *format, ...) PRINTF(7, 8);
+
+/* A line through the points, which are copied, with round ends; at least one. */
+void picture_line(struct picture *picture, const struct picture_point *points, size_t count,
+                  int thickness, uint32_t color);
 
 /* Append the file. ERR_OUT_OF_MEMORY; ERR_LIMIT: more than PICTURE_COLORS_MAX colours in a PNG. */
 MUST_CHECK enum err picture_write_svg(const struct picture *picture, struct bytes *out);

@@ -5,6 +5,7 @@
  *
  * Source: PNG specification (W3C, third edition), RFC 1950, RFC 1951.
  */
+#include <math.h>
 #include <string.h>
 
 #include "cli/picture/picture.h"
@@ -12,7 +13,15 @@
 #include "common/base/check.h"
 #include "common/mem/mem.h"
 
-enum { SCALE = 2, FILTER_UP = 2, RUN_MIN = 3, RUN_MAX = 258, ADLER = 65521 };
+enum {
+    SCALE = 2,
+    TENTHS = 10,
+    SHADES = 4,
+    FILTER_UP = 2,
+    RUN_MIN = 3,
+    RUN_MAX = 258,
+    ADLER = 65521
+};
 
 /* ---- drawing ---- */
 
@@ -79,6 +88,60 @@ static void draw_text(struct canvas *canvas, const struct picture_shape *s, uint
     }
 }
 
+/* The colour over white, `part` of SHADES of it. */
+static uint32_t blend(uint32_t color, uint32_t part)
+{
+    uint32_t mixed = 0;
+    for (unsigned shift = 0; shift < 24; shift += 8)
+        mixed |= (0xff - (0xff - (color >> shift & 0xff)) * part / SHADES) << shift;
+    return mixed;
+}
+
+/* Distance of a dot's middle from a segment; all in dots. */
+static double distance(double x, double y, const double a[2], const double b[2])
+{
+    double across = b[0] - a[0], down = b[1] - a[1], length = across * across + down * down;
+    double part = length > 0 ? ((x - a[0]) * across + (y - a[1]) * down) / length : 0;
+    part = MIN(MAX(part, 0.0), 1.0);
+    double dx = x - a[0] - part * across, dy = y - a[1] - part * down;
+    return sqrt(dx * dx + dy * dy);
+}
+
+/* Dots at the edge of a line get a shade, but only on white: what lies below stays readable. */
+static void draw_segment(struct canvas *canvas, const double a[2], const double b[2], double half,
+                         const uint8_t shades[SHADES + 1])
+{
+    int left = MAX((int)floor(MIN(a[0], b[0]) - half) - 1, 0);
+    int right = MIN((int)ceil(MAX(a[0], b[0]) + half) + 1, (int)canvas->width - 1);
+    int top = MAX((int)floor(MIN(a[1], b[1]) - half) - 1, 0);
+    int bottom = MIN((int)ceil(MAX(a[1], b[1]) + half) + 1, (int)canvas->height - 1);
+    for (int y = top; y <= bottom; y++) {
+        for (int x = left; x <= right; x++) {
+            double cover = half + 0.5 - distance(x + 0.5, y + 0.5, a, b);
+            int level = (int)floor(MIN(MAX(cover, 0.0), 1.0) * SHADES + 0.5), before = 0;
+            uint8_t *dot = &canvas->dots[(size_t)y * canvas->width + (size_t)x];
+            for (int k = 1; k <= SHADES; k++)
+                before = *dot == shades[k] ? k : before;
+            if (level > before && (level == SHADES || before > 0 || *dot == shades[0]))
+                *dot = shades[level];
+        }
+    }
+}
+
+static enum err draw_line(struct canvas *canvas, const struct picture_shape *s)
+{
+    uint8_t shades[SHADES + 1];
+    for (uint32_t k = 0; k <= SHADES; k++)
+        TRY(color_index(canvas, blend(s->color, k), &shades[k]));
+    for (size_t i = 0; i < s->point_count; i++) {
+        const struct picture_point *from = &s->points[i > 0 ? i - 1 : 0], *to = &s->points[i];
+        const double a[2] = {(double)from->x * SCALE / TENTHS, (double)from->y * SCALE / TENTHS};
+        const double b[2] = {(double)to->x * SCALE / TENTHS, (double)to->y * SCALE / TENTHS};
+        draw_segment(canvas, a, b, (double)s->thickness * SCALE / TENTHS / 2, shades);
+    }
+    return ERR_OK;
+}
+
 static enum err draw(struct canvas *canvas, const struct picture *picture)
 {
     uint8_t index;
@@ -87,7 +150,9 @@ static enum err draw(struct canvas *canvas, const struct picture *picture)
     for (size_t i = 0; i < picture->count; i++) {
         const struct picture_shape *s = &picture->shapes[i];
         TRY(color_index(canvas, s->color, &index));
-        if (s->height > 0)
+        if (s->points != NULL)
+            TRY(draw_line(canvas, s));
+        else if (s->height > 0)
             fill(canvas, s->x * SCALE, s->y * SCALE, s->width * SCALE, s->height * SCALE, index);
         else
             draw_text(canvas, s, index);

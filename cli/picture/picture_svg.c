@@ -1,6 +1,8 @@
 /* picture_svg.c - shapes as elements, in their order. */
 #include "cli/picture/picture.h"
 
+#include <stdlib.h>
+
 static void put_text(struct bytes *out, struct text text)
 {
     for (size_t i = 0; i < text.size; i++) {
@@ -38,6 +40,27 @@ static void put_words(struct bytes *out, const struct picture_shape *s)
     bytes_print(out, "</text>\n");
 }
 
+static void put_tenths(struct bytes *out, int value)
+{
+    bytes_print(out, "%s%d.%d", value < 0 ? "-" : "", abs(value) / 10, abs(value) % 10);
+}
+
+static void put_line(struct bytes *out, const struct picture_shape *s)
+{
+    bytes_print(out, "<polyline fill=\"none\" stroke=\"#%06x\" stroke-width=\"",
+                (unsigned)s->color);
+    put_tenths(out, s->thickness);
+    bytes_print(out, "\" stroke-linecap=\"round\" stroke-linejoin=\"round\" points=\"");
+    for (size_t i = 0; i < s->point_count; i++) {
+        if (i > 0)
+            bytes_print(out, " ");
+        put_tenths(out, s->points[i].x);
+        bytes_print(out, ",");
+        put_tenths(out, s->points[i].y);
+    }
+    bytes_print(out, "\"/>\n");
+}
+
 enum err picture_write_svg(const struct picture *picture, struct bytes *out)
 {
     TRY(picture->err);
@@ -50,7 +73,9 @@ enum err picture_write_svg(const struct picture *picture, struct bytes *out)
                 picture->height);
     for (size_t i = 0; i < picture->count; i++) {
         const struct picture_shape *s = &picture->shapes[i];
-        if (s->height > 0)
+        if (s->points != NULL)
+            put_line(out, s);
+        else if (s->height > 0)
             put_rect(out, s);
         else
             put_words(out, s);

@@ -37,8 +37,10 @@ struct style style_of(FILE *stream, enum style_when when, const char *no_color, 
 const char *style_on(const struct style *style, enum style_color color)
 {
     static const char *const sequences[] = {
-        [STYLE_PLAIN] = "",        [STYLE_GOOD] = "\x1b[32m", [STYLE_BAD] = "\x1b[1;31m",
-        [STYLE_BUSY] = "\x1b[36m", [STYLE_DIM] = "\x1b[2m",   [STYLE_BOLD] = "\x1b[1m",
+        [STYLE_PLAIN] = "",          [STYLE_GOOD] = "\x1b[32m",   [STYLE_BAD] = "\x1b[1;31m",
+        [STYLE_BUSY] = "\x1b[36m",   [STYLE_DIM] = "\x1b[2m",     [STYLE_BOLD] = "\x1b[1m",
+        [STYLE_LINE_1] = "\x1b[36m", [STYLE_LINE_2] = "\x1b[33m", [STYLE_LINE_3] = "\x1b[35m",
+        [STYLE_LINE_4] = "\x1b[32m", [STYLE_LINE_5] = "\x1b[34m", [STYLE_LINE_6] = "\x1b[31m",
     };
     return style->color ? sequences[color] : "";
 }

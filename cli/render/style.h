@@ -6,7 +6,24 @@
 #include <stddef.h>
 #include <stdio.h>
 
-enum style_color { STYLE_PLAIN, STYLE_GOOD, STYLE_BAD, STYLE_BUSY, STYLE_DIM, STYLE_BOLD };
+/* The last ones tell lines of one drawing apart. */
+enum style_color {
+    STYLE_PLAIN,
+    STYLE_GOOD,
+    STYLE_BAD,
+    STYLE_BUSY,
+    STYLE_DIM,
+    STYLE_BOLD,
+    STYLE_LINE_1,
+    STYLE_LINE_2,
+    STYLE_LINE_3,
+    STYLE_LINE_4,
+    STYLE_LINE_5,
+    STYLE_LINE_6,
+    STYLE_COLOR_COUNT
+};
+
+enum { STYLE_LINES = STYLE_COLOR_COUNT - STYLE_LINE_1 };
 
 enum style_when { STYLE_AUTO, STYLE_ALWAYS, STYLE_NEVER };
 

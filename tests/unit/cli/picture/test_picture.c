@@ -99,6 +99,30 @@ static void test_picture__flat_areas_take_next_to_no_room(void **state)
     bytes_fini(&out);
 }
 
+static void test_picture__a_line_has_soft_edges_and_stays_on_the_page(void **state)
+{
+    (void)state;
+    static const struct picture_point points[] = {{-50, -50}, {100, 45}, {1000, 20}};
+    struct picture picture;
+    struct bytes out;
+    bytes_init(&out, FILE_BYTES_MAX);
+    picture_init(&picture, 20, 10);
+    picture_line(&picture, points, 3, 20, 0x000000);
+    assert_int_equal(picture_write_png(&picture, &out), ERR_OK);
+    static const uint8_t palette[] = {0, 0, 0,    15,   'P',  'L',  'T',  'E',  0xff, 0xff, 0xff, 0,
+                                      0, 0, 0xc0, 0xc0, 0xc0, 0x80, 0x80, 0x80, 0x40, 0x40, 0x40};
+    assert_memory_equal(out.data + 33, palette, sizeof palette);
+    bytes_clear(&out);
+    assert_int_equal(picture_write_svg(&picture, &out), ERR_OK);
+    bytes_append(&out, "", 1);
+    assert_non_null(strstr((const char *)out.data,
+                           "<polyline fill=\"none\" stroke=\"#000000\" stroke-width=\"2.0\" "
+                           "stroke-linecap=\"round\" stroke-linejoin=\"round\" "
+                           "points=\"-5.0,-5.0 10.0,4.5 100.0,2.0\"/>"));
+    picture_fini(&picture);
+    bytes_fini(&out);
+}
+
 static void test_picture__more_colours_than_a_palette_are_refused(void **state)
 {
     (void)state;
@@ -121,6 +145,7 @@ int main(void)
         cmocka_unit_test(test_picture__svg_lists_shapes_in_their_order),
         cmocka_unit_test(test_picture__png_is_a_palette_image_of_twice_the_size),
         cmocka_unit_test(test_picture__flat_areas_take_next_to_no_room),
+        cmocka_unit_test(test_picture__a_line_has_soft_edges_and_stays_on_the_page),
         cmocka_unit_test(test_picture__more_colours_than_a_palette_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

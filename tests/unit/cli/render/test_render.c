@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cli/render/frame.h"
 #include "cli/render/human.h"
 #include "cli/render/progress.h"
 #include "cli/render/style.h"
@@ -162,6 +163,32 @@ static void test_style__texts_of_others_do_not_steer_the_terminal(void **state)
     assert_string_equal(style_clean(text), "a?[2J?b? ??1m \xc3\xa9");
 }
 
+static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct frame frame;
+    const struct style style = {.color = true};
+    static const char steers[] = "a\x1b\xe6\x97\xa5\xcc\x81z"; /* wide, then combining */
+    assert_int_equal(frame_init(&frame, 8, 4, true), ERR_OK);
+    assert_int_equal(frame_text(&frame, 0, 0, 8, STYLE_PLAIN, "%s", steers), 5);
+    assert_int_equal(frame_text(&frame, 1, 2, 4, STYLE_BUSY, "%s", "\xc3\xa9" "bcdef"), 4);
+    assert_int_equal(frame_text(&frame, 2, 6, 99, STYLE_PLAIN, "%s", "\xe2\x96" "xyz"), 2);
+    assert_int_equal(frame_text(&frame, 9, 0, 99, STYLE_PLAIN, "beyond the page"), 8);
+    frame_glyph(&frame, 3, 0, STYLE_PLAIN, "\xe2\xa0\x81");
+    sheet_begin(&sheet);
+    frame_print(&frame, &style, sheet.file);
+    assert_string_equal(sheet_end(&sheet), "a???z\n  \x1b[36m\xc3\xa9"
+                                           "bc+\x1b[0m\n      ?+\n\xe2\xa0\x81\n");
+    frame_fini(&frame);
+    assert_int_equal(frame_init(&frame, 4, 1, false), ERR_OK);
+    (void)frame_text(&frame, 0, 0, 4, STYLE_PLAIN, "%s", "\xc3\xa9" "b");
+    sheet_begin(&sheet);
+    frame_print(&frame, &style, sheet.file);
+    assert_string_equal(sheet_end(&sheet), "?b\n");
+    frame_fini(&frame);
+}
+
 static void test_progress__a_log_stays_quiet(void **state)
 {
     (void)state;
@@ -246,6 +273,7 @@ int main(void)
         cmocka_unit_test(test_table__a_long_last_column_is_cut_on_a_terminal_alone),
         cmocka_unit_test(test_style__colour_obeys_no_color_and_the_flag),
         cmocka_unit_test(test_style__texts_of_others_do_not_steer_the_terminal),
+        cmocka_unit_test(test_frame__cells_are_one_column_wide_and_text_is_cut),
         cmocka_unit_test(test_progress__a_log_stays_quiet),
         cmocka_unit_test(test_progress__a_slow_stage_says_a_line_in_half_a_minute),
         cmocka_unit_test(test_json_view__words_ids_and_absent_numbers),
