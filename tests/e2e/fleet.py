@@ -103,12 +103,13 @@ class Fleet:
     def _spawn(self, command, **options):
         return subprocess.Popen(command, stderr=self.log, stdin=subprocess.DEVNULL, **options)
 
-    def start_coordinator(self):
-        process = self._spawn([os.path.join(BIN, "qfleet-coordinator"), "--data", self.data, "--embedded"],
+    def start_coordinator(self, *flags):
+        process = self._spawn([os.path.join(BIN, "qfleet-coordinator"), "--data", self.data, "--embedded", *flags],
                               stdout=subprocess.PIPE)
         line = process.stdout.readline().decode()
         check(line.startswith("ready "), "the coordinator said %r; its log: %s" % (line, self.log.name))
-        self.endpoint = dict(word.split("=", 1) for word in line.split()[1:])["control"]
+        said = dict(word.split("=", 1) for word in line.split()[1:])
+        self.endpoint, self.http = said["control"], said.get("http")
         self.coordinator = process
 
     def start_worker(self, name, threads=1, isa="best"):
