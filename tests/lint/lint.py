@@ -117,7 +117,7 @@ def line_of(text, position):
 
 
 def module_depends(root, paths):
-    """folder -> set of folders it may include, from qf_module and qf_program calls."""
+    """folder -> set of folders it may include, from qf_module and qf_program calls; with them the word THREADS."""
     depends = {}
     for path in paths:
         if not path.endswith("CMakeLists.txt") or path.startswith("tests/"):
@@ -131,7 +131,7 @@ def module_depends(root, paths):
             for word in words:
                 if word in ("DEPENDS", "LIBRARIES", "SOURCES"):
                     taking = word == "DEPENDS"
-                elif taking:
+                elif taking or word == "THREADS":
                     allowed.add(word)
     return depends
 
@@ -149,6 +149,15 @@ def check_layers(path, code, depends, found):
             found.add(path, line_of(code, match.start()),
                       "includes %s, which is not in DEPENDS of %s; a dependency is declared or not there"
                       % (match.group(1), folder))
+
+
+def check_threads(path, code, depends, found):
+    folder = os.path.dirname(path)
+    if folder.startswith("tests") or "THREADS" in depends.get(folder, ()):
+        return
+    for match in re.finditer(r"\b(pthread_create|uv_thread_create|uv_queue_work|zactor_new)\s*\(", code):
+        found.add(path, line_of(code, match.start()),
+                  "%s without THREADS in CMakeLists.txt of %s, by which tests are found for tsan" % (match.group(1), folder))
 
 
 def check_doors(path, code, found):
@@ -283,6 +292,7 @@ def lint(root):
         kept = re.sub(r'"([^"\n]*)"', r'"\1"', text)
         check_layers(path, re.sub(r"/\*.*?\*/", lambda m: re.sub(r"[^\n]", " ", m.group(0)), kept, flags=re.S),
                      depends, found)
+        check_threads(path, code, depends, found)
         check_doors(path, code, found)
         check_calls(path, code, found)
         check_budgets(path, text, code, found)
@@ -298,12 +308,16 @@ SELF_TEST = {
                          "void bad_run(void)\n{\n    char *p = malloc(3);\n" + "    p++;\n" * 71 + "}\n",
     "common/base/good.h": "int good_get(void);\nint other_get(void);\n",
     "common/mem/util.c": "int util_x(void)\n{\n    return 1; /* malloc( in a comment is fine */\n}\n",
+    "common/mem/team.c": "int team_go(void)\n{\n    return uv_queue_work(0, 0, 0, 0);\n}\n",
+    "worker/loop/CMakeLists.txt": "qf_module(THREADS DEPENDS common/base)\n",
+    "worker/loop/team_of.c": "int team_of_go(void)\n{\n    return uv_queue_work(0, 0, 0, 0);\n}\n",
     "coordinator/sched/CMakeLists.txt": "qf_module()\n",
     "coordinator/sched/pure.c": "#include <pthread.h>\nint pure_x(void)\n{\n    return 1;\n}\n",
 }
 SELF_TEST_EXPECTED = (
     "not in DEPENDS", "<msgpack.h> belongs to", "ambient state", "malloc is banned", "a function of 72 lines",
     "other_get is declared in good.h", "name it by its noun", "<pthread.h> in a pure module",
+    "uv_queue_work without THREADS",
 )
 
 
