@@ -11,10 +11,10 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/output.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
-#include "common/view/json_view.h"
 
 enum { STAGE_COLUMNS_MAX = 34, STAGE_TEXT_BYTES = 512, GAP = 2 };
 
@@ -120,15 +120,11 @@ enum err cmd_explain(struct invocation *invocation, struct err_text *et)
     const union message_any *reply = NULL;
     enum err err = client_request(client, &message_type_msg_explain_get, &get,
                                   &message_type_msg_explain, &reply, et);
-    if (err == ERR_OK && invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 26);
-        json_view_list(&w, NULL, &message_type_explain_row, reply->explain.rows,
-                       reply->explain.rows_count);
-        err = command_print_json(invocation, &w);
-    } else if (err == ERR_OK) {
+    if (err == ERR_OK && invocation->json)
+        err = output_rows(invocation, &message_type_explain_row, reply->explain.rows,
+                          reply->explain.rows_count);
+    else if (err == ERR_OK)
         print_rows(invocation, &reply->explain);
-    }
     client_close(&client);
     return err;
 }

@@ -1,141 +1,29 @@
 /* cmd_graph.c - `qctl graph`: the stages of a job in lanes, as a history is drawn.
  *
- *     STATE  STAGE         WHERE   TIME    DONE  DETAIL
- *     ok     ● prepare     w1      2.0s     4/4  -
- *     ok     └─● pack      w1      0.3s     1/1  -
- *     ok     │ ● init      w1      0.1s     1/1  -
- *     run    └─┴─● train   2 wk   3m10s  51/200  -
- *     wait   └─● export    -          -     0/1  needs train
+ *     STATE  STAGE                      WHERE   TIME       DONE  DETAIL
+ *     ok     ● prepare                  w1      2.0s        4/4  -
+ *     ok     ├─● pack                   w1      0.3s        1/1  -
+ *     ok     │ │ ● init[0..39]          -       0.1s      40/40  40 of them, 0.1s to 0.1s
+ *     ok     │ ├─┴─● train[0..39]       -      3m10s  8000/8000  40 of them, 2m58s to 3m10s
+ *     run    │ ├─● train[40]            2 wk   1m02s     51/200  -
  */
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/client/client.h"
+#include "cli/client/exchange.h"
 #include "cli/command/cmd.h"
-#include "cli/command/stage_note.h"
+#include "cli/command/follow.h"
+#include "cli/command/graph_table.h"
+#include "cli/command/output.h"
+#include "cli/graph/graph_path.h"
 #include "cli/render/human.h"
-#include "cli/render/table.h"
 #include "common/base/check.h"
-#include "common/message/stage_set.h"
-#include "common/message/state.h"
+#include "common/mem/mem.h"
 #include "common/view/json_view.h"
 
-enum { LANES_MAX = 16, LANE_BYTES = 8 * LANES_MAX };
-
-/* A lane that goes by, one that feeds the node and goes on or ends; the same right of a lane that
- * feeds the node; the node. */
-struct glyphs {
-    const char *pass, *feed, *end;
-    const char *pass_over, *feed_over, *end_over;
-    const char *node;
-};
-
-static const struct glyphs unicode_glyphs = {"│ ", "├─", "└─", "│─", "┼─", "┴─", "● "};
-static const struct glyphs ascii_glyphs = {"| ", "|-", "`-", "|-", "+-", "`-", "* "};
-
-/* A lane is a stage that later stages still wait for. */
-struct lanes {
-    uint32_t stage[LANES_MAX];
-    size_t count;
-};
-
-static bool needs(const struct stage_row *row, uint32_t index)
-{
-    return stage_set_has(stage_set_of_row(row), index);
-}
-
-/* Whether a stage after `from` needs `index`. */
-static bool needed_later(const struct stage_row *rows, uint32_t count, uint32_t from,
-                         uint32_t index)
-{
-    for (uint32_t i = from; i < count; i++) {
-        if (needs(&rows[i], index))
-            return true;
-    }
-    return false;
-}
-
-static void append(char *out, size_t size, const char *text)
-{
-    size_t used = strlen(out);
-    (void)snprintf(out + used, size - used, "%s", text);
-}
-
-/* The lanes left of stage `i`, its node, and the lanes after it. */
-static void draw(const struct stage_row *rows, uint32_t count, uint32_t i, struct lanes *lanes,
-                 const struct glyphs *glyphs, char out[LANE_BYTES])
-{
-    struct lanes next = {.count = 0};
-    bool joined = false;
-    out[0] = '\0';
-    for (size_t l = 0; l < lanes->count; l++) {
-        bool goes_on = needed_later(rows, count, i + 1, lanes->stage[l]);
-        bool feeds = needs(&rows[i], lanes->stage[l]);
-        const char *glyph = joined ? glyphs->pass_over : glyphs->pass;
-        if (feeds && goes_on)
-            glyph = joined ? glyphs->feed_over : glyphs->feed;
-        else if (feeds)
-            glyph = joined ? glyphs->end_over : glyphs->end;
-        joined = joined || feeds;
-        append(out, LANE_BYTES, glyph);
-        if (goes_on)
-            next.stage[next.count++] = lanes->stage[l];
-    }
-    append(out, LANE_BYTES, glyphs->node);
-    if (needed_later(rows, count, i + 1, i) && next.count < LANES_MAX)
-        next.stage[next.count++] = i;
-    *lanes = next;
-}
-
-static enum style_color color_of(enum stage_state state)
-{
-    switch (state) {
-    case STAGE_DONE:
-        return STYLE_GOOD;
-    case STAGE_FAILED:
-        return STYLE_BAD;
-    case STAGE_RUNNING:
-        return STYLE_BUSY;
-    case STAGE_WAITING:
-    case STAGE_CANCELLED:
-    case STAGE_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
-
-static enum err print_lanes(struct invocation *invocation, const struct msg_job *job)
-{
-    static const struct table_column columns[] = {
-        {"STATE", TABLE_LEFT}, {"STAGE", TABLE_LEFT}, {"WHERE", TABLE_LEFT},
-        {"TIME", TABLE_RIGHT}, {"DONE", TABLE_RIGHT}, {"DETAIL", TABLE_LEFT},
-    };
-    const struct glyphs *glyphs = invocation->style.unicode ? &unicode_glyphs : &ascii_glyphs;
-    struct lanes lanes = {.count = 0};
-    struct table table;
-    table_init(&table, columns, COUNT_OF(columns));
-    for (uint32_t i = 0; i < job->stages_count; i++) {
-        const struct stage_row *row = &job->stages[i];
-        enum stage_state state = (enum stage_state)row->state;
-        char lane[LANE_BYTES], text[HUMAN_BYTES], note[STAGE_NOTE_BYTES];
-        draw(job->stages, job->stages_count, i, &lanes, glyphs, lane);
-        table_row(&table);
-        table_cell(&table, 0, color_of(state), "%s", state_stage_word(state));
-        table_cell(&table, 1, STYLE_PLAIN, "%s%.*s", lane, TEXT_ARGS(row->name));
-        table_cell(&table, 2, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->where));
-        if (row->seconds > 0)
-            table_cell(&table, 3, STYLE_PLAIN, "%s", human_duration(row->seconds, text));
-        if (row->total > 0)
-            table_cell(&table, 4, STYLE_PLAIN, "%" PRIu64 "/%" PRIu64, row->done, row->total);
-        (void)stage_note(row, note);
-        table_cell(&table, 5, STYLE_DIM, "%.*s%s%s", TEXT_ARGS(row->detail),
-                   row->detail.size > 0 && note[0] != '\0' ? "; " : "", note);
-    }
-    enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
-    table_fini(&table);
-    return err;
-}
+enum { POLL_MS = 1000, EXIT_SIGNAL_BASE = 128 };
 
 /* Names are quoted; both languages take the same edges. */
 static void print_edges(struct invocation *invocation, const struct msg_job *job, bool dot)
@@ -145,10 +33,11 @@ static void print_edges(struct invocation *invocation, const struct msg_job *job
     for (uint32_t i = 0; i < job->stages_count; i++) {
         const struct stage_row *row = &job->stages[i];
         const char *word = state_stage_word((enum stage_state)row->state);
+        struct stage_set needs = stage_set_of_row(row);
         (void)fprintf(out, dot ? "  s%u [label=\"%.*s\\n%s\"];\n" : "  s%u[\"%.*s %s\"]\n", i,
                       TEXT_ARGS(row->name), word);
         for (uint32_t n = 0; n < i; n++) {
-            if (needs(row, n))
+            if (stage_set_has(needs, n))
                 (void)fprintf(out, dot ? "  s%u -> s%u;\n" : "  s%u --> s%u\n", n, i);
         }
     }
@@ -156,32 +45,146 @@ static void print_edges(struct invocation *invocation, const struct msg_job *job
         (void)fprintf(out, "}\n");
 }
 
+static enum err print_rows(struct invocation *invocation, const struct msg_job *job)
+{
+    struct graph_step steps[LIMIT_JOB_STAGES];
+    if (!command_flag(invocation, "critical"))
+        return output_rows(invocation, &message_type_stage_row, job->stages, job->stages_count);
+    uint32_t count = graph_path(job->stages, job->stages_count, steps);
+    struct stage_row *rows = mem_alloc(count, sizeof *rows);
+    if (rows == NULL)
+        return ERR_OUT_OF_MEMORY;
+    for (uint32_t i = 0; i < count; i++)
+        rows[i] = job->stages[steps[i].stage];
+    enum err err = output_rows(invocation, &message_type_stage_row, rows, count);
+    mem_free(rows);
+    return err;
+}
+
+static enum err print_job(struct invocation *invocation, const struct msg_job *job)
+{
+    bool dot = invocation->format == COMMAND_DOT || command_flag(invocation, "dot");
+    if (invocation->json)
+        return print_rows(invocation, job);
+    if (dot || invocation->format == COMMAND_MERMAID || command_flag(invocation, "mermaid")) {
+        print_edges(invocation, job, dot);
+        return ERR_OK;
+    }
+    if (command_flag(invocation, "critical"))
+        return graph_table_print_path(invocation, job);
+    return graph_table_print(invocation, job, !command_flag(invocation, "all"));
+}
+
+/* What a change is told from. */
+struct seen {
+    uint32_t state[LIMIT_JOB_STAGES];
+    uint64_t done[LIMIT_JOB_STAGES], running[LIMIT_JOB_STAGES];
+    uint32_t count;
+    uint64_t began_ms, drawn_ms;
+};
+
+/* A line, or a JSON value, for each stage whose state is another. */
+static enum err print_changes(struct invocation *invocation, const struct msg_job *job,
+                              const struct seen *seen)
+{
+    double seconds = (double)(exchange_now_ms() - seen->began_ms) / 1e3;
+    for (uint32_t i = 0; i < job->stages_count; i++) {
+        const struct stage_row *row = &job->stages[i];
+        char since[HUMAN_BYTES];
+        if (i < seen->count && seen->state[i] == row->state)
+            continue;
+        if (invocation->json) {
+            struct json_write w;
+            json_write_init(&w, JSON_WRITE_LINE, (size_t)1 << 20);
+            json_view_object(&w, NULL, &message_type_stage_row, row);
+            TRY(command_print_json(invocation, &w));
+            continue;
+        }
+        (void)fprintf(invocation->out, "+%-6s  %-6s  %.*s  %" PRIu64 "/%" PRIu64 "\n",
+                      human_duration(seconds, since),
+                      state_stage_word((enum stage_state)row->state), TEXT_ARGS(row->name),
+                      row->done, row->total);
+    }
+    return fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+}
+
+/* On a terminal in place, when anything changed or times went on. */
+static enum err redraw(struct invocation *invocation, const struct msg_job *job, struct seen *seen)
+{
+    bool is_same = seen->count == job->stages_count;
+    for (uint32_t i = 0; i < job->stages_count && is_same; i++) {
+        const struct stage_row *row = &job->stages[i];
+        is_same = seen->state[i] == row->state && seen->done[i] == row->done &&
+                  seen->running[i] == row->running;
+    }
+    if (is_same && exchange_now_ms() < seen->drawn_ms + 5 * (uint64_t)POLL_MS)
+        return ERR_OK;
+    seen->drawn_ms = exchange_now_ms();
+    (void)fprintf(invocation->out, "\x1b[H\x1b[2J");
+    TRY(print_job(invocation, job));
+    return fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+}
+
+static void remember(struct seen *seen, const struct msg_job *job)
+{
+    seen->count = MIN(job->stages_count, (uint32_t)LIMIT_JOB_STAGES);
+    for (uint32_t i = 0; i < seen->count; i++) {
+        seen->state[i] = job->stages[i].state;
+        seen->done[i] = job->stages[i].done;
+        seen->running[i] = job->stages[i].running;
+    }
+}
+
+static enum err ask(struct client *client, const char *prefix, const struct msg_job **out,
+                    struct err_text *et)
+{
+    struct msg_job_get get = {.prefix = text_of(prefix), .points_after = UINT64_MAX};
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et));
+    *out = &reply->job;
+    return ERR_OK;
+}
+
+/* Until the job is over or a signal comes. */
+static enum err watch(struct invocation *invocation, struct client *client, const char *prefix,
+                      struct err_text *et)
+{
+    static const struct seen fresh = {.count = 0};
+    struct seen seen = fresh;
+    char id[17];
+    uint64_t number;
+    TRY(follow_find(client, prefix, &number, et));
+    (void)snprintf(id, sizeof id, "%016" PRIx64, number);
+    seen.began_ms = exchange_now_ms();
+    follow_block_signals();
+    for (;;) {
+        const struct msg_job *job;
+        TRY(ask(client, id, &job, et));
+        if (invocation->style.terminal && !invocation->json)
+            TRY(redraw(invocation, job, &seen));
+        else
+            TRY(print_changes(invocation, job, &seen));
+        remember(&seen, job);
+        if (state_job_is_terminal((enum job_state)job->row.state))
+            return ERR_OK;
+        int signal = follow_pause(POLL_MS);
+        if (signal != 0) {
+            invocation->exit_code = EXIT_SIGNAL_BASE + signal;
+            return ERR_OK;
+        }
+    }
+}
+
 enum err cmd_graph(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
+    const char *prefix = invocation->argument_count > 0 ? invocation->arguments[0] : "last";
+    const struct msg_job *job = NULL;
     TRY(command_connect(invocation, &client, et));
-    struct msg_job_get get = {
-        .prefix = text_of(invocation->argument_count > 0 ? invocation->arguments[0] : "last"),
-        .points_after = UINT64_MAX,
-    };
-    const union message_any *reply = NULL;
-    enum err err =
-        client_request(client, &message_type_msg_job_get, &get, &message_type_msg_job, &reply, et);
-    if (err != ERR_OK) {
-        client_close(&client);
-        return err;
-    }
-    if (invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 26);
-        json_view_list(&w, NULL, &message_type_stage_row, reply->job.stages,
-                       reply->job.stages_count);
-        err = command_print_json(invocation, &w);
-    } else if (command_flag(invocation, "dot") || command_flag(invocation, "mermaid")) {
-        print_edges(invocation, &reply->job, command_flag(invocation, "dot"));
-    } else {
-        err = print_lanes(invocation, &reply->job);
-    }
+    enum err err = command_flag(invocation, "watch") ? watch(invocation, client, prefix, et)
+                                                     : ask(client, prefix, &job, et);
+    if (err == ERR_OK && job != NULL)
+        err = print_job(invocation, job);
     client_close(&client);
     return err;
 }

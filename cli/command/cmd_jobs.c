@@ -7,6 +7,7 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/command/held_out.h"
+#include "cli/command/output.h"
 #include "cli/command/rewards.h"
 #include "cli/command/stage_note.h"
 #include "cli/command/variants.h"
@@ -131,14 +132,11 @@ enum err cmd_jobs(struct invocation *invocation, struct err_text *et)
     const union message_any *reply = NULL;
     enum err err = client_request(client, &message_type_msg_jobs_get, &get, &message_type_msg_jobs,
                                   &reply, et);
-    if (err == ERR_OK && invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
-        json_view_list(&w, NULL, &message_type_job_row, reply->jobs.jobs, reply->jobs.jobs_count);
-        err = command_print_json(invocation, &w);
-    } else if (err == ERR_OK) {
+    if (err == ERR_OK && invocation->format != COMMAND_TABLE)
+        err = output_rows(invocation, &message_type_job_row, reply->jobs.jobs,
+                          reply->jobs.jobs_count);
+    else if (err == ERR_OK)
         err = print_jobs(invocation, &reply->jobs);
-    }
     client_close(&client);
     return err;
 }

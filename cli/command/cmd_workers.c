@@ -4,11 +4,11 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/output.h"
 #include "cli/render/human.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
-#include "common/view/json_view.h"
 
 static enum style_color color_of(enum worker_state state)
 {
@@ -67,15 +67,11 @@ enum err cmd_workers(struct invocation *invocation, struct err_text *et)
     const union message_any *reply = NULL;
     enum err err = client_request(client, &message_type_msg_workers_get, &get,
                                   &message_type_msg_workers, &reply, et);
-    if (err == ERR_OK && invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
-        json_view_list(&w, NULL, &message_type_worker_row, reply->workers.workers,
-                       reply->workers.workers_count);
-        err = command_print_json(invocation, &w);
-    } else if (err == ERR_OK) {
+    if (err == ERR_OK && invocation->format != COMMAND_TABLE)
+        err = output_rows(invocation, &message_type_worker_row, reply->workers.workers,
+                          reply->workers.workers_count);
+    else if (err == ERR_OK)
         err = print_workers(invocation, &reply->workers);
-    }
     client_close(&client);
     return err;
 }

@@ -5,6 +5,7 @@
 
 #include "cli/client/client.h"
 #include "cli/command/commands.h"
+#include "cli/command/output.h"
 #include "common/base/check.h"
 #include "common/base/nearest.h"
 #include "common/recipe/recipe_value.h"
@@ -17,7 +18,7 @@ static const struct command_option global_options[] = {
     {"secret", "FILE", "own key file, for TCP"},
     {"server-key", "FILE", "public key file of the coordinator, for TCP"},
     {"timeout", "TIME", "how long to wait for an answer (10s)"},
-    {"output", "FORMAT", "table or json; also -o"},
+    {"output", "FORMAT", "table or json, of lists jsonl or name; also -o"},
     {"color", "WHEN", "auto, always or never"},
     {"no-header", NULL, "tables without their first line"},
     {"help", NULL, "what the verb does; also -h"},
@@ -118,10 +119,8 @@ static enum err settle_output(struct invocation *invocation, struct err_text *et
     const char *format = command_text(invocation, "output");
     const char *color = command_text(invocation, "color");
     enum style_when when = STYLE_AUTO;
-    if (format != NULL && strcmp(format, "json") != 0 && strcmp(format, "table") != 0 &&
-        strcmp(format, "yaml") != 0)
-        return error_set(et, ERR_USAGE, "-o: expected table or json, found \"%s\"", format);
-    invocation->json = format != NULL && strcmp(format, "json") == 0;
+    TRY(output_parse(invocation->command, format, &invocation->format, et));
+    invocation->json = invocation->format == COMMAND_JSON || invocation->format == COMMAND_JSONL;
     invocation->header = !command_flag(invocation, "no-header");
     for (size_t i = 0; color != NULL && i < COUNT_OF(whens); i++) {
         if (strcmp(color, whens[i]) == 0) {

@@ -47,6 +47,16 @@ struct command_value {
     const char *value; /* NULL for a flag */
 };
 
+/* What `-o` asks for. */
+enum command_format {
+    COMMAND_TABLE,
+    COMMAND_JSON,
+    COMMAND_JSONL,
+    COMMAND_NAME,
+    COMMAND_DOT,
+    COMMAND_MERMAID
+};
+
 /* What the process was started with, read once by main. Any may be NULL. */
 struct environment {
     const char *coordinator; /* QFLEET_COORDINATOR */
@@ -70,7 +80,8 @@ struct invocation {
     FILE *messages;
     struct style style;         /* of out */
     struct style message_style; /* of messages */
-    bool json;
+    enum command_format format;
+    bool json; /* COMMAND_JSON or COMMAND_JSONL */
     bool header;
     int exit_code; /* set by a verb to stand above that of its error; -1 otherwise */
 };

@@ -31,8 +31,11 @@ static const struct command_option jobs_options[] = {
 };
 static const struct command_option show_options[] = {{"recipe", NULL, "with the frozen recipe"}};
 static const struct command_option graph_options[] = {
-    {"dot", NULL, "for Graphviz"},
-    {"mermaid", NULL, "for Mermaid"},
+    {"all", NULL, "a line a stage, also where variants are alike"},
+    {"critical", NULL, "only the longest way, by the times that stages took or will take"},
+    {"watch", NULL, "draw it again as it changes; a line a change where there is no terminal"},
+    {"dot", NULL, "for Graphviz, as -o dot"},
+    {"mermaid", NULL, "for Mermaid, as -o mermaid"},
 };
 static const struct command_option logs_options[] = {{"follow", NULL, "go on as events come"}};
 static const struct command_option wait_options[] = {
@@ -150,8 +153,9 @@ static const struct command commands[] = {
     {"show", "[JOB]", "one job: state, inputs, outputs",
      "  qctl show last\n  qctl show 9c4 --recipe\n", OPTIONS(show_options), 0, 1, cmd_show},
     {"graph", "[JOB]", "the stages of a job and what they wait for",
-     "  qctl graph last\n  qctl graph last --dot | dot -Tsvg > job.svg\n", OPTIONS(graph_options),
-     0, 1, cmd_graph},
+     "  qctl graph last\n  qctl graph last --critical\n  qctl graph last --watch\n"
+     "  qctl graph last -o dot | dot -Tsvg > job.svg\n",
+     OPTIONS(graph_options), 0, 1, cmd_graph},
     {"explain", "[JOB [STAGE]]", "why jobs wait, and what would let them go on",
      "  qctl explain                                # all that is not over\n"
      "  qctl explain last train\n",
