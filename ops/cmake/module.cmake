@@ -54,13 +54,16 @@ function(qf_suite name target)
     add_dependencies(suite.${name} ${target})
 endfunction()
 
-#   qf_program(qfleet-worker DEPENDS ...)   a program of the calling folder's main.c
+#   qf_program(qfleet-worker DEPENDS ...)   a program of the calling folder's main.c, in the package of
+#   its name (ops/package)
 function(qf_program name)
     cmake_parse_arguments(ARG "" "" "DEPENDS;LIBRARIES" ${ARGN})
     list(TRANSFORM ARG_DEPENDS REPLACE "/" ".")
     add_executable(${name} ${CMAKE_CURRENT_SOURCE_DIR}/main.c)
     target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} ${ARG_LIBRARIES} Threads::Threads m)
-    install(TARGETS ${name} RUNTIME)
+    string(REGEX REPLACE "^qfleet-" "" component ${name})
+    string(REPLACE "qctl" "client" component ${component})
+    install(TARGETS ${name} RUNTIME COMPONENT ${component})
     qf_suite(programs ${name})
 endfunction()
 

@@ -207,3 +207,13 @@ PYTHON
         done
     done
 }
+
+@test "systemd accepts the units, and they are hardened" {
+    command -v systemd-analyze > /dev/null || skip "no systemd-analyze here"
+    for unit in ops/systemd/*.service; do
+        # Programs and manuals are not installed here; nothing else may be said.
+        run systemd-analyze verify --man=no "$unit"
+        [ "$(printf '%s\n' "$output" | grep "$(basename "$unit")" | grep -v 'is not executable: No such file')" = "" ]
+        systemd-analyze security --offline=true --threshold=25 "$unit" > /dev/null
+    done
+}
