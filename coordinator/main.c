@@ -19,6 +19,7 @@ static const char usage[] =
     "  --advertise EP    endpoint of artifacts as peers reach it (default: as bound)\n"
     "  --keys FILE       TCP: who may connect: role, name and public key a line\n"
     "  --secret FILE     TCP: own key file\n"
+    "  --providers FILE  where workers come from (default: this machine, when asked to)\n"
     "  --http ADDRESS    metrics and page: HOST:PORT or off (default 127.0.0.1:7072, when free)\n"
     "  --http-token FILE who may look at them (default DIR/http.token, for loopback only)\n"
     "  --embedded        serves one `qctl run` on this machine\n"
@@ -28,7 +29,7 @@ static const char usage[] =
     "  --disk-floor MIB  free space under which nothing new starts (default 256)\n"
     "\n"
     "Prints `ready control=EP bulk=EP` when it listens. SIGTERM ends it, SIGHUP reads --keys "
-    "again.\n"
+    "and --providers again.\n"
     "Exit codes: 0 ended, 2 usage, 42 the store failed (start it again), others as `qctl help\n"
     "exit-codes`.\n";
 
@@ -55,10 +56,11 @@ static enum err read_flag(struct flags *f, const char *name, const char *value, 
         const char *name;
         const char **out;
     } texts[] = {
-        {"--data", &f->options.data_folder},   {"--control", &f->options.control_endpoint},
-        {"--bulk", &f->options.bulk_endpoint}, {"--advertise", &f->options.advertise},
-        {"--keys", &f->options.key_list_path}, {"--secret", &f->options.secret_path},
-        {"--http", &f->options.http_address},  {"--http-token", &f->options.http_token_path}};
+        {"--data", &f->options.data_folder},        {"--control", &f->options.control_endpoint},
+        {"--bulk", &f->options.bulk_endpoint},      {"--advertise", &f->options.advertise},
+        {"--keys", &f->options.key_list_path},      {"--secret", &f->options.secret_path},
+        {"--http", &f->options.http_address},       {"--http-token", &f->options.http_token_path},
+        {"--providers", &f->options.providers_path}};
     const struct {
         const char *name;
         uint64_t *out;

@@ -26,6 +26,7 @@
 #include "coordinator/loop/server_http.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
+#include "coordinator/loop/server_scale.h"
 #include "coordinator/loop/server_state.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/loop/server_work.h"
@@ -151,6 +152,7 @@ static void on_watch(uv_timer_t *timer)
     server_peer_forget(server);
     server_bulk_watch(server);
     server_collect_watch(server);
+    server_scale_tick(server);
     bool is_late = server_now().ns - server->retire_ns > RETIRE_MS * NS_PER_MS;
     if (server->is_retiring && (server->worker_count == 0 || is_late))
         server_stop(server);
@@ -174,9 +176,10 @@ static void reload_keys(struct server *server)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct server *server = handle->data;
-    if (number == SIGHUP)
+    if (number == SIGHUP) {
         reload_keys(server);
-    else
+        server_scale_reload(server);
+    } else
         server_stop(server);
 }
 
@@ -311,6 +314,7 @@ static enum err open_sockets(struct server *server, struct err_text *et)
 static void open_signals(struct server *server)
 {
     static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    (void)signal(SIGPIPE, SIG_IGN); /* a command that does not read its input */
     for (size_t i = 0; i < COUNT_OF(numbers); i++) {
         server->signals[i].data = server;
         ASSERT(uv_signal_init(&server->loop, &server->signals[i]) == 0);
@@ -378,6 +382,7 @@ static void close_all(struct server *server)
     transport_close(&server->control);
     transport_close(&server->bulk);
     transport_zap_stop(&server->zap);
+    server_scale_close(server);
     sched_destroy(&server->sched);
     artifact_store_close(&server->artifacts);
     store_destroy(&server->store);
@@ -420,6 +425,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     TRY_OUT(server_http_open(&server, et));
     TRY_OUT(begin_life(&server, et));
     TRY_OUT(open_loop(&server, et));
+    TRY_OUT(server_scale_open(&server, et));
     run(&server);
 out:
     if (err != ERR_OK && et->text[0] == '\0')

@@ -22,12 +22,14 @@ struct server_options {
     const char *http_address;    /* metrics and page: HOST:PORT, "off"; NULL: 127.0.0.1:7072 when it
                                     is free, off when embedded */
     const char *http_token_path; /* who may look; NULL: DATA/http.token, for loopback only */
+    const char *providers_path;  /* where workers come from; NULL: this machine, when asked; read
+                                    again on SIGHUP */
     bool is_embedded;            /* serves one `qctl run`: STOP is allowed, ends with its parent */
     int parent_fd;               /* ends when this descriptor reads end of file; -1: none */
     uint64_t map_size_bytes;     /* of the store; 0: its default */
-    uint64_t ephemeral_bytes_max; /* round traffic; 0: a quarter of this machine's
-                                     memory, LIMIT_EPHEMERAL_MIB at most */
-    uint64_t free_bytes_min;      /* floor of the disk under which nothing new starts */
+    uint64_t ephemeral_bytes_max;             /* round traffic; 0: a quarter of this machine's
+                                                 memory, LIMIT_EPHEMERAL_MIB at most */
+    uint64_t free_bytes_min;                  /* floor of the disk under which nothing new starts */
     struct supervisor_environment supervisor; /* the service manager, when there is one */
 };
 

@@ -10,6 +10,7 @@
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_request.h"
+#include "coordinator/loop/server_scale.h"
 #include "coordinator/loop/server_submit.h"
 #include "coordinator/loop/server_turn.h"
 
@@ -159,6 +160,8 @@ static const struct route {
     [MSG_STOP] = {MAY_RULE, true, on_stop},
     [MSG_ARTIFACTS_GET] = {MAY_LOOK, true, server_request_artifacts},
     [MSG_EXPLAIN_GET] = {MAY_LOOK, true, server_request_explain},
+    [MSG_SCALE] = {MAY_RULE, true, server_scale_request},
+    [MSG_PROVIDERS_GET] = {MAY_LOOK, true, server_scale_providers},
 };
 
 /* A refusal goes to somebody who is not in the table of peers: at once, it shows no state. */

@@ -73,6 +73,7 @@ struct server {
     struct store *store;              /* owned */
     struct artifact_store *artifacts; /* owned */
     struct sched *sched;              /* owned */
+    struct server_scale *scale;       /* owned */
     struct transport *control, *bulk; /* owned */
     struct transport_zap *zap;        /* owned */
     struct supervisor supervisor;

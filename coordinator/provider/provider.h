@@ -33,6 +33,7 @@ enum {
     PROVIDER_ID_BYTES = 64,      /* of an allocation, without the end */
     PROVIDER_NAME_BYTES = 32,    /* of a provider; part of names of workers, jobs and files */
     PROVIDER_DETAIL_BYTES = 160,
+    PROVIDER_START_MAX = 32, /* allocations asked for at once */
 };
 
 /* What is the same for every provider of a coordinator. Borrowed. */
@@ -66,7 +67,7 @@ struct provider_command {
 /* More allocations. Kinds whose process is the allocation start one, and get its id from the
  * caller. The others start `count` with one command or several. */
 struct provider_start {
-    uint32_t count;
+    uint32_t count;     /* at most PROVIDER_START_MAX */
     uint32_t total;     /* what there shall be then */
     const char *serial; /* the id: never given twice by this data folder */
     uint32_t slot;      /* number in the worker's name: one that no other worker has now */
@@ -116,12 +117,22 @@ MUST_CHECK enum err provider_cancel(const struct provider_config *config,
                                     size_t ids_count, uint32_t total, struct arena *arena,
                                     struct provider_commands *out);
 
-/* What the output of a start names (sbatch: one id; others: none) and what a status lists. Return
- * the number of lines that were not understood. */
+/* What the output of a start names (sbatch: its job; kubectl: the pods) and what a status lists.
+ * Return the number of lines that were not understood. */
 size_t provider_parse_start(enum provider_kind kind, struct text output, provider_seen_f seen,
                             void *context);
 size_t provider_parse_status(enum provider_kind kind, struct text output, provider_seen_f seen,
                              void *context);
+
+/* ssh: how a host fares. */
+struct provider_host {
+    uint32_t workers;
+    uint64_t failed_ns; /* when a worker there last failed; 0: never */
+};
+
+/* The host for the next worker: of those that did not fail since `since_ns` the one with fewest
+ * workers; when all did, the one whose failure is oldest. The first of equals. count > 0. */
+uint32_t provider_pick_host(const struct provider_host *hosts, size_t count, uint64_t since_ns);
 
 /* The command as a person would type it, quoted for sh; its input follows as a here-document. In
  * `arena`, NULL when memory is out. */

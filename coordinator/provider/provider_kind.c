@@ -9,7 +9,7 @@
 enum {
     MS_PER_S = 1000,
     BROKEN = PROVIDER_ARGUMENTS_MAX + 1,
-    COMMANDS_MAX = 64,
+    COMMANDS_MAX = 80,
     LINE_BYTES_MAX = 512
 };
 

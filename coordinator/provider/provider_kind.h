@@ -5,6 +5,8 @@
 #include "common/mem/bytes.h"
 #include "coordinator/provider/provider.h"
 
+enum { PROVIDER_KIND_IDS = 64 /* allocations named by one command */ };
+
 /* One request of a kind: what it is about and where the commands go. */
 struct provider_request {
     const struct provider_config *config;

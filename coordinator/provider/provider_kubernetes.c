@@ -5,13 +5,9 @@
  * replica less: the pod gets SIGTERM, which a worker answers by finishing its task and leaving,
  * within the grace period of the pod.
  */
-#include <inttypes.h>
-#include <stdio.h>
-#include <string.h>
-
 #include "common/base/check.h"
-#include "common/base/limits.h"
 #include "coordinator/provider/provider_kind.h"
+#include <inttypes.h>
 
 enum { ASK_MS = 30000 };
 
@@ -41,24 +37,10 @@ static enum err scale(const struct provider_request *request, uint32_t replicas)
     return provider_kind_finish(command);
 }
 
-static enum err start(const struct provider_request *request)
-{
-    return scale(request, request->start->total);
-}
-
-/* A line that says how many replicas there shall be, then one a pod: name, phase, when it was told
- * to go, why its container waits. */
+/* A line a pod: name, phase, when it was told to go, why its container waits. */
 static enum err status(const struct provider_request *request)
 {
     struct provider_command *command = kubectl(request);
-    if (command == NULL)
-        return ERR_OUT_OF_MEMORY;
-    provider_kind_add(command, "get");
-    provider_kind_add(command,
-                      arena_print(request->arena, "deployment/%s", request->config->deployment));
-    provider_kind_add(command, "--output=jsonpath=replicas={.spec.replicas}{\"\\n\"}");
-    TRY(provider_kind_finish(command));
-    command = kubectl(request);
     if (command == NULL)
         return ERR_OUT_OF_MEMORY;
     provider_kind_add(command, "get");
@@ -72,16 +54,22 @@ static enum err status(const struct provider_request *request)
     return provider_kind_finish(command);
 }
 
-static enum err annotate(const struct provider_request *request)
+/* Asking for so many replicas twice is asking once; what pods there are by then is listed. */
+static enum err start(const struct provider_request *request)
+{
+    TRY(scale(request, request->start->total));
+    return status(request);
+}
+
+static enum err annotate(const struct provider_request *request, size_t from, size_t to)
 {
     struct provider_command *command = kubectl(request);
     if (command == NULL)
         return ERR_OUT_OF_MEMORY;
     provider_kind_add(command, "annotate");
     provider_kind_add(command, "pod");
-    for (size_t i = 0; i < request->ids_count; i++)
-        if (request->ids[i][0] != '[')
-            provider_kind_add(command, request->ids[i]);
+    for (size_t i = from; i < to; i++)
+        provider_kind_add(command, request->ids[i]);
     provider_kind_add(command, "controller.kubernetes.io/pod-deletion-cost=-1000");
     provider_kind_add(command, "--overwrite");
     return provider_kind_finish(command);
@@ -89,11 +77,8 @@ static enum err annotate(const struct provider_request *request)
 
 static enum err cancel(const struct provider_request *request)
 {
-    bool has_pods = false;
-    for (size_t i = 0; i < request->ids_count; i++)
-        has_pods |= request->ids[i][0] != '[';
-    if (has_pods)
-        TRY(annotate(request));
+    for (size_t i = 0; i < request->ids_count; i += PROVIDER_KIND_IDS)
+        TRY(annotate(request, i, MIN(request->ids_count, i + PROVIDER_KIND_IDS)));
     return scale(request, request->total);
 }
 
@@ -120,47 +105,17 @@ static bool status_line(struct text line, struct provider_allocation *allocation
     return provider_kind_say(allocation, fields[0], state, fields[3].size > 0 ? fields[3] : phase);
 }
 
-static bool replicas_line(struct text line, size_t *replicas)
+/* What kubectl scale says among them ("deployment.apps/w scaled") is not understood, and need not
+ * be. */
+static size_t read_pods(struct text output, provider_seen_f seen, void *context)
 {
-    static const char key[] = "replicas=";
-    size_t at = sizeof key - 1;
-    if (line.size <= at || line.size > at + 6 || memcmp(line.data, key, at) != 0)
-        return false;
-    for (*replicas = 0; at < line.size; at++) {
-        if (line.data[at] < '0' || line.data[at] > '9')
-            return false;
-        *replicas = *replicas * 10 + (size_t)(line.data[at] - '0');
-    }
-    return true;
-}
-
-/* Pods that the Deployment has not made yet are allocations that wait: "[1]", "[2]". */
-static size_t read_status(struct text output, provider_seen_f seen, void *context)
-{
-    struct provider_allocation allocation;
-    size_t strange = 0, replicas = 0, pods = 0, at = 0;
-    for (struct text line; provider_kind_line(output, &at, &line);) {
-        if (replicas_line(line, &replicas))
-            continue;
-        if (!status_line(line, &allocation)) {
-            strange++;
-            continue;
-        }
-        pods += allocation.state == PROVIDER_RUNNING || allocation.state == PROVIDER_WAITING;
-        seen(context, &allocation);
-    }
-    for (size_t i = pods; i < MIN(replicas, LIMIT_WORKERS); i++) {
-        allocation = (struct provider_allocation){.state = PROVIDER_WAITING};
-        (void)snprintf(allocation.id, sizeof allocation.id, "[%zu]", i - pods + 1);
-        (void)snprintf(allocation.detail, sizeof allocation.detail, "the pod is not made yet");
-        seen(context, &allocation);
-    }
-    return strange;
+    return provider_kind_each(output, status_line, seen, context);
 }
 
 const struct provider_kind_row provider_kind_kubernetes = {
     .start = start,
     .status = status,
     .cancel = cancel,
-    .read_status = read_status,
+    .read_start = read_pods,
+    .read_status = read_pods,
 };

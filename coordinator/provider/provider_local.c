@@ -15,8 +15,6 @@ static enum err start(const struct provider_request *request)
     if (command->worker == NULL)
         return ERR_OUT_OF_MEMORY;
     provider_kind_add_worker(request, command, command->worker);
-    for (size_t i = 0; i < request->config->arguments_count; i++)
-        provider_kind_add(command, request->config->arguments[i]);
     return provider_kind_finish(command);
 }
 

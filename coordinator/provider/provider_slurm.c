@@ -112,14 +112,19 @@ static enum err status(const struct provider_request *request)
 /* Only what still waits: a job that got its machine meanwhile is drained, not killed. */
 static enum err cancel(const struct provider_request *request)
 {
-    struct provider_command *command = provider_kind_command(request, ASK_MS);
-    if (command == NULL)
-        return ERR_OUT_OF_MEMORY;
-    provider_kind_add(command, "scancel");
-    provider_kind_add(command, "--state=PENDING");
-    for (size_t i = 0; i < request->ids_count; i++)
+    for (size_t i = 0; i < request->ids_count; i++) {
+        struct provider_command *command = request->out->rows + request->out->count - 1;
+        if (i % PROVIDER_KIND_IDS == 0) {
+            command = provider_kind_command(request, ASK_MS);
+            if (command == NULL)
+                return ERR_OUT_OF_MEMORY;
+            provider_kind_add(command, "scancel");
+            provider_kind_add(command, "--state=PENDING");
+        }
         provider_kind_add(command, request->ids[i]);
-    return provider_kind_finish(command);
+        TRY(provider_kind_finish(command));
+    }
+    return ERR_OK;
 }
 
 /* "123" or "123;cluster". */

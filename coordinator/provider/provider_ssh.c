@@ -66,4 +66,17 @@ static enum err start(const struct provider_request *request)
     return provider_kind_finish(command);
 }
 
+uint32_t provider_pick_host(const struct provider_host *hosts, size_t count, uint64_t since_ns)
+{
+    size_t best = 0;
+    for (size_t i = 1; i < count; i++) {
+        bool is_bad = hosts[i].failed_ns > since_ns, best_is_bad = hosts[best].failed_ns > since_ns;
+        if (is_bad != best_is_bad ? best_is_bad
+            : is_bad              ? hosts[i].failed_ns < hosts[best].failed_ns
+                                  : hosts[i].workers < hosts[best].workers)
+            best = i;
+    }
+    return (uint32_t)best;
+}
+
 const struct provider_kind_row provider_kind_ssh = {.keeps_children = true, .start = start};

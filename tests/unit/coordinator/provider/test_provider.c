@@ -160,6 +160,12 @@ static void test_slurm__cancel_spares_jobs_that_began_meanwhile(void **state)
     const char *ids[] = {"12", "14"};
     assert_int_equal(provider_cancel(&config, &site, ids, 2, 0, &arena, &commands), ERR_OK);
     check_text(&commands, "scancel --state=PENDING 12 14\n");
+    const char *many[PROVIDER_ARGUMENTS_MAX];
+    for (size_t i = 0; i < COUNT_OF(many); i++)
+        many[i] = "7";
+    assert_int_equal(provider_cancel(&config, &site, many, COUNT_OF(many), 0, &arena, &commands),
+                     ERR_OK);
+    assert_int_equal(commands.count, 2);
     assert_int_equal(provider_status(&config, &site, &arena, &commands), ERR_OK);
     check_text(&commands, "squeue --noheader --array --states=all --name=qfleet-c-a1b2c3d4 "
                           "'--format=%i|%T|%r'\n");
@@ -176,15 +182,17 @@ static void test_kubernetes__the_pod_that_drains_is_the_cheapest_to_delete(void 
                                      .program = "qfleet-worker",
                                      .deployment = "qfleet-worker",
                                      .namespace = "ml"};
-    const char *ids[] = {"qfleet-worker-x1", "[1]"};
+    const char *ids[] = {"qfleet-worker-x1", "qfleet-worker-x2"};
     check_start(&config, &(struct provider_start){.count = 2, .total = 6},
-                "kubectl --namespace ml scale deployment/qfleet-worker --replicas=6\n");
+                "kubectl --namespace ml scale deployment/qfleet-worker --replicas=6\n"
+                "kubectl --namespace ml get pods --selector=qfleet/provider=k8s "
+                "'--output=jsonpath={range .items[*]}{.metadata.name}|{.status.phase}|"
+                "{.metadata.deletionTimestamp}|"
+                "{.status.containerStatuses[0].state.waiting.reason}{\"\\n\"}{end}'\n");
     assert_int_equal(provider_cancel(&config, &site, ids, 2, 4, &arena, &commands), ERR_OK);
-    check_text(&commands, "kubectl --namespace ml annotate pod qfleet-worker-x1 "
+    check_text(&commands, "kubectl --namespace ml annotate pod qfleet-worker-x1 qfleet-worker-x2 "
                           "controller.kubernetes.io/pod-deletion-cost=-1000 --overwrite\n"
                           "kubectl --namespace ml scale deployment/qfleet-worker --replicas=4\n");
-    assert_int_equal(provider_cancel(&config, &site, ids + 1, 1, 3, &arena, &commands), ERR_OK);
-    check_text(&commands, "kubectl --namespace ml scale deployment/qfleet-worker --replicas=3\n");
     arena_fini(&arena);
 }
 
@@ -233,16 +241,29 @@ static void test_slurm__sbatch_names_the_job_with_or_without_a_cluster(void **st
     assert_string_equal(report.text, "4711 W ; 4712 W ; ");
 }
 
-static void test_kubernetes__pods_not_made_yet_wait(void **state)
+static void test_kubernetes__pods_wait_run_leave_or_failed(void **state)
 {
     (void)state;
     check_status(PROVIDER_KUBERNETES,
-                 "replicas=4\nw-a|Running||\nw-b|Pending||ImagePullBackOff\n"
-                 "w-c|Running|2026-01-01T00:00:00Z|\nw-d|Failed||\nw-e|Running||CrashLoopBackOff\n",
-                 0,
+                 "deployment.apps/qfleet-worker scaled\nw-a|Running||\n"
+                 "w-b|Pending||ImagePullBackOff\nw-c|Running|2026-01-01T00:00:00Z|\n"
+                 "w-d|Failed||\nw-e|Running||CrashLoopBackOff\nw-f|Odd||\n",
+                 2,
                  "w-a R Running; w-b W ImagePullBackOff; w-c L Running; w-d F Failed; "
-                 "w-e W CrashLoopBackOff; [1] W the pod is not made yet; ");
-    check_status(PROVIDER_KUBERNETES, "replicas=99999999\nreplicas=-1\nw-a|Odd||\n", 3, "");
+                 "w-e W CrashLoopBackOff; ");
+}
+
+static void test_ssh__a_host_that_failed_rests_and_workers_spread(void **state)
+{
+    (void)state;
+    struct provider_host hosts[3] = {{2, 0}, {1, 0}, {1, 0}};
+    assert_int_equal(provider_pick_host(hosts, 3, 100), 1);
+    hosts[1].failed_ns = 150;
+    assert_int_equal(provider_pick_host(hosts, 3, 100), 2);
+    hosts[2].failed_ns = 140;
+    hosts[0].failed_ns = 160;
+    assert_int_equal(provider_pick_host(hosts, 3, 100), 2);
+    assert_int_equal(provider_pick_host(hosts, 3, 150), 1);
 }
 
 static void test_output__control_characters_do_not_reach_a_terminal(void **state)
@@ -300,11 +321,13 @@ static void test_start__too_many_arguments_are_an_error(void **state)
     const char *arguments[PROVIDER_ARGUMENTS_MAX];
     for (size_t i = 0; i < COUNT_OF(arguments); i++)
         arguments[i] = "-v";
-    const struct provider_config config = {.name = "here",
+    const struct provider_config config = {.name = "cluster",
+                                           .kind = PROVIDER_SLURM,
                                            .program = "w",
+                                           .time_limit = 60000,
                                            .arguments = arguments,
                                            .arguments_count = COUNT_OF(arguments)};
-    const struct provider_start start = {.count = 1, .serial = "1.1"};
+    const struct provider_start start = {.count = 1};
     assert_int_equal(provider_start(&config, &site, &start, &arena, &commands), ERR_LIMIT);
     assert_int_equal(commands.count, 0);
     arena_fini(&arena);
@@ -344,7 +367,8 @@ int main(void)
         cmocka_unit_test(test_kubernetes__the_pod_that_drains_is_the_cheapest_to_delete),
         cmocka_unit_test(test_slurm__squeue_is_read_line_by_line),
         cmocka_unit_test(test_slurm__sbatch_names_the_job_with_or_without_a_cluster),
-        cmocka_unit_test(test_kubernetes__pods_not_made_yet_wait),
+        cmocka_unit_test(test_kubernetes__pods_wait_run_leave_or_failed),
+        cmocka_unit_test(test_ssh__a_host_that_failed_rests_and_workers_spread),
         cmocka_unit_test(test_output__control_characters_do_not_reach_a_terminal),
         cmocka_unit_test(test_check__what_could_be_an_option_or_two_words_is_refused),
         cmocka_unit_test(test_start__too_many_arguments_are_an_error),

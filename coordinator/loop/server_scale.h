@@ -1,0 +1,35 @@
+/* server_scale.h - scale in the loop: what it is told, what it wants done, what clients ask of it.
+ *
+ * Reads the file of providers at the start and on SIGHUP; a file that is wrong leaves things as
+ * they were. Targets are decided by sched, which makes them durable.
+ */
+#ifndef COORDINATOR_LOOP_SERVER_SCALE_H
+#define COORDINATOR_LOOP_SERVER_SCALE_H
+
+#include "coordinator/loop/server_state.h"
+
+struct server_scale;
+
+/* After records were replayed and sockets are open. The errors of providers_read and
+ * provider_check. */
+MUST_CHECK enum err server_scale_open(struct server *server, struct err_text *et);
+
+/* After the loop has closed its handles. Workers go on. */
+void server_scale_close(struct server *server);
+
+/* Every now and then: workers and demand may have changed. */
+void server_scale_tick(struct server *server);
+
+/* SIGHUP: reads the file again, when nothing is out. */
+void server_scale_reload(struct server *server);
+
+/* Workers that would have something to do, for autoscalers. */
+uint32_t server_scale_desired(const struct server *server);
+
+/* Of clients: MSG_SCALE and MSG_PROVIDERS_GET. */
+void server_scale_request(struct server *server, struct server_peer *peer,
+                          const union message_any *message);
+void server_scale_providers(struct server *server, struct server_peer *peer,
+                            const union message_any *message);
+
+#endif
