@@ -21,6 +21,8 @@ enum err cmd_control_retry(struct invocation *invocation, struct err_text *et);
 enum err cmd_control_forget(struct invocation *invocation, struct err_text *et);
 enum err cmd_workers(struct invocation *invocation, struct err_text *et);
 enum err cmd_workers_drain(struct invocation *invocation, struct err_text *et);
+enum err cmd_workers_providers(struct invocation *invocation, struct err_text *et);
+enum err cmd_workers_scale(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_show(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et);

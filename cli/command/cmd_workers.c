@@ -33,7 +33,8 @@ static enum err print_workers(struct invocation *invocation, const struct msg_wo
         {"NAME", TABLE_LEFT},     {"STATE", TABLE_LEFT},    {"TASK", TABLE_LEFT},
         {"THREADS", TABLE_RIGHT}, {"RSS", TABLE_RIGHT},     {"MEMORY", TABLE_RIGHT},
         {"ISA", TABLE_LEFT},      {"PROFILES", TABLE_LEFT}, {"DONE", TABLE_RIGHT},
-        {"HEARD", TABLE_RIGHT},   {"DETAIL", TABLE_LEFT},
+        {"TOK/S", TABLE_RIGHT},   {"HEARD", TABLE_RIGHT},   {"PROVIDER", TABLE_LEFT},
+        {"ENDS", TABLE_RIGHT},    {"DETAIL", TABLE_LEFT},
     };
     struct table table;
     table_init(&table, columns, COUNT_OF(columns));
@@ -51,8 +52,14 @@ static enum err print_workers(struct invocation *invocation, const struct msg_wo
         table_cell(&table, 6, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->isa));
         table_cell(&table, 7, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->profiles));
         table_cell(&table, 8, STYLE_PLAIN, "%" PRIu64, row->tasks_done);
-        table_cell(&table, 9, STYLE_PLAIN, "%s", human_duration(row->heartbeat_age, text));
-        table_cell(&table, 10, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+        if (row->tokens_per_second > 0)
+            table_cell(&table, 9, STYLE_PLAIN, "%.0f", row->tokens_per_second);
+        table_cell(&table, 10, STYLE_PLAIN, "%s", human_duration(row->heartbeat_age, text));
+        table_cell(&table, 11, STYLE_PLAIN, "%.*s%s%.*s", TEXT_ARGS(row->provider),
+                   row->allocation.size > 0 ? ":" : "", TEXT_ARGS(row->allocation));
+        if (row->ends_in > 0)
+            table_cell(&table, 12, STYLE_PLAIN, "%s", human_duration(row->ends_in, text));
+        table_cell(&table, 13, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
     }
     enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);

@@ -44,6 +44,11 @@ static const struct command_option wait_options[] = {
 static const struct command_option reason_options[] = {
     {"reason", "TEXT", "kept in the event log"},
 };
+static const struct command_option scale_options[] = {
+    {"provider", "NAME", "of providers.yml (the only one)"},
+    {"dry-run", NULL, "only say what would be started, cancelled and drained, and how"},
+    {"reason", "TEXT", "kept in the event log"},
+};
 static const struct command_option check_options[] = {
     {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
     {"tokenizer", "FOLDER", "count tokens with the tokenizer of this model"},
@@ -183,6 +188,15 @@ static const struct command commands[] = {
     {"workers drain", "WORKER", "let a worker finish and leave (or `all`)",
      "  qctl workers drain node07 --reason \"new disk\"\n", OPTIONS(reason_options), 1, 1,
      cmd_workers_drain},
+    {"workers scale", "N|auto|MIN..MAX [--provider NAME]",
+     "so many workers, or as many as there is work for",
+     "  qctl workers scale 4\n"
+     "  qctl workers scale auto --provider cluster\n"
+     "  qctl workers scale 2..40 --provider cluster --dry-run\n",
+     OPTIONS(scale_options), 1, 1, cmd_workers_scale},
+    {"workers providers", "", "where workers come from, and what keeps them",
+     "  qctl workers providers\n  qctl workers providers -o json\n", NULL, 0, 0, 0,
+     cmd_workers_providers},
     {"ckpt log", "[JOB]", "checkpoints of a job, newest first", "  qctl ckpt log last\n", NULL, 0,
      0, 1, cmd_ckpt_log},
     {"ckpt show", "[CHECKPOINT]", "one checkpoint", "  qctl ckpt show 77ad10f\n", NULL, 0, 0, 1,

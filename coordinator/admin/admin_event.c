@@ -179,6 +179,19 @@ static const char *describe_answer(const struct rec_answer_frozen *r, struct are
     return arena_print(arena, "begun with workers whose known answer is %.12s", hex);
 }
 
+static const char *describe_target(const struct rec_scale_target *r, struct arena *arena)
+{
+    const char *why = r->reason.size > 0 ? ": " : "";
+    if (!r->is_auto)
+        return arena_print(arena, "provider %.*s shall have %u workers%s%.*s",
+                           TEXT_ARGS(r->provider), r->target, why, TEXT_ARGS(r->reason));
+    if (r->max == 0)
+        return arena_print(arena, "provider %.*s shall have as many workers as there is work%s%.*s",
+                           TEXT_ARGS(r->provider), why, TEXT_ARGS(r->reason));
+    return arena_print(arena, "provider %.*s shall have %u to %u workers, by the work%s%.*s",
+                       TEXT_ARGS(r->provider), r->min, r->max, why, TEXT_ARGS(r->reason));
+}
+
 enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_ms, uint32_t number,
                          const union message_record *record, struct arena *arena,
                          struct event_row *row)
@@ -226,6 +239,9 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_JOB_RESTORED:
         text = describe_restored(sched, &record->job_restored, arena);
+        break;
+    case REC_SCALE_TARGET:
+        text = describe_target(&record->scale_target, arena);
         break;
     case REC_ARTIFACT_LOST:
         text = arena_print(arena, "%.*s", TEXT_ARGS(record->artifact_lost.detail));

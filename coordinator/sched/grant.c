@@ -51,10 +51,23 @@ static enum err grant_task(struct sched *s, struct worker *worker, struct stage 
     return ERR_OK;
 }
 
-static struct worker *first_of(const struct list *list)
+bool grant_is_in_time(const struct sched *s, const struct worker *worker, const struct stage *stage,
+                      uint32_t index)
 {
-    struct list_node *node = list_first(list);
-    return node == NULL ? NULL : CONTAINER_OF(node, struct roster_seat, node)->worker;
+    uint64_t ms = tasks_median_ms(tasks_times_of(&stage->tasks, index));
+    return instant_after(s->now, duration_ms(ms)).ns <= worker->ends_at.ns;
+}
+
+/* The first that will be there long enough for the task. */
+static struct worker *first_of(const struct sched *s, const struct list *list,
+                               const struct stage *stage, uint32_t index)
+{
+    for (struct list_node *n = list_first(list); n != NULL; n = list_next(list, n)) {
+        struct worker *worker = CONTAINER_OF(n, struct roster_seat, node)->worker;
+        if (grant_is_in_time(s, worker, stage, index))
+            return worker;
+    }
+    return NULL;
 }
 
 static enum err grant_pool(struct sched *s, struct pool *pool)
@@ -63,12 +76,13 @@ static enum err grant_pool(struct sched *s, struct pool *pool)
     while ((best = heap_first(&pool->jobs)) != NULL) {
         struct job *job = CONTAINER_OF(best, struct job, by_rank);
         struct stage *stage = &job->stages[stage_set_first(job->ready)];
-        struct worker *worker = first_of(&pool->idle);
+        uint32_t index = (uint32_t)bitset_first(&stage->tasks.waiting);
+        struct worker *worker = first_of(s, &pool->idle, stage, index);
         if (worker == NULL && stage->tasks.waiting.count > pool->member_count)
-            worker = first_of(&pool->busy);
+            worker = first_of(s, &pool->busy, stage, index);
         if (worker == NULL)
             break;
-        TRY(grant_task(s, worker, stage, (uint32_t)bitset_first(&stage->tasks.waiting)));
+        TRY(grant_task(s, worker, stage, index));
     }
     return ERR_OK;
 }
@@ -80,7 +94,7 @@ static enum err double_lease(struct sched *s, struct lease *lease)
     struct instant slow_at = lease_slow_at(lease);
     struct instant later = instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS));
     bool is_alone = stage->tasks.items[lease->index].leases == lease && lease->sibling == NULL;
-    struct worker *worker = first_of(&lease->job->pool->idle);
+    struct worker *worker = first_of(s, &lease->job->pool->idle, stage, lease->index);
     if (slow_at.ns > s->now.ns) { /* its fellows may yet turn out to be faster */
         lease_set_patience(s, lease, (struct instant){MIN(slow_at.ns, later.ns)});
         return ERR_OK;

@@ -8,6 +8,10 @@
 /* Gives out all that can be given. What finds no memory is postponed. */
 void grant_all(struct sched *s);
 
+/* The worker will be there for as long as such tasks take, by those that are done. */
+bool grant_is_in_time(const struct sched *s, const struct worker *worker, const struct stage *stage,
+                      uint32_t index);
+
 /* When a slow attempt could be doubled, UINT64_MAX when no worker is free for it. */
 struct instant grant_wake(const struct sched *s);
 

@@ -59,6 +59,16 @@ static void cancel_others(struct sched *s, struct task *task)
         lease_cancel(s, task->leases);
 }
 
+/* A mean that forgets: what it does now is what people ask for. For them only. */
+static void note_speed(struct worker *worker, const struct task_result *result)
+{
+    if (result->tokens == 0 || !(result->seconds > 0))
+        return;
+    double speed = (double)result->tokens / result->seconds;
+    bool is_first = !(worker->tokens_per_second > 0);
+    worker->tokens_per_second = is_first ? speed : 0.75 * worker->tokens_per_second + 0.25 * speed;
+}
+
 static enum err take_success(struct sched *s, struct lease *lease,
                              const struct msg_lease_result *message)
 {
@@ -89,6 +99,7 @@ static enum err take_success(struct sched *s, struct lease *lease,
     job->progressed = s->now;
     worker->tasks_done++;
     worker->faults = 0;
+    note_speed(worker, &message->result);
     if (stage->tasks.done == stage->tasks.count) {
         if (stage->run == NULL)
             stage->ended = s->now;

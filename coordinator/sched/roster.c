@@ -27,6 +27,7 @@ static void worker_destroy(struct worker *worker)
     mem_free(worker->versions);
     mem_free(worker->provider);
     mem_free(worker->allocation);
+    mem_free(worker->drain_reason);
     mem_free(worker);
 }
 

@@ -61,6 +61,8 @@ struct worker {
     size_t place;                           /* in roster.workers */
     char *name, *isa, *profiles, *versions; /* owned */
     char *provider, *allocation;            /* owned; empty: nobody's */
+    char *drain_reason;                     /* owned; NULL: none was given */
+    double tokens_per_second;               /* of its last tasks, later ones counting more */
     struct digest answer;                   /* known answer linked with the versions */
     uint64_t memory_bytes, rss_bytes, tasks_done;
     uint32_t threads;

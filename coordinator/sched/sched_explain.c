@@ -6,6 +6,7 @@
 #include "common/base/check.h"
 #include "coordinator/sched/advance.h"
 #include "coordinator/sched/core.h"
+#include "coordinator/sched/grant.h"
 #include "coordinator/sched/sched_view.h"
 
 struct explain {
@@ -21,7 +22,7 @@ struct explain {
 /* Workers of a profile, each in the first class that fits. */
 struct crowd {
     uint32_t living, offering;
-    uint32_t differing, quarantined, draining, quiet, resting;
+    uint32_t differing, quarantined, draining, quiet, resting, ending;
     uint32_t taking;         /* they may be given tasks, now or when they are free */
     uint32_t elsewhere;      /* of those, who work for other jobs */
     const struct job *other; /* one of these jobs */
@@ -70,6 +71,14 @@ static void count_leases(const struct worker *worker, const struct job *job, str
     crowd->other = other != NULL ? other : crowd->other;
 }
 
+static bool is_in_time(const struct explain *e, const struct worker *worker)
+{
+    if (e->stage == NULL || e->stage->tasks.waiting.count == 0)
+        return true;
+    uint32_t first = (uint32_t)bitset_first(&e->stage->tasks.waiting);
+    return grant_is_in_time(e->s, worker, e->stage, first);
+}
+
 static void count_worker(const struct explain *e, const struct worker *worker, struct crowd *crowd)
 {
     const struct roster_seat *seat = NULL;
@@ -92,6 +101,8 @@ static void count_worker(const struct explain *e, const struct worker *worker, s
     } else if (worker->rest_until.ns > e->view->now.ns) {
         double rest_s = seconds_between(e->view->now, worker->rest_until);
         crowd->rest_s = crowd->resting++ == 0 ? rest_s : MIN(crowd->rest_s, rest_s);
+    } else if (!is_in_time(e, worker)) {
+        crowd->ending++;
     } else {
         crowd->taking++;
         count_leases(worker, e->job, crowd);
@@ -146,6 +157,8 @@ static void say_kept_away(struct explain *e, const struct crowd *crowd)
         {REASON_DRAINING, crowd->draining, "finish what they have and leave", NULL},
         {REASON_QUIET, crowd->quiet, "were not heard for a while",
          "look at their logs and at the network"},
+        {REASON_ENDS_SOON, crowd->ending, "end before such a task would be done",
+         "raise time_limit in providers.yml"},
         {REASON_RESTING, crowd->resting, "rest after a fault", verb(e, "logs", e->job)},
     };
     for (size_t i = 0; i < COUNT_OF(classes); i++) {

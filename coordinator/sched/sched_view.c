@@ -406,6 +406,8 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
     }
     if (worker->rest_until.ns > now.ns)
         return TEXT("rests after a fault");
+    if (worker->is_draining && worker->drain_reason != NULL)
+        return text_of(worker->drain_reason);
     return TEXT("");
 }
 
@@ -425,6 +427,10 @@ static void fill_worker(const struct sched *s, const struct worker *worker, stru
         .rss_bytes = worker->rss_bytes,
         .heartbeat_age = seconds_between(worker->heard, now),
         .detail = why_worker(s, worker, now),
+        .provider = text_of(worker->provider),
+        .allocation = text_of(worker->allocation),
+        .ends_in = worker->ends_at.ns == UINT64_MAX ? 0 : seconds_between(now, worker->ends_at),
+        .tokens_per_second = worker->tokens_per_second,
     };
 }
 

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "common/mem/mem.h"
 #include "coordinator/sched/result.h"
 
 static void welcome(struct sched *s, struct peer_id peer, const struct worker *worker,
@@ -113,6 +114,8 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
 /* Room for one send is reserved; `reason` is of the effects. */
 static void drain_worker(struct sched *s, struct worker *worker, const char *reason)
 {
+    mem_free(worker->drain_reason);
+    worker->drain_reason = mem_copy_text(text_of(reason)); /* NULL: it goes without saying */
     worker->is_draining = true;
     if (worker->state == WORKER_READY)
         worker->state = WORKER_DRAINING;

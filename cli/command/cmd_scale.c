@@ -1,0 +1,155 @@
+/* cmd_scale.c - `qctl workers scale` and `qctl workers providers`: how many workers there shall be,
+ * and where they come from. */
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/client/client.h"
+#include "cli/command/cmd.h"
+#include "cli/render/table.h"
+#include "common/base/check.h"
+#include "common/recipe/recipe_value.h"
+#include "common/view/json_view.h"
+
+static enum style_color color_of(struct text state)
+{
+    if (text_is(state, "paused") || text_is(state, "unknown"))
+        return STYLE_BAD;
+    return text_is(state, "ok") ? STYLE_GOOD : STYLE_BUSY;
+}
+
+static void add_provider(struct table *table, const struct provider_row *row)
+{
+    table_row(table);
+    table_cell(table, 0, STYLE_BOLD, "%.*s", TEXT_ARGS(row->name));
+    table_cell(table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->kind));
+    table_cell(table, 2, STYLE_PLAIN, "%u", row->min);
+    table_cell(table, 3, STYLE_PLAIN, "%u", row->max);
+    table_cell(table, 4, STYLE_PLAIN, row->is_auto ? "%u auto" : "%u", row->target);
+    table_cell(table, 5, STYLE_PLAIN, "%u", row->running);
+    table_cell(table, 6, STYLE_PLAIN, "%u", row->waiting);
+    if (row->leaving > 0)
+        table_cell(table, 7, STYLE_PLAIN, "%u", row->leaving);
+    table_cell(table, 8, color_of(row->state), "%.*s", TEXT_ARGS(row->state));
+    table_cell(table, 9, STYLE_DIM, "%.*s", TEXT_ARGS(row->detail));
+}
+
+static enum err print_providers(struct invocation *invocation, const struct msg_providers *reply)
+{
+    static const struct table_column columns[] = {
+        {"NAME", TABLE_LEFT},     {"KIND", TABLE_LEFT},     {"MIN", TABLE_RIGHT},
+        {"MAX", TABLE_RIGHT},     {"TARGET", TABLE_LEFT},   {"RUNNING", TABLE_RIGHT},
+        {"WAITING", TABLE_RIGHT}, {"LEAVING", TABLE_RIGHT}, {"STATE", TABLE_LEFT},
+        {"DETAIL", TABLE_LEFT},
+    };
+    if (invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
+        json_view_list(&w, NULL, &message_type_provider_row, reply->providers,
+                       reply->providers_count);
+        return command_print_json(invocation, &w);
+    }
+    struct table table;
+    table_init(&table, columns, COUNT_OF(columns));
+    for (uint32_t i = 0; i < reply->providers_count; i++)
+        add_provider(&table, &reply->providers[i]);
+    enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
+    table_fini(&table);
+    return err;
+}
+
+static enum err print_lines(struct invocation *invocation, const struct msg_providers *reply)
+{
+    static const struct table_column columns[] = {
+        {"PROVIDER", TABLE_LEFT}, {"ACTION", TABLE_LEFT}, {"COUNT", TABLE_RIGHT},
+        {"WHAT", TABLE_LEFT},     {"DETAIL", TABLE_LEFT},
+    };
+    if (invocation->json) {
+        struct json_write w;
+        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
+        json_view_list(&w, NULL, &message_type_scale_line, reply->lines, reply->lines_count);
+        return command_print_json(invocation, &w);
+    }
+    if (reply->lines_count == 0)
+        (void)fprintf(invocation->messages, "nothing would be started, cancelled or drained\n");
+    struct table table;
+    table_init(&table, columns, COUNT_OF(columns));
+    for (uint32_t i = 0; i < reply->lines_count; i++) {
+        const struct scale_line *line = &reply->lines[i];
+        table_row(&table);
+        table_cell(&table, 0, STYLE_BOLD, "%.*s", TEXT_ARGS(line->provider));
+        table_cell(&table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(line->action));
+        table_cell(&table, 2, STYLE_PLAIN, "%u", line->count);
+        table_cell(&table, 3, STYLE_PLAIN, "%.*s", TEXT_ARGS(line->what));
+        table_cell(&table, 4, STYLE_DIM, "%.*s", TEXT_ARGS(line->detail));
+    }
+    enum err err = ERR_OK;
+    if (reply->lines_count > 0)
+        err = table_print(&table, &invocation->style, invocation->header, invocation->out);
+    table_fini(&table);
+    return err;
+}
+
+static enum err ask_providers(struct invocation *invocation, struct client *client,
+                              struct err_text *et)
+{
+    struct msg_providers_get get = {0};
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_providers_get, &get, &message_type_msg_providers,
+                       &reply, et));
+    return print_providers(invocation, &reply->providers);
+}
+
+enum err cmd_workers_providers(struct invocation *invocation, struct err_text *et)
+{
+    struct client *client = NULL;
+    TRY(command_connect(invocation, &client, et));
+    enum err err = ask_providers(invocation, client, et);
+    client_close(&client);
+    return err;
+}
+
+static bool read_count(struct text text, uint32_t *out)
+{
+    uint64_t count;
+    if (!recipe_value_u64(text, &count) || count > LIMIT_WORKERS)
+        return false;
+    *out = (uint32_t)count;
+    return true;
+}
+
+/* N, auto, MIN..MAX. */
+static bool read_target(const char *word, struct msg_scale *request)
+{
+    const char *dots = strstr(word, "..");
+    request->is_auto = dots != NULL || strcmp(word, "auto") == 0;
+    if (dots == NULL)
+        return request->is_auto || read_count(text_of(word), &request->target);
+    return read_count((struct text){word, (size_t)(dots - word)}, &request->min) &&
+           read_count(text_of(dots + 2), &request->max) && request->max > 0;
+}
+
+enum err cmd_workers_scale(struct invocation *invocation, struct err_text *et)
+{
+    const char *provider = command_text(invocation, "provider");
+    const char *reason = command_text(invocation, "reason");
+    struct msg_scale request = {
+        .provider = text_of(provider != NULL ? provider : ""),
+        .is_dry = command_flag(invocation, "dry-run"),
+        .reason = text_of(reason != NULL ? reason : ""),
+    };
+    if (!read_target(invocation->arguments[0], &request))
+        return error_set(et, ERR_USAGE,
+                         "workers scale: a number up to %d, auto or MIN..MAX expected, found %s",
+                         LIMIT_WORKERS, invocation->arguments[0]);
+    struct client *client = NULL;
+    const union message_any *reply = NULL;
+    TRY(command_connect(invocation, &client, et));
+    const struct message_type *expected =
+        request.is_dry ? &message_type_msg_providers : &message_type_msg_status;
+    enum err err = client_request(client, &message_type_msg_scale, &request, expected, &reply, et);
+    if (err == ERR_OK)
+        err = request.is_dry ? print_lines(invocation, &reply->providers)
+                             : ask_providers(invocation, client, et);
+    client_close(&client);
+    return err;
+}
