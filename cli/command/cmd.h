@@ -27,6 +27,7 @@ enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_show(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et);
 enum err cmd_stats(struct invocation *invocation, struct err_text *et);
+enum err cmd_top(struct invocation *invocation, struct err_text *et);
 enum err cmd_metrics(struct invocation *invocation, struct err_text *et);
 enum err cmd_plot(struct invocation *invocation, struct err_text *et);
 enum err cmd_pull(struct invocation *invocation, struct err_text *et);

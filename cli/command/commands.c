@@ -130,6 +130,12 @@ static const struct command_option plot_options[] = {
     {"tensor", "NAME", "of calibration: the histogram at its input, with the clips of observers"},
 };
 
+static const struct command_option top_options[] = {
+    {"once", NULL, "print the page once; so it is where there is no terminal"},
+    {"width", "N", "columns of a page that is printed (all)"},
+    {"height", "N", "lines of a page that is printed (24)"},
+};
+
 static const struct command_option metrics_options[] = {
     {"last", "N", "the newest points (all)"},
     {"tensorboard", "FOLDER", "write event files for TensorBoard below it, a run a job"},
@@ -167,6 +173,9 @@ static const struct command commands[] = {
      NULL, 0, 0, 2, cmd_explain},
     {"watch", "[JOB]", "progress and losses as they come; Ctrl-C detaches",
      "  qctl watch last\n  qctl watch 9c4 -o json\n", NULL, 0, 0, 1, cmd_watch},
+    {"top", "", "the fleet at a glance, live: workers, jobs, the curve of one of them",
+     "  qctl top\n  qctl top --once --width 100 --height 30\n", OPTIONS(top_options), 0, 0,
+     cmd_top},
     {"logs", "[JOB]", "the event log of a job or of the fleet",
      "  qctl logs\n  qctl logs last --follow\n", OPTIONS(logs_options), 0, 1, cmd_logs},
     {"wait", "[JOB]", "wait for a job; exits with its result",

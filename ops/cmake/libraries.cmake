@@ -6,7 +6,7 @@ find_package(Threads REQUIRED)
 foreach(pair
     zmq:libzmq czmq:libczmq msgpack:msgpack uv:libuv openblas:openblas yaml:yaml-0.1 jansson:jansson
     pcre2:libpcre2-8 utf8proc:libutf8proc sodium:libsodium zstd:libzstd
-    microhttpd:libmicrohttpd)
+    microhttpd:libmicrohttpd ncurses:ncursesw)
     string(REPLACE ":" ";" pair ${pair})
     list(GET pair 0 name)
     list(GET pair 1 package)

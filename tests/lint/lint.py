@@ -32,6 +32,8 @@ DOORS = {
     "utf8proc.h": ("common/formats/tokenizer", "cli/render"),
     "sodium": ("common/digest", "common/transport"),
     "zstd.h": ("coordinator/artifact",),
+    "ncurses": ("cli/screen",),
+    "curses": ("cli/screen",),
     "microhttpd.h": ("coordinator/http",),
 }
 
