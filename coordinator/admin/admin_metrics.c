@@ -1,5 +1,5 @@
-/* admin_metrics.c - see admin_metrics.h. Of states every word is written, also those of which there
- * are none, so that no series comes and goes; of errors only those that happened. */
+/* admin_metrics.c - see admin_metrics.h. Of states and errors every word is written, also those of
+ * which there are none: an alert on what grew must see where it grew from. */
 #include "coordinator/admin/admin_metrics.h"
 
 #include "common/message/state.h"
@@ -11,8 +11,7 @@ static void write_jobs(const struct sched_totals *totals, struct bytes *out)
         metric_count(out, METRIC_JOBS, state_job_word((enum job_state)i), totals->jobs[i]);
     metric_begin(out, METRIC_JOBS_FAILED);
     for (int i = 1; i < ERR_COUNT; i++)
-        if (totals->jobs_failed[i] > 0)
-            metric_count(out, METRIC_JOBS_FAILED, error_name((enum err)i), totals->jobs_failed[i]);
+        metric_count(out, METRIC_JOBS_FAILED, error_name((enum err)i), totals->jobs_failed[i]);
     metric_single(out, METRIC_VARIANTS_FAILED, (double)totals->variants_failed);
 }
 

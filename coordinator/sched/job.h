@@ -43,7 +43,7 @@ struct run {
     uint64_t step_bytes; /* most memory that a worker took for a step */
     uint64_t high_steps; /* in a row up to now, whose loss was too high (watchdog.h) */
     double loss, eval_loss;
-    double grad_norm; /* of the last step, before clipping */
+    double grad_norm;        /* of the last step, before clipping */
     double loss_sum, weight; /* of the last evaluation */
     struct preference_sums preference;
     struct artifact_ref weights;
@@ -110,7 +110,7 @@ struct job {
     char detail[512];
     uint64_t started_unix_ms, ended_unix_ms;
     struct instant progressed; /* last result, round, checkpoint or change of state; live time */
-    struct stage *stages; /* in arena; stages_count as submitted */
+    struct stage *stages;      /* in arena; stages_count as submitted */
     struct stage_set done;
     struct stage_set failed;            /* given up; the job goes on without them */
     struct stage_set ready;             /* they have tasks to grant */
