@@ -25,6 +25,12 @@ enum err cmd_workers_providers(struct invocation *invocation, struct err_text *e
 enum err cmd_workers_scale(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_show(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_forget(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_prune(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_tag(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_restore(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_fork(struct invocation *invocation, struct err_text *et);
+enum err cmd_ckpt_diff(struct invocation *invocation, struct err_text *et);
 enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et);
 enum err cmd_stats(struct invocation *invocation, struct err_text *et);
 enum err cmd_top(struct invocation *invocation, struct err_text *et);

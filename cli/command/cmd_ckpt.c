@@ -1,10 +1,13 @@
-/* cmd_ckpt.c - `qctl ckpt`: the checkpoints of a job, newest first, each with its parent. */
+/* cmd_ckpt.c - `qctl ckpt log` and `verify`: the checkpoints of a job, newest first, each with its
+ * parent; and whether they are what their names say. */
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 #include <time.h>
 
 #include "cli/client/client.h"
+#include "cli/command/checkpoint_find.h"
 #include "cli/command/cmd.h"
 #include "cli/render/human.h"
 #include "cli/render/table.h"
@@ -20,17 +23,6 @@ static const char *prefix_of(const struct invocation *invocation)
     return invocation->argument_count > 0 ? invocation->arguments[0] : "last";
 }
 
-static enum err list(struct client *client, const char *prefix, const struct msg_checkpoints **out,
-                     struct err_text *et)
-{
-    struct msg_checkpoints_get get = {.prefix = text_of(prefix)};
-    const union message_any *reply = NULL;
-    TRY(client_request(client, &message_type_msg_checkpoints_get, &get,
-                       &message_type_msg_checkpoints, &reply, et));
-    *out = &reply->checkpoints;
-    return ERR_OK;
-}
-
 static double age_of(uint64_t unix_ms)
 {
     struct timespec now;
@@ -38,23 +30,19 @@ static double age_of(uint64_t unix_ms)
     return (double)now.tv_sec - (double)unix_ms / 1000;
 }
 
-/* Names of checkpoints, seven characters; "" for none. */
-static const char *short_name(struct digest digest, char out[DIGEST_HEX_BYTES])
+/* "latest,best" and the names it was given; "undone" where training was sent back before it. */
+static void print_tags(struct table *table, const struct msg_checkpoints *rows, uint32_t i)
 {
-    digest_hex(digest, out);
-    out[digest_is_zero(digest) ? 0 : 7] = '\0';
-    return out;
-}
-
-static size_t best_of(const struct msg_checkpoints *checkpoints)
-{
-    size_t best = SIZE_MAX;
-    for (uint32_t i = 0; i < checkpoints->checkpoints_count; i++) {
-        double loss = checkpoints->checkpoints[i].eval_loss;
-        if (isfinite(loss) && (best == SIZE_MAX || loss < checkpoints->checkpoints[best].eval_loss))
-            best = i;
-    }
-    return best;
+    const struct checkpoint_row *row = &rows->checkpoints[i];
+    bool is_latest = checkpoint_find_is_latest(rows, i);
+    bool is_best = checkpoint_find_best(rows, i) == i;
+    const char *word = is_latest && is_best ? "latest,best"
+                       : is_latest          ? "latest"
+                       : is_best            ? "best"
+                       : row->undone        ? "undone"
+                                            : "";
+    table_cell(table, 7, row->undone ? STYLE_DIM : STYLE_GOOD, "%s%s%.*s", word,
+               word[0] != '\0' && row->tags.size > 0 ? "," : "", TEXT_ARGS(row->tags));
 }
 
 /* Of which variant a checkpoint is, "" in a job without. `job`: NULL, or that of all rows. */
@@ -77,13 +65,12 @@ static enum err print_log(struct invocation *invocation, const struct msg_checkp
     };
     struct table table;
     bool is_group = job != NULL && job->row.variants_count > 0;
-    size_t best = best_of(checkpoints);
     table_init(&table, columns, COUNT_OF(columns) - !is_group);
     for (uint32_t i = 0; i < checkpoints->checkpoints_count; i++) {
         const struct checkpoint_row *row = &checkpoints->checkpoints[i];
         char text[HUMAN_BYTES], hex[DIGEST_HEX_BYTES];
         table_row(&table);
-        table_cell(&table, 0, STYLE_BOLD, "%s", short_name(row->digest, hex));
+        table_cell(&table, 0, STYLE_BOLD, "%s", checkpoint_find_name(row->digest, hex));
         table_cell(&table, 1, STYLE_PLAIN, "%" PRIu64, row->step);
         table_cell(&table, 2, STYLE_PLAIN, "%.2f", row->epoch);
         table_cell(&table, 3, STYLE_PLAIN, "%s", human_number(row->loss, text));
@@ -91,9 +78,8 @@ static enum err print_log(struct invocation *invocation, const struct msg_checkp
         table_cell(&table, 5, STYLE_PLAIN, "%s", human_size(row->size_bytes, text));
         table_cell(&table, 6, STYLE_PLAIN, "%s",
                    human_duration(MAX(age_of(row->created_unix_ms), 0.0), text));
-        table_cell(&table, 7, STYLE_GOOD, "%s%s%s", i == 0 ? "latest" : "",
-                   i == 0 && best == 0 ? "," : "", best == i ? "best" : "");
-        table_cell(&table, 8, STYLE_DIM, "%s", short_name(row->parent, hex));
+        print_tags(&table, checkpoints, i);
+        table_cell(&table, 8, STYLE_DIM, "%s", checkpoint_find_name(row->parent, hex));
         if (is_group)
             table_cell(&table, 9, STYLE_PLAIN, "%.*s", TEXT_ARGS(variant_of(job, row)));
     }
@@ -132,15 +118,6 @@ static enum err ask_job(struct client *client, const struct msg_checkpoints *row
     return ERR_OK;
 }
 
-/* The reply is borrowed until the next request, so it is copied. */
-static enum err copy_list(struct client *client, const char *prefix, struct arena *arena,
-                          struct msg_checkpoints *out, struct err_text *et)
-{
-    const struct msg_checkpoints *checkpoints = NULL;
-    TRY(list(client, prefix, &checkpoints, et));
-    return message_copy(&message_type_msg_checkpoints, checkpoints, arena, out);
-}
-
 enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
@@ -150,7 +127,7 @@ enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et)
     arena_init(&arena, ARENA_BYTES_MAX);
     enum err err;
     TRY_OUT(command_connect(invocation, &client, et));
-    TRY_OUT(copy_list(client, prefix_of(invocation), &arena, &rows, et));
+    TRY_OUT(checkpoint_find_list(client, prefix_of(invocation), &arena, &rows, et));
     if (!invocation->json)
         TRY_OUT(ask_job(client, &rows, &job, et));
     err = invocation->json ? print_rows_json(invocation, &rows) : print_log(invocation, &rows, job);
@@ -160,65 +137,70 @@ out:
     return err;
 }
 
-static void print_row(struct invocation *invocation, const struct checkpoint_row *row)
+static void print_check(const struct invocation *invocation, const struct checkpoint_check *check)
 {
-    char text[HUMAN_BYTES], hex[DIGEST_HEX_BYTES];
-    FILE *out = invocation->out;
-    digest_hex(row->digest, hex);
-    (void)fprintf(out, "checkpoint %s\n", hex);
-    digest_hex(row->parent, hex);
-    (void)fprintf(out, "parent     %s\n", digest_is_zero(row->parent) ? "-" : hex);
-    digest_hex(row->ledger, hex);
-    (void)fprintf(out, "ledger     %s\n", digest_is_zero(row->ledger) ? "-" : hex);
-    (void)fprintf(out, "job        %016" PRIx64 "\n", row->job);
-    (void)fprintf(out, "step       %" PRIu64 "\nepoch      %.4f\n", row->step, row->epoch);
-    (void)fprintf(out, "loss       %s\n", human_number(row->loss, text));
-    (void)fprintf(out, "eval_loss  %s\n", human_number(row->eval_loss, text));
-    (void)fprintf(out, "size       %s\n", human_size(row->size_bytes, text));
-    (void)fprintf(out, "created    %s\n", human_time(row->created_unix_ms, text));
+    char name[CHECKPOINT_FIND_BYTES];
+    (void)fprintf(invocation->out, "%-4s  %s  step %" PRIu64 "%s%.*s\n",
+                  check->sound ? "ok" : "FAIL", checkpoint_find_name(check->row.digest, name),
+                  check->row.step, check->sound ? "" : "  ", TEXT_ARGS(check->detail));
 }
 
-enum err cmd_ckpt_show(struct invocation *invocation, struct err_text *et)
+static enum err print_checks_json(struct invocation *invocation,
+                                  const struct checkpoint_check *checks, uint32_t count)
 {
-    struct client *client = NULL;
-    const struct msg_checkpoints *checkpoints = NULL;
-    TRY(command_connect(invocation, &client, et));
-    enum err err = list(client, prefix_of(invocation), &checkpoints, et);
-    if (err == ERR_OK && checkpoints->checkpoints_count == 0)
-        err = error_set(et, ERR_NOT_FOUND, "%s: no checkpoint yet", prefix_of(invocation));
-    if (err == ERR_OK && invocation->json)
-        err = print_rows_json(invocation, checkpoints);
-    else if (err == ERR_OK)
-        print_row(invocation, &checkpoints->checkpoints[0]);
-    client_close(&client);
-    return err;
+    struct json_write w;
+    json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 26);
+    json_view_list(&w, NULL, &message_type_checkpoint_check, checks, count);
+    return command_print_json(invocation, &w);
 }
 
 /* Each row is read again and hashed at the coordinator. Replies borrow, so the rows were copied. */
 static enum err verify_rows(struct invocation *invocation, struct client *client,
-                            const struct msg_checkpoints *rows, struct err_text *et)
+                            const struct msg_checkpoints *rows, struct arena *arena,
+                            struct err_text *et)
 {
+    struct checkpoint_check *checks = arena_alloc(arena, rows->checkpoints_count, sizeof *checks);
     uint32_t bad = 0;
+    if (checks == NULL)
+        return ERR_OUT_OF_MEMORY;
     client_set_wait(client, VERIFY_WAIT_MS);
     for (uint32_t i = 0; i < rows->checkpoints_count; i++) {
-        const struct checkpoint_row *row = &rows->checkpoints[i];
-        struct msg_artifact_verify request = {.digest = row->digest};
+        struct msg_artifact_verify request = {.digest = rows->checkpoints[i].digest};
         const union message_any *reply = NULL;
         struct err_text why = {{0}};
-        char hex[DIGEST_HEX_BYTES];
         enum err err = client_request(client, &message_type_msg_artifact_verify, &request,
                                       &message_type_msg_status, &reply, &why);
         if (err == ERR_UNREACHABLE)
             return error_set(et, err, "%s", why.text);
-        (void)fprintf(invocation->out, "%-4s  %s  step %" PRIu64 "%s%s\n",
-                      err == ERR_OK ? "ok" : "FAIL", short_name(row->digest, hex), row->step,
-                      err == ERR_OK ? "" : "  ", err == ERR_OK ? "" : why.text);
+        const char *detail = arena_print(arena, "%s", err == ERR_OK ? "" : why.text);
+        checks[i] = (struct checkpoint_check){.row = rows->checkpoints[i],
+                                              .sound = err == ERR_OK,
+                                              .detail = text_of(detail == NULL ? "?" : detail)};
         bad += err != ERR_OK;
+        if (!invocation->json)
+            print_check(invocation, &checks[i]);
+    }
+    if (invocation->json) { /* the one value says it, and so does the exit code */
+        invocation->exit_code = bad > 0 ? error_exit_code(ERR_DIGEST) : -1;
+        return print_checks_json(invocation, checks, rows->checkpoints_count);
     }
     if (bad > 0)
         return error_set(et, ERR_DIGEST, "%u of %u checkpoints do not verify", bad,
                          rows->checkpoints_count);
     return ERR_OK;
+}
+
+/* A job or an id prefix stands for all it names, JOB@word for one. */
+static enum err list_named(struct client *client, const char *name, struct arena *arena,
+                           struct msg_checkpoints *out, struct err_text *et)
+{
+    if (strchr(name, '@') == NULL)
+        return checkpoint_find_list(client, name, arena, out, et);
+    *out = (struct msg_checkpoints){.checkpoints = arena_alloc(arena, 1, sizeof *out->checkpoints),
+                                    .checkpoints_count = 1};
+    return out->checkpoints == NULL
+               ? ERR_OUT_OF_MEMORY
+               : checkpoint_find_one(client, name, arena, out->checkpoints, et);
 }
 
 enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et)
@@ -229,11 +211,11 @@ enum err cmd_ckpt_verify(struct invocation *invocation, struct err_text *et)
     arena_init(&arena, ARENA_BYTES_MAX);
     enum err err;
     TRY_OUT(command_connect(invocation, &client, et));
-    TRY_OUT(copy_list(client, prefix_of(invocation), &arena, &copy, et));
+    TRY_OUT(list_named(client, prefix_of(invocation), &arena, &copy, et));
     if (copy.checkpoints_count == 0)
         err = error_set(et, ERR_NOT_FOUND, "%s: no checkpoint yet", prefix_of(invocation));
     else
-        err = verify_rows(invocation, client, &copy, et);
+        err = verify_rows(invocation, client, &copy, &arena, et);
 out:
     client_close(&client);
     arena_fini(&arena);

@@ -49,6 +49,29 @@ static const struct command_option scale_options[] = {
     {"dry-run", NULL, "only say what would be started, cancelled and drained, and how"},
     {"reason", "TEXT", "kept in the event log"},
 };
+static const struct command_option forget_options[] = {
+    {"keep-last", "N", "the newest N of each training"},
+    {"keep-best", "N", "the N of lowest held-out loss"},
+    {"keep-every", "STEPS", "those whose step is a multiple"},
+    {"keep-within", "TIME", "those younger than this (2d, 36h)"},
+    {"keep-first", NULL, "the first of each training"},
+    {"keep-tag", "NAME", "those with this tag (they stay in any case)"},
+    {"dry-run", NULL, "say what would be forgotten, and what pruning would free"},
+    {"prune", NULL, "free their space at once"},
+    {"reason", "TEXT", "kept in the event log"},
+};
+static const struct command_option prune_options[] = {
+    {"dry-run", NULL, "say what would be freed"},
+};
+static const struct command_option tag_options[] = {{"delete", NULL, "take the name away"}};
+static const struct command_option diff_options[] = {
+    {"top", "N", "so many modules, 0 for all (20; with -o json all)"},
+};
+static const struct command_option fork_options[] = {
+    {"set", "KEY=VALUE", "a key of the recipe; may be repeated"},
+    {"name", "TEXT", "of the new job (the first one's name and -fork)"},
+    {"dry-run", NULL, "print the new recipe; submit nothing"},
+};
 static const struct command_option check_options[] = {
     {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
     {"tokenizer", "FOLDER", "count tokens with the tokenizer of this model"},
@@ -208,10 +231,29 @@ static const struct command commands[] = {
      cmd_workers_providers},
     {"ckpt log", "[JOB]", "checkpoints of a job, newest first", "  qctl ckpt log last\n", NULL, 0,
      0, 1, cmd_ckpt_log},
-    {"ckpt show", "[CHECKPOINT]", "one checkpoint", "  qctl ckpt show 77ad10f\n", NULL, 0, 0, 1,
-     cmd_ckpt_show},
+    {"ckpt show", "[CHECKPOINT]", "one checkpoint: what it goes back to, and who computed it",
+     "  qctl ckpt show 77ad10f\n  qctl ckpt show demo@best\n", NULL, 0, 0, 1, cmd_ckpt_show},
+    {"ckpt diff", "CHECKPOINT CHECKPOINT", "recipes, data, code, and how far each module moved",
+     "  qctl ckpt diff demo@800 demo@latest\n  qctl ckpt diff 77ad10f 9c41e2b --top 5\n",
+     OPTIONS(diff_options), 2, 2, cmd_ckpt_diff},
     {"ckpt verify", "[JOB|CHECKPOINT]", "read checkpoints again and compare their hashes",
      "  qctl ckpt verify last\n", NULL, 0, 0, 1, cmd_ckpt_verify},
+    {"ckpt tag", "CHECKPOINT NAME", "give a checkpoint a name; what has one is never forgotten",
+     "  qctl ckpt tag demo@800 good\n  qctl ckpt tag demo@good good --delete\n",
+     OPTIONS(tag_options), 2, 2, cmd_ckpt_tag},
+    {"ckpt restore", "JOB CHECKPOINT", "let a job go on from one of its checkpoints",
+     "  qctl ckpt restore demo 77ad10f\n  qctl ckpt restore demo best\n", OPTIONS(reason_options),
+     2, 2, cmd_ckpt_restore},
+    {"ckpt fork", "CHECKPOINT", "a new job that goes on from a checkpoint, with keys changed",
+     "  qctl ckpt fork 77ad10f --set learning_rate=5e-5\n", OPTIONS(fork_options), 1, 1,
+     cmd_ckpt_fork},
+    {"ckpt forget", "JOB|CHECKPOINT", "take checkpoints off the list; latest, best and tagged stay",
+     "  qctl ckpt forget demo --keep-last 3 --keep-every 1000 --dry-run\n"
+     "  qctl ckpt forget demo --keep-last 3 --prune\n",
+     OPTIONS(forget_options), 1, 1, cmd_ckpt_forget},
+    {"ckpt prune", "", "free the space of what was forgotten",
+     "  qctl ckpt prune --dry-run\n  qctl ckpt prune\n", OPTIONS(prune_options), 0, 0,
+     cmd_ckpt_prune},
     {"pull", "JOB [FOLDER]", "fetch the files a job made", "  qctl pull last outputs/demo\n", NULL,
      0, 1, 2, cmd_pull},
     {"stats", "[JOB] [TENSOR]", "what calibration saw and quantizing cost, the worst tensors first",

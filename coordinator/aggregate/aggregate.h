@@ -85,6 +85,13 @@ MUST_CHECK enum err aggregate_write_state(const struct aggregate *aggregate, str
 MUST_CHECK enum err aggregate_write_ledger(const struct aggregate *aggregate, struct bytes *out);
 void aggregate_clear_ledger(struct aggregate *aggregate);
 
+/* Appends a line for each tensor of the state file, with the hash of its bytes: they stand with the
+ * ledger, so that damage can be placed. */
+MUST_CHECK enum err aggregate_write_marks(const struct aggregate *aggregate, struct bytes *out);
+
+/* In words, which tensors of a state file are not what its marks say. */
+void aggregate_find_damage(struct span state, struct span ledger, struct err_text *out);
+
 /* Appends the log artifact of a run: JSON Lines of the points, without times. */
 MUST_CHECK enum err aggregate_write_log(const struct log_point *points, size_t count,
                                         struct bytes *out);

@@ -5,6 +5,7 @@
 #include "common/mem/mem.h"
 #include "coordinator/admin/admin.h"
 #include "coordinator/admin/admin_event.h"
+#include "coordinator/aggregate/aggregate.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/store/record_codec.h"
 
@@ -155,14 +156,46 @@ struct verification {
     struct server *server; /* borrowed */
     uint64_t peer;
     struct msg_artifact_verify message;
+    struct digest ledger; /* of the checkpoint that it is; zero: it is none */
     enum err err;
     struct err_text et;
 };
+
+/* Which tensors of a damaged checkpoint are not what its ledger says. */
+static void place_damage(struct verification *v)
+{
+    struct artifact_store *artifacts = v->server->artifacts;
+    struct artifact state = {.entry = NULL}, ledger = {.entry = NULL};
+    struct err_text where = {""}, ignored;
+    struct err_text said = v->et;
+    if (artifact_acquire(artifacts, v->message.digest, &state, &ignored) == ERR_OK &&
+        artifact_acquire(artifacts, v->ledger, &ledger, &ignored) == ERR_OK) {
+        aggregate_find_damage(state.bytes, ledger.bytes, &where);
+        (void)error_set(&v->et, v->err, "%s; %s", said.text, where.text);
+    }
+    artifact_release(artifacts, &ledger);
+    artifact_release(artifacts, &state);
+}
 
 static void on_verify(uv_work_t *request)
 {
     struct verification *v = request->data;
     v->err = artifact_verify(v->server->artifacts, v->message.digest, &v->et);
+    if (v->err == ERR_DIGEST && !digest_is_zero(v->ledger))
+        place_damage(v);
+}
+
+static struct digest ledger_of(const struct sched *sched, struct digest digest)
+{
+    for (size_t i = sched_job_count(sched); i-- > 0;) {
+        size_t count;
+        const struct checkpoint_row *rows = sched_job_checkpoints(sched, i, &count);
+        for (size_t k = 0; k < count; k++) {
+            if (digest_equal(rows[k].digest, digest))
+                return rows[k].ledger;
+        }
+    }
+    return (struct digest){{0}};
 }
 
 static void on_verified(uv_work_t *request, int status)
@@ -187,6 +220,7 @@ void server_request_verify(struct server *server, struct server_peer *peer,
     v->server = server;
     v->peer = peer->id;
     v->message = message->artifact_verify;
+    v->ledger = ledger_of(server->sched, v->message.digest);
     server->works_out++;
     ASSERT(uv_queue_work(&server->loop, &v->request, on_verify, on_verified) == 0);
 }

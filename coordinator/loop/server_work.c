@@ -319,6 +319,7 @@ static enum err run_checkpoint(struct server_work *w)
     row->size_bytes = file.size;
     bytes_clear(&file);
     TRY_OUT(aggregate_write_ledger(w->stage->aggregate, &file));
+    TRY_OUT(aggregate_write_marks(w->stage->aggregate, &file));
     TRY_OUT(artifact_store_bytes(artifacts, bytes_span(&file), false, &row->ledger, &w->et));
     aggregate_clear_ledger(w->stage->aggregate);
 out:

@@ -171,9 +171,8 @@ static enum err check_restore(const struct job *job, const struct checkpoint_row
     if (stage->state == STAGE_FAILED)
         return error_set(et, ERR_STATE, "%.*s was given up: %.*s", TEXT_ARGS(stage->plan->name),
                          TEXT_ARGS(stage->failure_detail));
-    if (last != NULL && digest_equal(last->digest, row->digest) &&
-        (job->state == JOB_DONE || !state_job_is_terminal(job->state)))
-        return error_set(et, ERR_STATE, "the job goes on from there already: it is the latest");
+    if (job->state == JOB_DONE && last != NULL && digest_equal(last->digest, row->digest))
+        return error_set(et, ERR_STATE, "the job is done, and that is its last checkpoint");
     if (row->points > stage->run->curve.known)
         return error_set(et, ERR_STATE,
                          "what lies between was lost; the job makes the checkpoint again");
@@ -199,6 +198,10 @@ static enum err restore(struct sched *s, struct job *job,
     TRY(find_row(s, job, control->digest, &row, et));
     TRY(check_restore(job, row, et));
     struct stage *stage = &job->stages[row->stage];
+    const struct checkpoint_row *last = job_checkpoint(job, stage);
+    if (last != NULL && digest_equal(last->digest, row->digest) &&
+        !state_job_is_terminal(job->state))
+        return ERR_OK; /* it goes on from there, or its request came twice */
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
         leases += job->stages[i].tasks.leases;
     TRY(effect_reserve(&s->effect, 0, leases + 1, job->submitted.stages_count));

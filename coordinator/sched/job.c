@@ -327,8 +327,10 @@ static enum err reserve_checkpoint(struct job *job)
     return ERR_OK;
 }
 
-/* Among those of its stage by step. One that was undone and is made again takes its own place. */
-static void place_checkpoint(struct job *job, const struct checkpoint_row *row, size_t points)
+/* Among those of its stage by step. One that was undone and is made again takes its own place, with
+ * the ledger of who made it now. Room for an orphan is reserved. */
+static void place_checkpoint(struct sched *s, struct job *job, const struct checkpoint_row *row,
+                             size_t points)
 {
     struct checkpoint_row *rows = job->checkpoints;
     size_t place = job->checkpoint_count;
@@ -337,7 +339,9 @@ static void place_checkpoint(struct job *job, const struct checkpoint_row *row, 
     while (place < job->checkpoint_count &&
            (rows[place].stage != row->stage || rows[place].step < row->step))
         place++;
-    if (place == job->checkpoint_count || rows[place].step != row->step) {
+    if (place < job->checkpoint_count && rows[place].step == row->step) {
+        orphan_add(&s->orphans, rows[place].ledger);
+    } else {
         memmove(rows + place + 1, rows + place, (job->checkpoint_count - place) * sizeof *rows);
         job->checkpoint_count++;
     }
@@ -358,9 +362,10 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
                      : !digest_equal(last->digest, row->parent) || row->step <= last->step)
         return ERR_STATE;
     TRY(reserve_checkpoint(job));
+    TRY(orphan_reserve(&s->orphans, 1));
     TRY(curve_reserve(&stage->run->curve, record->points_count));
     curve_replace(&stage->run->curve, record->points, record->points_count);
-    place_checkpoint(job, row, stage->run->curve.durable);
+    place_checkpoint(s, job, row, stage->run->curve.durable);
     return ERR_OK;
 }
 
