@@ -7,13 +7,13 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/command/follow.h"
+#include "cli/command/output.h"
 #include "cli/command/run_log.h"
 #include "cli/plot/pace.h"
 #include "cli/render/human.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/formats/source/file.h"
-#include "common/view/json_view.h"
 
 enum { POLL_MS = 1000, EXIT_SIGNAL_BASE = 128, LINES_BYTES_MAX = 1 << 30 };
 
@@ -85,14 +85,11 @@ static enum err print_points(const struct metrics *m, struct err_text *et)
 {
     uint64_t last = UINT64_MAX;
     TRY(command_u64(m->invocation, "last", 1, UINT32_MAX, &last, et));
-    if (!m->invocation->json)
+    if (m->invocation->format == COMMAND_TABLE)
         return print_table(m, last);
     size_t first = m->follow.point_count - (size_t)MIN((uint64_t)m->follow.point_count, last);
-    struct json_write w;
-    json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
-    json_view_list(&w, NULL, &message_type_log_point, m->follow.points + first,
-                   m->follow.point_count - first);
-    return command_print_json(m->invocation, &w);
+    return output_rows(m->invocation, &message_type_log_point, m->follow.points + first,
+                       m->follow.point_count - first);
 }
 
 /* ---- in files ---- */

@@ -8,6 +8,8 @@
 #include "cli/command/cmd.h"
 #include "cli/command/follow.h"
 #include "cli/command/rewards.h"
+#include "cli/plot/log_filter.h"
+#include "cli/plot/pace.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/recipe/recipe_value.h"
@@ -20,45 +22,85 @@ static const char *job_argument(const struct invocation *invocation)
     return invocation->argument_count > 0 ? invocation->arguments[0] : "last";
 }
 
-static void print_point(struct invocation *invocation, const struct follow *follow,
-                        const struct log_point *point)
+/* What is printed of a job as it goes on. */
+struct watch {
+    struct invocation *invocation;
+    struct follow follow;
+    bool with_points; /* else progress alone */
+    bool with_all;    /* every point */
+    size_t seen;      /* points that were printed or passed over */
+    struct log_filter filter;
+};
+
+static void print_json(struct invocation *invocation, const struct log_point *point)
 {
-    FILE *out = invocation->out;
-    char rewards[REWARDS_BYTES];
+    struct json_write w;
+    json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
+    json_view_object(&w, NULL, &message_type_log_point, point);
+    (void)!command_print_json(invocation, &w);
+}
+
+/* With the pace as it was at this point. */
+static void print_point(const struct watch *watch, size_t index)
+{
+    const struct follow *follow = &watch->follow;
+    const struct log_point *point = &follow->points[index];
+    FILE *out = watch->invocation->out;
+    char rewards[REWARDS_BYTES], text[HUMAN_BYTES];
     (void)rewards_print(point, rewards);
-    const char *word = rewards[0] != '\0' ? "  rewards " : "";
-    if (!invocation->json && point->variant < follow->variant_count)
+    if (point->variant < follow->variant_count)
         (void)fprintf(out, "%s  ", follow->variants[point->variant].name);
-    if (invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
-        json_view_object(&w, NULL, &message_type_log_point, point);
-        (void)!command_print_json(invocation, &w);
-    } else if (point->is_eval) {
-        (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  eval_loss %.4f%s%s\n", point->step,
-                      point->epoch, point->loss, word, rewards);
+    (void)fprintf(out, "step %6" PRIu64 "  epoch %6.3f  ", point->step, point->epoch);
+    if (point->is_eval) {
+        (void)fprintf(out, "eval_loss %.4f", point->loss);
     } else {
-        (void)fprintf(out,
-                      "step %6" PRIu64 "  epoch %6.3f  loss %.4f  grad_norm %.3f  lr %.3e%s%s\n",
-                      point->step, point->epoch, point->loss, point->grad_norm,
-                      point->learning_rate, word, rewards);
+        struct pace pace = pace_of(follow->points, index + 1, follow->steps_total);
+        (void)fprintf(out, "loss %.4f  grad_norm %.3f  lr %.3e", point->loss, point->grad_norm,
+                      point->learning_rate);
+        if (pace.tokens_per_s > 0)
+            (void)fprintf(out, "  %s tok/s", human_count((uint64_t)pace.tokens_per_s, text));
+        if (pace.seconds_left >= 0)
+            (void)fprintf(out, "  %s left", human_duration(pace.seconds_left, text));
     }
+    (void)fprintf(out, "%s%s\n", rewards[0] != '\0' ? "  rewards " : "", rewards);
     (void)fflush(out);
 }
 
-/* Until the job ends, the time is up, or a signal comes. */
-static enum err follow_until(struct invocation *invocation, struct follow *follow,
-                             uint64_t deadline_ms, bool with_points, struct err_text *et)
+/* On a terminal the live line has the training; evaluations stand above it. In a log lines come as
+ * log_filter.h says. */
+static bool is_printed(struct watch *watch, const struct log_point *point)
 {
-    size_t printed = 0;
+    bool is_live = watch->invocation->style.terminal && watch->invocation->message_style.terminal;
+    if (watch->with_all || watch->invocation->json)
+        return true;
+    if (is_live && !point->is_eval)
+        return false;
+    return log_filter_takes(&watch->filter, point, watch->follow.steps_total);
+}
+
+static void print_points(struct watch *watch)
+{
+    for (; watch->with_points && watch->seen < watch->follow.point_count; watch->seen++) {
+        const struct log_point *point = &watch->follow.points[watch->seen];
+        if (!is_printed(watch, point))
+            continue;
+        progress_end(&watch->follow.progress);
+        if (watch->invocation->json)
+            print_json(watch->invocation, point);
+        else
+            print_point(watch, watch->seen);
+    }
+}
+
+/* Until the job ends, the time is up, or a signal comes. */
+static enum err follow_until(struct watch *watch, uint64_t deadline_ms, struct err_text *et)
+{
+    struct follow *follow = &watch->follow;
     for (;;) {
         enum err err = follow_step(follow, et);
         if (err != ERR_OK && err != ERR_UNREACHABLE)
             return err;
-        for (; with_points && printed < follow->point_count; printed++) {
-            progress_end(&follow->progress);
-            print_point(invocation, follow, &follow->points[printed]);
-        }
+        print_points(watch);
         if (follow_is_done(follow)) {
             progress_end(&follow->progress);
             return follow_result(follow, et);
@@ -69,7 +111,7 @@ static enum err follow_until(struct invocation *invocation, struct follow *follo
         int number = follow_pause(POLL_MS);
         if (number != 0) {
             progress_say(&follow->progress, "detached; the job goes on");
-            invocation->exit_code = EXIT_SIGNAL_BASE + number;
+            watch->invocation->exit_code = EXIT_SIGNAL_BASE + number;
             return ERR_OK;
         }
     }
@@ -79,17 +121,19 @@ static enum err run_follow(struct invocation *invocation, uint64_t wait_ms, bool
                            struct err_text *et)
 {
     struct client *client = NULL;
-    struct follow follow;
+    struct watch watch = {.invocation = invocation,
+                          .with_points = with_points,
+                          .with_all = with_points && command_flag(invocation, "points")};
     uint64_t job = 0;
     TRY(command_connect(invocation, &client, et));
     enum err err = follow_find(client, job_argument(invocation), &job, et);
     if (err == ERR_OK) {
         uint64_t now_ms = exchange_now_ms();
         follow_block_signals();
-        follow_init(&follow, client, job, invocation);
-        err = follow_until(invocation, &follow, wait_ms > 0 ? now_ms + wait_ms : UINT64_MAX,
-                           with_points, et);
-        follow_fini(&follow);
+        follow_init(&watch.follow, client, job, invocation);
+        watch.follow.shows_points = with_points;
+        err = follow_until(&watch, wait_ms > 0 ? now_ms + wait_ms : UINT64_MAX, et);
+        follow_fini(&watch.follow);
     }
     client_close(&client);
     return err;

@@ -37,6 +37,9 @@ static const struct command_option graph_options[] = {
     {"dot", NULL, "for Graphviz, as -o dot"},
     {"mermaid", NULL, "for Mermaid, as -o mermaid"},
 };
+static const struct command_option watch_options[] = {
+    {"points", NULL, "a line for every log point"},
+};
 static const struct command_option logs_options[] = {{"follow", NULL, "go on as events come"}};
 static const struct command_option wait_options[] = {
     {"for", "TIME", "give up after so long, with exit code 6"},
@@ -194,8 +197,10 @@ static const struct command commands[] = {
      "  qctl explain                                # all that is not over\n"
      "  qctl explain last train\n",
      NULL, 0, 0, 2, cmd_explain},
-    {"watch", "[JOB]", "progress and losses as they come; Ctrl-C detaches",
-     "  qctl watch last\n  qctl watch 9c4 -o json\n", NULL, 0, 0, 1, cmd_watch},
+    {"watch", "[JOB]", "progress, losses, speed and time left; Ctrl-C detaches",
+     "  qctl watch last\n  qctl watch 9c4 >> job.log           # a line now and then\n"
+     "  qctl watch 9c4 -o json             # every point\n",
+     OPTIONS(watch_options), 0, 1, cmd_watch},
     {"top", "", "the fleet at a glance, live: workers, jobs, the curve of one of them",
      "  qctl top\n  qctl top --once --width 100 --height 30\n", OPTIONS(top_options), 0, 0,
      cmd_top},

@@ -14,6 +14,7 @@ struct follow {
     char id[17];           /* of the job */
     struct progress progress;
     bool is_quiet;            /* set by the caller: no progress is shown */
+    bool shows_points;        /* set by the caller: it shows them itself; a log has them but once */
     struct log_point *points; /* owned; each variant's in order */
     size_t point_count;
     size_t point_capacity;

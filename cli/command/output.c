@@ -27,6 +27,7 @@ static const struct {
     {"workers", LISTS},
     {"workers list", LISTS},
     {"explain", LINES},
+    {"metrics", LINES},
     {"graph", LINES | 1u << COMMAND_DOT | 1u << COMMAND_MERMAID},
 };
 

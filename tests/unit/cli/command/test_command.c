@@ -51,7 +51,7 @@ static void test_command__mistakes_are_named_with_the_nearest_word(void **state)
         {"run r.yml --keep=yes", "--keep: expected no value"},
         {"run", "expected qctl run RECIPE [--workers N] [--threads N], found 0 arguments"},
         {"run a b", "expected qctl run RECIPE [--workers N] [--threads N], found 2 arguments"},
-        {"jobs -o xml", "-o: expected table or json, found \"xml\""},
+        {"jobs -o xml", "-o: expected table, json, jsonl or name, found \"xml\""},
         {"jobs --color sometimes", "--color: expected auto, always or never, found \"sometimes\""},
     };
     for (size_t i = 0; i < COUNT_OF(rows); i++) {

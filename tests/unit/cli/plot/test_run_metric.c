@@ -9,6 +9,7 @@
 
 #include <cmocka.h>
 
+#include "cli/plot/log_filter.h"
 #include "cli/plot/pace.h"
 #include "cli/plot/run_metric.h"
 #include "common/base/check.h"
@@ -74,6 +75,47 @@ static void test_pace__steps_that_are_computed_again_have_no_speed(void **state)
     assert_true(isnan(pace_between(NULL, &again)));
 }
 
+static size_t taken(uint64_t steps, uint64_t ms_a_step, uint64_t steps_total, uint64_t *last)
+{
+    struct log_filter filter = {0};
+    size_t count = 0;
+    for (uint64_t step = 1; step <= steps; step++) {
+        const struct log_point point = {.step = step, .unix_ms = 1000000 + ms_a_step * step};
+        if (log_filter_takes(&filter, &point, steps_total)) {
+            count++;
+            *last = step;
+        }
+    }
+    return count;
+}
+
+static void test_log_filter__takes_a_hundredth_or_half_a_minute_and_the_last(void **state)
+{
+    (void)state;
+    uint64_t last = 0;
+    assert_int_equal(taken(10000, 10, 10000, &last), 101);
+    assert_int_equal(last, 10000);
+    assert_int_equal(taken(20, 10, 20, &last), 20);
+    assert_int_equal(taken(1000, 10000, 1000000, &last), 334); /* a step in ten seconds */
+    assert_int_equal(taken(10000, 1, 0, &last), 1);            /* nobody knows how far it is */
+}
+
+static void test_log_filter__variants_and_evaluations_have_their_own_lines(void **state)
+{
+    (void)state;
+    struct log_filter filter = {0};
+    struct log_point point = {.step = 1, .unix_ms = 1000};
+    assert_true(log_filter_takes(&filter, &point, 1000));
+    point.is_eval = true;
+    assert_true(log_filter_takes(&filter, &point, 1000));
+    point.variant = 1;
+    assert_true(log_filter_takes(&filter, &point, 1000));
+    point.step = 2;
+    assert_false(log_filter_takes(&filter, &point, 1000));
+    point.variant = LIMIT_VARIANTS;
+    assert_false(log_filter_takes(&filter, &point, 1000));
+}
+
 static void test_run_metric__tags_are_unique_and_words_have_titles(void **state)
 {
     (void)state;
@@ -114,6 +156,8 @@ int main(void)
         cmocka_unit_test(test_pace__is_unknown_before_the_second_point_and_zero_at_the_end),
         cmocka_unit_test(test_pace__is_of_the_variant_that_moved_last),
         cmocka_unit_test(test_pace__steps_that_are_computed_again_have_no_speed),
+        cmocka_unit_test(test_log_filter__takes_a_hundredth_or_half_a_minute_and_the_last),
+        cmocka_unit_test(test_log_filter__variants_and_evaluations_have_their_own_lines),
         cmocka_unit_test(test_run_metric__tags_are_unique_and_words_have_titles),
         cmocka_unit_test(test_run_metric__only_pairs_have_rewards_and_only_tokens_a_perplexity),
     };
