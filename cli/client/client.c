@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <time.h>
 
 #include "cli/client/client_bulk.h"
 #include "cli/client/exchange.h"
@@ -19,6 +20,7 @@ struct client {
     struct transport_keys own;
     uint8_t server_public[TRANSPORT_KEY_BYTES];
     bool has_keys;
+    struct client_facts facts;
     char bulk_endpoint[LIMIT_PATH_BYTES];
 };
 
@@ -59,6 +61,13 @@ static enum err write_hello(struct client *client, const struct client_options *
     return wire_encode(&message_type_msg_hello, &hello, &client->control.greeting);
 }
 
+static int64_t unix_ms(void)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static enum err greet(struct client *client, struct err_text *et)
 {
     TRY(exchange_greet(&client->control, &message_type_msg_welcome, et));
@@ -70,6 +79,10 @@ static enum err greet(struct client *client, struct err_text *et)
         return error_set(et, ERR_PROTOCOL, "the coordinator's bulk endpoint is too long");
     memcpy(client->bulk_endpoint, welcome->bulk_endpoint.data, welcome->bulk_endpoint.size);
     client->bulk_endpoint[welcome->bulk_endpoint.size] = '\0';
+    client->facts.incarnation = welcome->incarnation;
+    client->facts.clock_ahead_ms = (int64_t)welcome->unix_ms - unix_ms();
+    (void)snprintf(client->facts.version, sizeof client->facts.version, "%.*s",
+                   TEXT_ARGS(welcome->version));
     return ERR_OK;
 }
 
@@ -89,6 +102,11 @@ enum err client_open(const struct client_options *options, struct client **out, 
 out:
     client_close(&client);
     return err;
+}
+
+const struct client_facts *client_facts(const struct client *client)
+{
+    return &client->facts;
 }
 
 void client_close(struct client **client)

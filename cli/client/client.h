@@ -29,6 +29,14 @@ MUST_CHECK enum err client_open(const struct client_options *options, struct cli
                                 struct err_text *et);
 void client_close(struct client **client);
 
+/* What the coordinator said of itself when it welcomed this client. Lives as long as the client. */
+struct client_facts {
+    char version[LIMIT_NAME_BYTES + 1];
+    uint64_t incarnation;
+    int64_t clock_ahead_ms; /* of its wall clock to ours, the way of the answer included */
+};
+const struct client_facts *client_facts(const struct client *client);
+
 /* Asks: `request` is a structure of `type`; its ticket is filled in. On success *reply is the
  * message of `reply_type`, borrowed until the next call. A refusal of the coordinator comes back as
  * its error with its words. */

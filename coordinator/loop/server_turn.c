@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/version.h"
 #include "common/ds/container.h"
 #include "common/mem/mem.h"
 #include "common/wire/wire.h"
@@ -107,6 +108,8 @@ static enum err complete(struct server *server, uint32_t number, union message_a
         message->welcome.bulk_endpoint =
             text_of(advertise != NULL ? advertise : transport_endpoint(server->bulk));
         message->welcome.incarnation = server->incarnation;
+        message->welcome.version = text_of(version_text());
+        message->welcome.unix_ms = server_unix_ms();
     }
     if (number == MSG_LEASE_GRANT)
         return add_paths(server, &message->lease_grant);

@@ -52,6 +52,14 @@ wait_for() { # SECONDS COMMAND...
     qfleet-worker --name node07 --threads 1 $QFLEET_OPTIONS > "$WORK/w.log" 2>&1 3>&- &
     worker=$!
     wait_for 20 sh -c "qctl workers --no-header | grep -q node07"
+    run qctl doctor
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"tcp://localhost:$port welcomes this client: $(qctl --version | sed s/qctl/qfleet/)"* ]]
+    chmod 644 "$WORK/fleet/admin.key"
+    run qctl doctor
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"FAIL  key"*"admin.key: mode 644 is too open"*"chmod 600"* ]]
+    chmod 600 "$WORK/fleet/admin.key"
     # A key without the role may look and not act; no key at all does not get in.
     sed 's/admin.key/view.key/' "$WORK/fleet/client.yml" > "$WORK/fleet/view.yml"
     QFLEET_CONFIG="$WORK/fleet/view.yml" qctl workers
@@ -61,6 +69,30 @@ wait_for() { # SECONDS COMMAND...
     [ "$status" -ne 0 ]
     kill "$worker" "$coordinator"
     wait "$worker" "$coordinator"
+}
+
+@test "doctor finds what would get in the way, and says so to programs too" {
+    qctl doctor -o json > "$WORK/doctor.json"
+    python3 - "$WORK/doctor.json" <<'PYTHON'
+import json, sys
+rows = json.load(open(sys.argv[1]))
+assert {"versions", "processor", "blas", "memory", "limits", "disk", "clock", "ports", "program", "socket",
+        "coordinator"} <= {row["check"] for row in rows}, rows
+assert not [row for row in rows if row["verdict"] == "FAIL"], rows
+PYTHON
+    # The address space must hold the program itself.
+    run bash -c 'ulimit -v 8000000; qctl doctor'
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"FAIL  limits"*"ulimit -v unlimited"* ]]
+    [[ "$output" == *"would get in the way"* ]]
+    run bash -c 'ulimit -n 200; qctl doctor'
+    [[ "$output" == *"note  limits"*"200 open files"* ]]
+    run qctl doctor --coordinator tcp://127.0.0.1:9 --timeout 1s
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"FAIL  coordinator"* ]]
+    run env TMPDIR="$WORK/nowhere" qctl doctor
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"FAIL  temporary"*"nowhere"* ]]
 }
 
 @test "init overwrites no key and leaves nothing half-done" {

@@ -183,7 +183,9 @@ def run_job(root, log):
     try:
         worker.start(log)
         coordinator.wait_for("STATUS=1 worker", 30)
-        print(root.run("qctl", "doctor").strip())
+        found = root.run("qctl", "doctor")
+        print(found.strip())
+        check("welcomes this client" in found, "the doctor did not reach the coordinator")
         root.run("qctl", "submit", "/srv/job/recipe.yml", "--wait")
         print(root.run("qctl", "jobs").strip())
         root.run("qctl", "pull", "last", "/srv/job/pulled")

@@ -3,9 +3,20 @@
 #include "worker/engine/kernel/gemm_blas.h"
 
 #include <cblas.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
+
+void gemm_blas_text(char *out, size_t size)
+{
+    const char *config = openblas_get_config();
+    const char *core = openblas_get_corename();
+    int library = (int)strcspn(config, " ");
+    if (config[library] == ' ')
+        library += 1 + (int)strcspn(config + library + 1, " ");
+    (void)snprintf(out, size, "%.*s, kernels %s", library, config, core);
+}
 
 void gemm_blas_set_threads(unsigned threads)
 {

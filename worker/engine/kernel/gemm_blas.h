@@ -8,6 +8,9 @@
 
 enum { GEMM_BLAS_FLOATS = 4 << 20 }; /* the decoded block: 16 MiB */
 
+/* The library and the processor it takes this one for, for people: "OpenBLAS 0.3.21 ... Zen". */
+void gemm_blas_text(char *out, size_t size);
+
 /* Threads of the library in this process from now on; OpenBLAS knows one number for all callers. */
 void gemm_blas_set_threads(unsigned threads);
 
