@@ -122,6 +122,7 @@ enum err run_plot_add(struct run_plot *plot, const char *word, const struct foll
                                          [RUN_PLOT_TIME] = "seconds"};
     const struct run_metric *metric;
     plot->plot.x_title = titles[x];
+    plot->plot.x_is_whole = x == RUN_PLOT_STEP || x == RUN_PLOT_TOKENS;
     if (follow->point_count == 0)
         return ERR_OK;
     for (uint32_t v = 0; v < MAX(follow->variant_count, 1u); v++) {

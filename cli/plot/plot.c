@@ -58,7 +58,7 @@ static void tick_decades(struct plot_axis *axis, size_t count)
     }
 }
 
-static void settle(struct plot_axis *axis, size_t count)
+static void settle(struct plot_axis *axis, size_t count, double step_min)
 {
     count = MIN(MAX(count, (size_t)2), (size_t)PLOT_TICKS_MAX - 1);
     if (axis->is_log && axis->high < axis->low * 1.0001) {
@@ -76,7 +76,7 @@ static void settle(struct plot_axis *axis, size_t count)
         axis->high += half;
         range = 2 * half;
     }
-    axis->step = step_of(range, count);
+    axis->step = MAX(step_of(range, count), step_min);
     for (double k = ceil(axis->low / axis->step - 1e-9);
          k * axis->step <= axis->high + axis->step * 1e-9; k++)
         add_tick(axis, k * axis->step);
@@ -107,8 +107,8 @@ enum err plot_axes(const struct plot *plot, size_t x_ticks, size_t y_ticks, stru
                          seen == 0      ? "nothing has been logged (yet)"
                          : plot->is_log ? "no value is positive, as a logarithmic axis needs"
                                         : "no value is a number");
-    settle(x, x_ticks);
-    settle(y, y_ticks);
+    settle(x, x_ticks, plot->x_is_whole ? 1 : 0);
+    settle(y, y_ticks, 0);
     return ERR_OK;
 }
 

@@ -32,7 +32,8 @@ struct plot {
     const char *x_title;  /* borrowed: "step" */
     struct plot_line lines[PLOT_LINES_MAX];
     size_t line_count;
-    bool is_log; /* the axis of y */
+    bool is_log;     /* the axis of y */
+    bool x_is_whole; /* no ticks between whole numbers of x */
 };
 
 /* An axis from `low` to `high`; at least two ticks unless it is a single value. */

@@ -125,6 +125,19 @@ static void test_plot__ticks_are_round_and_labels_have_the_digits_they_need(void
     }
 }
 
+static void test_plot__steps_have_whole_ticks(void **state)
+{
+    (void)state;
+    const struct plot_point points[] = {{1, 5}, {3, 4}};
+    struct plot plot = {.title = "t", .lines = {{.points = points, .count = 2}}, .line_count = 1};
+    struct plot_axis x, y;
+    assert_int_equal(plot_axes(&plot, 8, 5, &x, &y, NULL), ERR_OK);
+    assert_int_equal(x.tick_count, 5); /* 1, 1.5, 2, 2.5, 3 */
+    plot.x_is_whole = true;
+    assert_int_equal(plot_axes(&plot, 8, 5, &x, &y, NULL), ERR_OK);
+    assert_int_equal(x.tick_count, 3);
+}
+
 static void test_plot__what_cannot_be_drawn_says_why(void **state)
 {
     (void)state;
@@ -226,6 +239,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_plot_text__lines_are_named_at_their_ends),
         cmocka_unit_test(test_plot__ticks_are_round_and_labels_have_the_digits_they_need),
+        cmocka_unit_test(test_plot__steps_have_whole_ticks),
         cmocka_unit_test(test_plot__what_cannot_be_drawn_says_why),
         cmocka_unit_test(test_plot__smoothing_begins_without_a_bias_and_passes_over_gaps),
         cmocka_unit_test(test_plot__thinning_keeps_ends_and_extremes_of_every_column),

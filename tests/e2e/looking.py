@@ -1,0 +1,279 @@
+"""Looking at a run: metrics, event files, curves, watch and top, on a job that runs and after it.
+
+Event files are read here record by record, and by TensorBoard's own reader where Python has it
+(QFLEET_TENSORBOARD_PYTHON names another interpreter).
+"""
+import glob
+import json
+import os
+import shutil
+import signal
+import struct
+import subprocess
+import sys
+import time
+import xml.etree.ElementTree
+import zlib
+
+import toy
+from fleet import BIN, Fleet, Scratch, check, write_recipe
+
+STEPS, EVALS, BIG_STEPS = 24, 4, 400
+TAGS = {"train/loss", "train/learning_rate", "train/grad_norm", "train/epoch", "train/tokens_per_second",
+        "eval/loss", "eval/perplexity"}
+LINE_KEYS = {"current_steps", "total_steps", "loss", "lr", "epoch", "percentage", "elapsed_time", "remaining_time",
+             "total_tokens"}
+
+
+def crc32c(data):
+    total = 0xFFFFFFFF
+    for byte in data:
+        total ^= byte
+        for _ in range(8):
+            total = total >> 1 ^ (0x82F63B78 & -(total & 1))
+    total ^= 0xFFFFFFFF
+    return ((total >> 15 | total << 17) + 0xA282EAD8) & 0xFFFFFFFF
+
+
+def records(path):
+    """Payloads of an event file; every check is compared."""
+    with open(path, "rb") as file:
+        data = file.read()
+    found, at = [], 0
+    while at < len(data):
+        size, = struct.unpack_from("<Q", data, at)
+        head, = struct.unpack_from("<I", data, at + 8)
+        payload = data[at + 12:at + 12 + size]
+        tail, = struct.unpack_from("<I", data, at + 12 + size)
+        check(head == crc32c(data[at:at + 8]) and tail == crc32c(payload), "a check of %s is wrong" % path)
+        found.append(payload)
+        at += 16 + size
+    return found
+
+
+def event_file(folder):
+    files = glob.glob(os.path.join(folder, "**", "events.out.tfevents.*"), recursive=True)
+    check(len(files) == 1, "expected one event file in %s, found %s" % (folder, files))
+    return files[0]
+
+
+READER = """
+import json, sys
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+events = EventAccumulator(sys.argv[1], size_guidance={"scalars": 0})
+events.Reload()
+print(json.dumps({tag: [[e.step, e.value] for e in events.Scalars(tag)] for tag in events.Tags()["scalars"]}))
+"""
+
+
+def check_tensorboard(path, points):
+    """TensorBoard sees the same numbers."""
+    python = os.environ.get("QFLEET_TENSORBOARD_PYTHON", sys.executable)
+    if subprocess.run([python, "-c", "import tensorboard"], capture_output=True, check=False).returncode != 0:
+        print("TensorBoard's reader: skipped, Python has none (pip install tensorboard)")
+        return
+    seen = json.loads(subprocess.run([python, "-c", READER, path], capture_output=True, text=True, check=True).stdout)
+    check(set(seen) == TAGS, "TensorBoard sees the tags %s" % sorted(seen))
+    for tag, is_eval in (("train/loss", False), ("eval/loss", True)):
+        ours = [[p["step"], p["loss"]] for p in points if p["is_eval"] == is_eval]
+        check([row[0] for row in ours] == [row[0] for row in seen[tag]], tag + ": other steps")
+        check(all(abs(a[1] - b[1]) < 1e-6 * abs(a[1]) for a, b in zip(ours, seen[tag])), tag + ": other values")
+    print("TensorBoard's reader: %d tags, %d points" % (len(seen), sum(len(rows) for rows in seen.values())))
+
+
+def check_metrics(fleet, folder, job):
+    points = fleet.json("metrics", job)
+    check(len(points) == STEPS + STEPS // EVALS, "%d points" % len(points))
+    check(fleet.qctl("metrics", job, "-o", "jsonl").stdout.count("\n") == len(points), "jsonl has other points")
+    table = fleet.qctl("metrics", job, "--last", 5).stdout.splitlines()
+    check(len(table) == 6 and "GRAD_NORM" in table[0], "the table is\n" + "\n".join(table))
+    fleet.qctl("metrics", job, "--jsonl", folder("log.jsonl"), "--tensorboard", folder("tb"))
+    with open(folder("log.jsonl"), encoding="utf-8") as file:
+        lines = [json.loads(line) for line in file]
+    check(len(lines) == len(points) and LINE_KEYS <= set(lines[0]), "trainer_log.jsonl has %s" % sorted(lines[0]))
+    check(lines[-1]["current_steps"] == STEPS and lines[-1]["percentage"] == 100, "the last line is %s" % lines[-1])
+    path = event_file(folder("tb"))
+    check(len(records(path)) == 1 + len(points), "a record a point and one for the version")
+    check_tensorboard(os.path.dirname(path), points)
+    failed = fleet.qctl("metrics", job, "--follow", ok=False)
+    check(failed.returncode == 2, "--follow alone: exit %d" % failed.returncode)
+    print("metrics: %d points, %s, %d records" % (len(points), "trainer_log.jsonl", 1 + len(points)))
+
+
+def check_follow(fleet, folder, job):
+    """A follower that is killed and started again leaves the file of one that was not."""
+    command = [os.path.join(BIN, "qctl"), "metrics", job, "--tensorboard", folder("followed"), "--follow"]
+    env = dict(os.environ, QFLEET_COORDINATOR=fleet.endpoint)
+    for _ in range(2):
+        follower = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
+        time.sleep(1.5)
+        follower.send_signal(signal.SIGKILL)
+        follower.wait()
+    state = fleet.json("show", job)["row"]["state"]
+    torn = event_file(folder("followed"))
+    size = os.path.getsize(torn)
+    os.truncate(torn, size - 5)
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    check(done.returncode == 0, "the follower: " + done.stderr)
+    fleet.qctl("metrics", job, "--tensorboard", folder("whole"))
+    with open(torn, "rb") as one, open(event_file(folder("whole")), "rb") as other:
+        check(one.read() == other.read(), "the followed file differs from one that was written at once")
+    print("follow: killed twice at %d bytes (job: %s), then whole: %d records" % (size, state, len(records(torn))))
+
+
+def check_png(path):
+    with open(path, "rb") as file:
+        data = file.read()
+    check(data[:8] == b"\x89PNG\r\n\x1a\n", path)
+    at, idat, size = 8, b"", None
+    while at < len(data):
+        length, kind = struct.unpack_from(">I4s", data, at)
+        body = data[at + 8:at + 8 + length]
+        check(zlib.crc32(kind + body) == struct.unpack_from(">I", data, at + 8 + length)[0], "a sum of " + path)
+        size = struct.unpack_from(">II", body) if kind == b"IHDR" else size
+        idat += body if kind == b"IDAT" else b""
+        at += 12 + length
+    check(len(zlib.decompress(idat)) == size[1] * (size[0] + 1), "%s has %s dots" % (path, size))
+    return size
+
+
+def check_plots(fleet, folder, jobs):
+    for words in (["loss"], ["grad_norm", "--log"], ["lr"], ["perplexity"], ["tokens_per_second"],
+                  ["loss", "--smooth", 0.9, "--x", "tokens"]):
+        page = fleet.qctl("plot", jobs[0], *words, "--width", 72, "--height", 14).stdout.splitlines()
+        check(len(page) == 14 and max(map(len, page)) <= 72, "a page of\n" + "\n".join(page))
+    fleet.qctl("plot", *jobs, "loss", folder("both.svg"))
+    fleet.qctl("plot", *jobs, "loss", folder("both.png"), "--smooth", 0.5)
+    svg = xml.etree.ElementTree.parse(folder("both.svg")).getroot()
+    names = [text.text for text in svg.iter("{http://www.w3.org/2000/svg}text")]
+    for job in ("demo train", "demo eval", "big train"):
+        check(any(name.endswith(job) for name in names), "%s is not named among %s" % (job, names))
+    size = check_png(folder("both.png"))
+    for words, code in ((["demo", "rewards"], 1), (["demo", "x.gif"], 2), (["demo", "loss", "lr"], 2),
+                        (["nothing-like-this"], 4), (["demo", "-o", "json"], 2)):
+        done = fleet.qctl("plot", *words, ok=False)
+        check(done.returncode == code, "plot %s: exit %d: %s" % (words, done.returncode, done.stderr))
+    print("plot: 6 pages of text, an SVG of %d lines, a PNG of %dx%d" % (len(names), *size))
+
+
+def check_watch(fleet, folder, job, steps):
+    """A log has about a hundred lines, whatever the number of steps, and no bars."""
+    done = fleet.qctl("watch", job)
+    lines = done.stdout.splitlines()
+    points = fleet.json_lines("watch", job)
+    trained = [line for line in lines if "  loss " in line]
+    check("\r" not in done.stdout + done.stderr and "\x1b" not in done.stdout + done.stderr, "a log got escapes")
+    check(2 <= len(trained) <= 102 and lines[-1].split()[1] == str(steps), "watch said\n" + done.stdout)
+    check("tok/s" in trained[-1], "no speed in " + trained[-1])
+    check(len([p for p in points if not p["is_eval"]]) == steps, "-o json passed points over")
+    print("watch: %d steps in %d lines, %d bytes" % (steps, len(lines), len(done.stdout)))
+
+
+class Terminal:
+    """A terminal of tmux with one program in it."""
+
+    def __init__(self, folder, fleet, width, height, locale="C.UTF-8"):
+        self.socket = folder("tmux")
+        self.run("-f", "/dev/null", "-u", "new-session", "-d", "-x", width, "-y", height,
+                 "env LANG=%s LC_ALL=%s TERM=screen-256color QFLEET_COORDINATOR=%s %s top; echo ended $?; sleep 60"
+                 % (locale, locale, fleet.endpoint, os.path.join(BIN, "qctl")))
+
+    def run(self, *words):
+        return subprocess.run(["tmux", "-S", self.socket, *map(str, words)], capture_output=True, text=True,
+                              check=True).stdout
+
+    def page(self):
+        return self.run("capture-pane", "-p")
+
+    def until(self, *texts):
+        """The page that has all the texts."""
+        end = time.monotonic() + 20
+        while time.monotonic() < end:
+            page = self.page()
+            if all(text in page for text in texts):
+                return page
+            time.sleep(0.1)
+        raise AssertionError("waited for %s on\n%s" % (texts, page))
+
+    def press(self, *keys):
+        self.run("send-keys", *keys)
+
+    def close(self):
+        subprocess.run(["tmux", "-S", self.socket, "kill-server"], capture_output=True, check=False)
+
+
+def check_live(folder, fleet):
+    if shutil.which("tmux") is None:
+        print("top on a terminal: skipped, tmux is not installed")
+        return
+    terminal = Terminal(folder, fleet, 90, 26)
+    try:
+        print(terminal.until("workers", "▸", "demo", "big", "train", "tok/s", " left", "┤"))
+        terminal.press("Enter")
+        terminal.until("needs train", "prepare")
+        terminal.press("w")
+        terminal.until("ready", "a ")
+        terminal.press("p")
+        terminal.until("┤")
+        terminal.press("j")
+        check("▸" in next(l for l in terminal.until("eval").splitlines() if " demo " in l), "j chose nothing")
+        terminal.run("resize-window", "-x", 50, "-y", 12)
+        print(terminal.until("loss", "▸"))
+        terminal.press("q")
+        terminal.until("ended 0")
+    finally:
+        terminal.close()
+    terminal = Terminal(folder, fleet, 60, 20, "C")
+    try:
+        page = terminal.until("> ", "demo")
+        check(page.isascii(), "not ASCII alone:\n" + page)
+        terminal.press("C-c")
+        terminal.until("ended 130")
+    finally:
+        terminal.close()
+
+
+def check_once(fleet):
+    for width, height in ((80, 24), (50, 12), (120, 40)):
+        page = fleet.qctl("top", "--once", "--width", width, "--height", height).stdout
+        lines = page.splitlines()
+        check(len(lines) == height and max(map(len, lines)) <= width and "demo" in page, "a page of\n" + page)
+    check(fleet.qctl("top", "-o", "json", ok=False).returncode == 2, "top has no JSON")
+
+
+def main():
+    with Scratch("looking") as folder:
+        def qctl(*words):
+            subprocess.run([os.path.join(BIN, "qctl"), *words], check=True)
+        model = toy.make_model(qctl, folder.path)
+        toy.write_rows(folder("train.jsonl"), 120, 1)
+        toy.write_rows(folder("test.jsonl"), 16, 2)
+        write_recipe(folder("demo.yml"), toy.recipe(folder, model, name="demo", max_steps=STEPS, eval_steps=EVALS,
+                                                    save_steps=8, use_tensorboard=True))
+        write_recipe(folder("big.yml"), toy.recipe(folder, model, name="big", max_steps=BIG_STEPS, eval_steps=50,
+                                                   save_steps=100))
+        with Fleet(folder("fleet")) as fleet:
+            fleet.start_coordinator()
+            fleet.start_worker("a")
+            fleet.start_worker("b")
+            job = fleet.submit(folder("demo.yml"))
+            fleet.wait(job)
+            check_metrics(fleet, folder, job)
+            big = fleet.submit(folder("big.yml"))
+            check_live(folder, fleet)
+            check_follow(fleet, folder, big)
+            fleet.wait(big)
+            check_once(fleet)
+            check_plots(fleet, folder, [job, big])
+            check_watch(fleet, folder, job, STEPS)
+            check_watch(fleet, folder, big, BIG_STEPS)
+        qctl("run", folder("demo.yml"))
+        check(len(records(event_file(folder("out", "runs")))) == 1 + STEPS + STEPS // EVALS, "use_tensorboard")
+        gone = subprocess.run([os.path.join(BIN, "qctl"), "top", "--once", "--coordinator", fleet.endpoint,
+                               "--timeout", "1s"], capture_output=True, check=False)
+        check(gone.returncode == 7, "without a coordinator: exit %d" % gone.returncode)
+    print("looking: ok")
+
+
+if __name__ == "__main__":
+    main()
