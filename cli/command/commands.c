@@ -7,6 +7,7 @@
 
 #include "cli/command/cmd.h"
 #include "cli/command/manual.h"
+#include "cli/command/output_schema.h"
 #include "common/base/check.h"
 #include "common/base/nearest.h"
 #include "common/recipe/recipe.h"
@@ -325,8 +326,10 @@ static const struct command commands[] = {
      OPTIONS(keys_options), 1, 1, cmd_keys_create},
     {"stop", "", "end the fleet: workers retire, the coordinator exits", "  qctl stop\n",
      OPTIONS(reason_options), 0, 0, cmd_control_stop},
-    {"help", "[VERB|recipe|exit-codes]", "this, or more about one of them",
-     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n  qctl help --man | man -l -\n",
+    {"help", "[VERB|recipe|exit-codes|json [NAME]]", "this, or more about one of them",
+     "  qctl help run\n  qctl help recipe\n  qctl help exit-codes\n"
+     "  qctl help json jobs                         # JSON Schema of jobs -o json\n"
+     "  qctl help --man | man -l -\n",
      OPTIONS(help_options), 0, 2, commands_help},
     {"completion", "SHELL", "completion of verbs, options, jobs and workers for bash, zsh or fish",
      "  qctl completion bash > ~/.local/share/bash-completion/completions/qctl\n"
@@ -490,6 +493,8 @@ enum err commands_help(struct invocation *invocation, struct err_text *et)
         commands_print_help(NULL, out);
     } else if (strcmp(first, "exit-codes") == 0) {
         print_exit_codes(out);
+    } else if (strcmp(first, "json") == 0) {
+        return output_schema_print(invocation, second, et);
     } else if (strcmp(first, "recipe") == 0) {
         print_recipe_keys(out);
     } else {

@@ -8,88 +8,26 @@
 
 #include "common/base/check.h"
 #include "common/digest/digest.h"
-#include "common/message/state.h"
-
-/* Numbers that are better read as words or as ids, by structure and member. */
-enum view {
-    VIEW_JOB_STATE,
-    VIEW_STAGE_STATE,
-    VIEW_WORKER_STATE,
-    VIEW_KIND,
-    VIEW_REASON,
-    VIEW_ERROR,
-    VIEW_ID
-};
-
-struct view_row {
-    const char *type; /* NULL: any */
-    const char *field;
-    enum view view;
-};
-
-static const struct view_row views[] = {
-    {"job_row", "state", VIEW_JOB_STATE},
-    {"stage_row", "state", VIEW_STAGE_STATE},
-    {"variant_row", "state", VIEW_STAGE_STATE},
-    {"worker_row", "state", VIEW_WORKER_STATE},
-    {"stage_row", "kind", VIEW_KIND},
-    {"explain_row", "reason", VIEW_REASON},
-    {NULL, "error", VIEW_ERROR},
-    {NULL, "job", VIEW_ID},
-    {NULL, "worker", VIEW_ID},
-};
-
-static const struct view_row *view_of(const struct message_type *type,
-                                      const struct message_field *field)
-{
-    for (size_t i = 0; i < COUNT_OF(views); i++) {
-        bool same_type = views[i].type == NULL || strcmp(views[i].type, type->name) == 0;
-        if (same_type && strcmp(views[i].field, field->name) == 0)
-            return &views[i];
-    }
-    return NULL;
-}
-
-static const char *word_of(enum view view, uint32_t value)
-{
-    switch (view) {
-    case VIEW_JOB_STATE:
-        return state_job_word((enum job_state)value);
-    case VIEW_STAGE_STATE:
-        return state_stage_word((enum stage_state)value);
-    case VIEW_WORKER_STATE:
-        return state_worker_word((enum worker_state)value);
-    case VIEW_KIND:
-        return state_kind_word((enum stage_kind)value);
-    case VIEW_REASON:
-        return state_reason_word((enum reason)value);
-    case VIEW_ERROR:
-        return value == 0 ? "" : error_name((enum err)value);
-    case VIEW_ID:
-        break;
-    }
-    return "";
-}
+#include "common/view/view_row.h"
 
 static void write_u64(struct json_write *w, const struct message_type *type,
                       const struct message_field *field, uint64_t value)
 {
-    const struct view_row *view = view_of(type, field);
     char hex[17];
-    if (view != NULL && view->view == VIEW_ID) {
-        (void)snprintf(hex, sizeof hex, "%016" PRIx64, value);
-        json_write_text(w, field->name, text_of(hex));
+    if (view_row_kind(type, field) != VIEW_ID) {
+        json_write_u64(w, field->name, value);
         return;
     }
-    json_write_u64(w, field->name, value);
+    (void)snprintf(hex, sizeof hex, "%016" PRIx64, value);
+    json_write_text(w, field->name, text_of(hex));
 }
 
 static void write_u32(struct json_write *w, const struct message_type *type,
                       const struct message_field *field, uint32_t value)
 {
-    const struct view_row *view = view_of(type, field);
-    if (view != NULL)
-        json_write_text(w, field->name, text_of(word_of(view->view, value)));
+    enum view_kind view = view_row_kind(type, field);
+    if (view != VIEW_NUMBER)
+        json_write_text(w, field->name, text_of(view_row_word(view, value)));
     else
         json_write_u64(w, field->name, value);
 }
@@ -163,7 +101,7 @@ void json_view_object(struct json_write *w, const char *key, const struct messag
 {
     json_write_object_begin(w, key);
     for (size_t i = 0; i < type->field_count; i++) {
-        if (strcmp(type->fields[i].name, "ticket") != 0)
+        if (!view_row_is_hidden(&type->fields[i]))
             write_field(w, type, &type->fields[i], value);
     }
     json_write_object_end(w);
