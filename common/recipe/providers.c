@@ -246,7 +246,7 @@ enum err providers_read(struct span text, const char *file_name, uint64_t proces
 
 enum err providers_preset(uint64_t processors, struct providers *out)
 {
-    struct text text = TEXT("providers: [{name: local, kind: local, target: 0}]");
+    struct text text = TEXT("providers: [{name: local, kind: local, threads: 1, target: 0}]");
     return providers_read(span_of_text(text), "providers", processors, out, NULL);
 }
 

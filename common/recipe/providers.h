@@ -53,7 +53,7 @@ struct providers {
 MUST_CHECK enum err providers_read(struct span text, const char *file_name, uint64_t processors,
                                    struct providers *out, struct err_text *et);
 
-/* What holds without a file: `local`, target 0, at most one worker a processor. */
+/* What holds without a file: `local`, target 0, at most one worker of one thread a processor. */
 MUST_CHECK enum err providers_preset(uint64_t processors, struct providers *out);
 
 /* A zeroed one is fine. */

@@ -11,6 +11,7 @@
  *   sim_engine       gradients, folds, steps as pure functions of row, step and weights
  *   sim_check        what must hold after every step and at the end
  *   sim_scenario     the rows of faults
+ *   sim_provider     an engine that lends machines, and the real scale beside the coordinator
  */
 #ifndef TESTS_SIM_SIM_H
 #define TESTS_SIM_SIM_H
@@ -25,38 +26,14 @@
 #include "common/message/message.h"
 #include "coordinator/sched/sched.h"
 #include "coordinator/store/store.h"
+#include "sim_scenario.h"
 #include "worker/agent/agent.h"
 
 enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 128, SIM_SIGNATURE_BYTES = 1 << 16 };
 enum { SIM_INPUTS_MAX = 5, SIM_OUTPUTS_MAX = 5, SIM_ALL_JOBS = SIM_JOBS_MAX };
 
-/* Chances in parts of a million, times in milliseconds. */
-struct sim_scenario {
-    const char *name;
-    uint32_t workers;
-    uint32_t jobs, quantize_jobs; /* that train or evaluate, that quantize */
-    uint32_t size;                /* scales shards and rows of a job */
-    uint32_t drop, duplicate, delay;
-    bool reorders;
-    uint32_t crash_worker; /* at each message it handles */
-    uint32_t crash_coordinator;
-    uint32_t terminate; /* a worker is told to go, at each message it handles */
-    uint32_t cut;       /* a worker is cut off for a while, at each message it sends */
-    uint32_t freeze;    /* a worker stands still for a while, at each message it handles */
-    uint32_t slow;      /* an attempt takes fifty times as long */
-    uint32_t task_fault, work_fault;
-    uint32_t control; /* pause, resume, cancel, retry: at each second */
-    uint32_t disk;    /* the disk is low for a while: at each second */
-    uint32_t history; /* something is done to checkpoints: at each second */
-    uint32_t damage;  /* a durable artifact that a job made is damaged: at each second */
-    uint64_t heal_ms; /* no faults from then on */
-};
-
-extern const struct sim_scenario sim_scenarios[];
-extern const size_t sim_scenario_count;
-const struct sim_scenario *sim_scenario_find(const char *name);
-
 struct sim;
+struct sim_provider;
 
 struct sim_random {
     uint64_t state;
@@ -76,7 +53,8 @@ enum sim_event_kind {
     SIM_WORKER_TIMER,
     SIM_WORKER_START,
     SIM_COMPUTED,
-    SIM_CLIENT_TIMER
+    SIM_CLIENT_TIMER,
+    SIM_PROVIDER_TIMER
 };
 
 struct sim_event {
@@ -145,12 +123,6 @@ struct sim_job {
     bool replays, is_acknowledged; /* layers are quantized in waves */
 };
 
-struct sim_statistics {
-    uint64_t events, steps, records, messages, dropped, doubled, delayed;
-    uint64_t coordinator_crashes, worker_crashes, reconnects, tasks, folds, virtual_ms;
-    uint64_t damages, remade, waves, reused, given_up, restored, forgotten, tagged, pruned;
-};
-
 struct sim {
     const struct sim_scenario *scenario;
     uint64_t seed;
@@ -159,7 +131,8 @@ struct sim {
     struct heap queue;
     uint64_t event_count;
     struct sim_coordinator c;
-    struct sim_worker *workers; /* owned */
+    struct sim_provider *provider; /* owned; NULL: workers are there and start again */
+    struct sim_worker *workers;    /* owned */
     uint32_t worker_count;
     uint64_t last_peer;
     struct sim_job jobs[SIM_JOBS_MAX];

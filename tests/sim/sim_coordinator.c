@@ -12,6 +12,7 @@
 #include "coordinator/store/record_codec.h"
 #include "coordinator/store/store_mem.h"
 #include "sim.h"
+#include "sim_provider.h"
 
 enum { WORK_MS_MAX = 60, RESTART_MS_MAX = 20000, REPLAY_CHECK_STEPS = 64 };
 
@@ -100,6 +101,8 @@ void sim_coordinator_start(struct sim *sim)
             sim_fail(sim, "job %s was acknowledged and is lost", hex);
     }
     sim_coordinator_event(sim, (struct sched_event){.kind = SCHED_STARTED});
+    if (sim->provider != NULL)
+        sim_provider_coordinator(sim, c->incarnation > 1);
 }
 
 static struct sim_stage *stage_of(struct sim *sim, const struct sched_work *work)

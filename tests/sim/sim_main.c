@@ -80,20 +80,23 @@ static bool run_seed(const struct sim_scenario *scenario, uint64_t seed, const c
 static void report(const char *name, uint64_t seeds, const struct sim_statistics *t,
                    uint64_t failed)
 {
-    printf(
-        "%-12s %5llu seeds %6.2f h %9llu events %8llu steps %7llu tasks %6llu folds; %llu "
-        "dropped, %llu doubled, %llu delayed, %llu worker and %llu coordinator crashes, "
-        "%llu damaged, %llu made again; %llu in waves, %llu taken over, %llu given up; %llu "
-        "restored, %llu forgotten, %llu tagged, %llu pruned; %llu failed\n",
-        name, (unsigned long long)seeds, (double)t->virtual_ms / 3.6e6,
-        (unsigned long long)t->events, (unsigned long long)t->steps, (unsigned long long)t->tasks,
-        (unsigned long long)t->folds, (unsigned long long)t->dropped,
-        (unsigned long long)t->doubled, (unsigned long long)t->delayed,
-        (unsigned long long)t->worker_crashes, (unsigned long long)t->coordinator_crashes,
-        (unsigned long long)t->damages, (unsigned long long)t->remade, (unsigned long long)t->waves,
-        (unsigned long long)t->reused, (unsigned long long)t->given_up,
-        (unsigned long long)t->restored, (unsigned long long)t->forgotten,
-        (unsigned long long)t->tagged, (unsigned long long)t->pruned, (unsigned long long)failed);
+    printf("%-12s %5llu seeds %6.2f h %9llu events %8llu steps %7llu tasks %6llu folds; %llu "
+           "dropped, %llu doubled, %llu delayed, %llu worker and %llu coordinator crashes, "
+           "%llu damaged, %llu made again; %llu in waves, %llu taken over, %llu given up; %llu "
+           "restored, %llu forgotten, %llu tagged, %llu pruned; %llu provided, %llu let go, %llu "
+           "expired; %llu failed\n",
+           name, (unsigned long long)seeds, (double)t->virtual_ms / 3.6e6,
+           (unsigned long long)t->events, (unsigned long long)t->steps,
+           (unsigned long long)t->tasks, (unsigned long long)t->folds,
+           (unsigned long long)t->dropped, (unsigned long long)t->doubled,
+           (unsigned long long)t->delayed, (unsigned long long)t->worker_crashes,
+           (unsigned long long)t->coordinator_crashes, (unsigned long long)t->damages,
+           (unsigned long long)t->remade, (unsigned long long)t->waves,
+           (unsigned long long)t->reused, (unsigned long long)t->given_up,
+           (unsigned long long)t->restored, (unsigned long long)t->forgotten,
+           (unsigned long long)t->tagged, (unsigned long long)t->pruned,
+           (unsigned long long)t->provided, (unsigned long long)t->let_go,
+           (unsigned long long)t->expired, (unsigned long long)failed);
     fflush(stdout);
 }
 

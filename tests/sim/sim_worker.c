@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "sim.h"
+#include "sim_provider.h"
 
 enum { TASK_MS_MAX = 300, SLOW_FACTOR = 50, RESTART_MS_MAX = 8000 };
 
@@ -25,6 +26,8 @@ void sim_worker_start(struct sim *sim, struct sim_worker *worker)
                                   .isa = TEXT("portable"),
                                   .profiles = TEXT("f32/1,blas"),
                                   .versions = TEXT("sim")};
+    if (sim->provider != NULL)
+        sim_provider_configure(sim, worker->index, &config);
     connect_anew(sim, worker);
     worker->epoch++;
     worker->computing = 0;
@@ -32,11 +35,15 @@ void sim_worker_start(struct sim *sim, struct sim_worker *worker)
     sim_worker_event(sim, worker, (struct agent_event){.kind = AGENT_STARTED});
 }
 
-static void stop_process(struct sim *sim, struct sim_worker *worker)
+static void stop_process(struct sim *sim, struct sim_worker *worker, bool has_failed)
 {
     agent_destroy(&worker->agent);
     worker->epoch++;
     worker->computing = 0;
+    if (sim->provider != NULL) {
+        sim_provider_ended(sim, worker->index, has_failed);
+        return;
+    }
     struct sim_event *start =
         sim_schedule(sim, SIM_WORKER_START, 50 + sim_random_below(&sim->random, RESTART_MS_MAX));
     start->worker = worker->index;
@@ -46,7 +53,7 @@ static void stop_process(struct sim *sim, struct sim_worker *worker)
 void sim_worker_crash(struct sim *sim, struct sim_worker *worker)
 {
     sim->statistics.worker_crashes++;
-    stop_process(sim, worker);
+    stop_process(sim, worker, true);
 }
 
 static void compute(struct sim *sim, struct sim_worker *worker, const struct agent_command *command)
@@ -106,7 +113,7 @@ void sim_worker_event(struct sim *sim, struct sim_worker *worker, struct agent_e
     for (size_t i = 0; i < effects.send_count; i++)
         sim_send_up(sim, worker->index, effects.sends[i].number, &effects.sends[i].message);
     if (ends) {
-        stop_process(sim, worker);
+        stop_process(sim, worker, false);
         return;
     }
     worker->timer_epoch++;

@@ -7,6 +7,7 @@
 #include "common/mem/mem.h"
 #include "common/wire/wire.h"
 #include "sim.h"
+#include "sim_provider.h"
 
 enum {
     EVENTS_MAX = 40000000,
@@ -218,6 +219,9 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_CLIENT_TIMER:
         sim_client_timer(sim);
         break;
+    case SIM_PROVIDER_TIMER:
+        sim_provider_timer(sim);
+        break;
     }
 }
 
@@ -235,10 +239,13 @@ static void begin(struct sim *sim, uint32_t workers, uint32_t job)
     sim->workers = mem_alloc(workers, sizeof *sim->workers);
     ASSERT(sim->workers != NULL);
     sim->last_peer = SIM_CLIENT_PEER;
+    if (sim->scenario->provides)
+        sim_provider_create(sim);
     sim_coordinator_start(sim);
     for (uint32_t i = 0; i < workers; i++) {
         sim->workers[i].index = i;
-        sim_schedule(sim, SIM_WORKER_START, sim_random_below(&sim->random, 3000))->worker = i;
+        if (sim->provider == NULL)
+            sim_schedule(sim, SIM_WORKER_START, sim_random_below(&sim->random, 3000))->worker = i;
     }
     sim_schedule(sim, SIM_CLIENT_TIMER, 10);
 }
@@ -249,6 +256,12 @@ static bool is_frozen(const struct sim *sim, const struct sim_event *event)
     bool is_of_worker = event->kind == SIM_TO_WORKER || event->kind == SIM_WORKER_TIMER ||
                         event->kind == SIM_COMPUTED;
     return is_of_worker && sim->workers[event->worker].frozen_until_ns > sim->now_ns;
+}
+
+/* Nobody is kept for work that is done. */
+static bool is_given_back(const struct sim *sim)
+{
+    return sim->provider == NULL || sim_provider_is_empty(sim);
 }
 
 static void run(struct sim *sim)
@@ -266,7 +279,7 @@ static void run(struct sim *sim)
         bool is_client = event->kind == SIM_CLIENT_TIMER;
         happen(sim, event);
         event_destroy(event);
-        if (is_client && sim_check_all_done(sim))
+        if (is_client && sim_check_all_done(sim) && is_given_back(sim))
             break;
         if (sim->now_ns > bound_ns)
             sim_fail(sim, "jobs are not done %d virtual seconds after the healing",
@@ -313,6 +326,7 @@ void sim_fini(struct sim *sim)
     for (uint32_t i = 0; i < sim->worker_count; i++)
         agent_destroy(&sim->workers[i].agent);
     mem_free(sim->workers);
+    sim_provider_destroy(sim);
     sched_destroy(&sim->c.s);
     store_destroy(&sim->c.store);
     heap_fini(&sim->queue);
