@@ -38,7 +38,8 @@ static const struct pair {
     {"view.key", "view", "view", false},
 };
 
-static const char *const texts[] = {"keys.list", "coordinator.env", "worker.env", "client.yml"};
+static const char *const texts[] = {"keys.list", "providers.yml", "coordinator.env", "worker.env",
+                                    "client.yml"};
 
 struct setup {
     char folder[PATH_BYTES / 2]; /* absolute */
@@ -133,14 +134,33 @@ static enum err write_pairs(const struct setup *s, struct bytes *text, struct er
     return write_text(s, "keys.list", 0644, text, et);
 }
 
+/* Nothing is started that nobody asked for: the target is 0 until `qctl workers scale`. */
+static enum err write_providers(const struct setup *s, struct bytes *text, struct err_text *et)
+{
+    bytes_print(
+        text,
+        "# Where the coordinator gets workers from when it is asked to (qctl workers scale); "
+        "keys: man\n"
+        "# qfleet-providers. After a change: systemctl reload qfleet-coordinator\n"
+        "providers:\n"
+        "  - name: local\n"
+        "    kind: local\n"
+        "    target: 0\n"
+        "    coordinator: tcp://%s:%u\n"
+        "    secret: %s/worker.key\n"
+        "    server_key: %s/coordinator.key.pub\n",
+        s->host, s->port, s->folder, s->folder);
+    return write_text(s, "providers.yml", 0644, text, et);
+}
+
 static enum err write_options(const struct setup *s, struct bytes *text, struct err_text *et)
 {
     bytes_print(text,
                 "# What qfleet-coordinator.service starts with.\n"
                 "QFLEET_OPTIONS=\"--control tcp://%s:%u --bulk tcp://%s:%u --advertise tcp://%s:%u "
-                "--keys %s/keys.list --secret %s/coordinator.key\"\n",
+                "--keys %s/keys.list --secret %s/coordinator.key --providers %s/providers.yml\"\n",
                 s->listen, s->port, s->listen, s->port + 1, s->host, s->port + 1, s->folder,
-                s->folder);
+                s->folder, s->folder);
     TRY(write_text(s, "coordinator.env", 0644, text, et));
     bytes_print(text,
                 "# What qfleet-worker.service starts with.\n"
@@ -161,6 +181,7 @@ static enum err write_all(struct setup *s, struct err_text *et)
     bytes_init(&text, TEXT_BYTES);
     enum err err;
     TRY_OUT(write_pairs(s, &text, et));
+    TRY_OUT(write_providers(s, &text, et));
     TRY_OUT(write_options(s, &text, et));
 out:
     bytes_fini(&text);
@@ -231,7 +252,8 @@ static enum err settle_place(const struct invocation *invocation, struct setup *
 static void print_next(const struct setup *s, FILE *out)
 {
     const char *at = s->folder;
-    (void)fprintf(out, "%s: keys, key list, options of the services, client.yml\n\nnext\n", at);
+    (void)fprintf(
+        out, "%s: keys, key list, providers, options of the services, client.yml\n\nnext\n", at);
     if (s->is_system) {
         (void)fprintf(out,
                       "  systemctl enable --now qfleet-coordinator\n"

@@ -135,7 +135,8 @@ static const struct command_option init_options[] = {
     {"port", "N", "of its control socket; the next one is for artifacts (7070)"},
 };
 static const struct command_option help_options[] = {
-    {"man", NULL, "the manual qctl(1), or of `recipe` qfleet-recipe(5), as source of a man page"},
+    {"man", NULL,
+     "the source of a man page: qctl(1), or of `recipe` or `providers` those of section 5"},
 };
 static const struct command_option keys_options[] = {
     {"role", "ROLE", "admin, submit, worker or view (worker)"},
@@ -485,10 +486,7 @@ enum err commands_help(struct invocation *invocation, struct err_text *et)
     const char *second = invocation->argument_count > 1 ? invocation->arguments[1] : NULL;
     int used = 0;
     if (command_flag(invocation, "man")) {
-        bool is_recipe = first != NULL && strcmp(first, "recipe") == 0;
-        if (first != NULL && !is_recipe)
-            return error_set(et, ERR_USAGE, "expected qctl help --man, or qctl help recipe --man");
-        (is_recipe ? manual_print_recipe : manual_print_verbs)(out);
+        return manual_print(first, out, et);
     } else if (first == NULL) {
         commands_print_help(NULL, out);
     } else if (strcmp(first, "exit-codes") == 0) {

@@ -7,6 +7,7 @@
 #include "cli/command/commands.h"
 #include "common/base/check.h"
 #include "common/base/version.h"
+#include "common/recipe/providers.h"
 #include "common/recipe/recipe.h"
 
 static const struct {
@@ -87,7 +88,7 @@ static void put_files(FILE *out)
     (void)fputs(".RE\n", out);
 }
 
-void manual_print_verbs(FILE *out)
+static void print_verbs(FILE *out)
 {
     size_t count;
     const char *code, *meaning;
@@ -113,7 +114,7 @@ void manual_print_verbs(FILE *out)
         put_term("", variables[i].name, NULL, variables[i].help, out);
     put_files(out);
     (void)fputs(".SH SEE ALSO\n.BR qfleet\\-recipe (5),\n.BR qfleet\\-coordinator (1),\n"
-                ".BR qfleet\\-worker (1)\n",
+                ".BR qfleet\\-worker (1),\n.BR qfleet\\-providers (5)\n",
                 out);
 }
 
@@ -131,7 +132,7 @@ static void put_key(const char *name, const char *preset, const char *help, FILE
     (void)fputc('\n', out);
 }
 
-void manual_print_recipe(FILE *out)
+static void print_recipe(FILE *out)
 {
     (void)fprintf(out, ".TH QFLEET\\-RECIPE 5 \"\" \"qfleet %s\" \"File Formats\"\n",
                   version_text());
@@ -173,4 +174,50 @@ void manual_print_recipe(FILE *out)
                 "  output_dir: outputs/demo\n.EE\n"
                 ".SH SEE ALSO\n.BR qctl (1)\n",
                 out);
+}
+
+static void print_providers(FILE *out)
+{
+    struct recipe_inner_key key;
+    (void)fprintf(out, ".TH QFLEET\\-PROVIDERS 5 \"\" \"qfleet %s\" \"File Formats\"\n",
+                  version_text());
+    (void)fputs(
+        ".SH NAME\nqfleet\\-providers \\- where a coordinator gets workers from\n"
+        ".SH DESCRIPTION\nThe file that\n.B qfleet\\-coordinator \\-\\-providers\nreads, "
+        "and reads again on SIGHUP: a YAML mapping with a list of providers. Each is a "
+        "named source of workers, of which it has between its minimum and its maximum. "
+        "How many is decided by the work that is ready, or by\n.BR \"qctl workers scale\" .\n"
+        "Defaults stand in parentheses.\n"
+        ".SH KEYS OF A PROVIDER\n",
+        out);
+    for (size_t i = 0; providers_key(i, &key); i++)
+        put_key(key.name, key.preset, key.help, out);
+    (void)fputs(".SH EXAMPLES\n.EX\n"
+                "  providers:\n"
+                "    \\- name: here\n"
+                "      kind: local\n"
+                "    \\- name: cluster\n"
+                "      kind: slurm\n"
+                "      max: 40\n"
+                "      time_limit: 1h\n"
+                "      partition: batch\n"
+                "      coordinator: tcp://head:7070\n"
+                "      secret: /etc/qfleet/worker.key\n"
+                "      server_key: /etc/qfleet/coordinator.key.pub\n.EE\n"
+                ".SH SEE ALSO\n.BR qctl (1),\n.BR qfleet\\-coordinator (1)\n",
+                out);
+}
+
+enum err manual_print(const char *page, FILE *out, struct err_text *et)
+{
+    if (page == NULL)
+        print_verbs(out);
+    else if (strcmp(page, "recipe") == 0)
+        print_recipe(out);
+    else if (strcmp(page, "providers") == 0)
+        print_providers(out);
+    else
+        return error_set(et, ERR_USAGE, "%s: expected recipe, providers or nothing with --man",
+                         page);
+    return ERR_OK;
 }

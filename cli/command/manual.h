@@ -5,10 +5,11 @@
 
 #include <stdio.h>
 
-/* qctl(1): every verb with its options and examples, exit codes, environment, files. */
-void manual_print_verbs(FILE *out);
+#include "common/base/error.h"
 
-/* qfleet-recipe(5): every key of a recipe. */
-void manual_print_recipe(FILE *out);
+/* Prints qctl(1): every verb with its options and examples, exit codes, environment, files; of
+ * "recipe" qfleet-recipe(5), of "providers" qfleet-providers(5): every key. `page` may be NULL.
+ * ERR_USAGE when there is no such page. */
+MUST_CHECK enum err manual_print(const char *page, FILE *out, struct err_text *et);
 
 #endif

@@ -9,7 +9,7 @@ if(QF_SANITIZE OR QF_FUZZ OR QF_COVERAGE)
 endif()
 
 set(made ${CMAKE_BINARY_DIR}/package)
-set(package_files qctl.1.gz qfleet-recipe.5.gz qfleet-coordinator.1.gz qfleet-worker.1.gz qctl _qctl qctl.fish
+set(package_files qctl.1.gz qfleet-recipe.5.gz qfleet-providers.5.gz qfleet-coordinator.1.gz qfleet-worker.1.gz qctl _qctl qctl.fish
     changelog.gz)
 list(TRANSFORM package_files PREPEND ${made}/)
 add_custom_command(
@@ -31,7 +31,7 @@ foreach(component common client coordinator worker)
 endforeach()
 install(DIRECTORY DESTINATION /etc/qfleet COMPONENT common)
 install(FILES ${made}/qctl.1.gz DESTINATION share/man/man1 COMPONENT client)
-install(FILES ${made}/qfleet-recipe.5.gz DESTINATION share/man/man5 COMPONENT client)
+install(FILES ${made}/qfleet-recipe.5.gz ${made}/qfleet-providers.5.gz DESTINATION share/man/man5 COMPONENT client)
 install(FILES ${made}/qctl DESTINATION share/bash-completion/completions COMPONENT client)
 install(FILES ${made}/_qctl DESTINATION share/zsh/vendor-completions COMPONENT client)
 install(FILES ${made}/qctl.fish DESTINATION share/fish/vendor_completions.d COMPONENT client)

@@ -67,6 +67,11 @@ wait_for() { # SECONDS COMMAND...
     [ "$status" -eq 1 ]
     run env QFLEET_CONFIG= qctl jobs --coordinator "tcp://localhost:$port" --timeout 1s
     [ "$status" -ne 0 ]
+    # Workers of the coordinator's own get in with the key that was made for them.
+    qctl workers scale 1
+    wait_for 30 sh -c "qctl workers | grep -q '^local-1 *ready'"
+    qctl workers scale 0
+    wait_for 30 sh -c "qctl workers | grep -q '^local-1 *left'"
     kill "$worker" "$coordinator"
     wait "$worker" "$coordinator"
 }
@@ -223,6 +228,9 @@ PYTHON
     }
     qctl help --man > "$WORK/qctl.1"
     qctl help recipe --man > "$WORK/qfleet-recipe.5"
+    qctl help providers --man > "$WORK/qfleet-providers.5"
+    quiet "$WORK/qfleet-providers.5"
+    grep -q workers_per_allocation "$WORK/qfleet-providers.5"
     quiet "$WORK/qctl.1"
     quiet "$WORK/qfleet-recipe.5"
     LC_ALL=C.UTF-8 MANWIDTH=200 man -l "$WORK/qctl.1" | col -bx > "$WORK/qctl.txt"
