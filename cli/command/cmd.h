@@ -37,6 +37,7 @@ enum err cmd_top(struct invocation *invocation, struct err_text *et);
 enum err cmd_metrics(struct invocation *invocation, struct err_text *et);
 enum err cmd_plot(struct invocation *invocation, struct err_text *et);
 enum err cmd_pull(struct invocation *invocation, struct err_text *et);
+enum err cmd_export(struct invocation *invocation, struct err_text *et);
 enum err cmd_data_check(struct invocation *invocation, struct err_text *et);
 enum err cmd_inspect(struct invocation *invocation, struct err_text *et);
 enum err cmd_convert(struct invocation *invocation, struct err_text *et);

@@ -164,6 +164,12 @@ static const struct command_option top_options[] = {
     {"height", "N", "lines of a page that is printed (24)"},
 };
 
+static const struct command_option export_options[] = {
+    {"name", "TEXT", "what the card calls it (the name of the job)"},
+    {"base-model", "OWNER/NAME", "the model it was made from (base_model_name of the recipe)"},
+    {"license", "ID", "such as apache-2.0"},
+    {"variant", "NAME", "of a job with lists: whose result"},
+};
 static const struct command_option metrics_options[] = {
     {"last", "N", "the newest points (all)"},
     {"tensorboard", "FOLDER", "write event files for TensorBoard below it, a run a job"},
@@ -263,6 +269,12 @@ static const struct command commands[] = {
      cmd_ckpt_prune},
     {"pull", "JOB [FOLDER]", "fetch the files a job made", "  qctl pull last outputs/demo\n", NULL,
      0, 1, 2, cmd_pull},
+    {"export", "JOB FOLDER",
+     "a job's result as a folder for a hub: card, recipe, Modelfile, commands",
+     "  qctl export last demo --license apache-2.0\n"
+     "  qctl export 9c4 demo --base-model HuggingFaceTB/SmolLM2-135M\n"
+     "  qctl export 9c4 demo --variant learning_rate=0.0001\n",
+     OPTIONS(export_options), 2, 2, cmd_export},
     {"stats", "[JOB] [TENSOR]", "what calibration saw and quantizing cost, the worst tensors first",
      "  qctl stats last\n"
      "  qctl stats last --sort outlier --top 5\n"

@@ -16,8 +16,8 @@
 enum { ARENA_BYTES_MAX = 64 << 20, LOG_BYTES_MAX = 256 << 20 };
 
 /* Every request borrows the reply before it, so the list is copied first. */
-static enum err list_outputs(struct client *client, const char *job, struct arena *arena,
-                             struct msg_job *out, struct err_text *et)
+enum err results_list(struct client *client, const char *job, struct arena *arena,
+                      struct msg_job *out, struct err_text *et)
 {
     struct msg_job_get get = {.prefix = text_of(job), .points_after = UINT64_MAX};
     const union message_any *reply = NULL;
@@ -79,32 +79,63 @@ static enum err fetch_or_advise(struct client *client, const struct job_row *row
                      cause.text, row->job);
 }
 
+/* Whether the output is of the part; then its name goes without the part's folder. */
+static bool take(struct artifact_ref *ref, struct text under)
+{
+    if (under.size == 0)
+        return true;
+    if (ref->name.size <= under.size + 1 || ref->name.data[under.size] != '/' ||
+        memcmp(ref->name.data, under.data, under.size) != 0)
+        return false;
+    ref->name = (struct text){ref->name.data + under.size + 1, ref->name.size - under.size - 1};
+    return true;
+}
+
+static enum err pull_listed(struct client *client, const struct msg_job *job,
+                            struct results_part *part, const char *folder, struct arena *arena,
+                            struct err_text *et)
+{
+    for (uint32_t i = 0; i < job->outputs_count; i++) {
+        struct artifact_ref ref = job->outputs[i];
+        if (!take(&ref, part->under))
+            continue;
+        if (part->count == 0)
+            TRY(folder_create(folder, et));
+        TRY(fetch_or_advise(client, &job->row, &ref, folder, arena, et));
+        part->count++;
+        part->size_bytes += ref.size_bytes;
+    }
+    if (part->count == 0)
+        return error_set(et, ERR_STATE, "job %.*s has no outputs%s%.*s; its state is %s",
+                         TEXT_ARGS(job->row.name), part->under.size > 0 ? " of " : "",
+                         TEXT_ARGS(part->under), state_job_word((enum job_state)job->row.state));
+    return ERR_OK;
+}
+
+enum err results_pull_part(struct client *client, struct results_part *part, const char *folder,
+                           struct err_text *et)
+{
+    struct arena arena;
+    part->count = 0;
+    part->size_bytes = 0;
+    arena_init(&arena, ARENA_BYTES_MAX);
+    struct msg_job *job = arena_alloc(&arena, 1, sizeof *job);
+    enum err err =
+        job != NULL ? results_list(client, part->job, &arena, job, et) : ERR_OUT_OF_MEMORY;
+    if (err == ERR_OK)
+        err = pull_listed(client, job, part, folder, &arena, et);
+    arena_fini(&arena);
+    return err;
+}
+
 enum err results_pull(struct client *client, const char *job, const char *folder, uint32_t *count,
                       uint64_t *size_bytes, struct err_text *et)
 {
-    struct arena arena;
-    struct msg_job *reply = NULL;
-    arena_init(&arena, ARENA_BYTES_MAX);
-    enum err err;
-    reply = arena_alloc(&arena, 1, sizeof *reply);
-    TRY_OUT(reply != NULL ? ERR_OK : ERR_OUT_OF_MEMORY);
-    TRY_OUT(list_outputs(client, job, &arena, reply, et));
-    if (reply->outputs_count == 0) {
-        err =
-            error_set(et, ERR_STATE, "job %.*s has no outputs; its state is %s",
-                      TEXT_ARGS(reply->row.name), state_job_word((enum job_state)reply->row.state));
-        goto out;
-    }
-    TRY_OUT(folder_create(folder, et));
-    *size_bytes = 0;
-    for (uint32_t i = 0; i < reply->outputs_count; i++) {
-        TRY_OUT(fetch_or_advise(client, &reply->row, &reply->outputs[i], folder, &arena, et));
-        *size_bytes += reply->outputs[i].size_bytes;
-    }
-    *count = reply->outputs_count;
-out:
-    arena_fini(&arena);
-    return err;
+    struct results_part part = {.job = job};
+    TRY(results_pull_part(client, &part, folder, et));
+    *count = part.count;
+    *size_bytes = part.size_bytes;
+    return ERR_OK;
 }
 
 static enum err write_log(const struct follow *follow, uint32_t variant, const char *folder,

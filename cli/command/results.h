@@ -11,6 +11,22 @@
 MUST_CHECK enum err results_pull(struct client *client, const char *job, const char *folder,
                                  uint32_t *count, uint64_t *size_bytes, struct err_text *et);
 
+/* One of several results of a job, or all of them. */
+struct results_part {
+    const char *job;   /* an id or a prefix */
+    struct text under; /* outputs of this folder alone, without it; empty: all, as they are named */
+    uint32_t count;    /* filled: files, */
+    uint64_t size_bytes; /* and bytes in all */
+};
+
+/* The same for a part of the outputs. ERR_STATE when there are none in it. */
+MUST_CHECK enum err results_pull_part(struct client *client, struct results_part *part,
+                                      const char *folder, struct err_text *et);
+
+/* The job without its log points, copied into `arena`. Errors of client_request. */
+MUST_CHECK enum err results_list(struct client *client, const char *job, struct arena *arena,
+                                 struct msg_job *out, struct err_text *et);
+
 /* Writes trainer_log.jsonl, the history with its timings, into `folder`, or each variant's into the
  * folder of its name there; with use_tensorboard also event files, into its folder "runs". */
 MUST_CHECK enum err results_write_log(const struct follow *follow, const struct recipe *recipe,
