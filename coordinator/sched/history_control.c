@@ -11,34 +11,29 @@
 
 enum { TAG_BYTES_MAX = 40 };
 
-/* Records that those of a stage go which are marked, some at a time. */
+/* Records that those of a stage go which are marked. A list of verdicts fits one record. */
+_Static_assert(LIMIT_LIST_ROWS <= LIMIT_INPUTS, "verdicts fit a record");
 static enum err forget_of_stage(struct sched *s, const struct job *job, uint32_t stage,
                                 const struct checkpoint_verdict *verdicts, uint32_t count,
                                 struct text reason)
 {
-    struct artifact_ref *refs =
-        arena_alloc(&s->effect.arena, MIN(count, (uint32_t)LIMIT_INPUTS), sizeof *refs);
+    struct artifact_ref *refs = arena_alloc(&s->effect.arena, count, sizeof *refs);
     uint32_t used = 0;
     if (refs == NULL)
         return ERR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i <= count; i++) {
-        bool is_end = i == count || used == LIMIT_INPUTS;
-        if (is_end && used > 0) {
-            struct sched_record record = {.number = REC_CHECKPOINTS_FORGOTTEN};
-            record.record.checkpoints_forgotten =
-                (struct rec_checkpoints_forgotten){.job = job->submitted.job,
-                                                   .stage = stage,
-                                                   .forgotten = refs,
-                                                   .forgotten_count = used,
-                                                   .detail = reason};
-            TRY(core_decide(s, &record, NULL));
-            used = 0;
-        }
-        if (i < count && verdicts[i].forgotten && verdicts[i].row.stage == stage)
+    for (uint32_t i = 0; i < count; i++) {
+        if (verdicts[i].forgotten && verdicts[i].row.stage == stage)
             refs[used++] = (struct artifact_ref){.digest = verdicts[i].row.digest,
                                                  .size_bytes = verdicts[i].row.size_bytes};
     }
-    return ERR_OK;
+    struct sched_record record = {.number = REC_CHECKPOINTS_FORGOTTEN};
+    record.record.checkpoints_forgotten =
+        (struct rec_checkpoints_forgotten){.job = job->submitted.job,
+                                           .stage = stage,
+                                           .forgotten = refs,
+                                           .forgotten_count = used,
+                                           .detail = reason};
+    return used == 0 ? ERR_OK : core_decide(s, &record, NULL);
 }
 
 static enum err forget(struct sched *s, const struct job *job,
@@ -47,10 +42,18 @@ static enum err forget(struct sched *s, const struct job *job,
 {
     TRY(history_judge(job, control, s->unix_ms, &s->effect.arena, &reply->verdicts,
                       &reply->verdicts_count, et));
+    size_t records = s->effect.record_count;
     for (uint32_t i = 0; i < job->submitted.stages_count && !control->dry_run; i++) {
-        if (job->stages[i].run != NULL)
-            TRY(forget_of_stage(s, job, i, reply->verdicts, reply->verdicts_count,
-                                control->reason));
+        enum err err = job->stages[i].run == NULL
+                           ? ERR_OK
+                           : forget_of_stage(s, job, i, reply->verdicts, reply->verdicts_count,
+                                             control->reason);
+        if (err != ERR_OK && s->effect.record_count == records)
+            return err;
+        for (uint32_t k = 0; err != ERR_OK && k < reply->verdicts_count; k++) {
+            if (reply->verdicts[k].row.stage == i) /* what was decided is told, the rest is left */
+                reply->verdicts[k].forgotten = false;
+        }
     }
     return ERR_OK;
 }

@@ -304,6 +304,38 @@ static void test_aggregate__the_ledger_names_who_folded_what_since_the_checkpoin
     bytes_fini(&ledger);
 }
 
+static void test_aggregate__marks_name_the_tensor_that_is_damaged(void **state)
+{
+    (void)state;
+    struct bytes file, saved, ledger;
+    struct err_text where = {""};
+    write_first_state(&file, "qfleet-state/1", "0");
+    bytes_init(&saved, FILE_BYTES_MAX);
+    bytes_init(&ledger, FILE_BYTES_MAX);
+    struct aggregate *a = create(bytes_span(&file), &settings);
+    (void)step_with(a, 4);
+    assert_int_equal(aggregate_write_state(a, &saved), ERR_OK);
+    assert_int_equal(aggregate_write_ledger(a, &ledger), ERR_OK);
+    aggregate_find_damage(bytes_span(&saved), bytes_span(&ledger), &where);
+    assert_string_equal(where.text, "its ledger does not say in which tensor");
+    assert_int_equal(aggregate_write_marks(a, &ledger), ERR_OK);
+    aggregate_find_damage(bytes_span(&saved), bytes_span(&ledger), &where);
+    assert_string_equal(where.text, "no tensor is concerned, only its head");
+    saved.data[saved.size - 1] ^= 1;
+    aggregate_find_damage(bytes_span(&saved), bytes_span(&ledger), &where);
+    assert_non_null(strstr(where.text, "1 of "));
+    assert_non_null(strstr(where.text, "tensors are concerned: weight."));
+    saved.data[9] ^= 1;
+    aggregate_find_damage(bytes_span(&saved), bytes_span(&ledger), &where);
+    assert_non_null(strstr(where.text, "its head is damaged"));
+    aggregate_find_damage((struct span){saved.data, 3}, bytes_span(&ledger), &where);
+    assert_non_null(strstr(where.text, "its head is damaged"));
+    aggregate_destroy(&a);
+    bytes_fini(&file);
+    bytes_fini(&saved);
+    bytes_fini(&ledger);
+}
+
 static void test_aggregate__the_log_holds_no_times(void **state)
 {
     (void)state;
@@ -392,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_aggregate__bad_parts_leave_the_state_alone),
         cmocka_unit_test(test_aggregate__states_that_are_none_are_refused),
         cmocka_unit_test(test_aggregate__the_ledger_names_who_folded_what_since_the_checkpoint),
+        cmocka_unit_test(test_aggregate__marks_name_the_tensor_that_is_damaged),
         cmocka_unit_test(test_aggregate__the_log_holds_no_times),
         cmocka_unit_test(test_aggregate__no_memory_is_an_error_and_changes_nothing),
     };

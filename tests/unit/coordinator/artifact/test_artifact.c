@@ -284,6 +284,32 @@ static void test_artifact__collection_keeps_roots_young_and_held_files(void **st
 
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
+static void test_artifact__what_is_retired_is_gone_at_once_and_may_come_again(void **state)
+{
+    struct fixture *f = *state;
+    struct artifact held;
+    uint64_t number, size;
+    struct digest d = store_big(f, false), none = {{1}};
+    assert_int_equal(artifact_size(f->store, d), BIG);
+    assert_int_equal(artifact_size(f->store, none), 0);
+    assert_int_equal(artifact_retire(f->store, none, &number, &size), ERR_NOT_FOUND);
+    assert_int_equal(artifact_acquire(f->store, d, &held, NULL), ERR_OK);
+    assert_int_equal(artifact_retire(f->store, d, &number, &size), ERR_OK);
+    assert_int_equal(size, BIG);
+    assert_false(artifact_is_present(f->store, d, BIG, false));
+    assert_memory_equal(held.bytes.data, f->big, BIG); /* who reads it reads on */
+    artifact_release(f->store, &held);
+    assert_true(digest_equal(store_big(f, false), d));
+    assert_int_equal(artifact_discard(f->store, number), ERR_OK);
+    assert_int_equal(artifact_discard(f->store, number), ERR_NOT_FOUND);
+    assert_true(has(f, d));
+    assert_int_equal(artifact_retire(f->store, d, &number, &size), ERR_OK);
+    artifact_store_close(&f->store); /* killed before it was discarded */
+    open_store(f);
+    assert_false(has(f, d));
+    assert_int_equal(artifact_discard(f->store, number), ERR_NOT_FOUND);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +325,7 @@ int main(void)
         TEST(test_artifact__verify_finds_a_damaged_file),
         TEST(test_artifact__check_sets_a_damaged_file_aside_for_a_new_one),
         TEST(test_artifact__collection_keeps_roots_young_and_held_files),
+        TEST(test_artifact__what_is_retired_is_gone_at_once_and_may_come_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,6 +6,7 @@
 #include <cmocka.h>
 
 #include "common/mem/mem.h"
+#include "coordinator/sched/sched_history.h"
 #include "world.h"
 
 static void write_state(const struct world *w, struct bytes *out)
@@ -72,7 +73,7 @@ static void answer_all(struct sweep *sweep)
     while (w->grant_count + w->work_count > 0) {
         if (w->work_count > 0) {
             struct sched_work work = world_next_work(w);
-            if (work.kind != SCHED_WORK_CLOSE)
+            if (work.kind != SCHED_WORK_CLOSE && work.kind != SCHED_WORK_PRUNE)
                 take(sweep, world_outcome(w, &work));
         } else {
             struct world_grant grant = world_next_grant(w);
@@ -100,6 +101,44 @@ static void run(struct sweep *sweep, size_t count)
         print_message("step %zu, allocation %zu: %.*s\n", sweep->failing_step, sweep->fail_after,
                       TEXT_ARGS(world_detail(w, count - 1)));
     assert_int_equal(world_state(w, count - 1), JOB_DONE);
+}
+
+static void change_history(struct sweep *sweep, enum checkpoint_action action, size_t place,
+                           struct retention rules)
+{
+    size_t count;
+    const struct checkpoint_row *rows = sched_job_checkpoints(sweep->w->s, 0, &count);
+    struct msg_checkpoint_control control = {
+        .prefix = TEXT("last"), .action = (uint32_t)action, .rules = rules, .tag = TEXT("good")};
+    if (rules.keep_last == 0)
+        control.digest = rows[place].digest;
+    struct sched_history_request request = {&control, 0};
+    struct sched_event event = {.kind = SCHED_HISTORY, .peer = {900}};
+    event.history = &request;
+    take(sweep, event);
+}
+
+/* Names, the way back and forward again, what is forgotten by rules and by the recipe's limit. */
+static void history(struct sweep *sweep)
+{
+    struct world *w = sweep->w;
+    struct rec_job_submitted record;
+    hello(sweep, 1, "a");
+    world_job(w, 1,
+              world_recipe(w, "micro_batch_size: 4\nmax_steps: 4\nsave_steps: 1\n"
+                              "save_total_limit: 3\n"),
+              1, true, &record);
+    submit(sweep, &record);
+    run(sweep, 1);
+    change_history(sweep, CHECKPOINT_TAG, 0, (struct retention){0});
+    change_history(sweep, CHECKPOINT_RESTORE, 0, (struct retention){0});
+    change_history(sweep, CHECKPOINT_RESTORE, 1, (struct retention){0});
+    change_history(sweep, CHECKPOINT_FORGET, 0, (struct retention){.keep_last = 1});
+    run(sweep, 1);
+    change_history(sweep, CHECKPOINT_UNTAG, 0, (struct retention){0});
+    size_t count;
+    (void)sched_job_checkpoints(w->s, 0, &count);
+    assert_true(count >= 2 && count <= 4);
 }
 
 static void train(struct sweep *sweep)
@@ -181,6 +220,12 @@ test_memory__a_step_of_quantizing_without_memory_changes_nothing_or_puts_off(voi
     sweep_all(quantize);
 }
 
+static void test_memory__a_step_of_history_without_memory_changes_nothing_or_puts_off(void **state)
+{
+    (void)state;
+    sweep_all(history);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +233,7 @@ int main(void)
             test_memory__a_step_of_training_without_memory_changes_nothing_or_puts_off),
         cmocka_unit_test(
             test_memory__a_step_of_quantizing_without_memory_changes_nothing_or_puts_off),
+        cmocka_unit_test(test_memory__a_step_of_history_without_memory_changes_nothing_or_puts_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,5 +1,6 @@
 /* world.c - see world.h. */
 #include "world.h"
+#include "coordinator/sched/sched_history.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -97,6 +98,7 @@ static void keep_work(struct world *w, const struct sched_work *work)
     w->logs += work->kind == SCHED_WORK_LOG;
     w->verifies += work->kind == SCHED_WORK_VERIFY;
     w->closes += work->kind == SCHED_WORK_CLOSE;
+    w->prunes += work->kind == SCHED_WORK_PRUNE;
 }
 
 void world_keep(struct world *w, const struct sched_effects *effects)
@@ -189,6 +191,14 @@ void world_control(struct world *w, const char *prefix, enum job_action action)
         .ticket = 5, .prefix = text_of(prefix), .action = (uint32_t)action, .reason = TEXT("")};
     world_step(
         w, (struct sched_event){.kind = SCHED_CONTROL, .peer = peer_of(900), .control = &control});
+}
+
+void world_history(struct world *w, const struct msg_checkpoint_control *control)
+{
+    struct sched_history_request request = {control, 0};
+    struct sched_event event = {.kind = SCHED_HISTORY, .peer = peer_of(900)};
+    event.history = &request;
+    world_step(w, event);
 }
 
 static struct span canonical(struct world *w, const char *text)
@@ -435,7 +445,8 @@ static void read_again(struct world *w, const struct sched_work *work, struct sc
 struct sched_event world_outcome(struct world *w, const struct sched_work *work)
 {
     static const enum sched_event_kind kinds[] = {SCHED_OPENED, SCHED_FOLDED,   SCHED_CHECKPOINTED,
-                                                  SCHED_LOGGED, SCHED_VERIFIED, SCHED_TICK};
+                                                  SCHED_LOGGED, SCHED_VERIFIED, SCHED_TICK,
+                                                  SCHED_TICK};
     struct sched_event event = {.kind = kinds[work->kind]};
     event.done = (struct sched_work_done){
         .job = work->job, .stage = work->stage, .step = work->step, .grad_norm = 1};
@@ -443,6 +454,7 @@ struct sched_event world_outcome(struct world *w, const struct sched_work *work)
     event.done.weights.digest = digest_of_number(state, 11);
     event.done.log.digest = digest_of_number(work->point_count, 12);
     event.done.checkpoint.digest = digest_of_number(state, 13);
+    event.done.checkpoint.ledger = digest_of_number(state, 14);
     for (uint32_t i = 0; i < work->part_count; i++) {
         event.done.loss_sum += work->parts[i].loss_sum;
         event.done.weight += work->parts[i].weight;
@@ -488,7 +500,7 @@ bool world_advance(struct world *w)
     w->now_ms += 10;
     if (w->work_count > 0) {
         struct sched_work work = world_next_work(w);
-        if (work.kind != SCHED_WORK_CLOSE)
+        if (work.kind != SCHED_WORK_CLOSE && work.kind != SCHED_WORK_PRUNE)
             world_work(w, &work);
     } else {
         struct world_grant grant = world_next_grant(w);

@@ -45,7 +45,7 @@ struct world {
     size_t grant_count;
     struct sched_work works[WORLD_QUEUE];
     size_t work_count;
-    uint64_t opens, folds, evaluations, checkpoints, logs, closes, verifies;
+    uint64_t opens, folds, evaluations, checkpoints, logs, closes, verifies, prunes;
     struct digest damaged[WORLD_DAMAGED]; /* artifacts that cannot be read; made again, they can */
     size_t damaged_count;
     uint64_t tasks_counted; /* task_done records */
@@ -67,6 +67,7 @@ void world_beat(struct world *w, uint64_t peer, const uint64_t *fences, uint32_t
 void world_accept(struct world *w, uint64_t peer, uint64_t fence);
 void world_fail(struct world *w, uint64_t peer, uint64_t fence, enum err error);
 void world_control(struct world *w, const char *prefix, enum job_action action);
+void world_history(struct world *w, const struct msg_checkpoint_control *control);
 
 /* Canonical text of these lines put after a sound base. */
 struct span world_recipe(struct world *w, const char *lines);
