@@ -252,7 +252,8 @@ static bool name_is_taken(const struct server_provider *all, const struct provid
     char name[LIMIT_NAME_BYTES + 1];
     (void)snprintf(name, sizeof name, "%s-%" PRIu32, config->name, slot);
     for (size_t i = 0; i < load_count; i++)
-        if (text_is(loads[i].name, name))
+        if (text_is(loads[i].name, name) && loads[i].state != WORKER_LEFT &&
+            loads[i].state != WORKER_LOST)
             return true;
     return server_child_has_name(all->children, name);
 }

@@ -198,15 +198,18 @@ static void on_news(void *context)
     pump(s);
 }
 
-/* Its leases go to others when this turn ends. */
+/* Its leases go to others now, not when its silence is noticed. */
 static void on_crash(void *context, const char *worker)
 {
     struct server_scale *s = context;
     for (struct list_node *n = list_first(&s->server->peers); n != NULL;
          n = list_next(&s->server->peers, n)) {
         struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);
-        if (peer->is_worker && strcmp(peer->name, worker) == 0)
-            peer->is_gone = true;
+        if (!peer->is_worker || peer->is_gone || strcmp(peer->name, worker) != 0)
+            continue;
+        peer->is_gone = true;
+        server_turn_step(s->server,
+                         &(struct sched_event){.kind = SCHED_CRASHED, .peer = {peer->id}});
     }
 }
 

@@ -137,6 +137,9 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
     case SCHED_GONE:
         session_gone(s, event->peer);
         return ERR_OK;
+    case SCHED_CRASHED:
+        session_crashed(s, event->peer);
+        return ERR_OK;
     case SCHED_HEARTBEAT:
     case SCHED_ACCEPT:
     case SCHED_RESULT:

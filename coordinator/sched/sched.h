@@ -12,8 +12,7 @@
  *     so a replayed scheduler knows all jobs, stages, done tasks and checkpoints of the one that
  *     died. Leases, workers and rounds in flight are not records: tasks are granted again, rounds
  *     start again from the last checkpoint, and both give the same bits.
- *  5. Late, doubled and fenced results are answered and otherwise ignored: a task's result counts
- *     once.
+ *  5. Late, doubled and fenced results are answered and else ignored: a task's result counts once.
  *  6. Effects live in memory of the scheduler until the next step.
  *     The loop adds what only it knows: bulk_endpoint of a WELCOME, paths of durable artifacts.
  *  7. A stage has at most one work out. Every work is answered by exactly one outcome, also
@@ -82,6 +81,7 @@ enum sched_event_kind {
     SCHED_STARTED,   /* once, after replay */
     SCHED_HELLO,     /* a worker's msg_hello, also a repeated one after a reconnect */
     SCHED_GONE,      /* the peer's connection ended */
+    SCHED_CRASHED,   /* the worker's process is known to be dead */
     SCHED_HEARTBEAT, /* worker messages */
     SCHED_ACCEPT,
     SCHED_RESULT,

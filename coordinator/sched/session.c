@@ -178,6 +178,17 @@ void session_gone(struct sched *s, struct peer_id peer)
     roster_place(&s->roster, worker, s->now);
 }
 
+void session_crashed(struct sched *s, struct peer_id peer)
+{
+    struct worker *worker = roster_of_peer(&s->roster, peer);
+    if (worker == NULL)
+        return;
+    take_all(s, worker, true);
+    roster_disconnect(&s->roster, worker);
+    roster_depart(&s->roster, worker, WORKER_LOST);
+    s->counts.workers_lost++;
+}
+
 void session_leave(struct sched *s, struct worker *worker)
 {
     take_all(s, worker, false);

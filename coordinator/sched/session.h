@@ -19,6 +19,9 @@ MUST_CHECK enum err session_let_go(struct sched *s, uint64_t worker, struct text
 MUST_CHECK enum err session_stranger(struct sched *s, struct peer_id peer);
 
 void session_gone(struct sched *s, struct peer_id peer);
+
+/* Its process is dead: what it had goes to others at once, and counts as a loss. */
+void session_crashed(struct sched *s, struct peer_id peer);
 void session_leave(struct sched *s, struct worker *worker);
 
 /* Workers and leases whose time has come. */

@@ -1,0 +1,139 @@
+#!/usr/bin/env python3
+"""Workers come and go while a job trains: 0, then 4, then 1, then 0, all of them started by the coordinator.
+
+The job's bits are those of a run with one worker, no task is lost or counted twice, workers that are too
+many leave by themselves, one that is killed is replaced, and a restarted coordinator finds those that
+are there.
+"""
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import toy
+from fleet import BIN, Fleet, Scratch, check, run_embedded, sha256, write, write_recipe
+
+
+def processes(word):
+    """Pids of workers that have `word` on their command line."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as file:
+                line = file.read().decode("utf-8", "replace").split("\0")
+        except OSError:
+            continue
+        if line[0].endswith("qfleet-worker") and word in line:
+            found.append(int(pid))
+    return found
+
+
+def wait_until(what, condition, seconds=90):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, "after %d s still not: %s" % (seconds, what))
+        time.sleep(0.1)
+
+
+def ready(fleet):
+    return [row["name"] for row in fleet.json("workers") if row["state"] == "ready"]
+
+
+def left(fleet):
+    return [row["name"] for row in fleet.json("workers") if row["state"] == "left"]
+
+
+def points(fleet, job):
+    return fleet.json("show", job)["point_count"]
+
+
+def state(fleet, job):
+    return fleet.json("show", job)["row"]["state"]
+
+
+def wait_for_points(fleet, job, more):
+    goal = points(fleet, job) + more
+    wait_until("%d steps" % goal, lambda: points(fleet, job) >= goal)
+
+
+def provider(fleet):
+    return fleet.json("workers", "providers")[0]
+
+
+def check_events(fleet, job):
+    done = [e["text"].split(" by ")[0] for e in fleet.json_lines("logs", job) if " done by " in e["text"]]
+    check(done and len(done) == len(set(done)), "a task's result was counted twice")
+    print("%d tasks, each done once" % len(done))
+
+
+def main():
+    with Scratch("scale") as folder, Fleet(folder("fleet")) as fleet:
+        def qctl(*words):
+            subprocess.run([os.path.join(BIN, "qctl"), *words], check=True)
+        model = toy.make_model(qctl, folder.path)
+        toy.write_rows(folder("train.jsonl"), 300, 1)
+        toy.write_rows(folder("test.jsonl"), 40, 2)
+        keys = toy.recipe(folder, model, max_steps=400, save_steps=100, eval_steps=200,
+                          output_dir=folder("alone"))
+        write_recipe(folder("recipe.yml"), keys)
+        run_embedded(folder("recipe.yml"))
+        reference = sha256(folder("alone", "adapter_model.safetensors"))
+        print("alone: %s" % reference[:16])
+        scaled(folder, fleet, reference)
+    return 0
+
+
+def scaled(folder, fleet, reference):
+    # A worker of a test shall not wait long for a coordinator that is gone.
+    write(folder("worker.sh"), "#!/bin/sh\nexec %s \"$@\" --orphan 5\n"
+          % os.path.abspath(os.path.join(BIN, "qfleet-worker")))
+    os.chmod(folder("worker.sh"), 0o755)
+    write(folder("providers.yml"), "providers:\n  - name: here\n    kind: local\n    max: 4\n    target: 0\n"
+          "    threads: 1\n    program: %s\n" % folder("worker.sh"))
+    fleet.start_coordinator("--providers", folder("providers.yml"))
+    job = fleet.submit(folder("recipe.yml"))
+    time.sleep(1)
+    check(processes(fleet.endpoint) == [] and points(fleet, job) == 0, "something ran with no workers")
+    dry = fleet.qctl("workers", "scale", 4, "--dry-run").stdout
+    check("start" in dry and "--provider here" in dry, "the dry run says %r" % dry)
+    check(processes(fleet.endpoint) == [], "a dry run started something")
+
+    fleet.qctl("workers", "scale", 4)
+    wait_until("4 workers", lambda: len(ready(fleet)) == 4)
+    check(len(processes(fleet.endpoint)) == 4, "4 workers in %s processes" % processes(fleet.endpoint))
+    wait_for_points(fleet, job, 20)
+    print("0 -> 4: %s" % " ".join(ready(fleet)))
+
+    os.kill(processes(fleet.endpoint)[0], signal.SIGKILL)
+    wait_until("a new one for the one that was killed", lambda: len(processes(fleet.endpoint)) == 4)
+    wait_until("4 workers", lambda: len(ready(fleet)) == 4)
+    wait_for_points(fleet, job, 20)
+    print("killed one: %s" % " ".join(ready(fleet)))
+
+    fleet.qctl("workers", "scale", 1)
+    wait_until("3 of 4 left", lambda: len(processes(fleet.endpoint)) == 1)
+    wait_until("one is known", lambda: len(ready(fleet)) == 1)
+    wait_until("3 that left", lambda: len(left(fleet)) == 3)
+    check(state(fleet, job) == "run", "the job was over before its workers went")
+    print("4 -> 1: %s, %d left by themselves" % (" ".join(ready(fleet)), len(left(fleet))))
+
+    pid = processes(fleet.endpoint)
+    fleet.kill_coordinator()
+    fleet.start_coordinator("--providers", folder("providers.yml"))
+    wait_for_points(fleet, job, 10)
+    time.sleep(6)
+    check(processes(fleet.endpoint) == pid, "a restarted coordinator did not keep to its one worker")
+    print("restarted: %s" % " ".join(ready(fleet)))
+
+    fleet.wait(job)
+    fleet.qctl("pull", job, folder("pull"))
+    check(sha256(folder("pull", "adapter_model.safetensors")) == reference, "other bits")
+    check_events(fleet, job)
+    fleet.qctl("workers", "scale", 0)
+    wait_until("nobody", lambda: processes(fleet.endpoint) == [])
+    print("1 -> 0: %s, equal bits" % provider(fleet)["state"])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

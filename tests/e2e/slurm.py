@@ -1,0 +1,295 @@
+#!/usr/bin/env python3
+"""qfleet on a Slurm of this machine: Debian's slurmctld, slurmd and munged, started here as they are.
+
+Three nodes of one processor each. While a job trains, workers are scaled 0 -> 3; one allocation is killed
+in mid-job, all reach their time limit and are replaced, and the bits are those of a run without Slurm;
+then 3 -> 0, workers on their own account (auto), and a back-off when sbatch refuses.
+
+Prints what Slurm says at each step. Exit 77 where the packages or root are missing.
+"""
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+
+import toy
+from fleet import BIN, Fleet, Scratch, check, run_embedded, sha256, skip, write, write_recipe
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
+NODES = ("n1", "n2", "n3")
+STEPS = 1000
+
+
+def free_ports(count):
+    sockets = [socket.socket() for _ in range(count)]
+    for one in sockets:
+        one.bind(("127.0.0.1", 0))
+    ports = [one.getsockname()[1] for one in sockets]
+    for one in sockets:
+        one.close()
+    return ports
+
+
+class Slurm:
+    """Munge and Slurm in a folder, with keys, sockets and ports of their own."""
+
+    def __init__(self, folder):
+        self.folder = folder
+        self.processes = []
+        self.environment = dict(os.environ, SLURM_CONF=folder + "/slurm.conf")
+
+    def __enter__(self):
+        for name in ("spool", "state", "munge"):
+            os.makedirs(self.folder + "/" + name, exist_ok=True)
+        try:
+            self.start_munge()
+            self.write_configuration()
+            self.start("slurmctld", "-D", "-c")
+            for node in NODES:
+                self.start("slurmd", "-D", "-N", node)
+            self.wait_for_nodes()
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self.run("scancel", "--signal=KILL", "--user=root", ok=False)
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in reversed(self.processes):
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        if kind is not None:
+            for name in ("slurmctld", *NODES, "munge"):
+                self.show_log(name)
+
+    def show_log(self, name):
+        try:
+            with open("%s/%s.log" % (self.folder, name), encoding="utf-8", errors="replace") as log:
+                print("--- %s.log\n%s" % (name, "".join(log.readlines()[-30:])), file=sys.stderr)
+        except OSError:
+            pass
+
+    def start(self, program, *flags):
+        self.processes.append(subprocess.Popen(
+            [shutil.which(program), *flags], env=self.environment, stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    def start_munge(self):
+        with open(self.folder + "/munge/key", "wb") as key:
+            os.chmod(key.name, 0o600)
+            key.write(os.urandom(1024))
+        os.chmod(self.folder + "/munge", 0o755)
+        self.start("munged", "--foreground", "--force", "--key-file=%s/munge/key" % self.folder,
+                   "--socket=%s/munge/socket" % self.folder, "--pid-file=%s/munge/pid" % self.folder,
+                   "--log-file=%s/munge.log" % self.folder, "--seed-file=%s/munge/seed" % self.folder)
+        end = time.monotonic() + 20
+        while not os.path.exists(self.folder + "/munge/socket"):
+            check(time.monotonic() < end, "munged does not come up")
+            time.sleep(0.05)
+
+    def write_configuration(self):
+        host = socket.gethostname().split(".")[0]
+        ports = free_ports(1 + len(NODES))
+        settings = {
+            "ClusterName": "qfleet", "SlurmctldHost": host + "(127.0.0.1)", "SlurmUser": "root", "SlurmdUser": "root",
+            "AuthType": "auth/munge", "AuthInfo": "socket=%s/munge/socket" % self.folder,
+            "CredType": "cred/munge", "SlurmctldPort": ports[0],
+            "SlurmctldPidFile": self.folder + "/slurmctld.pid", "SlurmdPidFile": self.folder + "/%n.pid",
+            "SlurmdSpoolDir": self.folder + "/spool/%n", "StateSaveLocation": self.folder + "/state",
+            "SlurmctldLogFile": self.folder + "/slurmctld.log", "SlurmdLogFile": self.folder + "/%n.log",
+            "ProctrackType": "proctrack/pgid", "TaskPlugin": "task/none", "SwitchType": "switch/none",
+            "MpiDefault": "none", "MailProg": "/bin/true", "SelectType": "select/cons_tres",
+            "SelectTypeParameters": "CR_CPU", "SchedulerType": "sched/builtin",
+            "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
+            "JobCompType": "jobcomp/none", "SlurmdParameters": "config_overrides", "ReturnToService": 2,
+            "KillWait": 2, "CompleteWait": 0, "MinJobAge": 60,
+        }
+        lines = ["%s=%s" % pair for pair in settings.items()]
+        lines += ["NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=1 RealMemory=500 State=UNKNOWN"
+                  % (node, host, port) for node, port in zip(NODES, ports[1:])]
+        lines.append("PartitionName=main Nodes=%s Default=YES MaxTime=INFINITE State=UP" % ",".join(NODES))
+        write(self.folder + "/slurm.conf", "\n".join(lines) + "\n")
+
+    def run(self, *words, ok=True):
+        done = subprocess.run(words, env=self.environment, capture_output=True, text=True, timeout=60)
+        check(done.returncode == 0 or not ok, "%s: %s" % (" ".join(words), done.stderr))
+        return done.stdout
+
+    def wait_for_nodes(self):
+        end = time.monotonic() + 60
+        while True:
+            said = self.run("sinfo", "--noheader", "--Node", "--format=%N %T", ok=False).split("\n")
+            if sorted(line for line in said if line) == ["%s idle" % node for node in NODES]:
+                return
+            check(time.monotonic() < end, "the nodes do not come up: %s" % said)
+            time.sleep(0.2)
+
+    def jobs(self, states="PENDING,RUNNING,CONFIGURING,COMPLETING"):
+        """Id to state of the jobs there are."""
+        rows = self.run("squeue", "--noheader", "--states=" + states, "--format=%i %T %N").splitlines()
+        return {row.split()[0]: row.split()[1] for row in rows}
+
+    def show(self, title):
+        print("== %s\n%s" % (title, self.run("squeue", "--states=all", "--format=%i %T %M %l %N %r").rstrip()))
+        sys.stdout.flush()
+
+
+class TcpFleet(Fleet):
+    """A coordinator as a site runs it: over TCP, with keys, providers of a file."""
+
+    def __init__(self, folder, environment):
+        super().__init__(folder)
+        self.keys = self.folder + "/keys"
+        self.environment = environment
+        self.qctl_keys = []
+        subprocess.run([os.path.join(BIN, "qctl"), "init", self.keys, "--host", "127.0.0.1"], check=True,
+                       stdout=subprocess.DEVNULL)
+
+    def start_coordinator(self, *flags):
+        process = subprocess.Popen(
+            [os.path.join(BIN, "qfleet-coordinator"), "--data", self.data, "--http", "off",
+             "--control", "tcp://127.0.0.1:*", "--bulk", "tcp://127.0.0.1:*", "--keys", self.keys + "/keys.list",
+             "--secret", self.keys + "/coordinator.key", *flags],
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=self.log, env=self.environment)
+        line = process.stdout.readline().decode()
+        check(line.startswith("ready "), "the coordinator said %r; its log: %s" % (line, self.log.name))
+        self.endpoint = dict(word.split("=", 1) for word in line.split()[1:])["control"]
+        self.coordinator = process
+
+    def qctl(self, *arguments, **options):
+        return super().qctl(*arguments, "--secret", self.keys + "/admin.key", "--server-key",
+                            self.keys + "/coordinator.key.pub", **options)
+
+
+def wait_until(what, condition, seconds=120):
+    end = time.monotonic() + seconds
+    while not condition():
+        check(time.monotonic() < end, "after %d s still not: %s" % (seconds, what))
+        time.sleep(0.2)
+
+
+def ready(fleet):
+    return sorted(row["name"] for row in fleet.json("workers") if row["state"] == "ready")
+
+
+def job_state(fleet, job):
+    return fleet.json("show", job)["row"]["state"]
+
+
+def points(fleet, job):
+    return fleet.json("show", job)["point_count"]
+
+
+def provider(fleet):
+    return fleet.json("workers", "providers")[0]
+
+
+def write_providers(path, fleet, log, **changes):
+    keys = dict({"name": "cluster", "kind": "slurm", "max": 3, "target": 0, "threads": 1, "memory": "400MiB",
+                 "time_limit": "1m", "idle_timeout": "2s", "partition": "main", "log": log,
+                 "program": os.path.abspath(os.path.join(BIN, "qfleet-worker")),
+                 "secret": fleet.keys + "/worker.key", "server_key": fleet.keys + "/coordinator.key.pub"}, **changes)
+    write(path, "providers:\n  - " + "\n    ".join("%s: %s" % pair for pair in keys.items()) + "\n")
+
+
+def main():
+    missing = [name for name in PROGRAMS if shutil.which(name) is None and not os.path.exists("/usr/sbin/" + name)]
+    os.environ["PATH"] += ":/usr/sbin"
+    if missing:
+        skip("not installed: %s (Debian: slurm-wlm munge)" % " ".join(missing))
+    if os.getuid() != 0:
+        skip("slurmd and munged are started as root here")
+    with Scratch("slurm") as folder:
+        os.chmod(folder.path, 0o755)
+        model = toy.make_model(lambda *words: subprocess.run([os.path.join(BIN, "qctl"), *words], check=True),
+                               folder.path)
+        toy.write_rows(folder("train.jsonl"), 300, 1)
+        toy.write_rows(folder("test.jsonl"), 40, 2)
+        write_recipe(folder("recipe.yml"), toy.recipe(folder, model, max_steps=STEPS, save_steps=STEPS // 4,
+                                                      eval_steps=STEPS // 2,
+                                                      output_dir=folder("alone")))
+        os.makedirs(folder("slurm"))
+        with Slurm(folder("slurm")) as slurm, TcpFleet(folder("fleet"), slurm.environment) as fleet:
+            write_providers(folder("providers.yml"), fleet, folder("job-%j.log"))
+            fleet.start_coordinator("--providers", folder("providers.yml"))
+            job = trains_on_slurm(folder, slurm, fleet)
+            comes_and_goes_by_itself(folder, slurm, fleet)
+            backs_off(folder, slurm, fleet)
+        run_embedded(folder("recipe.yml"), workers=2)
+        check(sha256(folder("pull", "adapter_model.safetensors")) ==
+              sha256(folder("alone", "adapter_model.safetensors")), "other bits than without Slurm, job " + job)
+        print("equal bits with and without Slurm")
+    return 0
+
+
+def trains_on_slurm(folder, slurm, fleet):
+    job = fleet.submit(folder("recipe.yml"))
+    check(slurm.jobs() == {}, "jobs before anybody asked for them")
+    print(fleet.qctl("workers", "scale", 3, "--dry-run").stdout)
+    check(slurm.jobs() == {}, "a dry run submitted something")
+    fleet.qctl("workers", "scale", 3)
+    wait_until("3 workers of 3 jobs", lambda: len(ready(fleet)) == 3 and len(slurm.jobs()) == 3)
+    slurm.show("0 -> 3: %s" % " ".join(ready(fleet)))
+    check(all(row["ends_in"] > 0 for row in fleet.json("workers")), "workers do not know their end")
+    wait_until("30 steps", lambda: points(fleet, job) >= 30)
+
+    first = sorted(slurm.jobs())
+    slurm.run("scancel", "--signal=KILL", "--full", first[0])
+    wait_until("a job for the one that was killed", lambda: len(set(ready(fleet)) - {"cluster-" + first[0]}) == 3)
+    slurm.show("job %s was killed: %s" % (first[0], " ".join(ready(fleet))))
+    check(job_state(fleet, job) == "run", "the job was over too soon")
+
+    def others_in_place():
+        if points(fleet, job) > STEPS * 6 // 10 and job_state(fleet, job) == "run":
+            fleet.qctl("pause", job)  # a machine too fast for a limit of one minute
+        return not set(first) & set(slurm.jobs()) and len(ready(fleet)) == 3
+    wait_until("workers of other jobs in place of %s" % " ".join(first), others_in_place, 150)
+    slurm.show("the first left before their limit: %s" % " ".join(ready(fleet)))
+    ended = slurm.run("squeue", "--noheader", "--states=all", "--format=%i %T")
+    check("TIMEOUT" not in ended, "a job ran into its limit")
+    if job_state(fleet, job) == "pause":
+        fleet.qctl("resume", job)
+    fleet.wait(job)
+    fleet.qctl("pull", job, folder("pull"))
+    done = [e["text"].split(" by ")[0] for e in fleet.json_lines("logs", job) if " done by " in e["text"]]
+    check(done and len(done) == len(set(done)), "a task's result was counted twice")
+    fleet.qctl("workers", "scale", 0)
+    wait_until("nobody", lambda: slurm.jobs() == {} and ready(fleet) == [])
+    slurm.show("3 -> 0")
+    return job
+
+
+def comes_and_goes_by_itself(folder, slurm, fleet):
+    """auto: as many as the work needs, nobody without work."""
+    write_recipe(folder("short.yml"), toy.recipe(folder, folder("model"), max_steps=30, output_dir=folder("short")))
+    fleet.qctl("workers", "scale", "auto")
+    time.sleep(1)
+    check(slurm.jobs() == {}, "workers without work")
+    fleet.wait(fleet.submit(folder("short.yml")))
+    slurm.show("auto: a job was run")
+    wait_until("nobody without work", lambda: slurm.jobs() == {} and ready(fleet) == [])
+    print("auto: everybody left")
+
+
+def backs_off(folder, slurm, fleet):
+    write_providers(folder("providers.yml"), fleet, folder("job-%j.log"), partition="nowhere")
+    fleet.coordinator.send_signal(1)
+    time.sleep(1)
+    fleet.qctl("workers", "scale", 2)
+    wait_until("a back-off", lambda: provider(fleet)["state"] in ("back-off", "paused"))
+    print("back-off: %s" % provider(fleet)["detail"])
+    check("partition" in provider(fleet)["detail"], "the reason is not Slurm's: %s" % provider(fleet))
+    check(slurm.jobs() == {}, "a job of a partition that is not there")
+    fleet.qctl("workers", "scale", 0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
