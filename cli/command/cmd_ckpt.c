@@ -9,6 +9,7 @@
 #include "cli/client/client.h"
 #include "cli/command/checkpoint_find.h"
 #include "cli/command/cmd.h"
+#include "cli/command/output.h"
 #include "cli/render/human.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
@@ -88,16 +89,6 @@ static enum err print_log(struct invocation *invocation, const struct msg_checkp
     return err;
 }
 
-static enum err print_rows_json(struct invocation *invocation,
-                                const struct msg_checkpoints *checkpoints)
-{
-    struct json_write w;
-    json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 26);
-    json_view_list(&w, NULL, &message_type_checkpoint_row, checkpoints->checkpoints,
-                   checkpoints->checkpoints_count);
-    return command_print_json(invocation, &w);
-}
-
 /* The job that all of these are of; NULL when there are several, or none. */
 static enum err ask_job(struct client *client, const struct msg_checkpoints *rows,
                         const struct msg_job **out, struct err_text *et)
@@ -128,9 +119,13 @@ enum err cmd_ckpt_log(struct invocation *invocation, struct err_text *et)
     enum err err;
     TRY_OUT(command_connect(invocation, &client, et));
     TRY_OUT(checkpoint_find_list(client, prefix_of(invocation), &arena, &rows, et));
-    if (!invocation->json)
-        TRY_OUT(ask_job(client, &rows, &job, et));
-    err = invocation->json ? print_rows_json(invocation, &rows) : print_log(invocation, &rows, job);
+    if (invocation->format != COMMAND_TABLE) {
+        err = output_rows(invocation, &message_type_checkpoint_row, rows.checkpoints,
+                          rows.checkpoints_count);
+        goto out;
+    }
+    TRY_OUT(ask_job(client, &rows, &job, et));
+    err = print_log(invocation, &rows, job);
 out:
     client_close(&client);
     arena_fini(&arena);

@@ -26,6 +26,7 @@ static const struct {
     {"jobs", LISTS},
     {"workers", LISTS},
     {"workers list", LISTS},
+    {"ckpt log", LISTS},
     {"explain", LINES},
     {"metrics", LINES},
     {"graph", LINES | 1u << COMMAND_DOT | 1u << COMMAND_MERMAID},

@@ -6,6 +6,7 @@
 #include "coordinator/admin/admin.h"
 #include "coordinator/admin/admin_event.h"
 #include "coordinator/aggregate/aggregate.h"
+#include "coordinator/loop/server_scale.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/store/record_codec.h"
 
@@ -47,7 +48,9 @@ void server_request_explain(struct server *server, struct server_peer *peer,
 {
     struct msg_explain reply = {0};
     struct err_text et = {""};
-    struct sched_explain_view view = {.now = server_now()};
+    struct provider_row providers[LIMIT_PROVIDERS];
+    struct sched_explain_view view = {.now = server_now(), .providers = providers};
+    view.provider_count = server_scale_rows(server, view.now, providers);
     enum err err =
         admin_explain(server->sched, &message->explain_get, &view, &server->arena, &reply, &et);
     answer(server, peer, message->explain_get.ticket, err, &et, MSG_EXPLAIN, &reply);

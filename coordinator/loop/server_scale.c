@@ -404,6 +404,12 @@ static void answer(struct server_scale *s, struct server_peer *peer, uint64_t ti
         server_turn_status(s->server, peer->id, ticket, err, "");
 }
 
+size_t server_scale_rows(const struct server *server, struct instant now,
+                         struct provider_row rows[LIMIT_PROVIDERS])
+{
+    return server->scale == NULL ? 0 : scale_rows(server->scale->scale, now, rows, LIMIT_PROVIDERS);
+}
+
 void server_scale_providers(struct server *server, struct server_peer *peer,
                             const union message_any *message)
 {

@@ -26,6 +26,11 @@ void server_scale_reload(struct server *server);
 /* Workers that would have something to do, for autoscalers. */
 uint32_t server_scale_desired(const struct server *server);
 
+/* One row a provider for whoever shows them, at most LIMIT_PROVIDERS; borrowed until the next step.
+ */
+size_t server_scale_rows(const struct server *server, struct instant now,
+                         struct provider_row rows[LIMIT_PROVIDERS]);
+
 /* Of clients: MSG_SCALE and MSG_PROVIDERS_GET. */
 void server_scale_request(struct server *server, struct server_peer *peer,
                           const union message_any *message);

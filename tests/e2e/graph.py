@@ -49,6 +49,7 @@ def check_width(lines, columns):
 
 def check_table(members):
     folded = on_terminal(members, 80, "graph", "last")
+    fleet.check(on_terminal(members, 80, "graph", "last", "--watch") == folded, "a job that is over is drawn once")
     check_width(folded, 80)
     fleet.check(len(folded) < 40, "folded, it is %d lines" % len(folded))
     fleet.check(any(re.search(r"train\[\d+\.\.\d+\]", line) for line in folded), "\n".join(folded))

@@ -102,8 +102,14 @@ def check_refuses(schemas, name, value):
 def check_lists(fleet, job):
     """What every verb with a schema prints of this job, which is done."""
     schemas = check_files()
+    checkpoints = fleet.qctl("ckpt", "log", job, "-o", "name").stdout.split()
+    newest, oldest = checkpoints[0], checkpoints[-1]
     words = {"jobs": ["jobs"], "show": ["show", job], "graph": ["graph", job], "explain": ["explain"],
-             "workers": ["workers"], "ckpt-log": ["ckpt", "log", job], "metrics": ["metrics", job]}
+             "workers": ["workers"], "workers-providers": ["workers", "providers"],
+             "workers-scale": ["workers", "scale", "1", "--dry-run"], "metrics": ["metrics", job],
+             "ckpt-log": ["ckpt", "log", job], "ckpt-show": ["ckpt", "show", newest],
+             "ckpt-diff": ["ckpt", "diff", newest, oldest], "ckpt-verify": ["ckpt", "verify", newest],
+             "ckpt-forget": ["ckpt", "forget", job, "--keep-last", "1", "--dry-run"]}
     lines = {"watch": ["watch", job], "logs": ["logs", job]}
     check(set(words) | set(lines) | {"error"} == set(schemas), "a schema without a check: %s" % sorted(schemas))
     sizes = {}

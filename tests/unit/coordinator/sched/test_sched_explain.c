@@ -179,6 +179,28 @@ static void test_explain__workers_that_leave_are_quiet_or_rest(void **state)
     assert_told(w, "prepare", REASON_QUIET, "1 of 3 workers were not heard for a while");
 }
 
+static void test_explain__workers_whose_time_is_nearly_over(void **state)
+{
+    struct world *w = *state;
+    struct msg_hello hello = {.protocol = MESSAGE_PROTOCOL,
+                              .session = 77,
+                              .name = TEXT("b"),
+                              .profiles = TEXT("f32/1"),
+                              .ends_in_s = 30};
+    world_hello(w, 1, "a", "f32/1");
+    submit(w, 1, 4);
+    struct world_grant first = world_next_grant(w);
+    uint64_t fence = first.grant.fence;
+    for (int i = 0; i < 20; i++) {
+        world_tick(w, 3000);
+        world_beat(w, 1, &fence, 1);
+    }
+    world_answer(w, first.peer, &first.grant); /* after a minute */
+    world_step(w, (struct sched_event){.kind = SCHED_HELLO, .peer = {2}, .hello = &hello});
+    assert_told(w, "prepare", REASON_ENDS_SOON,
+                "1 of 2 workers end before such a task would be done");
+}
+
 static void test_explain__a_name_in_quarantine(void **state)
 {
     struct world *w = *state;
@@ -335,6 +357,7 @@ int main(void)
         EXPLAIN_TEST(nobody_of_the_profile),
         EXPLAIN_TEST(other_answers_than_the_job_was_begun_with),
         EXPLAIN_TEST(workers_that_leave_are_quiet_or_rest),
+        EXPLAIN_TEST(workers_whose_time_is_nearly_over),
         EXPLAIN_TEST(a_name_in_quarantine),
         EXPLAIN_TEST(more_tasks_than_workers),
         EXPLAIN_TEST(what_runs_is_said_to_run),
