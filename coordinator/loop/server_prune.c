@@ -137,8 +137,8 @@ static enum err look_at_forget(struct server *server, size_t index,
                                struct msg_checkpoint_controlled *out, struct err_text *et)
 {
     *out = (struct msg_checkpoint_controlled){.ticket = control->ticket};
-    TRY(sched_history_judge(server->sched, index, control, server_unix_ms(), &out->verdicts,
-                            &out->verdicts_count, et));
+    TRY(sched_history_judge(server->sched, index, control, server_unix_ms(), &server->arena,
+                            &out->verdicts, &out->verdicts_count, et));
     return would_free(server, out->verdicts, out->verdicts_count, &out->bytes);
 }
 

@@ -84,6 +84,53 @@ static enum err reserve_tag(struct job *job)
     return ERR_OK;
 }
 
+const char *history_tags(const struct job *job, uint32_t stage, struct digest digest,
+                         struct arena *arena)
+{
+    const char *text = "";
+    for (size_t i = 0; i < job->tag_count && text != NULL; i++) {
+        const struct job_tag *tag = &job->tags[i];
+        if (tag->stage == stage && digest_equal(tag->digest, digest))
+            text = arena_print(arena, "%s%s%.*s", text, text[0] != '\0' ? "," : "",
+                               TEXT_ARGS(tag->name));
+    }
+    return text;
+}
+
+/* The tags of the rows say what the list says. ERR_OUT_OF_MEMORY: they say what they did. */
+static enum err retag(struct stage *stage, struct digest from, struct digest to)
+{
+    struct job *job = stage->job;
+    struct checkpoint_row *rows[] = {find(stage, from), find(stage, to)};
+    const struct digest digests[] = {from, to};
+    const char *texts[COUNT_OF(rows)];
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        texts[i] = history_tags(job, stage->index, digests[i], &job->arena);
+        if (texts[i] == NULL)
+            return ERR_OUT_OF_MEMORY;
+    }
+    for (size_t i = 0; i < COUNT_OF(rows); i++) {
+        if (rows[i] != NULL)
+            rows[i]->tags = text_of(texts[i]);
+    }
+    return ERR_OK;
+}
+
+static enum err untag(struct stage *stage, size_t place)
+{
+    struct job *job = stage->job;
+    struct job_tag gone = job->tags[place];
+    size_t after = --job->tag_count - place;
+    memmove(job->tags + place, job->tags + place + 1, after * sizeof gone);
+    enum err err = retag(stage, gone.digest, gone.digest);
+    if (err == ERR_OK)
+        return ERR_OK;
+    memmove(job->tags + place + 1, job->tags + place, after * sizeof gone);
+    job->tags[place] = gone;
+    job->tag_count++;
+    return err;
+}
+
 enum err history_apply_tagged(struct sched *s, const struct rec_checkpoint_tagged *record)
 {
     struct stage *stage = training_of(s, record->job, record->stage);
@@ -91,25 +138,25 @@ enum err history_apply_tagged(struct sched *s, const struct rec_checkpoint_tagge
         return ERR_STATE;
     struct job *job = stage->job;
     size_t place = find_tag(job, stage->index, record->tag);
-    if (record->removed) {
-        if (place == job->tag_count)
-            return ERR_STATE;
-        memmove(job->tags + place, job->tags + place + 1,
-                (--job->tag_count - place) * sizeof *job->tags);
-        return ERR_OK;
-    }
+    bool is_new = place == job->tag_count;
+    if (record->removed)
+        return is_new ? ERR_STATE : untag(stage, place);
     if (find(stage, record->digest) == NULL)
         return ERR_STATE;
-    if (place == job->tag_count) {
-        const char *name = arena_copy_text(&job->arena, record->tag);
-        if (name == NULL)
-            return ERR_OUT_OF_MEMORY;
-        TRY(reserve_tag(job));
-        job->tags[job->tag_count++] =
-            (struct job_tag){.stage = stage->index, .name = {name, record->tag.size}};
+    const char *name = arena_copy_text(&job->arena, record->tag);
+    if (name == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(reserve_tag(job));
+    struct digest before = is_new ? record->digest : job->tags[place].digest;
+    job->tags[place] = (struct job_tag){
+        .stage = stage->index, .digest = record->digest, .name = {name, record->tag.size}};
+    job->tag_count += is_new;
+    enum err err = retag(stage, before, record->digest);
+    if (err != ERR_OK) {
+        job->tags[place].digest = before;
+        job->tag_count -= is_new;
     }
-    job->tags[place].digest = record->digest;
-    return ERR_OK;
+    return err;
 }
 
 /* Later checkpoints of the stage are undone, and those up to it are not; or they go, where another
@@ -148,40 +195,9 @@ enum err history_apply_restored(struct sched *s, const struct rec_job_restored *
     return ERR_OK;
 }
 
-/* The tags of one, comma-separated; NULL when memory is out. */
-static const char *join_tags(const struct job *job, const struct checkpoint_row *row,
-                             struct arena *arena)
-{
-    const char *text = "";
-    for (size_t i = 0; i < job->tag_count && text != NULL; i++) {
-        const struct job_tag *tag = &job->tags[i];
-        if (tag->stage == row->stage && digest_equal(tag->digest, row->digest))
-            text = arena_print(arena, "%s%s%.*s", text, text[0] != '\0' ? "," : "",
-                               TEXT_ARGS(tag->name));
-    }
-    return text;
-}
-
-struct checkpoint_row *history_rows(const struct job *job, uint32_t stage, struct arena *arena,
-                                    size_t *count)
-{
-    struct checkpoint_row *rows = arena_alloc(arena, job->checkpoint_count, sizeof *rows);
-    *count = 0;
-    for (size_t i = 0; rows != NULL && i < job->checkpoint_count; i++) {
-        if (stage != SCHED_ALL && job->checkpoints[i].stage != stage)
-            continue;
-        const char *tags = join_tags(job, &job->checkpoints[i], arena);
-        if (tags == NULL)
-            break;
-        rows[*count] = job->checkpoints[i];
-        rows[(*count)++].tags = text_of(tags);
-    }
-    return *count > 0 ? rows : NULL;
-}
-
 /* The rows of a stage among those of the job, and what the rules say of each. */
 struct judged {
-    struct checkpoint_row *rows;
+    const struct checkpoint_row *rows;
     const struct checkpoint_row **of_stage;
     unsigned *masks, *of_stage_masks; /* of rows, and of of_stage */
     size_t count, of_stage_count;
@@ -206,13 +222,11 @@ static void judge_stage(struct judged *j, uint32_t stage, const struct retention
 static enum err judge_all(const struct job *job, const struct retention *rules,
                           uint64_t now_unix_ms, struct arena *arena, struct judged *j)
 {
-    *j = (struct judged){0};
-    j->rows = history_rows(job, SCHED_ALL, arena, &j->count);
+    *j = (struct judged){.rows = job->checkpoints, .count = job->checkpoint_count};
     j->of_stage = arena_alloc(arena, j->count, sizeof *j->of_stage);
     j->masks = arena_alloc(arena, j->count, sizeof *j->masks);
     j->of_stage_masks = arena_alloc(arena, j->count, sizeof *j->masks);
-    if (j->count != job->checkpoint_count || j->of_stage == NULL || j->masks == NULL ||
-        j->of_stage_masks == NULL)
+    if (j->of_stage == NULL || j->masks == NULL || j->of_stage_masks == NULL)
         return ERR_OUT_OF_MEMORY;
     for (uint32_t stage = 0; stage < job->submitted.stages_count; stage++)
         judge_stage(j, stage, rules, now_unix_ms);

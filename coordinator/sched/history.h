@@ -24,10 +24,9 @@ MUST_CHECK enum err history_apply_tagged(struct sched *s,
                                          const struct rec_checkpoint_tagged *record);
 MUST_CHECK enum err history_apply_restored(struct sched *s, const struct rec_job_restored *record);
 
-/* Of the stage, or of all with SCHED_ALL, in the order of the job's list, with their tags; in
- * `arena`. NULL: no memory, or none. */
-struct checkpoint_row *history_rows(const struct job *job, uint32_t stage, struct arena *arena,
-                                    size_t *count);
+/* The tags of a checkpoint, comma-separated, in `arena`; NULL when memory is out. */
+const char *history_tags(const struct job *job, uint32_t stage, struct digest digest,
+                         struct arena *arena);
 
 /* What FORGET would do to each checkpoint of the job, newest first. ERR_USAGE: no rule; ERR_STATE:
  * the one asked for has to stay; ERR_NOT_FOUND: there is none of its digest; ERR_OUT_OF_MEMORY. */

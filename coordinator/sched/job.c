@@ -7,6 +7,7 @@
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "coordinator/sched/core.h"
+#include "coordinator/sched/history.h"
 #include "coordinator/sched/reuse.h"
 #include "coordinator/sched/sched_view.h"
 #include "coordinator/sched/told.h"
@@ -330,7 +331,7 @@ static enum err reserve_checkpoint(struct job *job)
 /* Among those of its stage by step. One that was undone and is made again takes its own place, with
  * the ledger of who made it now. Room for an orphan is reserved. */
 static void place_checkpoint(struct sched *s, struct job *job, const struct checkpoint_row *row,
-                             size_t points)
+                             size_t points, const char *tags)
 {
     struct checkpoint_row *rows = job->checkpoints;
     size_t place = job->checkpoint_count;
@@ -347,7 +348,7 @@ static void place_checkpoint(struct sched *s, struct job *job, const struct chec
     }
     rows[place] = *row;
     rows[place].points = points;
-    rows[place].tags = (struct text){0};
+    rows[place].tags = text_of(tags);
 }
 
 enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *record)
@@ -363,9 +364,12 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
         return ERR_STATE;
     TRY(reserve_checkpoint(job));
     TRY(orphan_reserve(&s->orphans, 1));
+    const char *tags = history_tags(job, row->stage, row->digest, &job->arena);
+    if (tags == NULL)
+        return ERR_OUT_OF_MEMORY;
     TRY(curve_reserve(&stage->run->curve, record->points_count));
     curve_replace(&stage->run->curve, record->points, record->points_count);
-    place_checkpoint(s, job, row, stage->run->curve.durable);
+    place_checkpoint(s, job, row, stage->run->curve.durable, tags);
     return ERR_OK;
 }
 

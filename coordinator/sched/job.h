@@ -114,7 +114,7 @@ struct job {
     struct stage_set done;
     struct stage_set failed;            /* given up; the job goes on without them */
     struct stage_set ready;             /* they have tasks to grant */
-    struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's by step; no tags */
+    struct checkpoint_row *checkpoints; /* owned; of all stages, each stage's by step */
     size_t checkpoint_count, checkpoint_capacity;
     struct job_tag *tags; /* owned */
     size_t tag_count, tag_capacity;

@@ -8,15 +8,16 @@
 const struct checkpoint_row *sched_job_checkpoints(const struct sched *s, size_t index,
                                                    size_t *count)
 {
-    return history_rows(s->jobs[index], SCHED_ALL, s->view_arena, count);
+    *count = s->jobs[index]->checkpoint_count;
+    return s->jobs[index]->checkpoints;
 }
 
 enum err sched_history_judge(const struct sched *s, size_t index,
                              const struct msg_checkpoint_control *control, uint64_t unix_ms,
-                             struct checkpoint_verdict **verdicts, uint32_t *count,
-                             struct err_text *et)
+                             struct arena *arena, struct checkpoint_verdict **verdicts,
+                             uint32_t *count, struct err_text *et)
 {
-    return history_judge(s->jobs[index], control, unix_ms, s->view_arena, verdicts, count, et);
+    return history_judge(s->jobs[index], control, unix_ms, arena, verdicts, count, et);
 }
 
 struct digest sched_history_answer(const struct sched *s, size_t index)

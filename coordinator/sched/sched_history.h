@@ -3,6 +3,7 @@
 #ifndef COORDINATOR_SCHED_SCHED_HISTORY_H
 #define COORDINATOR_SCHED_SCHED_HISTORY_H
 
+#include "common/mem/arena.h"
 #include "coordinator/sched/sched.h"
 
 /* The event SCHED_HISTORY. */
@@ -11,12 +12,13 @@ struct sched_history_request {
     uint64_t bytes; /* FORGET: that pruning then frees, for the answer */
 };
 
-/* What FORGET would do to each checkpoint of the job, newest first; borrowed until the next step.
- * ERR_USAGE, ERR_STATE, ERR_NOT_FOUND, ERR_OUT_OF_MEMORY. */
+/* What FORGET would do to each checkpoint of the job, newest first, in `arena`. ERR_USAGE,
+ * ERR_STATE, ERR_NOT_FOUND, ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err sched_history_judge(const struct sched *s, size_t index,
                                         const struct msg_checkpoint_control *control,
-                                        uint64_t unix_ms, struct checkpoint_verdict **verdicts,
-                                        uint32_t *count, struct err_text *et);
+                                        uint64_t unix_ms, struct arena *arena,
+                                        struct checkpoint_verdict **verdicts, uint32_t *count,
+                                        struct err_text *et);
 
 /* Known answer of the workers that the job was begun with; zero before. */
 struct digest sched_history_answer(const struct sched *s, size_t index);

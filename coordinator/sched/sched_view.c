@@ -546,10 +546,11 @@ static void write_job(const struct job *job, struct bytes *out)
     for (size_t i = 0; i < job->checkpoint_count; i++) {
         char hex[DIGEST_HEX_BYTES];
         digest_hex(job->checkpoints[i].digest, hex);
-        bytes_print(out, " checkpoint %u %llu %s%s %llu\n", job->checkpoints[i].stage,
+        bytes_print(out, " checkpoint %u %llu %s%s %llu %.*s\n", job->checkpoints[i].stage,
                     (unsigned long long)job->checkpoints[i].step, hex,
                     job->checkpoints[i].undone ? " undone" : "",
-                    (unsigned long long)job->checkpoints[i].points);
+                    (unsigned long long)job->checkpoints[i].points,
+                    TEXT_ARGS(job->checkpoints[i].tags));
     }
     for (size_t i = 0; i < job->tag_count; i++) {
         char hex[DIGEST_HEX_BYTES];
