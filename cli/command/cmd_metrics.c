@@ -5,8 +5,10 @@
 #include <string.h>
 
 #include "cli/client/client.h"
+#include "cli/command/calibration_events.h"
 #include "cli/command/cmd.h"
 #include "cli/command/follow.h"
+#include "cli/command/job_stats.h"
 #include "cli/command/output.h"
 #include "cli/command/run_log.h"
 #include "cli/plot/pace.h"
@@ -14,8 +16,14 @@
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/formats/source/file.h"
+#include "common/formats/source/folder.h"
 
-enum { POLL_MS = 1000, EXIT_SIGNAL_BASE = 128, LINES_BYTES_MAX = 1 << 30 };
+enum {
+    POLL_MS = 1000,
+    EXIT_SIGNAL_BASE = 128,
+    LINES_BYTES_MAX = 1 << 30,
+    EVENTS_BYTES_MAX = 1 << 30
+};
 
 /* What is written, one event file a variant. */
 struct metrics {
@@ -26,6 +34,7 @@ struct metrics {
     uint32_t variant;   /* of `lines` */
     struct run_log_file files[LIMIT_VARIANTS];
     uint32_t file_count;
+    size_t histogram_count; /* of calibration, written */
 };
 
 /* ---- on the screen ---- */
@@ -128,10 +137,10 @@ static enum err write_lines(const struct metrics *m, struct err_text *et)
     return err;
 }
 
-/* Files are opened once; a job's variants are known from its first answer on. */
+/* Files are opened once there is something to write; variants are known by then. */
 static enum err write_events(struct metrics *m, struct err_text *et)
 {
-    uint32_t wanted = MAX(m->follow.variant_count, 1u);
+    uint32_t wanted = m->follow.point_count > 0 ? MAX(m->follow.variant_count, 1u) : 0;
     for (; m->file_count < wanted; m->file_count++)
         TRY(run_log_file_open(m->folder, &m->follow, m->file_count, &m->files[m->file_count], et));
     for (uint32_t v = 0; v < m->file_count; v++) {
@@ -151,12 +160,44 @@ static enum err write_files(struct metrics *m, struct err_text *et)
     return m->folder != NULL ? write_events(m, et) : ERR_OK;
 }
 
+/* Histograms of a job that calibrated, beside its run. */
+static enum err write_calibration(struct metrics *m, struct err_text *et)
+{
+    const struct follow *follow = &m->follow;
+    struct job_stats stats;
+    struct bytes file;
+    char run[2 * RUN_LOG_NAME_BYTES], path[LIMIT_PATH_BYTES];
+    if (m->folder == NULL || !follow->calibrates)
+        return ERR_OK;
+    TRY(job_stats_open(m->invocation, follow->id, &stats, et));
+    bytes_init(&file, EVENTS_BYTES_MAX);
+    enum err err = ERR_OK;
+    if (stats.statistics != NULL)
+        err = calibration_events_print(stats.statistics, (double)follow->created_unix_ms / 1000,
+                                       &file, &m->histogram_count);
+    (void)snprintf(path, sizeof path, "%s/%.*s/calibration", m->folder,
+                   (int)strcspn(run_log_run_name(follow, 0, run), "/"), run);
+    if (err == ERR_OK && m->histogram_count > 0)
+        err = folder_create(path, et);
+    size_t used = strlen(path);
+    (void)snprintf(path + used, sizeof path - used, "/events.out.tfevents.%" PRIu64 ".qfleet-%.7s",
+                   follow->created_unix_ms / 1000, follow->id);
+    if (err == ERR_OK && m->histogram_count > 0)
+        err = file_write_atomic(path, bytes_span(&file), et);
+    bytes_fini(&file);
+    job_stats_close(&stats);
+    return err;
+}
+
 static void say(const struct metrics *m)
 {
     char run[2 * RUN_LOG_NAME_BYTES];
     FILE *messages = m->invocation->messages;
     if (m->lines != NULL)
         (void)fprintf(messages, "%s\n", m->lines);
+    if (m->histogram_count > 0)
+        (void)fprintf(messages, "%s: %zu histograms of calibration\n", m->folder,
+                      m->histogram_count);
     for (uint32_t v = 0; v < m->file_count; v++)
         (void)fprintf(messages, "%s/%s: %zu points\n", m->folder,
                       run_log_run_name(&m->follow, v, run), m->files[v].points);
@@ -182,6 +223,7 @@ static enum err run_metrics(struct metrics *m, struct err_text *et)
         }
         TRY(follow_step(&m->follow, et));
     }
+    TRY(write_calibration(m, et));
     say(m);
     return ERR_OK;
 }

@@ -38,6 +38,9 @@ static const struct command_option graph_options[] = {
     {"dot", NULL, "for Graphviz, as -o dot"},
     {"mermaid", NULL, "for Mermaid, as -o mermaid"},
 };
+static const struct command_option pull_options[] = {
+    {"log", NULL, "with trainer_log.jsonl, and event files where the recipe asks for them"},
+};
 static const struct command_option watch_options[] = {
     {"points", NULL, "a line for every log point"},
 };
@@ -267,8 +270,9 @@ static const struct command commands[] = {
     {"ckpt prune", "", "free the space of what was forgotten",
      "  qctl ckpt prune --dry-run\n  qctl ckpt prune\n", OPTIONS(prune_options), 0, 0,
      cmd_ckpt_prune},
-    {"pull", "JOB [FOLDER]", "fetch the files a job made", "  qctl pull last outputs/demo\n", NULL,
-     0, 1, 2, cmd_pull},
+    {"pull", "JOB [FOLDER]", "fetch the files a job made",
+     "  qctl pull last outputs/demo\n  qctl pull last outputs/demo --log\n", OPTIONS(pull_options),
+     1, 2, cmd_pull},
     {"export", "JOB FOLDER",
      "a job's result as a folder for a hub: card, recipe, Modelfile, commands",
      "  qctl export last demo --license apache-2.0\n"

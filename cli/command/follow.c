@@ -121,6 +121,7 @@ static void keep_job(struct follow *follow, const struct msg_job *job)
     for (uint32_t i = 0; i < job->stages_count; i++) {
         if (job->stages[i].kind == STAGE_KIND_TRAIN)
             follow->steps_total = MAX(follow->steps_total, job->stages[i].total);
+        follow->calibrates = follow->calibrates || job->stages[i].kind == STAGE_KIND_CALIBRATE;
     }
     copy_text(row->detail, follow->detail, sizeof follow->detail);
     copy_text(row->name, follow->name, sizeof follow->name);

@@ -27,6 +27,7 @@ struct follow {
         char name[LIMIT_NAME_BYTES + 1];
     } variants[LIMIT_VARIANTS]; /* the first alone, without a name, where there are no others */
     uint32_t variant_count;     /* 0: the job has no others */
+    bool calibrates;            /* it has a stage for it */
     uint64_t steps_total;       /* of a training, 0: not known yet */
     uint64_t step_bytes;        /* memory of a training step beside the base, 0: unknown */
     uint64_t created_unix_ms, started_unix_ms, ended_unix_ms;

@@ -18,10 +18,12 @@ struct pace pace_of(const struct log_point *points, size_t count, uint64_t steps
     const struct log_point *last = NULL, *first = NULL;
     struct pace pace = {.seconds_left = -1};
     size_t seen = 0;
-    for (size_t i = count; i > 0 && seen < PACE_POINTS; i--) {
+    for (size_t i = count; i > 0; i--) {
         const struct log_point *point = &points[i - 1];
         if (point->is_eval || (last != NULL && point->variant != last->variant))
             continue;
+        if (seen >= PACE_POINTS && last->unix_ms - first->unix_ms >= PACE_MS)
+            break;
         last = last == NULL ? point : last;
         first = point;
         seen++;

@@ -10,15 +10,16 @@
 
 #include "common/message/message.h"
 
-enum { PACE_POINTS = 10 };
+enum { PACE_POINTS = 10, PACE_MS = 10000 };
 
 struct pace {
     double tokens_per_s; /* 0: unknown */
     double seconds_left; /* negative: unknown */
 };
 
-/* Over the last PACE_POINTS training points of the variant that has the last of all; evaluations
- * between them count as time. `steps_total` 0: unknown. */
+/* Over the last training points of the variant that has the last of all, at least PACE_POINTS and
+ * PACE_MS where there are as many; evaluations between them count as time. `steps_total` 0:
+ * unknown. */
 struct pace pace_of(const struct log_point *points, size_t count, uint64_t steps_total);
 
 /* Tokens a second between two training points of one variant, NaN where that cannot be told: at the

@@ -156,7 +156,7 @@ def check_plots(fleet, folder, jobs):
     print("plot: 6 pages of text, an SVG of %d lines, a PNG of %dx%d" % (len(names), *size))
 
 
-def check_watch(fleet, folder, job, steps):
+def check_watch(fleet, job, steps):
     """A log has about a hundred lines, whatever the number of steps, and no bars."""
     done = fleet.qctl("watch", job)
     lines = done.stdout.splitlines()
@@ -169,11 +169,34 @@ def check_watch(fleet, folder, job, steps):
     print("watch: %d steps in %d lines, %d bytes" % (steps, len(lines), len(done.stdout)))
 
 
+def check_calibration(fleet, folder, model):
+    """A job that only quantizes: histograms, no curve."""
+    with open(folder("train.jsonl"), encoding="utf-8") as rows, open(folder("calib.txt"), "w", encoding="utf-8") as out:
+        out.write(rows.read(9000))
+    write_recipe(folder("static.yml"), {
+        "base_model": model, "name": "static", "sequence_len": 64, "calibration_datasets": [{"path": folder("calib.txt")}],
+        "quantize": {"scheme": "W8A8", "activations": "static", "observer": "percentile", "samples": 8},
+        "output_dir": folder("static-out")})
+    job = fleet.submit(folder("static.yml"))
+    fleet.wait(job)
+    fleet.qctl("metrics", job, "--tensorboard", folder("static"))
+    path = event_file(folder("static"))
+    found = records(path)
+    tags = [record for record in found if b"calibration/model.layers." in record]
+    check(os.path.basename(os.path.dirname(path)) == "calibration" and len(tags) == len(found) - 1 == 8,
+          "%s has %d histograms" % (path, len(tags)))
+    check("down_proj" in fleet.qctl("plot", job, "calibration", "--tensor", "layers.0.mlp.down_proj").stdout, "plot calibration")
+    check(fleet.qctl("plot", job, "loss", ok=False).returncode == 1, "a curve of nothing")
+    fleet.qctl("pull", job, folder("pulled"), "--log")
+    check(not os.path.exists(folder("pulled", "trainer_log.jsonl")), "a log of nothing")
+    print("calibration: %d histograms" % len(tags))
+
+
 class Terminal:
     """A terminal of tmux with one program in it."""
 
     def __init__(self, folder, fleet, width, height, locale="C.UTF-8"):
-        self.socket = folder("tmux")
+        self.socket = folder("tmux-%d" % width)  # a server that ends has its socket for a while
         self.run("-f", "/dev/null", "-u", "new-session", "-d", "-x", width, "-y", height,
                  "env LANG=%s LC_ALL=%s TERM=screen-256color QFLEET_COORDINATOR=%s %s top; echo ended $?; sleep 60"
                  % (locale, locale, fleet.endpoint, os.path.join(BIN, "qctl")))
@@ -265,8 +288,13 @@ def main():
             fleet.wait(big)
             check_once(fleet)
             check_plots(fleet, folder, [job, big])
-            check_watch(fleet, folder, job, STEPS)
-            check_watch(fleet, folder, big, BIG_STEPS)
+            check_watch(fleet, job, STEPS)
+            check_watch(fleet, big, BIG_STEPS)
+            check_calibration(fleet, folder, model)
+            fleet.qctl("pull", job, folder("log"), "--log")
+            with open(folder("log", "trainer_log.jsonl"), encoding="utf-8") as log:
+                check(len(log.readlines()) == STEPS + STEPS // EVALS, "pull --log")
+            check(len(records(event_file(folder("log", "runs")))) == 1 + STEPS + STEPS // EVALS, "pull --log, events")
         qctl("run", folder("demo.yml"))
         check(len(records(event_file(folder("out", "runs")))) == 1 + STEPS + STEPS // EVALS, "use_tensorboard")
         gone = subprocess.run([os.path.join(BIN, "qctl"), "top", "--once", "--coordinator", fleet.endpoint,

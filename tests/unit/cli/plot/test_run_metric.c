@@ -41,6 +41,19 @@ static void test_pace__counts_evaluations_as_time(void **state)
     assert_true(fabs(pace.seconds_left - 84 * seconds / 9) < 1e-9);
 }
 
+static void test_pace__looks_back_ten_seconds_where_steps_are_fast(void **state)
+{
+    (void)state;
+    static struct log_point points[400];
+    for (uint64_t i = 0; i < 400; i++) /* a step in 50 ms; the last ones in 500 */
+        points[i] = (struct log_point){.step = i + 1,
+                                       .tokens = 100 * (i + 1),
+                                       .unix_ms = 1000 + 50 * i + (i >= 395 ? 450 * (i - 394) : 0)};
+    struct pace pace = pace_of(points, 400, 500);
+    /* 5 steps of half a second, and 150 of the others in the 7.5 s before. */
+    assert_true(fabs(pace.tokens_per_s - 100 * 155 / 10.0) < 1e-9);
+}
+
 static void test_pace__is_unknown_before_the_second_point_and_zero_at_the_end(void **state)
 {
     (void)state;
@@ -153,6 +166,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_pace__counts_evaluations_as_time),
+        cmocka_unit_test(test_pace__looks_back_ten_seconds_where_steps_are_fast),
         cmocka_unit_test(test_pace__is_unknown_before_the_second_point_and_zero_at_the_end),
         cmocka_unit_test(test_pace__is_of_the_variant_that_moved_last),
         cmocka_unit_test(test_pace__steps_that_are_computed_again_have_no_speed),
