@@ -418,7 +418,7 @@ static void print_all(FILE *out)
                        "  qctl help VERB                      more about one verb\n\n"
                        "verbs\n");
     for (size_t i = 0; i < COUNT_OF(commands); i++)
-        (void)fprintf(out, "  %-14s %s\n", commands[i].name, commands[i].summary);
+        (void)fprintf(out, "  %-17s  %s\n", commands[i].name, commands[i].summary);
     size_t count;
     const struct command_option *options = command_global_options(&count);
     (void)fprintf(out, "\noptions of every verb\n");

@@ -60,6 +60,11 @@ wait_for() { # SECONDS COMMAND...
     [ "$status" -eq 1 ]
     [[ "$output" == *"FAIL  key"*"admin.key: mode 644 is too open"*"chmod 600"* ]]
     chmod 600 "$WORK/fleet/admin.key"
+    # A worker that nobody answers says so.
+    qctl keys create "$WORK/stranger.key" > /dev/null
+    qfleet-worker --coordinator "tcp://localhost:$port" --secret "$WORK/stranger.key" --threads 1 \
+        --server-key "$WORK/fleet/coordinator.key.pub" > "$WORK/s.log" 2>&1 3>&- &
+    stranger=$!
     # A key without the role may look and not act; no key at all does not get in.
     sed 's/admin.key/view.key/' "$WORK/fleet/client.yml" > "$WORK/fleet/view.yml"
     QFLEET_CONFIG="$WORK/fleet/view.yml" qctl workers
@@ -72,8 +77,9 @@ wait_for() { # SECONDS COMMAND...
     wait_for 30 sh -c "qctl workers | grep -q '^local-1 *ready'"
     qctl workers scale 0
     wait_for 30 sh -c "qctl workers | grep -q '^local-1 *left'"
-    kill "$worker" "$coordinator"
-    wait "$worker" "$coordinator"
+    wait_for 30 grep -q "no answer from tcp://localhost:$port for 10 s" "$WORK/s.log"
+    kill "$worker" "$coordinator" "$stranger"
+    wait "$worker" "$coordinator" "$stranger"
 }
 
 @test "doctor finds what would get in the way, and says so to programs too" {

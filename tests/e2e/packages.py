@@ -204,6 +204,17 @@ def run_job(root, log):
     check(coordinator.process.returncode == 0, "the coordinator ended with %d" % coordinator.process.returncode)
 
 
+def check_upgrade(root, packages):
+    kept = ("/etc/qfleet/admin.key", "/etc/qfleet/keys.list", "/var/lib/qfleet/store/data.mdb")
+    before = [root.run("sha256sum", path) for path in kept]
+    paths = ["/tmp/debs/" + os.path.basename(path) for path in packages.values()]
+    root.run("dpkg", "-i", *paths)
+    root.run("dpkg", "--remove", *("qfleet-" + name for name in reversed(PACKAGES)))
+    check(not os.path.exists(root("/usr/bin/qctl")), "removing leaves programs")
+    root.run("dpkg", "-i", *paths)
+    check([root.run("sha256sum", path) for path in kept] == before, "keys or records have changed")
+
+
 def write_job(folder):
     def qctl(*words):
         subprocess.run([os.path.join(BIN, "qctl"), *words], check=True)
@@ -262,6 +273,8 @@ def main():
             check_contents(root)
             run_job(root, log)
             lap("a job on the installed services")
+            check_upgrade(root, packages)
+            lap("installed over itself, removed, installed again: keys and records are kept")
             root.run("dpkg", "--purge", *("qfleet-" + name for name in reversed(PACKAGES)))
             shutil.rmtree(root("/srv/job/pulled"))
             left = sorted(root.files() - files)

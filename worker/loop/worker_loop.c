@@ -28,6 +28,7 @@ enum {
     FLUSH_MS = 50, /* between two tries while a connection takes nothing */
     LINGER_MS = 1000,
     BEAT_MS = 500,
+    BEATS_UNHEARD = 20, /* without an answer, then it is said */
     PATIENCE_MS = 120000,
     NAME_BYTES = 256,
     VERSIONS_BYTES = 512,
@@ -59,6 +60,8 @@ struct worker_loop {
     struct task_env *env;
     struct compute *compute;
     struct supervisor supervisor;
+    bool is_welcome;        /* told to the supervisor */
+    unsigned beats_unheard; /* since the start or the last answer */
     char name[NAME_BYTES];
     bool ended;
     enum err error; /* why it ended */
@@ -241,6 +244,13 @@ static void handle(struct worker_loop *w, struct span frame)
                       error_text(err));
         return;
     }
+    w->beats_unheard = 0;
+    if (type->number == MSG_WELCOME && !w->is_welcome) {
+        struct lease_status lease;
+        w->is_welcome = true;
+        if (agent_leases(w->agent, &lease, 1) == 0)
+            supervisor_status(&w->supervisor, "waits for work");
+    }
     struct agent_event event = {.kind = AGENT_MESSAGE,
                                 .message = {.number = type->number, .message = &message}};
     step(w, &event);
@@ -305,9 +315,26 @@ static void notify(void *context)
     uv_async_send(&w->news);
 }
 
+/* Once for each silence: a name that does not resolve, a key that is not on the list, a firewall
+ * and a coordinator that is down look alike from here. */
+static void note_silence(struct worker_loop *w)
+{
+    if (++w->beats_unheard != BEATS_UNHEARD)
+        return;
+    w->is_welcome = false;
+    supervisor_status(&w->supervisor, "no answer from %s", w->options->coordinator);
+    (void)fprintf(
+        stderr,
+        "qfleet-worker: no answer from %s for %d s: is it up, does its name resolve, does "
+        "it list this key? (qctl doctor) Goes on trying\n",
+        w->options->coordinator, BEATS_UNHEARD * BEAT_MS / 1000);
+}
+
 static void on_beat(uv_timer_t *timer)
 {
     struct worker_loop *w = timer->data;
+    if (w->beats_unheard < BEATS_UNHEARD)
+        note_silence(w);
     supervisor_beat(&w->supervisor, (struct instant){uv_hrtime()});
 }
 
@@ -461,6 +488,7 @@ enum err worker_loop_run(const struct worker_loop_options *options, struct err_t
     struct agent_event event = {.kind = AGENT_STARTED};
     step(w, &event);
     supervisor_ready(&w->supervisor);
+    supervisor_status(&w->supervisor, "waits for %s", options->coordinator);
     if (!w->ended)
         (void)uv_run(&w->uv, UV_RUN_DEFAULT);
     err = w->error;
