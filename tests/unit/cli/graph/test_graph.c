@@ -215,6 +215,40 @@ static void test_graph__rows_from_elsewhere_cannot_break_it(void **state)
     assert_int_equal(graph_build(made.rows, LIMIT_JOB_STAGES + 1, true, &arena, &graph), ERR_LIMIT);
 }
 
+/* Any graph whose edges point backwards: every stage is on one line, and lines follow their needs.
+ */
+static void test_graph__random_graphs_are_drawn_whole(void **state)
+{
+    (void)state;
+    static struct made made;
+    uint32_t random = 1;
+    for (int round = 0; round < 200; round++) {
+        struct graph graph;
+        uint32_t stages = 0;
+        made.count = 0;
+        while (made.count < 40) {
+            int before[4] = {-1, -1, -1, -1};
+            for (int i = 0; i < 3 && made.count > 0; i++) {
+                random = random * 1664525 + 1013904223;
+                before[i] = (int)((random >> 8) % made.count);
+            }
+            uint32_t variant = random >> 20 & 7;
+            (void)add(&made, (enum stage_kind)(random >> 12 & 3), variant == 0 ? "" : "x", variant,
+                      (enum stage_state)(random >> 16 & 1), before);
+        }
+        assert_int_equal(graph_build(made.rows, made.count, round % 2 == 0, &arena, &graph),
+                         ERR_OK);
+        for (uint32_t i = 0; i < graph.count; i++) {
+            stages += graph.lines[i].count;
+            for (uint32_t n = i; n < LIMIT_JOB_STAGES; n++)
+                assert_false(stage_set_has(graph.lines[i].after, n));
+        }
+        assert_int_equal(stages, made.count);
+        (void)draw(&made, round % 2 == 0, 1 + (uint32_t)round % 5);
+        arena_reset(&arena);
+    }
+}
+
 static void test_path__goes_by_measured_times_and_estimates_the_rest(void **state)
 {
     (void)state;
@@ -263,6 +297,7 @@ int main(void)
         GRAPH_TEST(test_graph__gaps_and_many_runs_are_labelled),
         GRAPH_TEST(test_graph__two_hundred_stages_need_few_lanes_in_full_too),
         GRAPH_TEST(test_graph__rows_from_elsewhere_cannot_break_it),
+        GRAPH_TEST(test_graph__random_graphs_are_drawn_whole),
         GRAPH_TEST(test_path__goes_by_measured_times_and_estimates_the_rest),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
