@@ -125,7 +125,8 @@ static enum err check_site(const struct provider_config *c, const struct provide
                            struct err_text *et)
 {
     const char *endpoint = c->coordinator != NULL ? c->coordinator : site->coordinator;
-    if (c->kind == PROVIDER_LOCAL)
+    if (c->kind == PROVIDER_LOCAL ||
+        c->kind == PROVIDER_KUBERNETES) /* pods know it by themselves */
         return ERR_OK;
     if (strncmp(endpoint, "tcp://", 6) != 0 || strncmp(endpoint, "tcp://0.0.0.0:", 14) == 0)
         return error_set(et, ERR_RECIPE,

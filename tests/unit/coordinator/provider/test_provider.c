@@ -313,6 +313,23 @@ static void test_check__what_could_be_an_option_or_two_words_is_refused(void **s
     }
 }
 
+static void test_check__only_kinds_that_tell_the_endpoint_need_one_that_is_reached(void **state)
+{
+    (void)state;
+    const struct provider_site anywhere = {.program = "w", .coordinator = "tcp://0.0.0.0:7070"};
+    struct provider_config config = {.name = "a", .program = "w", .deployment = "d"};
+    struct err_text et = {""};
+    config.kind = PROVIDER_KUBERNETES;
+    assert_int_equal(provider_check(&config, &anywhere, &et), ERR_OK);
+    config.kind = PROVIDER_LOCAL;
+    assert_int_equal(provider_check(&config, &anywhere, &et), ERR_OK);
+    config.kind = PROVIDER_SLURM;
+    config.time_limit = 60000;
+    assert_int_equal(provider_check(&config, &anywhere, &et), ERR_RECIPE);
+    config.coordinator = "tcp://head:7070";
+    assert_int_equal(provider_check(&config, &anywhere, &et), ERR_OK);
+}
+
 static void test_start__too_many_arguments_are_an_error(void **state)
 {
     (void)state;
@@ -371,6 +388,7 @@ int main(void)
         cmocka_unit_test(test_ssh__a_host_that_failed_rests_and_workers_spread),
         cmocka_unit_test(test_output__control_characters_do_not_reach_a_terminal),
         cmocka_unit_test(test_check__what_could_be_an_option_or_two_words_is_refused),
+        cmocka_unit_test(test_check__only_kinds_that_tell_the_endpoint_need_one_that_is_reached),
         cmocka_unit_test(test_start__too_many_arguments_are_an_error),
         cmocka_unit_test(test_start__memory_may_run_out_anywhere),
     };

@@ -1,0 +1,184 @@
+#!/usr/bin/env python3
+"""Workers over ssh and from a Deployment: commands, failures and draining, with stand-ins for the far side.
+
+ssh: one of two hosts refuses, so the workers are on the other; where sshd is installed it is asked for
+real, on loopback. kubernetes: a stand-in for kubectl keeps pods as processes and deletes the cheapest with
+SIGTERM, as a Deployment does; what is let go drains first. A command that hangs or speaks nonsense does
+not hold up the coordinator.
+"""
+import os
+import shutil
+import subprocess
+import sys
+import time
+
+import toy
+from fleet import BIN, Scratch, check, write, write_recipe
+from slurm import TcpFleet, free_ports, points, provider, ready, wait_until
+
+WORKER = os.path.abspath(os.path.join(BIN, "qfleet-worker"))
+
+FAKE_SSH = """#!/bin/sh
+# The far side is a shell of this machine; the last two words are host and line.
+while [ $# -gt 2 ]; do shift; done
+[ "$1" != bad ] || { echo "ssh: connect to host bad port 22: No route to host" >&2; exit 255; }
+exec sh -c "$2"
+"""
+
+FAKE_KUBECTL = """#!/usr/bin/env python3
+import json, os, signal, subprocess, sys
+folder, words = os.environ["FAKE_KUBECTL"], sys.argv[1:]
+if os.path.exists(folder + "/hang"):
+    signal.pause()
+try:
+    pods = json.load(open(folder + "/pods"))
+except OSError:
+    pods = {}
+open(folder + "/calls", "a").write(" ".join(words) + "\\n")
+def lives(pod):
+    try:
+        with open("/proc/%d/stat" % pod["pid"]) as stat:
+            return stat.read().split(") ")[1][0] != "Z"
+    except OSError:
+        return False
+pods = {name: pod for name, pod in pods.items() if lives(pod)}
+if "scale" in words:
+    goal = int(words[-1].split("=")[1])
+    stay = [n for n, p in pods.items() if not p["goes"]]
+    for name in sorted(stay, key=lambda n: pods[n]["cost"])[:max(0, len(stay) - goal)]:
+        pods[name]["goes"] = True
+        os.kill(pods[name]["pid"], signal.SIGTERM)
+    for _ in range(goal - len(stay)):
+        count = int(open(folder + "/count").read()) + 1 if os.path.exists(folder + "/count") else 1
+        open(folder + "/count", "w").write(str(count))
+        name = "qfleet-worker-%d" % count
+        flags = open(folder + "/flags").read().split()
+        log = open(folder + "/" + name + ".log", "w")
+        process = subprocess.Popen(flags + ["--name", name, "--allocation", name], start_new_session=True,
+                                   stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        pods[name] = {"pid": process.pid, "cost": 0, "goes": False}
+    print("deployment.apps/qfleet-worker scaled")
+elif "annotate" in words:
+    for name in words:
+        if name in pods:
+            pods[name]["cost"] = -1000
+elif "get" in words:
+    for name, pod in pods.items():
+        print("%s|Running|%s|" % (name, "2026-01-01T00:00:00Z" if pod["goes"] else ""))
+else:
+    sys.exit("unknown: %s" % words)
+json.dump(pods, open(folder + "/pods", "w"))
+"""
+
+
+def write_program(path, text):
+    write(path, text)
+    os.chmod(path, 0o755)
+
+
+def write_providers(path, fleet, **keys):
+    keys = dict({"target": 0, "threads": 1, "secret": fleet.keys + "/worker.key",
+                 "server_key": fleet.keys + "/coordinator.key.pub"}, **keys)
+    write(path, "providers:\n  - " + "\n    ".join("%s: %s" % pair for pair in keys.items()) + "\n")
+
+
+def start(folder, title, environment, **keys):
+    fleet = TcpFleet(folder(title), environment)
+    write_providers(folder(title + ".yml"), fleet, **keys)
+    fleet.start_coordinator("--providers", folder(title + ".yml"))
+    return fleet
+
+
+def train(folder, fleet, name, **changes):
+    write_recipe(folder(name + ".json"), toy.recipe(folder, folder("model"), output_dir=folder(name + "-out"),
+                                                    **changes))
+    return fleet.submit(folder(name + ".json"))
+
+
+def over_ssh(folder, title, environment, **keys):
+    with start(folder, title, environment, name="desks", kind="ssh", max=4, program=folder("worker.sh"),
+               **keys) as fleet:
+        job = train(folder, fleet, title + "-job", max_steps=30)
+        fleet.qctl("workers", "scale", 2)
+        wait_until("2 workers over ssh", lambda: len(ready(fleet)) == 2)
+        fleet.wait(job)
+        print("%s: %s, %s" % (title, " ".join(ready(fleet)), provider(fleet)))
+        fleet.qctl("workers", "scale", 0)
+        wait_until("nobody", lambda: ready(fleet) == [])
+
+
+def real_sshd(folder):
+    """Runs sshd on loopback; its process and what ssh needs to reach it, or None."""
+    sshd = shutil.which("sshd", path=os.environ["PATH"] + ":/usr/sbin")
+    if sshd is None or os.getuid() != 0:
+        print("no sshd here, or not root: ssh with a stand-in only")
+        return None, None
+    os.makedirs("/run/sshd", mode=0o755, exist_ok=True)
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder(key)], check=True)
+    port = free_ports(1)[0]
+    write(folder("sshd.conf"), "Port %d\nListenAddress 127.0.0.1\nHostKey %s\nAuthorizedKeysFile %s\n"
+          "PermitRootLogin yes\nStrictModes no\nUsePAM no\nPasswordAuthentication no\nPidFile none\n"
+          % (port, folder("host"), folder("user.pub")))
+    process = subprocess.Popen([sshd, "-D", "-e", "-f", folder("sshd.conf")], stdin=subprocess.DEVNULL,
+                               stderr=open(folder("sshd.log"), "w", encoding="utf-8"))
+    flags = ["-p", str(port), "-i", folder("user"), "-o", "UserKnownHostsFile=" + folder("known"),
+             "-o", "StrictHostKeyChecking=no", "-o", "LogLevel=ERROR", "-F", "none"]
+    return process, "[%s]" % ", ".join('"%s"' % flag for flag in flags)
+
+
+def from_a_deployment(folder):
+    os.makedirs(folder("k8s"))
+    environment = dict(os.environ, PATH=folder("kubectl") + ":" + os.environ["PATH"], FAKE_KUBECTL=folder("k8s"))
+    write_program(folder("kubectl", "kubectl"), FAKE_KUBECTL)
+    with start(folder, "pods", environment, name="pods", kind="kubernetes", max=4, deployment="qfleet-worker",
+               namespace="ml") as fleet:
+        write(folder("k8s", "flags"), " ".join([
+            folder("worker.sh"), "--coordinator", fleet.endpoint, "--provider", "pods", "--threads", "1", "--secret",
+            fleet.keys + "/worker.key", "--server-key", fleet.keys + "/coordinator.key.pub"]))
+        job = train(folder, fleet, "pods-job", max_steps=200)
+        fleet.qctl("workers", "scale", 3)
+        wait_until("3 pods", lambda: len(ready(fleet)) == 3)
+        print("pods: %s" % " ".join(ready(fleet)))
+        wait_until("10 steps", lambda: points(fleet, job) >= 10)
+        fleet.qctl("workers", "scale", 1)
+        wait_until("1 pod", lambda: len(ready(fleet)) == 1)
+        wait_until("2 that left", lambda: sum(w["state"] == "left" for w in fleet.json("workers")) == 2)
+        with open(folder("k8s", "calls"), encoding="utf-8") as calls:
+            text = calls.read()
+        check("annotate pod" in text and "--namespace ml scale deployment/qfleet-worker --replicas=1" in text,
+              "kubectl was asked %s" % text)
+        fleet.wait(job)
+        write(folder("k8s", "hang"), "")
+        begun = time.monotonic()
+        fleet.qctl("workers", "scale", 2)
+        fleet.qctl("workers")
+        check(time.monotonic() - begun < 20, "a kubectl that hangs holds up the coordinator")
+        os.remove(folder("k8s", "hang"))
+        fleet.qctl("workers", "scale", 0)
+        wait_until("no pods", lambda: ready(fleet) == [])
+        print("pods: none, the job is done")
+
+
+def main():
+    with Scratch("providers") as folder:
+        toy.make_model(lambda *words: subprocess.run([os.path.join(BIN, "qctl"), *words], check=True), folder.path)
+        toy.write_rows(folder("train.jsonl"), 300, 1)
+        toy.write_rows(folder("test.jsonl"), 40, 2)
+        write_program(folder("worker.sh"), "#!/bin/sh\nexec %s \"$@\" --orphan 5\n" % WORKER)
+        write_program(folder("fake", "ssh"), FAKE_SSH)
+        over_ssh(folder, "stand-in", dict(os.environ, PATH=folder("fake") + ":" + os.environ["PATH"]),
+                 hosts="[bad, good]")
+        sshd, flags = real_sshd(folder)
+        if sshd is not None:
+            try:
+                over_ssh(folder, "sshd", dict(os.environ), hosts="[root@127.0.0.1]", arguments=flags)
+            finally:
+                sshd.terminate()
+                sshd.wait()
+        from_a_deployment(folder)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
