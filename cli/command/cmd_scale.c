@@ -5,10 +5,10 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/output.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/recipe/recipe_value.h"
-#include "common/view/json_view.h"
 
 static enum style_color color_of(struct text state)
 {
@@ -41,13 +41,9 @@ static enum err print_providers(struct invocation *invocation, const struct msg_
         {"WAITING", TABLE_RIGHT}, {"LEAVING", TABLE_RIGHT}, {"STATE", TABLE_LEFT},
         {"DETAIL", TABLE_LEFT},
     };
-    if (invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
-        json_view_list(&w, NULL, &message_type_provider_row, reply->providers,
-                       reply->providers_count);
-        return command_print_json(invocation, &w);
-    }
+    if (invocation->format != COMMAND_TABLE)
+        return output_rows(invocation, &message_type_provider_row, reply->providers,
+                           reply->providers_count);
     struct table table;
     table_init(&table, columns, COUNT_OF(columns));
     for (uint32_t i = 0; i < reply->providers_count; i++)
@@ -57,20 +53,38 @@ static enum err print_providers(struct invocation *invocation, const struct msg_
     return err;
 }
 
+static struct text first_line(struct text text)
+{
+    size_t size = 0;
+    while (size < text.size && text.data[size] != '\n')
+        size++;
+    return (struct text){text.data, size};
+}
+
+/* A command with lines of its own, such as a script, whole and as it could be typed. */
+static void print_script(FILE *out, struct text text)
+{
+    while (first_line(text).size < text.size) {
+        struct text line = first_line(text);
+        char clean[LIMIT_TEXT_BYTES + 1];
+        (void)snprintf(clean, sizeof clean, "%.*s", TEXT_ARGS(line));
+        (void)fprintf(out, "    %s\n", style_clean(clean));
+        text = (struct text){text.data + line.size + 1, text.size - line.size - 1};
+    }
+}
+
 static enum err print_lines(struct invocation *invocation, const struct msg_providers *reply)
 {
     static const struct table_column columns[] = {
         {"PROVIDER", TABLE_LEFT}, {"ACTION", TABLE_LEFT}, {"COUNT", TABLE_RIGHT},
         {"WHAT", TABLE_LEFT},     {"DETAIL", TABLE_LEFT},
     };
-    if (invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_PRETTY, (size_t)1 << 28);
-        json_view_list(&w, NULL, &message_type_scale_line, reply->lines, reply->lines_count);
-        return command_print_json(invocation, &w);
-    }
-    if (reply->lines_count == 0)
+    if (invocation->format != COMMAND_TABLE)
+        return output_rows(invocation, &message_type_scale_line, reply->lines, reply->lines_count);
+    if (reply->lines_count == 0) {
         (void)fprintf(invocation->messages, "nothing would be started, cancelled or drained\n");
+        return ERR_OK;
+    }
     struct table table;
     table_init(&table, columns, COUNT_OF(columns));
     for (uint32_t i = 0; i < reply->lines_count; i++) {
@@ -80,12 +94,12 @@ static enum err print_lines(struct invocation *invocation, const struct msg_prov
         table_cell(&table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(line->action));
         table_cell(&table, 2, STYLE_PLAIN, "%u", line->count);
         table_cell(&table, 3, STYLE_PLAIN, "%.*s", TEXT_ARGS(line->what));
-        table_cell(&table, 4, STYLE_DIM, "%.*s", TEXT_ARGS(line->detail));
+        table_cell(&table, 4, STYLE_DIM, "%.*s", TEXT_ARGS(first_line(line->detail)));
     }
-    enum err err = ERR_OK;
-    if (reply->lines_count > 0)
-        err = table_print(&table, &invocation->style, invocation->header, invocation->out);
+    enum err err = table_print(&table, &invocation->style, invocation->header, invocation->out);
     table_fini(&table);
+    for (uint32_t i = 0; i < reply->lines_count; i++)
+        print_script(invocation->out, reply->lines[i].detail);
     return err;
 }
 

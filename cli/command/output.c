@@ -26,6 +26,7 @@ static const struct {
     {"jobs", LISTS},
     {"workers", LISTS},
     {"workers list", LISTS},
+    {"workers providers", LISTS},
     {"ckpt log", LISTS},
     {"explain", LINES},
     {"metrics", LINES},
@@ -35,7 +36,10 @@ static const struct {
 /* The member that names a row where a verb asks for one. */
 static const struct {
     const char *type, *field;
-} names[] = {{"job_row", "job"}, {"worker_row", "name"}, {"checkpoint_row", "digest"}};
+} names[] = {{"job_row", "job"},
+             {"worker_row", "name"},
+             {"provider_row", "name"},
+             {"checkpoint_row", "digest"}};
 
 static unsigned formats_of(const struct command *command)
 {

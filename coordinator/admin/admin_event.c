@@ -183,8 +183,9 @@ static const char *describe_target(const struct rec_scale_target *r, struct aren
 {
     const char *why = r->reason.size > 0 ? ": " : "";
     if (!r->is_auto)
-        return arena_print(arena, "provider %.*s shall have %u workers%s%.*s",
-                           TEXT_ARGS(r->provider), r->target, why, TEXT_ARGS(r->reason));
+        return arena_print(arena, "provider %.*s shall have %u worker%s%s%.*s",
+                           TEXT_ARGS(r->provider), r->target, r->target == 1 ? "" : "s", why,
+                           TEXT_ARGS(r->reason));
     if (r->max == 0)
         return arena_print(arena, "provider %.*s shall have as many workers as there is work%s%.*s",
                            TEXT_ARGS(r->provider), why, TEXT_ARGS(r->reason));

@@ -62,8 +62,9 @@ static void clear_failures(struct scale_site *site)
 {
     site->is_paused = false;
     site->failures = site->losses = 0;
-    site->rest_until = (struct instant){0};
-    site->detail[0] = '\0';
+    site->rest_until = site->ask_at = (struct instant){0};
+    if (site->is_known)
+        site->detail[0] = '\0';
 }
 
 /* Targets of the file; what was decided later comes as TARGETED. */
