@@ -6,6 +6,8 @@
  *   jobs/JOB/checkpoints   as `qctl ckpt log JOB`
  *   workers                as `qctl workers`
  *
+ * What the loop adds: `providers`, jobs/JOB/events, jobs/JOB/explain.
+ *
  * JOB is an id, a prefix of one, a name or `last`. Refuses to know: HTTP, who asks, the store.
  */
 #ifndef COORDINATOR_ADMIN_ADMIN_JSON_H
@@ -25,5 +27,14 @@ struct admin_json_request {
 MUST_CHECK enum err admin_json(const struct sched *sched, const struct admin_json_request *request,
                                struct instant now, struct arena *arena, struct bytes *out,
                                struct err_text *et);
+
+/* Whether `path` is jobs/JOB/`part`; *job is then what names the job. */
+bool admin_json_is_part(struct text path, const char *part, struct text *job);
+
+/* Appends one structure, or a list of them. ERR_LIMIT, ERR_OUT_OF_MEMORY. */
+MUST_CHECK enum err admin_json_object(const struct message_type *type, const void *value,
+                                      struct bytes *out);
+MUST_CHECK enum err admin_json_list(const struct message_type *type, const void *rows, size_t count,
+                                    struct bytes *out);
 
 #endif

@@ -8,21 +8,10 @@
 #include "coordinator/admin/admin_json.h"
 #include "coordinator/admin/admin_metrics.h"
 #include "coordinator/http/http.h"
-#include "coordinator/sched/demand.h"
+#include "coordinator/loop/server_request.h"
+#include "coordinator/loop/server_scale.h"
 
 static const char default_address[] = "127.0.0.1:7072";
-
-static uint64_t workers_desired(struct server *server)
-{
-    struct demand *rows = arena_alloc(&server->arena, LIMIT_POOLS, sizeof *rows);
-    uint64_t sum = 0;
-    if (rows == NULL)
-        return 0;
-    size_t count = demand_rows(server->sched, rows, LIMIT_POOLS);
-    for (size_t i = 0; i < count; i++)
-        sum += rows[i].now;
-    return sum;
-}
 
 static enum err write_metrics(struct server *server, struct bytes *out)
 {
@@ -31,7 +20,7 @@ static enum err write_metrics(struct server *server, struct bytes *out)
     struct admin_process process = {
         .started_unix_s = (double)server->started_unix_ms / 1000,
         .incarnation = server->incarnation,
-        .workers_desired = workers_desired(server),
+        .workers_desired = server_scale_desired(server),
         .peer_workers = server->worker_count,
         .peer_clients = server->client_count,
         .records = store_last(server->store),
@@ -50,6 +39,31 @@ static enum err write_metrics(struct server *server, struct bytes *out)
     return ERR_OK;
 }
 
+static enum err write_providers(struct server *server, struct bytes *out)
+{
+    struct provider_row rows[LIMIT_PROVIDERS];
+    size_t count = server_scale_rows(server, server_now(), rows);
+    return admin_json_list(&message_type_provider_row, rows, count, out);
+}
+
+static enum err write_explain(struct server *server, struct text job, struct bytes *out,
+                              struct err_text *et)
+{
+    struct msg_explain_get get = {.prefix = job};
+    struct msg_explain reply = {0};
+    TRY(server_request_explain_rows(server, &get, &reply, et));
+    return admin_json_list(&message_type_explain_row, reply.rows, reply.rows_count, out);
+}
+
+static enum err write_events(struct server *server, struct text job, uint64_t after,
+                             struct bytes *out, struct err_text *et)
+{
+    struct msg_events_get get = {.prefix = job, .after = after};
+    struct msg_events reply = {0};
+    TRY(server_request_event_rows(server, &get, &reply, et));
+    return admin_json_object(&message_type_msg_events, &reply, out);
+}
+
 static enum err on_answer(void *context, const struct http_request *request, struct bytes *out,
                           struct err_text *et)
 {
@@ -57,6 +71,13 @@ static enum err on_answer(void *context, const struct http_request *request, str
     arena_reset(&server->arena);
     if (request->topic == HTTP_METRICS)
         return write_metrics(server, out);
+    struct text job;
+    if (text_is(request->path, "providers"))
+        return write_providers(server, out);
+    if (admin_json_is_part(request->path, "explain", &job))
+        return write_explain(server, job, out, et);
+    if (admin_json_is_part(request->path, "events", &job))
+        return write_events(server, job, http_value(request, "after"), out, et);
     struct admin_json_request json = {
         .path = request->path,
         .after = http_value(request, "after"),

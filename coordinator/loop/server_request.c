@@ -43,16 +43,21 @@ void server_request_job(struct server *server, struct server_peer *peer,
     answer(server, peer, message->job_get.ticket, err, &et, MSG_JOB, &reply);
 }
 
+enum err server_request_explain_rows(struct server *server, const struct msg_explain_get *request,
+                                     struct msg_explain *reply, struct err_text *et)
+{
+    struct provider_row providers[LIMIT_PROVIDERS];
+    struct sched_explain_view view = {.now = server_now(), .providers = providers};
+    view.provider_count = server_scale_rows(server, view.now, providers);
+    return admin_explain(server->sched, request, &view, &server->arena, reply, et);
+}
+
 void server_request_explain(struct server *server, struct server_peer *peer,
                             const union message_any *message)
 {
     struct msg_explain reply = {0};
     struct err_text et = {""};
-    struct provider_row providers[LIMIT_PROVIDERS];
-    struct sched_explain_view view = {.now = server_now(), .providers = providers};
-    view.provider_count = server_scale_rows(server, view.now, providers);
-    enum err err =
-        admin_explain(server->sched, &message->explain_get, &view, &server->arena, &reply, &et);
+    enum err err = server_request_explain_rows(server, &message->explain_get, &reply, &et);
     answer(server, peer, message->explain_get.ticket, err, &et, MSG_EXPLAIN, &reply);
 }
 
@@ -129,28 +134,36 @@ static enum err find_job(struct server *server, struct text prefix, uint64_t *jo
     return ERR_OK;
 }
 
-void server_request_events(struct server *server, struct server_peer *peer,
-                           const union message_any *message)
+enum err server_request_event_rows(struct server *server, const struct msg_events_get *request,
+                                   struct msg_events *reply, struct err_text *et)
 {
-    const struct msg_events_get *request = &message->events_get;
     struct listing l = {.server = server,
                         .reply = {.ticket = request->ticket,
                                   .next = request->after,
                                   .last = store_last(server->store)}};
-    struct err_text et = {""};
     enum err err = ERR_OK;
     arena_init(&l.arena, SERVER_ARENA_BYTES);
     l.reply.events = arena_alloc(&server->arena, LIMIT_LIST_ROWS, sizeof *l.reply.events);
     if (l.reply.events == NULL)
         err = ERR_OUT_OF_MEMORY;
     if (err == ERR_OK && request->prefix.size > 0)
-        err = find_job(server, request->prefix, &l.job, &et);
+        err = find_job(server, request->prefix, &l.job, et);
     if (err == ERR_OK)
-        err = store_read(server->store, request->after, on_record, &l, &et);
+        err = store_read(server->store, request->after, on_record, &l, et);
     if (err == ERR_CANCELLED && l.is_full)
         err = ERR_OK;
     arena_fini(&l.arena);
-    answer(server, peer, request->ticket, err, &et, MSG_EVENTS, &l.reply);
+    *reply = l.reply;
+    return err;
+}
+
+void server_request_events(struct server *server, struct server_peer *peer,
+                           const union message_any *message)
+{
+    struct msg_events reply = {0};
+    struct err_text et = {""};
+    enum err err = server_request_event_rows(server, &message->events_get, &reply, &et);
+    answer(server, peer, message->events_get.ticket, err, &et, MSG_EVENTS, &reply);
 }
 
 /* Reading an artifact again may take minutes: on the pool. */

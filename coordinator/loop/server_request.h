@@ -22,4 +22,13 @@ void server_request_artifacts(struct server *server, struct server_peer *peer,
 void server_request_verify(struct server *server, struct server_peer *peer,
                            const union message_any *message);
 
+/* The replies of two of them, for whoever else shows them; texts are borrowed from the server's
+ * arena. Events: of the job that `prefix` names, or all. */
+MUST_CHECK enum err server_request_explain_rows(struct server *server,
+                                                const struct msg_explain_get *request,
+                                                struct msg_explain *reply, struct err_text *et);
+MUST_CHECK enum err server_request_event_rows(struct server *server,
+                                              const struct msg_events_get *request,
+                                              struct msg_events *reply, struct err_text *et);
+
 #endif

@@ -46,6 +46,10 @@ def same_json(fleet, token, job):
     for path, words in (("jobs", ["jobs"]), ("jobs/%s/checkpoints" % job, ["ckpt", "log", job])):
         ours, theirs = json.loads(get(fleet.http + "api/" + path, token)), fleet.json(*words)
         check(ours == theirs, "%s differs from qctl %s" % (path, " ".join(words)))
+    for path, words in (("providers", ["workers", "providers"]), ("jobs/%s/explain" % job, ["explain", job])):
+        check(json.loads(get(fleet.http + "api/" + path, token)) == fleet.json(*words), "%s differs" % path)
+    texts = [e["text"] for e in json.loads(get(fleet.http + "api/jobs/%s/events" % job, token))["events"]]
+    check(texts == [e["text"] for e in fleet.json_lines("logs", job)], "events differ from qctl logs")
     keys = set(json.loads(get(fleet.http + "api/jobs/" + job, token)))
     check(keys == set(fleet.json("show", job)), "a job's keys differ from those of qctl show")
 
@@ -84,7 +88,7 @@ def walk(browser, fleet, token, job, pictures):
     browser.wait("document.querySelectorAll('#part-checkpoints tbody tr').length > 0")
     look(browser, pictures, "running")
     browser.evaluate("location.hash = 'workers'")
-    browser.wait("document.querySelectorAll('#workers tbody tr').length === 2")
+    browser.wait("document.querySelectorAll('#workers table[aria-label=Workers] tbody tr').length === 2")
     look(browser, pictures, "workers")
 
 
@@ -122,6 +126,7 @@ def main():
         toy.write_rows(folder("test.jsonl"), 16, 2)
         keys = toy.recipe(folder, model, max_steps=STEPS, save_steps=40, eval_steps=25, name="toy-lora")
         write_recipe(folder("recipe.yml"), keys)
+        write_recipe(folder("stuck.yml"), dict(keys, name="stuck", priority=-1, output_dir=folder("stuck")))
         with Fleet(folder("fleet")) as fleet, Browser(folder("browser")) as browser:
             fleet.start_coordinator("--http", "127.0.0.1:0")
             with open(os.path.join(fleet.data, "http.token"), encoding="ascii") as file:
@@ -131,7 +136,13 @@ def main():
             fleet.start_worker("a")
             fleet.start_worker("b")
             job = fleet.submit(folder("recipe.yml"))
+            stuck = fleet.submit(folder("stuck.yml"))
+            fleet.qctl("pause", stuck)
             walk(browser, fleet, token, job, pictures)
+            browser.evaluate("location.hash = 'job/%s'" % stuck)
+            print("why: " + browser.wait("document.querySelector('#part-why li')?.textContent"))
+            look(browser, pictures, "paused")
+            fleet.qctl("cancel", stuck)
             finish(browser, fleet, job, pictures)
             same_json(fleet, token, job)
             show_variants(browser, fleet, folder, keys, pictures)

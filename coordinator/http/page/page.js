@@ -2,9 +2,9 @@
 // from others is put in as text, never as markup.
 import { draw, number, svg } from "./chart.js";
 
-const JOBS_MS = 2000, JOB_MS = 1000, CHECKPOINTS_MS = 4000, JOBS_MAX = 200, COLORS = 8, FOLD_OVER = 3, FILES_OPEN = 12;
+const JOBS_MS = 2000, JOB_MS = 1000, CHECKPOINTS_MS = 4000, EVENTS_MS = 2000, EVENTS_MAX = 300, JOBS_MAX = 200, COLORS = 8, FOLD_OVER = 3, FILES_OPEN = 12;
 const main = document.getElementById("main");
-const state = { jobs: [], workers: [], job: null, id: null, points: [], checkpoints: [], view: "jobs", failed: 0,
+const state = { jobs: [], workers: [], providers: [], why: [], events: [], eventsNext: 0, job: null, id: null, points: [], checkpoints: [], view: "jobs", failed: 0,
   log: false, smooth: true, shown: new Map() };
 
 // ---- words and small parts
@@ -112,9 +112,17 @@ function showWorkers() {
     ["done", (w) => count(w.tasks_done), "num"], ["kernel", (w) => w.isa], ["profiles", (w) => w.profiles],
     ["place", (w) => [w.provider, w.allocation].filter(Boolean).join(" ")], ["heard", (w) => duration(w.heartbeat_age) + " ago", "num"],
     ["why", (w) => w.detail, "wide"]];
-  show(document.getElementById("workers"), state.workers, () => el("div", { class: "card" }, el("h2", {}, plural(state.workers.length, "worker")),
+  show(document.getElementById("workers"), [state.workers, state.providers], () => [el("div", { class: "card" }, el("h2", {}, plural(state.workers.length, "worker")),
     state.workers.length > 0 ? table(columns, state.workers, "Workers")
-      : el("p", { class: "soft" }, "None. ", el("code", {}, "qctl workers scale N"), " or ", el("code", {}, "qfleet-worker --coordinator ..."), " brings some.")));
+      : el("p", { class: "soft" }, "None. ", el("code", {}, "qctl workers scale N"), " or ", el("code", {}, "qfleet-worker --coordinator ..."), " brings some.")),
+  providersCard(state.providers)]);
+}
+
+function providersCard(rows) {
+  const columns = [["provider", (p) => p.name], ["kind", (p) => p.kind], ["state", (p) => p.state],
+    ["target", (p) => (p.is_auto ? "auto, now " : "") + p.target, "num"], ["bounds", (p) => `${p.min} to ${p.max}`, "num"], ["running", (p) => String(p.running), "num"],
+    ["waiting", (p) => String(p.waiting), "num"], ["leaving", (p) => String(p.leaving), "num"], ["why", (p) => p.detail, "wide"]];
+  return rows.length === 0 ? "" : el("div", { class: "card" }, el("h2", {}, plural(rows.length, "provider")), table(columns, rows, "Providers"));
 }
 
 // ---- one job
@@ -172,6 +180,7 @@ function drawPlots() {
   const loss = lossSeries();
   const stage = state.job.stages.find((s) => s.kind === "train");
   const common = { log: state.log, smooth: state.smooth, total: stage && stage.total };
+  plot("plot-rate").closest(".twin").classList.toggle("hidden", loss.length === 0);
   draw(plot("plot-loss"), loss, { ...common, height: 260, title: "loss over steps", empty: "no step yet" });
   draw(plot("plot-rate"), curves((p) => p.learning_rate, (p) => !p.is_eval).map((s) => ({ ...s, name: s.name || "rate" })),
     { height: 130, total: common.total, title: "learning rate over steps" });
@@ -254,6 +263,24 @@ function graphLanes(rows) {
   return root;
 }
 
+function whyCard(rows) {
+  return el("div", { class: "card" }, el("h2", {}, "Why it waits"), el("ul", { class: "plain" }, ...rows.slice(0, 12).map((row) => el("li", {},
+    el("span", { class: "state s-wait" }, row.reason), " ", row.stage ? el("b", {}, row.stage + ": ") : "", row.detail, row.advice ? el("div", { class: "soft" }, row.advice) : ""))));
+}
+
+function eventsCard(rows) {
+  return el("div", { class: "card" }, el("details", {}, el("summary", {}, "What happened"), el("ol", { class: "plain events" },
+    ...rows.slice().reverse().map((e) => el("li", {}, el("time", { class: "soft mono" }, new Date(e.unix_ms).toLocaleTimeString()), " ", e.text)))));
+}
+
+// What was open stays open when a card is made anew.
+function keepOpen(node, make) {
+  const isOpen = node.querySelector("details")?.open;
+  const card = make();
+  if (isOpen !== undefined) card.querySelector("details").open = isOpen;
+  return card;
+}
+
 function graphCard(stages) {
   const rows = foldStages(stages);
   const item = (row) => el("li", {}, el("span", { title: row.name }, row.name), el("span", {}, badge(row.state)),
@@ -299,11 +326,12 @@ function showJob() {
   if (node.dataset.job !== state.id) {
     node.dataset.job = state.id;
     state.shown.delete(node);
-    node.replaceChildren(...["head", "plots", "graph", "variants", "checkpoints", "files"].map((name) => el("div", { id: "part-" + name })));
+    node.replaceChildren(...["head", "why", "plots", "graph", "variants", "checkpoints", "events", "files"].map((name) => el("div", { id: "part-" + name })));
   }
   const part = (name) => document.getElementById("part-" + name);
   const hasTraining = stages.some((s) => s.kind === "train");
   show(part("head"), [row, isOver(row) ? 0 : Math.floor(Date.now() / 1000)], () => jobHead(row));
+  show(part("why"), [isOver(row), state.why], () => (isOver(row) || state.why.length === 0 ? [] : whyCard(state.why)));
   show(part("plots"), [hasTraining], () => (hasTraining ? plotsCard() : []));
   if (hasTraining && part("plots").dataset.points !== String(state.points.length)) {
     part("plots").dataset.points = String(state.points.length);
@@ -312,13 +340,14 @@ function showJob() {
   show(part("graph"), stages, () => graphCard(stages));
   show(part("variants"), row.variants, () => (row.variants.length > 1 ? variantsCard(row.variants) : []));
   show(part("checkpoints"), [hasTraining, state.checkpoints], () => (hasTraining ? checkpointsCard(state.checkpoints, state.job) : []));
+  show(part("events"), state.events, () => keepOpen(part("events"), () => eventsCard(state.events)));
   show(part("files"), [outputs, recipe], () => filesCard(state.job));
 }
 
 // ---- asking again and again
 
-async function readJob() {
-  const id = state.id;
+// Each looks at the job that was chosen when it began, and leaves when another one is by the time an answer comes.
+async function readJob(id) {
   let job;
   do {
     job = await ask(`jobs/${id}?after=${state.points.length}`);
@@ -332,19 +361,31 @@ async function readJob() {
 
 async function readAll(now, due) {
   if (due("jobs", JOBS_MS)) {
-    [state.jobs, state.workers] = await Promise.all([ask("jobs?limit=" + JOBS_MAX), ask("workers")]);
+    [state.jobs, state.workers, state.providers] = await Promise.all([ask("jobs?limit=" + JOBS_MAX), ask("workers"), ask("providers")]);
     showJobs();
     showFleet();
     showWorkers();
   }
-  if (state.id === null) return showJob();
-  if (due("job", state.job && isOver(state.job.row) ? JOBS_MS : JOB_MS)) await readJob();
-  if (due("checkpoints", CHECKPOINTS_MS)) {
-    const id = state.id, rows = await ask(`jobs/${id}/checkpoints`);
+  const id = state.id;
+  if (id === null) return showJob();
+  if (due("job", state.job && isOver(state.job.row) ? JOBS_MS : JOB_MS)) await readJob(id);
+  if (state.id === id && due("checkpoints", CHECKPOINTS_MS)) {
+    const [rows, why] = await Promise.all([ask(`jobs/${id}/checkpoints`), state.job && isOver(state.job.row) ? [] : ask(`jobs/${id}/explain`)]);
     if (state.id !== id) return;
     state.checkpoints = rows;
+    state.why = why.filter((row) => !["working", "needs"].includes(row.reason)); // the graph says these
     showJob();
   }
+  if (state.id === id && due("events", EVENTS_MS)) await readEvents(id);
+}
+
+// The log is looked through a part at a time; a long one takes some turns.
+async function readEvents(id) {
+  const answer = await ask(`jobs/${id}/events?after=${state.eventsNext}`);
+  if (!answer || state.id !== id) return;
+  if (answer.last < state.eventsNext) Object.assign(state, { events: [], eventsNext: 0 });
+  else Object.assign(state, { events: [...state.events, ...answer.events].slice(-EVENTS_MAX), eventsNext: answer.next });
+  showJob();
 }
 
 const asked = {};
@@ -375,10 +416,11 @@ function go() {
   state.view = view === "workers" ? "workers" : "jobs";
   const next = view === "job" && id ? decodeURIComponent(id) : null;
   if (next !== state.id) {
-    Object.assign(state, { id: next, job: null, points: [], checkpoints: [] });
+    Object.assign(state, { id: next, job: null, points: [], checkpoints: [], why: [], events: [], eventsNext: 0 });
     document.getElementById("detail").dataset.job = "";
     delete asked.job;
     delete asked.checkpoints;
+    delete asked.events;
   }
   main.classList.toggle("one", state.id !== null);
   main.classList.toggle("workers", state.view === "workers");
