@@ -40,6 +40,7 @@ struct top {
     struct follow follow;
     const char *word; /* metric of the curve */
     bool is_log;
+    double weight; /* of smoothing */
     char trouble[512];
 };
 
@@ -49,6 +50,8 @@ static uint64_t unix_now_ms(void)
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
+
+#define SMOOTH 0.95 /* by the key s */
 
 /* ---- what is known ---- */
 
@@ -197,7 +200,8 @@ static enum err draw(struct top *top, size_t width, size_t height, bool unicode,
     run_plot_init(&plot, top->word);
     plot.plot.is_log = top->is_log;
     enum err err;
-    TRY_OUT(run_plot_add(&plot, top->word, &top->follow, NULL, RUN_PLOT_STEP, 0, false, et));
+    TRY_OUT(
+        run_plot_add(&plot, top->word, &top->follow, NULL, RUN_PLOT_STEP, top->weight, false, et));
     TRY_OUT(fill_losses(&plot.arena, &top->follow, &view));
     fill_pace(top, &view);
     view.plot = &plot.plot;
@@ -274,6 +278,9 @@ static bool take_key(struct top *top, int key)
         break;
     case 'l':
         top->is_log = !top->is_log;
+        break;
+    case 's':
+        top->weight = top->weight == 0 ? SMOOTH : 0;
         break;
     case SCREEN_ESCAPE:
         *pane = TOP_FRAME_CURVE;

@@ -329,8 +329,8 @@ static void draw_workers(const struct top_frame_view *v, struct frame *f, size_t
 
 static void draw_keys(struct frame *f)
 {
-    static const char *const keys[] = {"q quit",    "j k select", "enter stages",
-                                       "w workers", "p curve",    "l log"};
+    static const char *const keys[] = {"q quit",  "j k select", "enter stages", "w workers",
+                                       "p curve", "l log",      "s smooth"};
     size_t at = 0;
     for (size_t i = 0; i < COUNT_OF(keys); i++) {
         if (at + style_width(keys[i]) <= f->width)

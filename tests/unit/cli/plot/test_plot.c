@@ -13,6 +13,7 @@
 #include "cli/plot/plot_text.h"
 #include "cli/plot/sparkline.h"
 #include "common/base/check.h"
+#include "common/mem/mem.h"
 
 enum { POINTS = 9, WIDTH = 48, HEIGHT = 10 };
 
@@ -222,6 +223,32 @@ static void test_plot_page__a_picture_has_a_piece_of_line_between_gaps(void **st
     picture_fini(&picture);
 }
 
+static void test_plot__running_out_of_memory_is_told(void **state)
+{
+    (void)state;
+    struct sample s;
+    enum err page = ERR_OUT_OF_MEMORY, text = ERR_OUT_OF_MEMORY;
+    init_sample(&s);
+    for (size_t n = 1; page != ERR_OK || text != ERR_OK; n++) {
+        struct picture picture;
+        struct frame frame;
+        const struct plot_text_place all = {0, 0, WIDTH, HEIGHT};
+        assert_in_range(n, 1, 1000);
+        assert_int_equal(frame_init(&frame, WIDTH, HEIGHT, true), ERR_OK);
+        (void)mem_fault_after(n);
+        page = plot_page_draw(&s.plot, &picture, NULL);
+        (void)mem_fault_after(0);
+        assert_true(page == ERR_OK || page == ERR_OUT_OF_MEMORY);
+        if (page == ERR_OK)
+            picture_fini(&picture);
+        (void)mem_fault_after(n);
+        text = plot_text_draw(&s.plot, &frame, all, NULL);
+        (void)mem_fault_after(0);
+        assert_true(text == ERR_OK || text == ERR_OUT_OF_MEMORY);
+        frame_fini(&frame);
+    }
+}
+
 static void test_sparkline__shows_means_of_shares(void **state)
 {
     (void)state;
@@ -244,6 +271,7 @@ int main(void)
         cmocka_unit_test(test_plot__smoothing_begins_without_a_bias_and_passes_over_gaps),
         cmocka_unit_test(test_plot__thinning_keeps_ends_and_extremes_of_every_column),
         cmocka_unit_test(test_plot_page__a_picture_has_a_piece_of_line_between_gaps),
+        cmocka_unit_test(test_plot__running_out_of_memory_is_told),
         cmocka_unit_test(test_sparkline__shows_means_of_shares),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

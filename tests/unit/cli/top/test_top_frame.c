@@ -149,7 +149,7 @@ static void test_top_frame__a_wide_page_has_jobs_workers_and_a_curve(void **stat
                "  └───────────────┬───────────────┬────────────────┬───────────────┬\n"
                "                 20              40               60              80  step\n"
                "\n"
-               "q quit  j k select  enter stages  w workers  p curve  l log\n");
+               "q quit  j k select  enter stages  w workers  p curve  l log  s smooth\n");
 }
 
 static void test_top_frame__a_small_page_without_unicode_has_a_sparkline(void **state)
@@ -196,7 +196,7 @@ static void test_top_frame__panes_show_stages_or_workers(void **state)
                "\n"
                "\n"
                "\n"
-               "q quit  j k select  enter stages  w workers  p curve  l log\n");
+               "q quit  j k select  enter stages  w workers  p curve  l log  s smooth\n");
     s.view.pane = TOP_FRAME_WORKERS;
     check_page(&s.view, 80, 16, true,
                "qfleet ipc:///srv/qfleet/control.sock                                  22:15:00Z\n"
@@ -214,7 +214,7 @@ static void test_top_frame__panes_show_stages_or_workers(void **state)
                "\n"
                "\n"
                "\n"
-               "q quit  j k select  enter stages  w workers  p curve  l log\n");
+               "q quit  j k select  enter stages  w workers  p curve  l log  s smooth\n");
 }
 
 static void test_top_frame__the_chosen_job_is_in_sight_and_its_words_steer_nothing(void **state)
@@ -243,7 +243,7 @@ static void test_top_frame__the_chosen_job_is_in_sight_and_its_words_steer_nothi
                "\n"
                "\n"
                "\n"
-               "q quit  j k select  enter stages  w workers  p curve  l log\n");
+               "q quit  j k select  enter stages  w workers  p curve  l log  s smooth\n");
 }
 
 static void test_top_frame__an_idle_fleet_says_how_to_begin(void **state)
