@@ -5,7 +5,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 
 import fleet
 import toy
@@ -47,7 +46,8 @@ def interrupted(members, job):
     process = subprocess.Popen([os.path.join(fleet.BIN, "qctl"), "watch", job], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True,
                                env=dict(os.environ, QFLEET_COORDINATOR=members.endpoint))
-    time.sleep(1)
+    first = process.stderr.readline()  # from here on signals are waited for
+    fleet.check(first.strip(), "watch said nothing")
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=30)
     fleet.check(process.returncode == 128 + signal.SIGINT, "watch ended with %d: %s" % (process.returncode, said))
