@@ -206,6 +206,29 @@ def limited(fleet, folder):
     check(fleet.json("ckpt", "prune", "--dry-run")["files"] == 0, "something is left to prune")
 
 
+def variants(fleet, folder):
+    """Each variant's training has its own latest, best and tags; a fork of one goes on as that one."""
+    write_recipe(folder("list.yml"), toy.recipe(folder, folder("model"), max_steps=8, save_steps=2, eval_steps=2, name="list",
+                                                learning_rate=[2e-3, 5e-4]))
+    job = fleet.submit(folder("list.yml"))
+    fleet.wait(job)
+    rows = fleet.json("ckpt", "log", job)
+    stages = sorted({row["stage"] for row in rows})
+    check(len(stages) == 2 and len(rows) == 8, "checkpoints of %s" % stages)
+    failed = fleet.qctl("ckpt", "show", job + "@4", ok=False)
+    check(failed.returncode == 4 and "more than one" in failed.stderr, "a step of two trainings: " + failed.stderr)
+    second = {row["step"]: row["digest"] for row in rows if row["stage"] == stages[1]}
+    fleet.qctl("ckpt", "forget", job, "--keep-last", "1", "--keep-every", "4", "--prune")
+    kept = [(row["stage"], row["step"]) for row in fleet.json("ckpt", "log", job)]
+    check({(stage, step) for stage in stages for step in (4, 8)} <= set(kept), "kept are %s" % kept)
+    fork = fleet.qctl("ckpt", "fork", second[4]).stdout.strip()
+    fleet.wait(fork)
+    check(states(fleet, fork)[8] == second[8], "a fork of a variant ends as another")
+    fleet.qctl("ckpt", "restore", job, second[4])
+    fleet.wait(job)
+    check({row["digest"] for row in fleet.json("ckpt", "log", job)} >= {second[8]}, "restored, a variant ends elsewhere")
+
+
 class History(Fleet):
     def json_checks(self, job):
         """`verify -o json`, which ends with 8 when something is damaged."""
@@ -235,6 +258,7 @@ def main():
         forks(fleet, folder, job)
         killed_while_forgetting(fleet, folder)
         limited(fleet, folder)
+        variants(fleet, folder)
     return 0
 
 
