@@ -28,6 +28,7 @@ struct entry {
     uv_process_t process;
     struct server_child_set *set; /* borrowed */
     struct server_child child;
+    off_t log_begin; /* what stands before is of an earlier worker of this name */
 };
 
 struct failure {
@@ -77,19 +78,18 @@ static void log_path(const struct server_child_set *set, const char *name, char 
     (void)snprintf(out, size, "%s/workers/%s.log", set->data_folder, name);
 }
 
-/* The last line of its log, "" when there is none. */
-static void read_last_line(const struct server_child_set *set, const char *name, char *out,
-                           size_t size)
+/* The last line that it wrote, "" when there is none. */
+static void read_last_line(const struct entry *entry, char *out, size_t size)
 {
     char path[PATH_BYTES], tail[TAIL_BYTES];
-    log_path(set, name, path, sizeof path);
+    log_path(entry->set, entry->child.name, path, sizeof path);
     out[0] = '\0';
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
         return;
     off_t end = lseek(fd, 0, SEEK_END);
-    off_t begin = end > TAIL_BYTES ? end - TAIL_BYTES : 0;
-    ssize_t got = end > 0 ? pread(fd, tail, sizeof tail, begin) : 0;
+    off_t begin = MAX(end - TAIL_BYTES, entry->log_begin);
+    ssize_t got = end > begin ? pread(fd, tail, sizeof tail, begin) : 0;
     if (got > 0)
         server_command_last_line((struct text){tail, (size_t)got}, out, size);
     (void)close(fd);
@@ -113,7 +113,7 @@ static void on_end(uv_process_t *process, int64_t status, int signal_number)
     struct server_child_set *set = entry->set;
     bool has_failed = status != 0 || signal_number != 0;
     char last[TAIL_BYTES], how[64] = "", detail[TAIL_BYTES + 64];
-    read_last_line(set, entry->child.name, last, sizeof last);
+    read_last_line(entry, last, sizeof last);
     if (signal_number != 0)
         (void)snprintf(how, sizeof how, "killed by signal %d", signal_number);
     else if (status != 0)
@@ -130,7 +130,7 @@ static void on_end(uv_process_t *process, int64_t status, int signal_number)
 }
 
 static enum err open_log(const struct server_child_set *set, const char *name, int *out,
-                         struct err_text *et)
+                         off_t *begin, struct err_text *et)
 {
     char path[PATH_BYTES];
     struct stat status;
@@ -143,6 +143,7 @@ static enum err open_log(const struct server_child_set *set, const char *name, i
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     if (fstat(fd, &status) == 0 && status.st_size > LOG_BYTES_MAX)
         (void)!ftruncate(fd, 0);
+    *begin = lseek(fd, 0, SEEK_END);
     *out = fd;
     return ERR_OK;
 }
@@ -169,7 +170,8 @@ enum err server_child_start(struct server_child_set *set, const char *provider, 
                             const struct provider_command *command, struct err_text *et)
 {
     int log_fd;
-    TRY(open_log(set, command->worker, &log_fd, et));
+    off_t log_begin;
+    TRY(open_log(set, command->worker, &log_fd, &log_begin, et));
     struct entry *entry = mem_alloc(1, sizeof *entry);
     int rc = entry == NULL ? UV_ENOMEM : spawn(entry, set->loop, command, log_fd);
     (void)close(log_fd);
@@ -183,6 +185,7 @@ enum err server_child_start(struct server_child_set *set, const char *provider, 
     }
     struct server_child *child = &entry->child;
     entry->set = set;
+    entry->log_begin = log_begin;
     (void)snprintf(child->provider, sizeof child->provider, "%s", provider);
     (void)snprintf(child->allocation, sizeof child->allocation, "%s", command->allocation);
     (void)snprintf(child->name, sizeof child->name, "%s", command->worker);
