@@ -16,9 +16,9 @@ static double edge_above(const struct histogram *h, size_t index)
 }
 
 /* Buckets of equal numbers of bins, without the empty ones at both ends; the sum is that of the
- * middles of bins. */
-static void fill(const struct histogram *h, double limits[BUCKETS], double counts[BUCKETS],
-                 struct event_file_histogram *out)
+ * middles of bins. Returns the lower edge of the first bucket. */
+static double fill(const struct histogram *h, double limits[BUCKETS], double counts[BUCKETS],
+                   struct event_file_histogram *out)
 {
     size_t width = histogram_width(h), bins = (width + BUCKETS - 1) / BUCKETS;
     size_t first = BUCKETS, end = 0;
@@ -38,6 +38,7 @@ static void fill(const struct histogram *h, double limits[BUCKETS], double count
     out->limits = limits + MIN(first, end);
     out->counts = counts + MIN(first, end);
     out->count = end - MIN(first, end);
+    return out->count > 0 ? histogram_edge(h, 0, first * bins) : 0;
 }
 
 static void print_site(const struct statistics_site *site, double wall_s, struct bytes *out,
@@ -46,11 +47,11 @@ static void print_site(const struct statistics_site *site, double wall_s, struct
     double limits[BUCKETS], counts[BUCKETS];
     char tag[TAG_BYTES];
     struct event_file_histogram h = {.tag = tag};
-    fill(&site->histogram, limits, counts, &h);
+    double least = fill(&site->histogram, limits, counts, &h);
     if (h.count == 0)
         return;
     (void)snprintf(tag, sizeof tag, "calibration/%.*s", TEXT_ARGS(site->name));
-    h.min = histogram_edge(&site->histogram, 0, 0);
+    h.min = least;
     h.max = h.limits[h.count - 1];
     if ((site->kinds & STATISTICS_MIN_MAX) != 0) {
         h.min = (double)site->min[0];

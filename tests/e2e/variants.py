@@ -71,7 +71,7 @@ def killed(folder, model, expected):
         best = check_group(row, expected)
         points = fleet.json("show", job)
         check(points["point_count"] == len(expected) * (STEPS + 2), "%d points" % points["point_count"])
-        for words in (["jobs"], ["show", job], ["graph", job], ["ckpt", "log", job], ["watch", job]):
+        for words in (["jobs"], ["show", job], ["graph", job, "--all"], ["ckpt", "log", job], ["watch", job]):
             said = fleet.qctl(*words).stdout
             for values in expected:
                 check(name_of(values) in said, "qctl %s does not say %s:\n%s" % (" ".join(words), name_of(values), said))
