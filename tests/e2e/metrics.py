@@ -121,6 +121,20 @@ def break_training(fleet, folder, keys):
     check(metrics['qfleet_jobs_failed{error="DIVERGED"}'] == 1 and metrics['qfleet_jobs{state="FAIL"}'] == 1, "it is counted")
 
 
+def check_addresses(fleet, folder):
+    """What was asked for is done or refused; what was not asked for goes without."""
+    def start(*flags):
+        return subprocess.run([os.path.join(BIN, "qfleet-coordinator"), "--data", folder("other"), *flags],
+                              capture_output=True, text=True, timeout=60)
+    taken = fleet.http.split("/")[2]
+    for code, words, flags in ((1, "the port is taken", ["--http", taken]),
+                               (2, "needs a token", ["--http", "0.0.0.0:0"]),
+                               (2, "expected HOST:PORT", ["--http", "here"]),
+                               (4, "No such file", ["--http", "0.0.0.0:0", "--http-token", folder("no-such-token")])):
+        done = start(*flags)
+        check(done.returncode == code and words in done.stderr, "%s: exit %d, %s" % (flags, done.returncode, done.stderr))
+
+
 def main():
     kinds = defined()
     promtool("check", "rules", os.path.join(OPS, "rules.yml"))
@@ -141,6 +155,7 @@ def main():
             fleet.start_coordinator("--http", "127.0.0.1:0")
             first = scrape(fleet)
             check_family(dict(first, qfleet_train_loss_max=0, qfleet_train_loss_min=0, qfleet_train_grad_norm_max=0), kinds)
+            check_addresses(fleet, folder)
             fleet.start_worker("a")
             fleet.start_worker("b")
             train(fleet, folder, keys)
