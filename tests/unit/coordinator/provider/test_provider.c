@@ -10,6 +10,8 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/formats/source/file.h"
+#include "common/mem/bytes.h"
 #include "common/mem/mem.h"
 #include "coordinator/provider/provider.h"
 
@@ -330,6 +332,24 @@ static void test_check__only_kinds_that_tell_the_endpoint_need_one_that_is_reach
     assert_int_equal(provider_check(&config, &anywhere, &et), ERR_OK);
 }
 
+static void test_check__the_example_file_is_good(void **state)
+{
+    (void)state;
+    struct bytes text;
+    struct providers providers;
+    struct err_text et = {""};
+    bytes_init(&text, 1 << 20);
+    assert_int_equal(file_read("ops/slurm/providers.yml", 1 << 20, &text, &et), ERR_OK);
+    if (providers_read(bytes_span(&text), "providers.yml", 4, &providers, &et) != ERR_OK)
+        fail_msg("%s", et.text);
+    for (size_t i = 0; i < providers.count; i++)
+        if (provider_check(&providers.rows[i], &site, &et) != ERR_OK)
+            fail_msg("%s", et.text);
+    assert_int_equal(providers.count, 1);
+    providers_fini(&providers);
+    bytes_fini(&text);
+}
+
 static void test_start__too_many_arguments_are_an_error(void **state)
 {
     (void)state;
@@ -389,6 +409,7 @@ int main(void)
         cmocka_unit_test(test_output__control_characters_do_not_reach_a_terminal),
         cmocka_unit_test(test_check__what_could_be_an_option_or_two_words_is_refused),
         cmocka_unit_test(test_check__only_kinds_that_tell_the_endpoint_need_one_that_is_reached),
+        cmocka_unit_test(test_check__the_example_file_is_good),
         cmocka_unit_test(test_start__too_many_arguments_are_an_error),
         cmocka_unit_test(test_start__memory_may_run_out_anywhere),
     };
