@@ -23,7 +23,7 @@ void doctor_tell(struct doctor *doctor, enum doctor_verdict verdict, const char 
     va_end(args);
     doctor->bad += verdict == DOCTOR_BAD;
     if (!doctor->invocation->json) {
-        (void)fprintf(doctor->invocation->out, "%s%-4s%s  %-12s %s\n",
+        (void)fprintf(doctor->invocation->out, "%s%-4s%s  %-13s %s\n",
                       style_on(style, colors[verdict]), words[verdict],
                       style_off(style, colors[verdict]), what, found);
         return;

@@ -57,7 +57,7 @@ const char *completion_words(enum completion_kind kind)
     case COMPLETION_SHELL:
         return "bash zsh fish";
     case COMPLETION_FORMAT:
-        return "table json";
+        return "table json jsonl name dot mermaid"; /* each verb has some of them */
     case COMPLETION_WHEN:
         return "auto always never";
     case COMPLETION_ROLE:
