@@ -8,7 +8,9 @@
 #include "cli/plot/run_metric.h"
 #include "common/base/check.h"
 
-enum { ARENA_BYTES_MAX = 1 << 30 };
+enum { ARENA_BYTES_MAX = 1 << 30, SERIES_MAX = 4 };
+
+_Static_assert(PLOT_LINES_MAX >= SERIES_MAX * LIMIT_VARIANTS, "any one job fits a plot");
 
 void run_plot_init(struct run_plot *out, const char *word)
 {

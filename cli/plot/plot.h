@@ -12,7 +12,7 @@
 
 #include "common/base/error.h"
 
-enum { PLOT_LINES_MAX = 48, PLOT_NAME_BYTES = 96, PLOT_TICKS_MAX = 16 };
+enum { PLOT_LINES_MAX = 192, PLOT_NAME_BYTES = 96, PLOT_TICKS_MAX = 16 };
 
 struct plot_point {
     double x, y;

@@ -143,6 +143,18 @@ static void test_run_metric__tags_are_unique_and_words_have_titles(void **state)
     assert_null(run_metric_title("losses"));
 }
 
+static void test_run_metric__a_word_has_at_most_four_series(void **state)
+{
+    (void)state;
+    const struct run_metric *metric, *other;
+    for (size_t i = 0; (metric = run_metric_at(i)) != NULL; i++) {
+        size_t same = 0;
+        for (size_t k = 0; (other = run_metric_at(k)) != NULL; k++)
+            same += strcmp(other->word, metric->word) == 0;
+        assert_in_range(same, 1, 4);
+    }
+}
+
 static void test_run_metric__only_pairs_have_rewards_and_only_tokens_a_perplexity(void **state)
 {
     (void)state;
@@ -173,6 +185,7 @@ int main(void)
         cmocka_unit_test(test_log_filter__takes_a_hundredth_or_half_a_minute_and_the_last),
         cmocka_unit_test(test_log_filter__variants_and_evaluations_have_their_own_lines),
         cmocka_unit_test(test_run_metric__tags_are_unique_and_words_have_titles),
+        cmocka_unit_test(test_run_metric__a_word_has_at_most_four_series),
         cmocka_unit_test(test_run_metric__only_pairs_have_rewards_and_only_tokens_a_perplexity),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
