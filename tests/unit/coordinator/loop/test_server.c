@@ -267,12 +267,52 @@ static void test_server__without_its_parent_it_ends_though_a_worker_stays(void *
 #define TEST(test)                                                                                 \
     cmocka_unit_test_setup_teardown(test, server_fixture_set_up, server_fixture_tear_down)
 
+static void control(struct server_fixture *f, uint64_t job, enum job_action action)
+{
+    char id[17];
+    (void)snprintf(id, sizeof id, "%016llx", (unsigned long long)job);
+    struct msg_job_control message = {
+        .ticket = 5, .prefix = text_of(id), .action = (uint32_t)action};
+    server_fixture_say(f, f->client_socket, MSG_JOB_CONTROL, &message);
+    assert_int_equal(server_fixture_hear(f, f->client_socket, MSG_STATUS)->status.error, 0);
+}
+
+static struct msg_checkpoint_controlled prune(struct server_fixture *f, bool is_dry)
+{
+    struct msg_checkpoint_control message = {
+        .ticket = 6, .action = CHECKPOINT_PRUNE, .dry_run = is_dry};
+    server_fixture_say(f, f->client_socket, MSG_CHECKPOINT_CONTROL, &message);
+    return server_fixture_hear(f, f->client_socket, MSG_CHECKPOINT_CONTROLLED)
+        ->checkpoint_controlled;
+}
+
+static void test_server__what_a_forgotten_job_leaves_is_pruned_at_once(void **state)
+{
+    struct server_fixture *f = *state;
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    uint64_t first = server_fixture_submit_all(f, 5), second = server_fixture_submit_all(f, 6);
+    assert_int_equal(prune(f, true).files, 0);
+    control(f, first, JOB_ACTION_CANCEL);
+    control(f, first, JOB_ACTION_FORGET);
+    assert_int_equal(prune(f, false).files, 0); /* the other job has the same files */
+    control(f, second, JOB_ACTION_CANCEL);
+    control(f, second, JOB_ACTION_FORGET);
+    struct msg_checkpoint_controlled would = prune(f, true);
+    assert_int_equal(would.files, FIXTURE_INPUTS + 1); /* and the recipe */
+    struct msg_checkpoint_controlled done = prune(f, false);
+    assert_int_equal(done.files, would.files);
+    assert_int_equal(done.bytes, would.bytes);
+    assert_int_equal(prune(f, true).files, 0);
+    assert_int_equal(server_fixture_submit(f, 7)->missing_count, FIXTURE_INPUTS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_server__missing_inputs_are_named_put_and_then_the_job_is_there),
         TEST(test_server__an_input_may_be_a_path_that_it_reads_itself),
         TEST(test_server__a_submitted_job_survives_kill),
+        TEST(test_server__what_a_forgotten_job_leaves_is_pruned_at_once),
         TEST(test_server__a_long_log_is_looked_through_in_pages),
         TEST(test_server__a_worker_is_given_the_first_task),
         TEST(test_server__a_task_too_large_to_be_sent_fails_its_job),
