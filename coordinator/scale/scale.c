@@ -71,16 +71,11 @@ static void clear_failures(struct scale_site *site)
 static void take_config(struct scale_site *site, const struct provider_config *config)
 {
     uint64_t target = 0;
-    bool is_new = site->config == NULL;
     site->config = config;
-    if (is_new) {
-        site->is_auto = !providers_is_fixed(config, &target);
-        site->target = (uint32_t)target;
-        site->min = (uint32_t)config->min;
-    }
+    site->is_auto = !providers_is_fixed(config, &target);
+    site->target = (uint32_t)target;
+    site->min = (uint32_t)config->min;
     site->max = (uint32_t)config->max;
-    site->min = MIN(MAX(site->min, (uint32_t)config->min), site->max);
-    site->target = MIN(site->target, site->max);
     site->is_known |= scale_state_keeps_children(site);
     clear_failures(site);
 }

@@ -57,7 +57,8 @@ struct scale_allocation {
 };
 
 enum scale_event_kind {
-    SCALE_CONFIGURED, /* first of all, and when the file was read again */
+    SCALE_CONFIGURED, /* first of all, and when the file was read again; targets are the file's, so
+                         the records' follow */
     SCALE_TARGETED,   /* a record SCALE_TARGET, replayed or just made durable */
     SCALE_STARTED,    /* answers START: what was got, or why not */
     SCALE_STATUS,     /* answers ASK, or unasked, as when a child ended */

@@ -509,9 +509,8 @@ enum err scale_decide(struct scale *scale, const struct scale_event *event, bool
         return ERR_OUT_OF_MEMORY;
     bool is_settled = is_preview || event->now.ns >= scale->settled_at.ns;
     enum err err = decide_all(&d, scale, is_settled);
-    (void)err;
     ASSERT(d.count <= capacity);
-    /* What was decided stands, since its commands count as out; the rest comes at the next look. */
     *effects = (struct scale_effects){d.rows, d.count, next_look(scale, event->now)};
-    return ERR_OK;
+    /* What was decided stands, since its commands count as out; the rest comes at the next look. */
+    return d.count > 0 ? ERR_OK : err;
 }

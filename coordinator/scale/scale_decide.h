@@ -10,7 +10,8 @@ MUST_CHECK enum err scale_decide_wants(struct scale *scale, const struct scale_e
                                        struct arena *arena);
 
 /* Effects of all sites, in `arena`; commands they stand for are out from now on. `is_preview`:
- * waiting, resting and settling are over. ERR_OUT_OF_MEMORY: nothing changed. */
+ * waiting, resting and settling are over. ERR_OUT_OF_MEMORY: there are no
+ * effects; when memory runs out after some, they are all there is this time. */
 MUST_CHECK enum err scale_decide(struct scale *scale, const struct scale_event *event,
                                  bool is_preview, struct arena *arena,
                                  struct scale_effects *effects);

@@ -40,29 +40,24 @@ static uint64_t width_then(const struct stage *stage)
     return MAX(stage->tasks.count - stage->tasks.done, 1u);
 }
 
-/* All that it waits for is done or at work. */
-static bool is_next(const struct stage *stage)
-{
-    for (uint32_t i = 0; i < stage->index; i++) {
-        enum stage_state state = stage->job->stages[i].state;
-        if (stage_set_has(stage->needs, i) && state != STAGE_DONE && state != STAGE_RUNNING)
-            return false;
-    }
-    return true;
-}
-
 static void add_job(const struct job *job, struct demand *row)
 {
     uint64_t now = 0, then = 0;
+    struct stage_set begun = job->done;
+    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+        if (job->stages[i].state == STAGE_RUNNING)
+            stage_set_add(&begun, i);
+    }
     for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
         const struct stage *stage = &job->stages[i];
+        bool is_running = stage->state == STAGE_RUNNING;
         if (stage->failure != ERR_OK)
             continue;
-        if (stage->state == STAGE_RUNNING)
+        if (is_running)
             now += width_now(stage);
-        bool has_waves = stage->tasks.waves.periods > 0;
-        if (stage->state == STAGE_RUNNING ? has_waves
-                                          : stage->state == STAGE_WAITING && is_next(stage))
+        /* The next wave of a stage at work, or a stage that waits for nothing but what is. */
+        if (is_running ? stage->tasks.waves.periods > 0
+                       : stage->state == STAGE_WAITING && stage_set_is_within(stage->needs, begun))
             then += width_then(stage);
     }
     row->now = (uint32_t)MIN(row->now + now, (uint64_t)LIMIT_WORKERS);

@@ -327,6 +327,25 @@ static void test_scale__after_a_restart_workers_are_known_again_and_nobody_is_st
     end();
 }
 
+static void test_scale__a_file_read_again_counts_and_workers_stay_known(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: local, max: 6, min: 3, idle_timeout: 2s}\n");
+    yard_run(&yard, 3000);
+    assert_int_equal(yard_workers(&yard, 0), 3);
+    yard_reload(&yard, "providers:\n  - {kind: local, max: 6, min: 1, idle_timeout: 2s}\n");
+    yard_run(&yard, 5000);
+    assert_int_equal(yard.starts, 3);
+    assert_int_equal(yard_workers(&yard, 0), 1);
+    yard_reload(&yard, "providers:\n  - {kind: local, max: 2, target: 2}\n");
+    yard_run(&yard, 5000);
+    assert_int_equal(yard_workers(&yard, 0), 2);
+    yard_reload(&yard, "providers:\n  - {kind: local, max: 2, target: 1}\n");
+    yard_run(&yard, 5000);
+    assert_int_equal(yard_workers(&yard, 0), 1);
+    end();
+}
+
 static void test_scale__workers_of_nobody_count_for_auto(void **state)
 {
     (void)state;
@@ -528,6 +547,7 @@ int main(void)
         cmocka_unit_test(test_scale__the_first_provider_is_filled_first_and_a_paused_one_is_passed),
         cmocka_unit_test(test_scale__a_low_disk_starts_nobody),
         cmocka_unit_test(test_scale__after_a_restart_workers_are_known_again_and_nobody_is_started),
+        cmocka_unit_test(test_scale__a_file_read_again_counts_and_workers_stay_known),
         cmocka_unit_test(test_scale__workers_of_nobody_count_for_auto),
         cmocka_unit_test(test_scale__work_of_a_profile_nobody_here_offers_starts_nobody),
         cmocka_unit_test(test_scale__a_pod_is_ended_by_its_engine),

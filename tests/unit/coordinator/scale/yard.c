@@ -351,23 +351,38 @@ void yard_run(struct yard *yard, uint64_t ms)
 
 static void configure(struct yard *yard, bool is_restart)
 {
-    ASSERT(scale_create(&yard->scale) == ERR_OK);
     struct scale_event event = {.kind = SCALE_CONFIGURED, .now = now_of(yard)};
     event.configured.providers = &yard->providers;
     event.configured.is_restart = is_restart;
     step(yard, event);
 }
 
+static void read_file(const char *providers_yml, struct providers *out)
+{
+    struct err_text et = {""};
+    struct span text = span_of_text(text_of(providers_yml));
+    if (providers_read(text, "p.yml", 4, out, &et) == ERR_OK)
+        return;
+    (void)fprintf(stderr, "%s\n", et.text);
+    abort();
+}
+
 void yard_init(struct yard *yard, const char *providers_yml)
 {
+    struct providers providers;
+    read_file(providers_yml, &providers);
     *yard = (struct yard){.random = 1, .command_ms = 200, .queue_ms = 1000, .boot_ms = 500};
-    struct err_text et = {""};
-    if (providers_read(span_of_text(text_of(providers_yml)), "p.yml", 4, &yard->providers, &et) !=
-        ERR_OK) {
-        (void)fprintf(stderr, "%s\n", et.text);
-        abort();
-    }
+    yard->providers = providers;
+    ASSERT(scale_create(&yard->scale) == ERR_OK);
     configure(yard, false);
+}
+
+void yard_reload(struct yard *yard, const char *providers_yml)
+{
+    struct providers old = yard->providers;
+    read_file(providers_yml, &yard->providers);
+    configure(yard, false);
+    providers_fini(&old);
 }
 
 void yard_fini(struct yard *yard)
@@ -383,6 +398,7 @@ void yard_restart(struct yard *yard)
         yard->commands[site].is_out = false;
     for (uint32_t i = 0; i < YARD_PLACES; i++)
         yard->places[i].is_cancelled = false;
+    ASSERT(scale_create(&yard->scale) == ERR_OK);
     configure(yard, true);
 }
 

@@ -62,6 +62,9 @@ void yard_run(struct yard *yard, uint64_t ms);
 void yard_target(struct yard *yard, const char *provider, uint32_t target);
 void yard_auto(struct yard *yard, const char *provider, uint32_t min, uint32_t max);
 
+/* The file was read again. */
+void yard_reload(struct yard *yard, const char *providers_yml);
+
 /* A new coordinator: what was known is forgotten, machines and workers stay. */
 void yard_restart(struct yard *yard);
 
