@@ -194,11 +194,11 @@ static void say_workers(struct explain *e, uint64_t waiting, uint32_t attempts)
         const char *others =
             crowd.elsewhere == 0
                 ? ""
-                : arena_print(e->arena, ", %u of whom work for other jobs, such as %.*s",
-                              crowd.elsewhere, TEXT_ARGS(crowd.other->submitted.name));
+                : arena_print(e->arena, ", %u of them at other jobs, such as %.*s", crowd.elsewhere,
+                              TEXT_ARGS(crowd.other->submitted.name));
         say(e, REASON_BUSY,
-            arena_print(e->arena, "%llu waiting, %u at work, for %u of the workers%s", tasks,
-                        attempts, crowd.taking, others == NULL ? "" : others),
+            arena_print(e->arena, "%llu waiting, %u at work; workers that may take them: %u%s",
+                        tasks, attempts, crowd.taking, others == NULL ? "" : others),
             crowd.elsewhere == 0 || attempts > 0 ? NULL : verb(e, "pause", crowd.other));
     }
     say_kept_away(e, &crowd);

@@ -218,13 +218,12 @@ static void test_explain__more_tasks_than_workers(void **state)
     struct world *w = *state;
     world_hello(w, 1, "a", "f32/1");
     submit(w, 1, 5);
-    assert_told(w, "prepare", REASON_BUSY, "3 waiting, 2 at work, for 1 of the workers");
+    assert_told(w, "prepare", REASON_BUSY, "3 waiting, 2 at work; workers that may take them: 1");
     submit(w, 2, 1); /* behind the first */
     const struct explain_row *row = find(w, 1, "prepare", REASON_BUSY);
     assert_non_null(row);
-    assert_true(text_is(
-        row->detail,
-        "1 waiting, 0 at work, for 1 of the workers, 1 of whom work for other jobs, such as tiny"));
+    assert_true(text_is(row->detail, "1 waiting, 0 at work; workers that may take them: 1, 1 of "
+                                     "them at other jobs, such as tiny"));
     assert_memory_equal(row->advice.data, "qctl pause ", 11);
 }
 
