@@ -18,7 +18,7 @@ add_custom_command(
     DEPENDS qctl qfleet-coordinator qfleet-worker ops/package/make-files ops/package/usage-man
             ops/package/deb/changelog
     VERBATIM)
-add_custom_target(package_files DEPENDS ${package_files})
+add_custom_target(package_files ALL DEPENDS ${package_files})
 
 function(qf_package_doc component)
     install(FILES ${CMAKE_SOURCE_DIR}/ops/package/deb/copyright DESTINATION share/doc/qfleet-${component}
