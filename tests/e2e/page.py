@@ -69,7 +69,7 @@ def points_drawn(browser):
     return browser.evaluate("document.querySelector('#plot-loss polyline')?.getAttribute('points').split(' ').length || 0")
 
 
-def walk(browser, fleet, token, job, pictures):
+def enter(browser, fleet, token, pictures):
     browser.resize(1200, 900, "light")
     browser.open(fleet.http)
     check(browser.evaluate("!!document.querySelector('input[name=token]')"), "no form for the token")
@@ -78,6 +78,11 @@ def walk(browser, fleet, token, job, pictures):
     browser.open(fleet.http + "?token=" + token)
     check(browser.evaluate("location.href") == fleet.http, "the token stays in the address")
     check(browser.evaluate("document.cookie") == "", "a script can read the token")
+    browser.wait("document.querySelector('#jobs .empty') !== null")
+    look(browser, pictures, "empty")
+
+
+def walk(browser, job, pictures):
     browser.wait("document.querySelectorAll('.job').length > 0")
     browser.evaluate("location.hash = 'job/%s'" % job)
     browser.wait("document.querySelectorAll('#plot-loss polyline').length > 0")
@@ -133,12 +138,13 @@ def main():
                 token = file.read().strip()
             check(os.stat(file.name).st_mode & 0o777 == 0o600, "others can read the token")
             check_doors(fleet, token)
+            enter(browser, fleet, token, pictures)
             fleet.start_worker("a")
             fleet.start_worker("b")
             job = fleet.submit(folder("recipe.yml"))
             stuck = fleet.submit(folder("stuck.yml"))
             fleet.qctl("pause", stuck)
-            walk(browser, fleet, token, job, pictures)
+            walk(browser, job, pictures)
             browser.evaluate("location.hash = 'job/%s'" % stuck)
             print("why: " + browser.wait("document.querySelector('#part-why li')?.textContent"))
             look(browser, pictures, "paused")
