@@ -127,9 +127,11 @@ static struct sched_event next_event(struct hostile *h)
         struct msg_leave *leave = arena_alloc(&h->arena, 1, sizeof *leave);
         return (struct sched_event){.kind = SCHED_LEAVE, .peer = peer, .leave = leave};
     }
-    if (choice < 89)
-        return (struct sched_event){.kind = below(h, 4) == 0 ? SCHED_GONE : SCHED_TICK,
-                                    .peer = peer};
+    if (choice < 89) {
+        static const enum sched_event_kind ends[] = {SCHED_GONE, SCHED_CRASHED, SCHED_TICK,
+                                                     SCHED_TICK};
+        return (struct sched_event){.kind = ends[below(h, 4)], .peer = peer};
+    }
     if (choice < 92)
         return meddle(h, peer);
     if (choice < 94)

@@ -283,6 +283,39 @@ static void test_lease__many_lost_workers_blame_the_task(void **state)
     assert_int_equal(row.error, ERR_LOST);
 }
 
+static void test_lease__of_a_worker_that_crashed_goes_to_another_at_once(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    world_hello(w, 1, "a", "f32/1");
+    struct world_grant first = world_next_grant(w);
+    world_accept(w, 1, first.grant.fence);
+    world_hello(w, 2, "b", "f32/1");
+    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {1}});
+    struct world_grant again = world_next_grant(w);
+    assert_int_equal(again.peer.v, 2);
+    assert_int_equal(again.grant.index, first.grant.index);
+    world_step(w, (struct sched_event){.kind = SCHED_GONE, .peer = {1}});
+    struct worker_row rows[4];
+    assert_int_equal(sched_worker_rows(w->s, (struct instant){0}, rows, 4), 2);
+    assert_int_equal(rows[0].state, WORKER_LOST);
+    assert_int_equal(rows[1].state, WORKER_READY);
+}
+
+static void test_lease__many_crashes_blame_the_task(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    for (uint64_t i = 1; i <= LIMIT_TASK_LOSSES; i++) {
+        assert_int_equal(world_state(w, 0), i == 1 ? JOB_WAITING : JOB_RUNNING);
+        world_hello(w, i, "a", "f32/1");
+        struct world_grant grant = world_next_grant(w);
+        world_accept(w, i, grant.grant.fence);
+        world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {i}});
+    }
+    assert_int_equal(world_state(w, 0), JOB_FAILED);
+}
+
 static void test_lease__other_known_answer_is_refused_with_a_reason(void **state)
 {
     struct world *w = *state;
@@ -462,6 +495,8 @@ int main(void)
         LEASE_TEST(permanent_failure_fails_the_job_at_once),
         LEASE_TEST(refusal_is_nobodys_fault),
         LEASE_TEST(many_lost_workers_blame_the_task),
+        LEASE_TEST(of_a_worker_that_crashed_goes_to_another_at_once),
+        LEASE_TEST(many_crashes_blame_the_task),
         LEASE_TEST(other_known_answer_is_refused_with_a_reason),
         LEASE_TEST(a_job_goes_on_only_with_the_answer_it_was_begun_with),
         LEASE_TEST(slow_attempt_is_doubled_and_the_first_result_counts),
