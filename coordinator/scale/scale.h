@@ -11,12 +11,12 @@
  *     of that provider, also when its command failed or ran out of time. A provider has at most
  *     one of them out. DRAIN has no answer: the worker finishes what it runs and leaves.
  *  3. Effects live in memory of the scale until the next step.
- *  4. STARTED names what was got where the engine says it; where it does not (pods), it has no
- *     rows, and what is new in the next STATUS is taken for it.
+ *  4. STARTED names all that was got. Where the engine has no names yet (pods), whoever answers
+ *     makes some up; the next STATUS has the right ones.
  *
  * The rules
- *  1. A provider never has more workers than its max, those that are being started and those that
- *     leave included.
+ *  1. Nobody is started beyond a provider's max; those that are being started and those that leave
+ *     count.
  *  2. On `auto` it has as many as there are tasks that could run now beyond what other workers
  *     take, at least min. Providers stand in the order of the file: the first is filled first.
  *     Nobody is started for work that waits for other work; but who is there is kept for it.
