@@ -176,6 +176,15 @@ static enum err check_plan(const struct recipe *recipe, const struct model *mode
     return check_variants(recipe, model, arena, et);
 }
 
+enum err base_model_open(const struct recipe *recipe, struct arena *arena, struct model **out,
+                         struct err_text *et)
+{
+    const char *folder = recipe_path(recipe, recipe->base_model, arena);
+    if (folder == NULL)
+        return ERR_OUT_OF_MEMORY;
+    return recipe->random_init ? open_outline(folder, arena, out, et) : model_open(folder, out, et);
+}
+
 enum err base_model_check(const struct recipe *recipe, struct arena *arena, struct err_text *et)
 {
     struct model *model = NULL;
@@ -183,10 +192,7 @@ enum err base_model_check(const struct recipe *recipe, struct arena *arena, stru
     const char *folder = recipe_path(recipe, recipe->base_model, arena);
     if (folder == NULL)
         return ERR_OUT_OF_MEMORY;
-    if (recipe->random_init)
-        TRY(open_outline(folder, arena, &model, et));
-    else
-        TRY(model_open(folder, &model, et));
+    TRY(base_model_open(recipe, arena, &model, et));
     enum err err = check_plan(recipe, model, arena, et);
     bool is_made = recipe_trains(recipe) || recipe_merges(recipe);
     if (err == ERR_OK && recipe_quantizes(recipe))

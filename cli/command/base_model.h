@@ -5,6 +5,8 @@
 #include "common/mem/arena.h"
 #include "common/recipe/recipe.h"
 
+struct model;
+
 /* Reads config, the headers of the weights (unless the start is random) and the tokenizer, as a
  * worker will, and plans the training and quantizing that the recipe asks of them. Errors of their
  * readers, which name the user's own file, tensor or key; ERR_RECIPE: the recipe and the model do
@@ -12,5 +14,9 @@
  * task_quantizable_check. */
 MUST_CHECK enum err base_model_check(const struct recipe *recipe, struct arena *arena,
                                      struct err_text *et);
+
+/* The model as a worker opens it, or the outline of one that begins at random. Caller owns *out. */
+MUST_CHECK enum err base_model_open(const struct recipe *recipe, struct arena *arena,
+                                    struct model **out, struct err_text *et);
 
 #endif

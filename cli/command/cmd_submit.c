@@ -7,6 +7,7 @@
 #include "cli/command/submission.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
+#include "common/message/state.h"
 #include "common/transport/transport.h"
 
 enum { SUBMIT_WAIT_MS = 600000, POLL_MS = 500 };
@@ -28,6 +29,31 @@ static enum err dry_run(struct invocation *invocation, const struct submission *
     }
     bytes_fini(&text);
     return err;
+}
+
+/* What the stages need; and who has it, when a coordinator can be asked. */
+static enum err print_memory(struct invocation *invocation, struct submission *submission,
+                             struct err_text *et)
+{
+    char size[HUMAN_BYTES];
+    struct client *client = NULL;
+    struct client_config config;
+    TRY(command_coordinator(invocation, &submission->arena, &config, et));
+    if (config.coordinator != NULL) {
+        TRY(command_connect(invocation, &client, et));
+        enum err err = stage_memory_check(&submission->memory, &submission->recipe, client,
+                                          invocation->messages, &submission->arena, et);
+        client_close(&client);
+        if (err != ERR_UNREACHABLE)
+            return err;
+    }
+    for (uint32_t i = 0; i < submission->memory.count; i++) {
+        const struct stage_memory *row = &submission->memory.rows[i];
+        (void)fprintf(invocation->messages, "%-12s %6s of a worker's memory\n",
+                      state_kind_word((enum stage_kind)row->kind),
+                      human_size(row->memory_bytes, size));
+    }
+    return ERR_OK;
 }
 
 static enum err print_job(struct invocation *invocation, uint64_t job)
@@ -69,7 +95,7 @@ static enum err wait_for(struct invocation *invocation, struct client *client, u
     return err;
 }
 
-static enum err send(struct invocation *invocation, const struct submission *submission,
+static enum err send(struct invocation *invocation, struct submission *submission,
                      struct err_text *et)
 {
     struct client *client = NULL;
@@ -77,7 +103,10 @@ static enum err send(struct invocation *invocation, const struct submission *sub
     transport_random(&request, sizeof request);
     TRY(command_connect(invocation, &client, et));
     client_set_wait(client, SUBMIT_WAIT_MS);
-    enum err err;
+    enum err err = ERR_OK;
+    if (!command_flag(invocation, "anyway"))
+        TRY_OUT(stage_memory_check(&submission->memory, &submission->recipe, client, NULL,
+                                   &submission->arena, et));
     TRY_OUT(submission_send(submission, client, request, &job, et));
     TRY_OUT(print_job(invocation, job));
     if (command_flag(invocation, "wait"))
@@ -91,8 +120,10 @@ enum err cmd_submit(struct invocation *invocation, struct err_text *et)
 {
     struct submission submission;
     TRY(submission_init(&submission, invocation, et));
-    enum err err = command_flag(invocation, "dry-run") ? dry_run(invocation, &submission)
-                                                       : send(invocation, &submission, et);
+    bool is_dry = command_flag(invocation, "dry-run");
+    enum err err = is_dry ? dry_run(invocation, &submission) : send(invocation, &submission, et);
+    if (err == ERR_OK && is_dry)
+        err = print_memory(invocation, &submission, et);
     submission_fini(&submission);
     return err;
 }

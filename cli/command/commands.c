@@ -23,7 +23,8 @@ static const struct command_option run_options[] = {
 };
 static const struct command_option submit_options[] = {
     {"set", "KEY=VALUE", "a key of the recipe, above the file; may be repeated"},
-    {"dry-run", NULL, "print every value and where it comes from; submit nothing"},
+    {"dry-run", NULL, "print every value, where it comes from, and the memory it needs"},
+    {"anyway", NULL, "also what no worker has the memory for: it waits for a larger one"},
     {"wait", NULL, "follow the job; Ctrl-C detaches"},
 };
 static const struct command_option jobs_options[] = {

@@ -74,6 +74,8 @@ enum err submission_init(struct submission *submission, struct invocation *invoc
     if (err == ERR_OK)
         err = base_model_check(&submission->recipe, &submission->arena, et);
     if (err == ERR_OK)
+        err = stage_memory_plan(&submission->recipe, &submission->arena, &submission->memory, et);
+    if (err == ERR_OK)
         err = data_set_check(&submission->recipe, &submission->arena, et);
     if (err != ERR_OK) {
         submission_fini(submission);
@@ -110,6 +112,7 @@ static enum err upload(const struct submission *submission, struct client *clien
 enum err submission_send(const struct submission *submission, struct client *client,
                          uint64_t request, uint64_t *job, struct err_text *et)
 {
+    struct stage_memory_plan memory = submission->memory;
     for (unsigned round = 0; round < ROUNDS_MAX; round++) {
         struct msg_submit submit = {
             .request = request,
@@ -117,6 +120,8 @@ enum err submission_send(const struct submission *submission, struct client *cli
             .recipe = bytes_span(&submission->text),
             .inputs = submission->refs,
             .inputs_count = submission->ref_count,
+            .memory = memory.rows,
+            .memory_count = memory.count,
         };
         const union message_any *reply = NULL;
         TRY(client_request(client, &message_type_msg_submit, &submit, &message_type_msg_submitted,

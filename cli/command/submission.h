@@ -4,6 +4,7 @@
 
 #include "cli/client/client.h"
 #include "cli/command/command.h"
+#include "cli/command/stage_memory.h"
 #include "common/mem/arena.h"
 #include "common/recipe/recipe.h"
 
@@ -13,8 +14,9 @@ struct submission {
     struct bytes text;    /* owned: canonical */
     struct artifact_ref *refs;
     uint32_t ref_count;
-    const char *name; /* of the job */
-    uint64_t request; /* the same for the same recipe and files */
+    const char *name;                /* of the job */
+    struct stage_memory_plan memory; /* what its stages need of a worker */
+    uint64_t request;                /* the same for the same recipe and files */
 };
 
 /* Reads the recipe of the invocation's first argument with its --set options, prints its notices,

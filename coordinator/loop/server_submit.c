@@ -93,6 +93,15 @@ static enum err check_inputs(struct submission *s)
     return ERR_OK;
 }
 
+/* What the client found that stages of a kind need; those it says nothing of need nothing. */
+static void place(struct submission *s)
+{
+    for (uint32_t i = 0; i < s->stage_count; i++)
+        for (uint32_t k = 0; k < s->message.memory_count; k++)
+            if (s->message.memory[k].kind == s->stages[i].kind)
+                s->stages[i].memory_bytes = s->message.memory[k].memory_bytes;
+}
+
 static enum err plan(struct submission *s)
 {
     struct recipe recipe;
@@ -102,6 +111,7 @@ static enum err plan(struct submission *s)
     recipe_fini(&recipe);
     TRY(plan_stages(s->message.recipe, s->message.inputs, s->message.inputs_count, &s->arena,
                     &s->stages, &s->stage_count, &s->et));
+    place(s);
     return artifact_store_bytes(s->server->artifacts, s->message.recipe, false, &digest, &s->et);
 }
 

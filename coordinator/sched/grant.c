@@ -9,6 +9,8 @@
 #include "coordinator/sched/spec.h"
 #include "coordinator/sched/trial.h"
 
+enum { GRANT_ASIDE_MAX = 64 };
+
 static enum err mark_running(struct sched *s, struct job *job)
 {
     if (job->state == JOB_RUNNING)
@@ -58,33 +60,66 @@ bool grant_is_in_time(const struct sched *s, const struct worker *worker, const 
     return instant_after(s->now, duration_ms(ms)).ns <= worker->ends_at.ns;
 }
 
-/* The first that will be there long enough for the task. */
+bool grant_has_memory(const struct worker *worker, const struct stage *stage)
+{
+    return worker->memory_bytes == 0 || stage->plan->memory_bytes <= worker->memory_bytes;
+}
+
+/* The first that has the memory for the task and will be there long enough. */
 static struct worker *first_of(const struct sched *s, const struct list *list,
                                const struct stage *stage, uint32_t index)
 {
     for (struct list_node *n = list_first(list); n != NULL; n = list_next(list, n)) {
         struct worker *worker = CONTAINER_OF(n, struct roster_seat, node)->worker;
-        if (grant_is_in_time(s, worker, stage, index))
+        if (grant_has_memory(worker, stage) && grant_is_in_time(s, worker, stage, index))
             return worker;
     }
     return NULL;
 }
 
+/* Jobs that no idle worker fits: those behind them come first for now. */
+struct aside {
+    struct heap_node *nodes[GRANT_ASIDE_MAX];
+    uint64_t keys[GRANT_ASIDE_MAX], ties[GRANT_ASIDE_MAX];
+    size_t count;
+};
+
+static bool put_aside(struct aside *aside, struct pool *pool, struct job *job)
+{
+    if (aside->count == GRANT_ASIDE_MAX || list_is_empty(&pool->idle))
+        return false;
+    aside->nodes[aside->count] = &job->by_rank;
+    aside->keys[aside->count] = job->by_rank.key;
+    aside->ties[aside->count++] = job->by_rank.tie;
+    heap_remove(&pool->jobs, &job->by_rank);
+    return true;
+}
+
+static void put_back(const struct aside *aside, struct pool *pool)
+{
+    for (size_t i = 0; i < aside->count; i++)
+        heap_put(&pool->jobs, aside->nodes[i], aside->keys[i], aside->ties[i]);
+}
+
 static enum err grant_pool(struct sched *s, struct pool *pool)
 {
     struct heap_node *best;
-    while ((best = heap_first(&pool->jobs)) != NULL) {
+    struct aside aside = {.count = 0};
+    enum err err = ERR_OK;
+    while (err == ERR_OK && (best = heap_first(&pool->jobs)) != NULL) {
         struct job *job = CONTAINER_OF(best, struct job, by_rank);
         struct stage *stage = &job->stages[stage_set_first(job->ready)];
         uint32_t index = (uint32_t)bitset_first(&stage->tasks.waiting);
         struct worker *worker = first_of(s, &pool->idle, stage, index);
         if (worker == NULL && stage->tasks.waiting.count > pool->member_count)
             worker = first_of(s, &pool->busy, stage, index);
-        if (worker == NULL)
+        if (worker != NULL)
+            err = grant_task(s, worker, stage, index);
+        else if (!put_aside(&aside, pool, job))
             break;
-        TRY(grant_task(s, worker, stage, index));
     }
-    return ERR_OK;
+    put_back(&aside, pool);
+    return err;
 }
 
 /* A second worker for an attempt that takes much longer than its fellows. */

@@ -12,6 +12,9 @@ void grant_all(struct sched *s);
 bool grant_is_in_time(const struct sched *s, const struct worker *worker, const struct stage *stage,
                       uint32_t index);
 
+/* It has the memory that a task of the stage needs at least, as the client found out. */
+bool grant_has_memory(const struct worker *worker, const struct stage *stage);
+
 /* When a slow attempt could be doubled, UINT64_MAX when no worker is free for it. */
 struct instant grant_wake(const struct sched *s);
 

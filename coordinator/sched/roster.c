@@ -27,6 +27,7 @@ static void worker_destroy(struct worker *worker)
     mem_free(worker->versions);
     mem_free(worker->provider);
     mem_free(worker->allocation);
+    mem_free(worker->last_end);
     mem_free(worker->drain_reason);
     mem_free(worker);
 }
@@ -133,8 +134,10 @@ static enum err worker_create(struct roster *roster, const struct msg_hello *hel
     worker->versions = mem_copy_text(hello->versions);
     worker->provider = mem_copy_text(hello->provider);
     worker->allocation = mem_copy_text(hello->allocation);
+    worker->last_end = mem_copy_text(hello->last_end);
     if (worker->name == NULL || worker->isa == NULL || worker->profiles == NULL ||
-        worker->versions == NULL || worker->provider == NULL || worker->allocation == NULL)
+        worker->versions == NULL || worker->provider == NULL || worker->allocation == NULL ||
+        worker->last_end == NULL)
         goto out;
     list_node_init(&worker->departed);
     worker->session = hello->session;

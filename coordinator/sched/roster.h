@@ -61,6 +61,7 @@ struct worker {
     size_t place;                           /* in roster.workers */
     char *name, *isa, *profiles, *versions; /* owned */
     char *provider, *allocation;            /* owned; empty: nobody's */
+    char *last_end;                         /* owned; how its process before died, or empty */
     char *drain_reason;                     /* owned; NULL: none was given */
     double tokens_per_second;               /* of its last tasks, later ones counting more */
     struct digest answer;                   /* known answer linked with the versions */

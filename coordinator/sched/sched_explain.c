@@ -22,11 +22,12 @@ struct explain {
 /* Workers of a profile, each in the first class that fits. */
 struct crowd {
     uint32_t living, offering;
-    uint32_t differing, quarantined, draining, quiet, resting, ending;
+    uint32_t differing, quarantined, draining, quiet, resting, ending, small;
     uint32_t taking;         /* they may be given tasks, now or when they are free */
     uint32_t elsewhere;      /* of those, who work for other jobs */
     const struct job *other; /* one of these jobs */
     double rest_s;           /* the first rest that ends */
+    uint64_t memory_bytes;   /* the most that one of them has */
 };
 
 static double seconds_between(struct instant begin, struct instant end)
@@ -101,6 +102,9 @@ static void count_worker(const struct explain *e, const struct worker *worker, s
     } else if (worker->rest_until.ns > e->view->now.ns) {
         double rest_s = seconds_between(e->view->now, worker->rest_until);
         crowd->rest_s = crowd->resting++ == 0 ? rest_s : MIN(crowd->rest_s, rest_s);
+    } else if (e->stage != NULL && !grant_has_memory(worker, e->stage)) {
+        crowd->small++;
+        crowd->memory_bytes = MAX(crowd->memory_bytes, worker->memory_bytes);
     } else if (!is_in_time(e, worker)) {
         crowd->ending++;
     } else {
@@ -139,6 +143,27 @@ static void say_providers(struct explain *e)
                             row->running, row->target),
                 scale);
     }
+}
+
+static double in_mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
+/* Workers that are all too small keep the stage waiting for good. */
+static void say_memory(struct explain *e, const struct crowd *crowd)
+{
+    if (crowd->small == 0)
+        return;
+    double needed = in_mib(e->stage->plan->memory_bytes);
+    say(e, REASON_MEMORY,
+        arena_print(e->arena,
+                    "a task needs %.1f MiB beside the base; %u of %u workers have less, %.1f MiB "
+                    "at most",
+                    needed, crowd->small, crowd->offering, in_mib(crowd->memory_bytes)),
+        crowd->taking > 0
+            ? NULL
+            : arena_print(e->arena, "start a worker with --memory %.0fMiB or more", needed + 1));
 }
 
 /* Classes of workers that offer the profile and may not be given its tasks. */
@@ -201,6 +226,7 @@ static void say_workers(struct explain *e, uint64_t waiting, uint32_t attempts)
                         tasks, attempts, crowd.taking, others == NULL ? "" : others),
             crowd.elsewhere == 0 || attempts > 0 ? NULL : verb(e, "pause", crowd.other));
     }
+    say_memory(e, &crowd);
     say_kept_away(e, &crowd);
     say_providers(e);
 }

@@ -408,7 +408,7 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
         return TEXT("rests after a fault");
     if (worker->is_draining && worker->drain_reason != NULL)
         return text_of(worker->drain_reason);
-    return TEXT("");
+    return text_of(worker->last_end);
 }
 
 static void fill_worker(const struct sched *s, const struct worker *worker, struct instant now,

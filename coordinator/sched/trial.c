@@ -7,6 +7,7 @@
 #include "common/message/message_copy.h"
 #include "common/message/message_equal.h"
 #include "coordinator/sched/advance.h"
+#include "coordinator/sched/grant.h"
 
 bool trial_is_same(const struct task_result *a, const struct task_result *b)
 {
@@ -112,7 +113,9 @@ struct worker *trial_judge(struct sched *s, size_t i)
         return NULL;
     for (struct list_node *node = list_first(idle); node != NULL; node = list_next(idle, node)) {
         struct worker *worker = CONTAINER_OF(node, struct roster_seat, node)->worker;
-        if (!is_named(task->worker, worker) && !is_named(text_of(trial->suspect), worker))
+        bool is_large_enough = grant_has_memory(worker, trial->stage);
+        if (is_large_enough && !is_named(task->worker, worker) &&
+            !is_named(text_of(trial->suspect), worker))
             return worker;
     }
     return NULL;

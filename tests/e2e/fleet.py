@@ -112,10 +112,10 @@ class Fleet:
         self.endpoint, self.http = said["control"], said.get("http")
         self.coordinator = process
 
-    def start_worker(self, name, threads=1, isa="best"):
+    def start_worker(self, name, threads=1, isa="best", extra=()):
         self.workers[name] = self._spawn(
             [os.path.join(BIN, "qfleet-worker"), "--coordinator", self.endpoint, "--name", name,
-             "--threads", str(threads), "--isa", isa, "--cache", os.path.join(self.folder, "cache-" + name)],
+             "--threads", str(threads), "--isa", isa, "--cache", os.path.join(self.folder, "cache-" + name), *extra],
             stdout=self.log)
 
     def kill_worker(self, name):

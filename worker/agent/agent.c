@@ -74,6 +74,7 @@ enum err agent_create(const struct agent_config *config, struct agent **out)
     TRY_OUT(copy_text(&agent->memory, &agent->config.bulk_endpoint));
     TRY_OUT(copy_text(&agent->memory, &agent->config.provider));
     TRY_OUT(copy_text(&agent->memory, &agent->config.allocation));
+    TRY_OUT(copy_text(&agent->memory, &agent->config.last_end));
     agent->drain_at = agent->ends_at = (struct instant){UINT64_MAX};
     *out = agent;
     agent = NULL;
@@ -143,6 +144,7 @@ static void send_hello(struct agent *a)
         .provider = a->config.provider,
         .allocation = a->config.allocation,
         .ends_in_s = ends_in_s(a),
+        .last_end = a->config.last_end,
     };
     a->session = SESSION_GREETING;
     a->heard_at = a->now;

@@ -20,6 +20,7 @@
 #include "worker/agent/agent.h"
 #include "worker/cache/cache.h"
 #include "worker/loop/compute.h"
+#include "worker/loop/life.h"
 #include "worker/loop/outbox.h"
 #include "worker/task/task.h"
 
@@ -62,6 +63,7 @@ struct worker_loop {
     struct supervisor supervisor;
     bool is_welcome;        /* told to the supervisor */
     unsigned beats_unheard; /* since the start or the last answer */
+    struct life life;
     char name[NAME_BYTES];
     bool ended;
     enum err error; /* why it ended */
@@ -171,6 +173,7 @@ static void obey(struct worker_loop *w, const struct agent_command *command)
     switch (command->kind) {
     case AGENT_START:
         supervisor_status(&w->supervisor, "computes: %s", state_kind_word(command->spec->kind));
+        life_note(&w->life, command->job, command->spec->kind);
         compute_start(w->compute, command->fence, command->spec, command->bulk_endpoint);
         break;
     case AGENT_STOP:
@@ -216,6 +219,7 @@ static void step(struct worker_loop *w, struct agent_event *event)
     (void)uv_resident_set_memory(&rss);
     event->now = (struct instant){uv_hrtime()};
     event->rss_bytes = rss;
+    life_grow(&w->life, rss);
     enum err err = agent_step(w->agent, event, &effects);
     if (err != ERR_OK) {
         end(w, err, text_of(error_text(err)));
@@ -306,6 +310,7 @@ static void on_news(uv_async_t *async)
                      .detail = report.detail,
                      .result = report.error == ERR_OK ? &report.result : NULL}};
     supervisor_status(&w->supervisor, "waits for work");
+    life_note(&w->life, 0, 0);
     step(w, &event);
 }
 
@@ -423,6 +428,9 @@ static enum err create_agent(struct worker_loop *w, struct err_text *et)
         (void)snprintf(w->name, sizeof w->name, "worker");
     TRY(create_cache_and_env(w, threads, memory_bytes, et));
     tokenizer_unicode_version(versions, sizeof versions);
+    life_open(&w->life, o->cache_folder, w->name, memory_of_machine());
+    if (w->life.last_end[0] != '\0')
+        (void)fprintf(stderr, "qfleet-worker: %s\n", w->life.last_end);
     struct agent_config config = {
         .name = text_of(w->name),
         .threads = threads,
@@ -434,6 +442,7 @@ static enum err create_agent(struct worker_loop *w, struct err_text *et)
         .provider = text_of(o->provider != NULL ? o->provider : ""),
         .allocation = text_of(o->allocation != NULL ? o->allocation : ""),
         .lifetime = duration_ms(o->time_limit_ms),
+        .last_end = text_of(w->life.last_end),
     };
     transport_random(&config.session, sizeof config.session);
     TRY(task_env_known_answer(w->env, &config.known_answer));
@@ -461,6 +470,7 @@ static void fini(struct worker_loop *w)
     agent_destroy(&w->agent);
     task_env_destroy(&w->env);
     cache_destroy(&w->cache);
+    life_close(&w->life);
     outbox_fini(&w->outbox);
     arena_fini(&w->arena);
     supervisor_close(&w->supervisor);
@@ -478,6 +488,7 @@ enum err worker_loop_run(const struct worker_loop_options *options, struct err_t
     w->options = options;
     w->et = et;
     w->supervisor.fd = -1;
+    w->life.fd = -1;
     outbox_init(&w->outbox);
     arena_init(&w->arena, WIRE_ARENA_BYTES);
     enum err err = ERR_OK;
