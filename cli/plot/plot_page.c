@@ -11,7 +11,9 @@ enum {
     TOP = 76,
     LEFT = 72,
     ACROSS = 720, /* of the axes */
-    DOWN = 340,
+    DOWN_MIN = 340,
+    DOWN_MAX = 1400,
+    LEAD_MAX = 40, /* from a line's end to its name */
     BOTTOM = 48,
     LETTER = 6, /* width of a letter, about */
     NAME_ROOM_MIN = 60,
@@ -33,6 +35,7 @@ struct page {
     const struct plot *plot;
     struct picture *picture;
     struct plot_axis x, y;
+    int down; /* height of the axes: enough for the names of all lines */
 };
 
 static uint32_t color_of(size_t line)
@@ -53,7 +56,7 @@ static struct picture_point place_of(const struct page *p, struct plot_point at)
     double x = plot_axis_place(&p->x, at.x), y = plot_axis_place(&p->y, at.y);
     return (struct picture_point){
         (int)floor((LEFT + x * ACROSS) * TENTHS + 0.5),
-        (int)floor((TOP + (1 - y) * DOWN) * TENTHS + 0.5),
+        (int)floor((TOP + (1 - y) * p->down) * TENTHS + 0.5),
     };
 }
 
@@ -67,19 +70,19 @@ static void draw_grid(const struct page *p)
     char label[PLOT_LABEL_BYTES];
     struct picture *page = p->picture;
     for (size_t i = 0; i < p->y.tick_count; i++) {
-        int y = TOP + (int)floor((1 - plot_axis_place(&p->y, p->y.ticks[i])) * DOWN + 0.5);
+        int y = TOP + (int)floor((1 - plot_axis_place(&p->y, p->y.ticks[i])) * p->down + 0.5);
         picture_rect(page, LEFT, y, ACROSS, 1, COLOR_GRID, NULL);
         picture_text(page, LEFT - 8, y + 4, PICTURE_WORD, PICTURE_RIGHT, PICTURE_GREY, "%s",
                      plot_axis_label(&p->y, p->y.ticks[i], label));
     }
-    picture_rect(page, LEFT, TOP + DOWN, ACROSS, 1, PICTURE_INK, NULL);
+    picture_rect(page, LEFT, TOP + p->down, ACROSS, 1, PICTURE_INK, NULL);
     for (size_t i = 0; i < p->x.tick_count; i++) {
         int x = LEFT + (int)floor(plot_axis_place(&p->x, p->x.ticks[i]) * ACROSS + 0.5);
-        picture_rect(page, x, TOP + DOWN, 1, 5, PICTURE_INK, NULL);
-        picture_text(page, x, TOP + DOWN + 20, PICTURE_WORD, PICTURE_MIDDLE, PICTURE_GREY, "%s",
+        picture_rect(page, x, TOP + p->down, 1, 5, PICTURE_INK, NULL);
+        picture_text(page, x, TOP + p->down + 20, PICTURE_WORD, PICTURE_MIDDLE, PICTURE_GREY, "%s",
                      plot_axis_label(&p->x, p->x.ticks[i], label));
     }
-    picture_text(page, LEFT + ACROSS, TOP + DOWN + 38, PICTURE_WORD, PICTURE_RIGHT, PICTURE_GREY,
+    picture_text(page, LEFT + ACROSS, TOP + p->down + 38, PICTURE_WORD, PICTURE_RIGHT, PICTURE_GREY,
                  "%s", p->plot->x_title);
     picture_text(page, 24, 34, PICTURE_TITLE, PICTURE_LEFT, PICTURE_INK, "%s", p->plot->title);
     if (p->plot->subtitle != NULL)
@@ -145,7 +148,7 @@ static int print_tag(const struct page *p, size_t index, char out[TAG_BYTES])
     out[0] = '\0';
     if (last == NULL)
         return 0;
-    return snprintf(out, TAG_BYTES, "%#.4g%s%s", last->y, line->name[0] != '\0' ? " " : "",
+    return snprintf(out, TAG_BYTES, "%#.4g%s%.38s", last->y, line->name[0] != '\0' ? " " : "",
                     line->name);
 }
 
@@ -169,14 +172,15 @@ static void draw_tags(const struct page *p)
                 best_y = y;
             }
         }
-        int y = MAX(next, MIN(best_y, TOP + DOWN - (left - 1) * NAME_HEIGHT));
+        int y = MAX(next, MIN(best_y, TOP + p->down - (left - 1) * NAME_HEIGHT));
         struct picture_point at = place_of(p, *last_of(p, best));
         const struct picture_point lead[] = {
             at,
             {(LEFT + ACROSS + 6) * TENTHS, y * TENTHS},
         };
         (void)print_tag(p, best, tag);
-        if (y != best_y && at.x >= (LEFT + ACROSS - 1) * TENTHS)
+        if (y != best_y && y < best_y + LEAD_MAX && y > best_y - LEAD_MAX &&
+            at.x >= (LEFT + ACROSS - 1) * TENTHS)
             picture_line(p->picture, lead, COUNT_OF(lead), 6, pale(color_of(best)));
         picture_text(p->picture, LEFT + ACROSS + 9, y + 4, PICTURE_WORD, PICTURE_LEFT,
                      color_of(best), "%s", tag);
@@ -189,11 +193,12 @@ enum err plot_page_draw(const struct plot *plot, struct picture *out, struct err
 {
     struct page p = {.plot = plot, .picture = out};
     char tag[TAG_BYTES];
-    int room = NAME_ROOM_MIN;
+    int room = NAME_ROOM_MIN, names = (int)plot->line_count;
     TRY(plot_axes(plot, 10, 8, &p.x, &p.y, et));
+    p.down = MIN(MAX((names - 1) * NAME_HEIGHT, (int)DOWN_MIN), (int)DOWN_MAX);
     for (size_t l = 0; l < plot->line_count; l++)
         room = MAX(room, print_tag(&p, l, tag) * LETTER + 20);
-    picture_init(out, LEFT + ACROSS + MIN(room, (int)NAME_ROOM_MAX), TOP + DOWN + BOTTOM);
+    picture_init(out, LEFT + ACROSS + MIN(room, (int)NAME_ROOM_MAX), TOP + p.down + BOTTOM);
     enum err err = ERR_OK;
     draw_grid(&p);
     for (size_t l = plot->line_count; l > 0 && err == ERR_OK; l--)
