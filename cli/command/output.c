@@ -23,14 +23,10 @@ static const struct {
     const char *name;
     unsigned formats;
 } verbs[] = {
-    {"jobs", LISTS},
-    {"workers", LISTS},
-    {"workers list", LISTS},
-    {"workers providers", LISTS},
-    {"ckpt log", LISTS},
-    {"explain", LINES},
-    {"metrics", LINES},
-    {"graph", LINES | 1u << COMMAND_DOT | 1u << COMMAND_MERMAID},
+    {"jobs", LISTS},         {"workers", LISTS},
+    {"workers list", LISTS}, {"workers providers", LISTS},
+    {"ckpt log", LISTS},     {"explain", LINES},
+    {"metrics", LINES},      {"graph", LINES | 1u << COMMAND_DOT | 1u << COMMAND_MERMAID},
 };
 
 /* The member that names a row where a verb asks for one. */

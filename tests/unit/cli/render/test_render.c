@@ -172,8 +172,14 @@ static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
     static const char steers[] = "a\x1b\xe6\x97\xa5\xcc\x81z"; /* wide, then combining */
     assert_int_equal(frame_init(&frame, 8, 4, true), ERR_OK);
     assert_int_equal(frame_text(&frame, 0, 0, 8, STYLE_PLAIN, "%s", steers), 5);
-    assert_int_equal(frame_text(&frame, 1, 2, 4, STYLE_BUSY, "%s", "\xc3\xa9" "bcdef"), 4);
-    assert_int_equal(frame_text(&frame, 2, 6, 99, STYLE_PLAIN, "%s", "\xe2\x96" "xyz"), 2);
+    assert_int_equal(frame_text(&frame, 1, 2, 4, STYLE_BUSY, "%s",
+                                "\xc3\xa9"
+                                "bcdef"),
+                     4);
+    assert_int_equal(frame_text(&frame, 2, 6, 99, STYLE_PLAIN, "%s",
+                                "\xe2\x96"
+                                "xyz"),
+                     2);
     assert_int_equal(frame_text(&frame, 9, 0, 99, STYLE_PLAIN, "beyond the page"), 8);
     frame_glyph(&frame, 3, 0, STYLE_PLAIN, "\xe2\xa0\x81");
     sheet_begin(&sheet);
@@ -182,7 +188,9 @@ static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
                                            "bc+\x1b[0m\n      ?+\n\xe2\xa0\x81\n");
     frame_fini(&frame);
     assert_int_equal(frame_init(&frame, 4, 1, false), ERR_OK);
-    (void)frame_text(&frame, 0, 0, 4, STYLE_PLAIN, "%s", "\xc3\xa9" "b");
+    (void)frame_text(&frame, 0, 0, 4, STYLE_PLAIN, "%s",
+                     "\xc3\xa9"
+                     "b");
     sheet_begin(&sheet);
     frame_print(&frame, &style, sheet.file);
     assert_string_equal(sheet_end(&sheet), "?b\n");
