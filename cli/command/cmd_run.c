@@ -348,6 +348,7 @@ enum err cmd_run(struct invocation *invocation, struct err_text *et)
     struct run run = {.invocation = invocation};
     struct local_fleet_options options;
     TRY(submission_init(&run.submission, invocation, et));
+    run.submission.memory.count = 0; /* all workers are here and alike: no larger one can come */
     run.fleet = arena_alloc(&run.submission.arena, 1, sizeof *run.fleet);
     follow_init(&run.follow, NULL, 0, invocation);
     follow_block_signals();
