@@ -263,8 +263,8 @@ function graphLanes(rows) {
   return root;
 }
 
-function whyCard(rows) {
-  return el("div", { class: "card" }, el("h2", {}, "Why it waits"), el("ul", { class: "plain" }, ...rows.slice(0, 12).map((row) => el("li", {},
+function whyCard(rows, job) {
+  return el("div", { class: "card" }, el("h2", {}, job.state === "run" ? "What holds it back" : "Why it waits"), el("ul", { class: "plain" }, ...rows.slice(0, 12).map((row) => el("li", {},
     el("span", { class: "state s-wait" }, row.reason), " ", row.stage ? el("b", {}, row.stage + ": ") : "", row.detail, row.advice ? el("div", { class: "soft" }, row.advice) : ""))));
 }
 
@@ -331,7 +331,7 @@ function showJob() {
   const part = (name) => document.getElementById("part-" + name);
   const hasTraining = stages.some((s) => s.kind === "train");
   show(part("head"), [row, isOver(row) ? 0 : Math.floor(Date.now() / 1000)], () => jobHead(row));
-  show(part("why"), [isOver(row), state.why], () => (isOver(row) || state.why.length === 0 ? [] : whyCard(state.why)));
+  show(part("why"), [row.state, state.why], () => (isOver(row) || state.why.length === 0 ? [] : whyCard(state.why, row)));
   show(part("plots"), [hasTraining], () => (hasTraining ? plotsCard() : []));
   if (hasTraining && part("plots").dataset.points !== String(state.points.length)) {
     part("plots").dataset.points = String(state.points.length);
