@@ -218,7 +218,7 @@ static size_t list_places(const struct sim *sim, struct scale_allocation *rows)
 static void finish_command(struct sim *sim)
 {
     struct sim_provider *p = sim->provider;
-    bool fails = sim_chance(sim, sim->scenario->work_fault);
+    bool fails = sim_chance(sim, sim->scenario->provider_fault);
     struct scale_event event = {.kind = SCALE_STATUS};
     struct scale_allocation *rows = mem_alloc(sim->worker_count, sizeof *rows);
     ASSERT(rows != NULL);
@@ -259,7 +259,7 @@ static void move_place(struct sim *sim, uint32_t index)
         place->state = PLACE_BOOTING;
         place->due_ms = now_ms(sim) + sim_random_below(&sim->random, BOOT_MS_MAX);
     } else if (place->state == PLACE_BOOTING && place->due_ms <= now_ms(sim)) {
-        place->has_failed = sim_chance(sim, sim->scenario->work_fault * 4);
+        place->has_failed = sim_chance(sim, sim->scenario->provider_fault);
         place->state = place->has_failed ? PLACE_OVER : PLACE_RUNNING;
         uint64_t life_s = LIFE_S_MIN + sim_random_below(&sim->random, LIFE_S_MAX - LIFE_S_MIN);
         place->ends_ms = now_ms(sim) + life_s * 1000;

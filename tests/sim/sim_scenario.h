@@ -21,12 +21,13 @@ struct sim_scenario {
     uint32_t freeze;    /* a worker stands still for a while, at each message it handles */
     uint32_t slow;      /* an attempt takes fifty times as long */
     uint32_t task_fault, work_fault;
-    uint32_t control; /* pause, resume, cancel, retry: at each second */
-    uint32_t disk;    /* the disk is low for a while: at each second */
-    uint32_t history; /* something is done to checkpoints: at each second */
-    uint32_t damage;  /* a durable artifact that a job made is damaged: at each second */
-    bool provides;    /* workers are got from an engine that lends machines for a while */
-    uint64_t heal_ms; /* no faults from then on */
+    uint32_t control;        /* pause, resume, cancel, retry: at each second */
+    uint32_t disk;           /* the disk is low for a while: at each second */
+    uint32_t history;        /* something is done to checkpoints: at each second */
+    uint32_t damage;         /* a durable artifact that a job made is damaged: at each second */
+    uint32_t provider_fault; /* a command of the engine fails, or a place that it begins */
+    bool provides;           /* workers are got from an engine that lends machines for a while */
+    uint64_t heal_ms;        /* no faults from then on */
 };
 
 extern const struct sim_scenario sim_scenarios[];
