@@ -14,7 +14,7 @@ free_port() {
     python3 - <<'PYTHON'
 import random, socket
 while True:
-    port = random.randrange(20000, 60000)
+    port = random.randrange(10000, 32000) # below those that the system gives out
     try:
         with socket.socket() as a, socket.socket() as b:
             a.bind(("127.0.0.1", port))
@@ -27,11 +27,10 @@ PYTHON
 }
 
 wait_for() { # SECONDS COMMAND...
-    local left=$((10 * $1))
+    local end=$((SECONDS + $1))
     shift
-    until "$@" > "$WORK/wait.log" 2>&1; do
-        left=$((left - 1))
-        [ "$left" -gt 0 ] || { cat "$WORK/wait.log"; return 1; }
+    until timeout 5 "$@" > "$WORK/wait.log" 2>&1; do
+        [ "$SECONDS" -lt "$end" ] || { cat "$WORK/wait.log"; return 1; }
         sleep 0.1
     done
 }
