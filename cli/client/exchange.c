@@ -80,6 +80,18 @@ static bool has_ticket(const struct message_type *type)
     return type->field_count > 0 && strcmp(type->fields[0].name, "ticket") == 0;
 }
 
+/* A coordinator of another version cannot read whose request it refuses: its words have no ticket.
+ */
+static enum err refusal(const struct exchange *exchange, const struct message_type *type,
+                        const struct message_type *reply_type, struct err_text *et)
+{
+    const struct msg_welcome *welcome = &exchange->reply.welcome;
+    if (type != &message_type_msg_welcome || type == reply_type || welcome->error != ERR_VERSION)
+        return ERR_OK;
+    return error_set(et, ERR_VERSION, "the coordinator refuses this request: %.*s",
+                     TEXT_ARGS(welcome->detail));
+}
+
 /* Waits for the awaited message until `deadline_ms`. */
 static enum err await(struct exchange *exchange, const struct message_type *reply_type,
                       uint64_t deadline_ms, struct err_text *et)
@@ -87,6 +99,7 @@ static enum err await(struct exchange *exchange, const struct message_type *repl
     for (;;) {
         const struct message_type *type = NULL;
         TRY(receive(exchange, deadline_ms, &type));
+        TRY(refusal(exchange, type, reply_type, et));
         bool ours = !has_ticket(reply_type) ||
                     (has_ticket(type) && ticket_of(&exchange->reply) == exchange->ticket);
         if (!ours)

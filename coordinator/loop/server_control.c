@@ -1,9 +1,11 @@
 /* server_control.c - see server_control.h. */
 #include "coordinator/loop/server_control.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/version.h"
 #include "common/ds/container.h"
 #include "common/wire/wire.h"
 #include "coordinator/admin/admin.h"
@@ -184,13 +186,24 @@ static void refuse_hello(struct server *server, const struct transport_frame *fr
     refuse(server, &frame->id, MSG_WELCOME, &welcome);
 }
 
+/* The peer said more than is known here, or speaks another protocol. */
+static void refuse_version(struct server *server, const struct transport_frame *frame)
+{
+    char detail[160];
+    (void)snprintf(detail, sizeof detail,
+                   "it is qfleet %s, protocol %u, of another build than this program: use the "
+                   "programs of one version",
+                   version_text(), MESSAGE_PROTOCOL);
+    refuse_hello(server, frame, ERR_VERSION, detail);
+}
+
 static void on_hello(struct server *server, const struct transport_frame *frame,
                      const struct msg_hello *hello)
 {
     struct server_peer *peer = server_peer_of(server, frame);
     unsigned allowed = hello->role == PEER_WORKER ? MAY_WORK : MAY_LOOK;
     if (hello->protocol != MESSAGE_PROTOCOL) {
-        refuse_hello(server, frame, ERR_VERSION, "the coordinator speaks protocol 1");
+        refuse_version(server, frame);
         return;
     }
     if (!(allowed >> frame->role & 1) ||
@@ -256,7 +269,7 @@ bool server_control_drain(struct server *server)
             server_log("a frame of %zu bytes from %s was refused: %s", frame.body.size, frame.user,
                        error_text(err));
             if (err == ERR_VERSION)
-                refuse_hello(server, &frame, err, "the coordinator speaks protocol 1");
+                refuse_version(server, &frame);
             continue;
         }
         if (type->number == MSG_HELLO)

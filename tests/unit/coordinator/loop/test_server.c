@@ -4,6 +4,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "common/base/version.h"
+#include "common/wire/wire.h"
 #include "tests/unit/coordinator/loop/server_fixture.h"
 
 static const struct msg_jobs *list_jobs(struct server_fixture *f)
@@ -197,6 +199,26 @@ static void test_server__requests_before_hello_and_hostile_frames_are_refused(vo
     assert_int_equal(server_fixture_hello(f, PEER_CLIENT)->error, 0);
 }
 
+/* Another version has fields that are not known here. */
+static void test_server__who_says_more_than_is_known_is_told_the_version(void **state)
+{
+    struct server_fixture *f = *state;
+    struct bytes frame;
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    bytes_init(&frame, LIMIT_FRAME_BYTES);
+    struct msg_workers_get get = {.ticket = 3};
+    assert_int_equal(wire_encode(&message_type_msg_workers_get, &get, &frame), ERR_OK);
+    assert_int_equal(frame.data[0], 0x92); /* an array of the number and the ticket */
+    frame.data[0]++;
+    bytes_append(&frame, "\x07", 1);
+    assert_int_equal(transport_send(f->client_socket, NULL, bytes_span(&frame)), ERR_OK);
+    const struct msg_welcome *answer =
+        &server_fixture_hear(f, f->client_socket, MSG_WELCOME)->welcome;
+    assert_int_equal(answer->error, ERR_VERSION);
+    assert_true(answer->detail.size > strlen(version_text()));
+    bytes_fini(&frame);
+}
+
 static void test_server__a_bad_recipe_and_an_unknown_job_are_answered_in_words(void **state)
 {
     struct server_fixture *f = *state;
@@ -318,6 +340,7 @@ int main(void)
         TEST(test_server__a_task_too_large_to_be_sent_fails_its_job),
         TEST(test_server__artifacts_come_back_in_chunks_with_leaves),
         TEST(test_server__requests_before_hello_and_hostile_frames_are_refused),
+        TEST(test_server__who_says_more_than_is_known_is_told_the_version),
         TEST(test_server__a_bad_recipe_and_an_unknown_job_are_answered_in_words),
         TEST(test_server__two_processes_never_share_a_folder),
         TEST(test_server__stop_and_sigterm_end_it_with_0),
