@@ -34,6 +34,7 @@ def embedded_variants():
     yield "3 workers", {"workers": 3}, {}
     yield "1 worker, 2 threads", {"threads": 2}, {}
     yield "3 workers, 2 threads", {"workers": 3, "threads": 2}, {}
+    yield "batch 1 x 12", {"workers": 2}, {"micro_batch_size": 1, "gradient_accumulation_steps": 12}
     yield "batch 2 x 6", {"workers": 2}, {"micro_batch_size": 2, "gradient_accumulation_steps": 6}
     yield "batch 12 x 1", {"workers": 2}, {"micro_batch_size": 12, "gradient_accumulation_steps": 1}
     for row in cpu_rows():

@@ -1,4 +1,5 @@
 /* test_render.c - quantities, tables, progress and JSON as people and programs see them. */
+#include <inttypes.h>
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -222,6 +223,33 @@ static void test_progress__a_log_stays_quiet(void **state)
     assert_non_null(strstr(text, "train    1 000/1 000"));
 }
 
+/* Quick steps and slow ones, up to a fortnight of them. */
+static void test_progress__a_log_of_ten_thousand_steps_stays_under_a_megabyte(void **state)
+{
+    (void)state;
+    static const uint64_t paces_ms[] = {1, 100, 1000, 10000, 29999, 30000, 120000};
+    for (size_t pace = 0; pace < COUNT_OF(paces_ms); pace++) {
+        struct sheet sheet;
+        struct progress progress;
+        sheet_begin(&sheet);
+        progress_init(&progress, sheet.file, (struct style){.width = 100});
+        for (uint64_t step = 0; step <= 10000; step++) {
+            const struct progress_view view = {.stage = "train",
+                                               .done = step,
+                                               .total = 10000,
+                                               .loss = 10000.5,
+                                               .eval_loss = 10000.5,
+                                               .tokens_per_s = 123456};
+            progress_update(&progress, &view, 1000 + step * paces_ms[pace]);
+        }
+        progress_end(&progress);
+        long size = ftell(sheet.file);
+        assert_in_range(size, 400, 1000000); /* a line a tenth is 11 lines */
+        print_message("%6" PRIu64 " ms a step: %ld bytes\n", paces_ms[pace], size);
+        (void)sheet_end(&sheet);
+    }
+}
+
 static void test_progress__a_slow_stage_says_a_line_in_half_a_minute(void **state)
 {
     (void)state;
@@ -283,6 +311,7 @@ int main(void)
         cmocka_unit_test(test_style__texts_of_others_do_not_steer_the_terminal),
         cmocka_unit_test(test_frame__cells_are_one_column_wide_and_text_is_cut),
         cmocka_unit_test(test_progress__a_log_stays_quiet),
+        cmocka_unit_test(test_progress__a_log_of_ten_thousand_steps_stays_under_a_megabyte),
         cmocka_unit_test(test_progress__a_slow_stage_says_a_line_in_half_a_minute),
         cmocka_unit_test(test_json_view__words_ids_and_absent_numbers),
     };
