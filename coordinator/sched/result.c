@@ -1,7 +1,9 @@
 /* result.c - what a result changes. */
 #include "coordinator/sched/result.h"
 
+#include <inttypes.h>
 #include <math.h>
+#include <stdio.h>
 
 #include "common/base/check.h"
 #include "coordinator/sched/advance.h"
@@ -9,6 +11,8 @@
 #include "coordinator/sched/round.h"
 #include "coordinator/sched/spec.h"
 #include "coordinator/sched/trial.h"
+
+enum { PLACE_BYTES = 96 };
 
 static void acknowledge(struct sched *s, const struct worker *worker, uint64_t fence,
                         enum err error)
@@ -114,9 +118,25 @@ static bool is_refusal(enum err error)
     return error == ERR_BUSY || error == ERR_CANCELLED;
 }
 
+/* The task as people look for it: of a round its step and rows. */
+static const char *place_of(const struct stage *stage, uint32_t index, char text[PLACE_BYTES])
+{
+    const struct run *run = stage->run;
+    unsigned long long step = run == NULL ? 0 : run->step + 1;
+    uint64_t first = run == NULL ? 0 : index * run->range_rows;
+    if (run == NULL || run->evaluates)
+        (void)snprintf(text, PLACE_BYTES, "%" PRIu32, index);
+    else
+        (void)snprintf(text, PLACE_BYTES, "step %llu (rows %llu to %llu)", step,
+                       (unsigned long long)first,
+                       (unsigned long long)MIN(first + run->range_rows, run->rows) - 1);
+    return text;
+}
+
 static enum err take_failure(struct sched *s, struct lease *lease, enum err error,
                              struct text detail)
 {
+    char place[PLACE_BYTES];
     struct worker *worker = lease->worker;
     struct stage *stage = lease->stage;
     struct job *job = lease->job;
@@ -142,8 +162,8 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
     if (remake_is_input(error))
         remake_suspect(s, stage, index, error, detail, is_final);
     else if (!is_refusal(error) && is_final)
-        advance_give_up(s, stage, error, "%s %u on %s: %.*s", stage->plan->name.data, index,
-                        worker->name, TEXT_ARGS(detail));
+        advance_give_up(s, stage, error, "%s %s on %s: %.*s", stage->plan->name.data,
+                        place_of(stage, index, place), worker->name, TEXT_ARGS(detail));
     return ERR_OK;
 }
 

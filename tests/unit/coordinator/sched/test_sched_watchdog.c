@@ -112,6 +112,37 @@ static void test_watchdog__a_loss_of_exactly_zero_stops_the_job(void **state)
     assert_int_equal(w->opens, w->closes);
 }
 
+/* As a worker finds it, by an operation that gave none, or by the sum that it sends. */
+static void test_watchdog__a_worker_that_meets_no_number_ends_at_its_step(void **state)
+{
+    static const char *const expected[] = {
+        "train step 10 (rows 0 to 3) on b: it broke; the checkpoint of step 8 is kept",
+        "train step 10 (rows 0 to 3) on b: the loss is not finite; the checkpoint of step 8 is "
+        "kept"};
+    (void)state;
+    for (size_t i = 0; i < COUNT_OF(expected); i++) {
+        struct world *w = mem_alloc(1, sizeof *w);
+        world_init(w);
+        hire(w);
+        world_submit(w, 1, world_recipe(w, plain), 1, false);
+        while (w->work_count > 0 || w->grants[0].grant.spec.kind != STAGE_KIND_TRAIN ||
+               w->grants[0].grant.spec.round < 9)
+            assert_true(world_advance(w));
+        struct world_grant grant = world_next_grant(w);
+        if (i == 0)
+            world_fail(w, grant.peer.v, grant.grant.fence, ERR_NOT_FINITE);
+        else
+            answer(w, &grant, (double)NAN);
+        assert_int_equal(world_state(w, 0), JOB_FAILED);
+        assert_int_equal(error_of(w), ERR_NOT_FINITE);
+        if (!text_is(world_detail(w, 0), expected[i]))
+            fail_msg("%.*s", TEXT_ARGS(world_detail(w, 0)));
+        assert_int_equal(last_checkpoint(w)->step, 8);
+        world_fini(w);
+        mem_free(w);
+    }
+}
+
 static void test_watchdog__a_loss_over_pairs_may_be_zero(void **state)
 {
     struct world *w = world(state);
@@ -222,6 +253,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_watchdog__a_loss_of_exactly_zero_stops_the_job, setup,
                                         teardown),
+        cmocka_unit_test(test_watchdog__a_worker_that_meets_no_number_ends_at_its_step),
         cmocka_unit_test_setup_teardown(test_watchdog__a_loss_over_pairs_may_be_zero, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_watchdog__a_loss_too_high_for_too_long_stops_the_job,
