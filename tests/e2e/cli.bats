@@ -50,6 +50,11 @@ no_children_within() {
     [[ "$output" == *"   7  the coordinator cannot be reached"* ]]
 }
 
+@test "the list of keys in docs/RECIPES.md is that of the program" {
+    sed -n '/^## Every key$/,$p' "$BATS_TEST_DIRNAME/../../docs/RECIPES.md" | sed '1,/^```$/d; /^```$/,$d' > "$WORK/keys.txt"
+    qctl help recipe | diff "$WORK/keys.txt" -
+}
+
 @test "a wrong command line is exit code 2 and names the nearest word" {
     run qctl sumbit x
     [ "$status" -eq 2 ]
