@@ -80,7 +80,7 @@ static void write_field(struct json_write *w, const struct message_type *type,
     case MESSAGE_TEXT:
     case MESSAGE_BLOB: /* recipes: the one blob that is shown is text */
         memcpy(&text, member, sizeof text);
-        json_write_text(w, field->name, text);
+        json_write_text_shown(w, field->name, text);
         return;
     case MESSAGE_DIGEST:
         write_digest(w, field->name, member);

@@ -3,7 +3,8 @@
  *
  * Names are those of schemas/message. Digests and ids are hexadecimal texts; times end in unix_ms;
  * a float that is not finite and a digest that is absent are null; states, kinds and errors are the
- * words that tables show.
+ * words that tables show. Bytes of texts that are no UTF-8 are U+FFFD: one strange name does not
+ * take the list away.
  */
 #ifndef COMMON_VIEW_JSON_VIEW_H
 #define COMMON_VIEW_JSON_VIEW_H

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "common/base/utf8.h"
 #include "common/mem/mem.h"
 #include "coordinator/sched/result.h"
 
@@ -57,6 +58,10 @@ enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_he
     }
     if (hello->name.size == 0) {
         welcome(s, peer, NULL, ERR_PROTOCOL, TEXT("a worker has a name"));
+        return ERR_OK;
+    }
+    if (!utf8_is_line(hello->name)) { /* ledgers and logs name it */
+        welcome(s, peer, NULL, ERR_PROTOCOL, TEXT("a worker's name is UTF-8 in one line"));
         return ERR_OK;
     }
     struct worker *worker = roster_of_session(&s->roster, hello->session);

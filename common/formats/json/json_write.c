@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/utf8.h"
 #include "common/formats/json/json_float.h"
 
 /* A member of an object that is still open. Its text ends where the next one's starts. */
@@ -17,27 +18,6 @@ struct member {
     size_t start; /* in `out`: the quote of its key */
     size_t size;
 };
-
-/* Length of the UTF-8 character at `at` (RFC 3629: no surrogates, nothing overlong), 0 when it is
- * not one. */
-static size_t character_size(const uint8_t *at, size_t left)
-{
-    uint8_t first = at[0];
-    if (first < 0x80)
-        return 1;
-    size_t size = first >= 0xF0 ? 4 : first >= 0xE0 ? 3 : 2;
-    if (first < 0xC2 || first > 0xF4 || left < size)
-        return 0;
-    uint8_t low = first == 0xE0 ? 0xA0 : first == 0xF0 ? 0x90 : 0x80;
-    uint8_t high = first == 0xED ? 0x9F : first == 0xF4 ? 0x8F : 0xBF;
-    if (at[1] < low || at[1] > high)
-        return 0;
-    for (size_t i = 2; i < size; i++) {
-        if ((at[i] & 0xC0) != 0x80)
-            return 0;
-    }
-    return size;
-}
 
 /* The escape of a character that needs one, else NULL. */
 static const char *escape_of(uint8_t c)
@@ -62,28 +42,35 @@ static const char *escape_of(uint8_t c)
     }
 }
 
-enum err json_write_quoted(struct bytes *out, struct text text)
+/* `text` is UTF-8. */
+static void put_escaped(struct bytes *out, struct text text)
 {
-    const uint8_t *data = (const uint8_t *)text.data;
-    for (size_t i = 0, size; i < text.size; i += size) {
-        size = character_size(data + i, text.size - i);
-        if (size == 0)
-            return ERR_FORMAT;
-    }
-    bytes_append_text(out, TEXT("\""));
     size_t plain = 0; /* start of what is copied as it is */
     for (size_t i = 0; i < text.size; i++) {
-        const char *escape = escape_of(data[i]);
-        if (escape == NULL && data[i] >= 0x20)
+        uint8_t c = (uint8_t)text.data[i];
+        const char *escape = escape_of(c);
+        if (escape == NULL && c >= 0x20)
             continue;
-        bytes_append(out, data + plain, i - plain);
+        bytes_append(out, text.data + plain, i - plain);
         plain = i + 1;
         if (escape != NULL)
             bytes_append_text(out, text_of(escape));
         else
-            bytes_print(out, "\\u%04x", data[i]);
+            bytes_print(out, "\\u%04x", c);
     }
-    bytes_append(out, data + plain, text.size - plain);
+    bytes_append(out, text.data + plain, text.size - plain);
+}
+
+enum err json_write_quoted(struct bytes *out, struct text text)
+{
+    const uint8_t *data = (const uint8_t *)text.data;
+    for (size_t i = 0, size; i < text.size; i += size) {
+        size = utf8_size(data + i, text.size - i);
+        if (size == 0)
+            return ERR_FORMAT;
+    }
+    bytes_append_text(out, TEXT("\""));
+    put_escaped(out, text);
     bytes_append_text(out, TEXT("\""));
     return bytes_status(out);
 }
@@ -291,6 +278,27 @@ void json_write_text(struct json_write *w, const char *key, struct text value)
 {
     if (value_begin(w, key))
         note(w, json_write_quoted(&w->out, value));
+}
+
+void json_write_text_shown(struct json_write *w, const char *key, struct text value)
+{
+    const uint8_t *data = (const uint8_t *)value.data;
+    size_t begin = 0;
+    if (!value_begin(w, key))
+        return;
+    bytes_append_text(&w->out, TEXT("\""));
+    for (size_t i = 0; i < value.size;) {
+        size_t size = utf8_size(data + i, value.size - i);
+        i += size;
+        if (size > 0)
+            continue;
+        put_escaped(&w->out, (struct text){value.data + begin, i - begin});
+        bytes_append_text(&w->out, TEXT("\xEF\xBF\xBD"));
+        begin = ++i;
+    }
+    put_escaped(&w->out, (struct text){value.data + begin, value.size - begin});
+    bytes_append_text(&w->out, TEXT("\""));
+    note(w, bytes_status(&w->out));
 }
 
 enum err json_write_finish(struct json_write *w, struct span *out)

@@ -69,6 +69,9 @@ void json_write_f64(struct json_write *w, const char *key, double value);
 void json_write_f32(struct json_write *w, const char *key, float value);
 void json_write_text(struct json_write *w, const char *key, struct text value);
 
+/* The same of a text that others chose: each byte that is no UTF-8 becomes U+FFFD. */
+void json_write_text_shown(struct json_write *w, const char *key, struct text value);
+
 /* The text of the one value written; borrowed until json_write_fini. ERR_FORMAT for bad UTF-8 or a
  * key given twice, ERR_NOT_FINITE, ERR_LIMIT, ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err json_write_finish(struct json_write *w, struct span *out);

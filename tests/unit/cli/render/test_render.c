@@ -299,6 +299,23 @@ static void test_json_view__words_ids_and_absent_numbers(void **state)
               "0,\"variants\":[]}");
 }
 
+static void test_json_view__a_strange_name_is_shown_and_takes_nothing_away(void **state)
+{
+    (void)state;
+    const struct worker_row rows[] = {{.name = TEXT("\xC3\xA4\xFFz\xE2\x82")},
+                                      {.name = TEXT("next")}};
+    struct json_write w;
+    struct span text;
+    char copy[4096] = {0};
+    json_write_init(&w, JSON_WRITE_COMPACT, 1 << 16);
+    json_view_list(&w, NULL, &message_type_worker_row, rows, COUNT_OF(rows));
+    assert_int_equal(json_write_finish(&w, &text), ERR_OK);
+    memcpy(copy, text.data, MIN(text.size, sizeof copy - 1));
+    json_write_fini(&w);
+    assert_non_null(strstr(copy, "\"name\":\"\xC3\xA4\xEF\xBF\xBDz\xEF\xBF\xBD\xEF\xBF\xBD\""));
+    assert_non_null(strstr(copy, "\"name\":\"next\""));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -314,6 +331,7 @@ int main(void)
         cmocka_unit_test(test_progress__a_log_of_ten_thousand_steps_stays_under_a_megabyte),
         cmocka_unit_test(test_progress__a_slow_stage_says_a_line_in_half_a_minute),
         cmocka_unit_test(test_json_view__words_ids_and_absent_numbers),
+        cmocka_unit_test(test_json_view__a_strange_name_is_shown_and_takes_nothing_away),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,6 +11,7 @@
 #include "common/base/error.h"
 #include "common/base/ids.h"
 #include "common/base/span.h"
+#include "common/base/utf8.h"
 
 static void test_error__every_code_has_a_name_a_sentence_and_an_exit_code(void **state)
 {
@@ -138,6 +139,25 @@ static void test_span__texts_are_ordered_by_bytes_a_prefix_first(void **state)
     assert_int_equal(text_compare((struct text){0}, TEXT("")), 0);
 }
 
+static void test_utf8__a_line_has_characters_and_no_control(void **state)
+{
+    (void)state;
+    const struct {
+        const char *text;
+        bool is_line;
+    } cases[] = {
+        {"", true},          {"node07 \xC3\xA4\xF0\x9F\x98\x80", true},
+        {"a\nb", false},     {"a\x7F", false},
+        {"\xC2\x9B", false}, {"\xC2\xA0", true},
+        {"\xFF", false},     {"\xE2\x82", false},
+        {"\xC1\xBF", false}, {"\xED\xA0\x80", false},
+    };
+    for (size_t i = 0; i < COUNT_OF(cases); i++)
+        assert_int_equal(utf8_is_line(text_of(cases[i].text)), cases[i].is_line);
+    assert_int_equal(utf8_size((const uint8_t *)"\xE2\x82\xAC", 3), 3);
+    assert_int_equal(utf8_size((const uint8_t *)"\xE2\x82\xAC", 2), 0);
+}
+
 static void test_ids__a_deadline_beyond_the_end_of_time_is_the_end_of_time(void **state)
 {
     (void)state;
@@ -149,6 +169,7 @@ static void test_ids__a_deadline_beyond_the_end_of_time_is_the_end_of_time(void 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_utf8__a_line_has_characters_and_no_control),
         cmocka_unit_test(test_error__every_code_has_a_name_a_sentence_and_an_exit_code),
         cmocka_unit_test(test_error__a_code_from_outside_reads_as_internal),
         cmocka_unit_test(test_error__texts_are_prefixed_and_cut_to_fit),

@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 
+#include "common/base/check.h"
 #include "common/mem/mem.h"
 #include "world.h"
 
@@ -155,6 +156,18 @@ static void test_lease__stranger_is_asked_to_say_hello(void **state)
     struct world *w = *state;
     world_beat(w, 5, NULL, 0);
     assert_int_equal(world_sent(w, MSG_WELCOME, 0)->message.welcome.error, ERR_NOT_FOUND);
+}
+
+static void test_lease__a_name_that_cannot_be_shown_is_not_let_in(void **state)
+{
+    struct world *w = *state;
+    static const char *const names[] = {"", "a\xFF", "a\nb", "\x1B[2J"};
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        world_hello(w, 1, names[i], "f32/1");
+        assert_int_equal(world_sent(w, MSG_WELCOME, 0)->message.welcome.error, ERR_PROTOCOL);
+    }
+    world_hello(w, 1, "n\xC3\xB6rd", "f32/1");
+    assert_int_equal(world_sent(w, MSG_WELCOME, 0)->message.welcome.error, ERR_OK);
 }
 
 static void test_lease__restarted_worker_of_one_name_frees_the_old_one_soon(void **state)
@@ -480,6 +493,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         LEASE_TEST(tasks_are_granted_in_order_and_prefetched),
         LEASE_TEST(priority_goes_before_submission),
+        LEASE_TEST(a_name_that_cannot_be_shown_is_not_let_in),
         LEASE_TEST(late_result_after_expiry_is_ignored),
         LEASE_TEST(repeated_result_counts_once),
         LEASE_TEST(heartbeats_keep_it_alive),
