@@ -48,6 +48,7 @@ struct setup {
     unsigned port;               /* of the control socket; the bulk socket has the next one */
     bool is_system;              /* the folder that services look into */
     bool made_folder;
+    size_t made_pairs, made_texts; /* files that are there by this call */
 };
 
 static void path_of(const struct setup *s, const char *name, char out[PATH_BYTES])
@@ -55,27 +56,10 @@ static void path_of(const struct setup *s, const char *name, char out[PATH_BYTES
     (void)snprintf(out, PATH_BYTES, "%s/%s", s->folder, name);
 }
 
-/* Calls `visit` with every file there will be, until an error. */
-static enum err each_file(const struct setup *s, enum err (*visit)(const char *, struct err_text *),
-                          struct err_text *et)
-{
-    char path[PATH_BYTES];
-    for (size_t i = 0; i < COUNT_OF(texts); i++) {
-        path_of(s, texts[i], path);
-        TRY(visit(path, et));
-    }
-    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
-        path_of(s, pairs[i].file, path);
-        TRY(visit(path, et));
-        (void)snprintf(path + strlen(path), 8, ".pub");
-        TRY(visit(path, et));
-    }
-    return ERR_OK;
-}
-
 static enum err refuse(const char *path, struct err_text *et)
 {
-    if (access(path, F_OK) != 0)
+    struct stat status;
+    if (lstat(path, &status) != 0 && errno == ENOENT)
         return ERR_OK;
     return error_set(et, ERR_EXISTS,
                      "%s: exists, and keys are never overwritten; give another folder, or make one "
@@ -83,22 +67,51 @@ static enum err refuse(const char *path, struct err_text *et)
                      path);
 }
 
-static enum err take_back(const char *path, struct err_text *et)
+/* Every file there will be. */
+static enum err refuse_each(const struct setup *s, struct err_text *et)
 {
-    (void)et;
-    (void)unlink(path);
+    char path[PATH_BYTES];
+    for (size_t i = 0; i < COUNT_OF(texts); i++) {
+        path_of(s, texts[i], path);
+        TRY(refuse(path, et));
+    }
+    for (size_t i = 0; i < COUNT_OF(pairs); i++) {
+        path_of(s, pairs[i].file, path);
+        TRY(refuse(path, et));
+        (void)snprintf(path + strlen(path), 8, ".pub");
+        TRY(refuse(path, et));
+    }
     return ERR_OK;
 }
 
-static enum err write_text(const struct setup *s, const char *name, mode_t mode,
-                           struct bytes *content, struct err_text *et)
+/* Only what is there by this call: another may have been at it in the same folder. */
+static void take_back(const struct setup *s)
 {
     char path[PATH_BYTES];
-    path_of(s, name, path);
+    for (size_t i = 0; i < s->made_texts; i++) {
+        path_of(s, texts[i], path);
+        (void)unlink(path);
+    }
+    for (size_t i = 0; i < s->made_pairs; i++) {
+        path_of(s, pairs[i].file, path);
+        (void)unlink(path);
+        (void)snprintf(path + strlen(path), 8, ".pub");
+        (void)unlink(path);
+    }
+    if (s->made_folder)
+        (void)rmdir(s->folder);
+}
+
+/* The next of `texts`. */
+static enum err write_text(struct setup *s, struct bytes *content, struct err_text *et)
+{
+    char path[PATH_BYTES];
+    path_of(s, texts[s->made_texts], path);
     TRY(bytes_status(content));
     TRY(file_write_atomic(path, bytes_span(content), et));
+    s->made_texts++;
     bytes_clear(content);
-    if (chmod(path, mode) != 0)
+    if (chmod(path, 0644) != 0)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     return ERR_OK;
 }
@@ -112,7 +125,7 @@ static enum err give_away(const char *path, struct err_text *et)
     return ERR_OK;
 }
 
-static enum err write_pairs(const struct setup *s, struct bytes *text, struct err_text *et)
+static enum err write_pairs(struct setup *s, struct bytes *text, struct err_text *et)
 {
     char path[PATH_BYTES];
     bytes_print(text, "# Who may connect: role, name, public key. After a change: systemctl reload "
@@ -122,6 +135,7 @@ static enum err write_pairs(const struct setup *s, struct bytes *text, struct er
         path_of(s, pairs[i].file, path);
         TRY(transport_keys_generate(&keys));
         TRY(transport_keys_write(&keys, path, et));
+        s->made_pairs++;
         if (pairs[i].is_service && s->is_system)
             TRY(give_away(path, et));
         if (pairs[i].role == NULL)
@@ -131,11 +145,11 @@ static enum err write_pairs(const struct setup *s, struct bytes *text, struct er
             bytes_print(text, "%02x", keys.public_key[b]);
         bytes_print(text, "\n");
     }
-    return write_text(s, "keys.list", 0644, text, et);
+    return write_text(s, text, et);
 }
 
 /* Nothing is started that nobody asked for: the target is 0 until `qctl workers scale`. */
-static enum err write_providers(const struct setup *s, struct bytes *text, struct err_text *et)
+static enum err write_providers(struct setup *s, struct bytes *text, struct err_text *et)
 {
     bytes_print(
         text,
@@ -150,10 +164,10 @@ static enum err write_providers(const struct setup *s, struct bytes *text, struc
         "    secret: %s/worker.key\n"
         "    server_key: %s/coordinator.key.pub\n",
         s->host, s->port, s->folder, s->folder);
-    return write_text(s, "providers.yml", 0644, text, et);
+    return write_text(s, text, et);
 }
 
-static enum err write_options(const struct setup *s, struct bytes *text, struct err_text *et)
+static enum err write_options(struct setup *s, struct bytes *text, struct err_text *et)
 {
     bytes_print(text,
                 "# What qfleet-coordinator.service starts with.\n"
@@ -161,18 +175,18 @@ static enum err write_options(const struct setup *s, struct bytes *text, struct 
                 "--keys %s/keys.list --secret %s/coordinator.key --providers %s/providers.yml\"\n",
                 s->listen, s->port, s->listen, s->port + 1, s->host, s->port + 1, s->folder,
                 s->folder, s->folder);
-    TRY(write_text(s, "coordinator.env", 0644, text, et));
+    TRY(write_text(s, text, et));
     bytes_print(text,
                 "# What qfleet-worker.service starts with.\n"
                 "QFLEET_OPTIONS=\"--coordinator tcp://%s:%u --secret %s/worker.key --server-key "
                 "%s/coordinator.key.pub\"\n",
                 s->host, s->port, s->folder, s->folder);
-    TRY(write_text(s, "worker.env", 0644, text, et));
+    TRY(write_text(s, text, et));
     bytes_print(text,
                 "# Which coordinator qctl speaks to. Files are looked for beside this one.\n"
                 "coordinator: tcp://%s:%u\nsecret: admin.key\nserver_key: coordinator.key.pub\n",
                 s->host, s->port);
-    return write_text(s, "client.yml", 0644, text, et);
+    return write_text(s, text, et);
 }
 
 static enum err write_all(struct setup *s, struct err_text *et)
@@ -185,11 +199,8 @@ static enum err write_all(struct setup *s, struct err_text *et)
     TRY_OUT(write_options(s, &text, et));
 out:
     bytes_fini(&text);
-    if (err != ERR_OK) {
-        (void)each_file(s, take_back, NULL);
-        if (s->made_folder)
-            (void)rmdir(s->folder);
-    }
+    if (err != ERR_OK)
+        take_back(s);
     return err;
 }
 
@@ -214,7 +225,7 @@ static enum err settle_folder(const struct invocation *invocation, struct setup 
         (void)chmod(name, 0700);
     if (realpath(name, full) == NULL)
         TRY_OUT(error_set(et, error_from_errno(errno), "%s: %s", name, strerror(errno)));
-    if (strlen(full) >= sizeof s->folder || strpbrk(full, " \t\n\"'\\$") != NULL)
+    if (strlen(full) >= sizeof s->folder || strpbrk(full, " \t\n\"'\\$`") != NULL)
         TRY_OUT(error_set(et, ERR_USAGE,
                           "%s: expected a folder without blanks, quotes and dollars, of at most "
                           "%zu bytes",
@@ -293,7 +304,7 @@ enum err cmd_init(struct invocation *invocation, struct err_text *et)
 {
     struct setup s = {0};
     TRY(settle_place(invocation, &s, et));
-    TRY(each_file(&s, refuse, et));
+    TRY(refuse_each(&s, et));
     TRY(write_all(&s, et));
     if (invocation->json)
         return print_json(invocation, &s);

@@ -118,6 +118,13 @@ PYTHON
     run qctl init "$WORK/c" --host 'a;b'
     [ "$status" -eq 2 ]
     [ ! -e "$WORK/c" ]
+    run qctl init "$WORK/\`id\`" # the options are read by a shell
+    [ "$status" -eq 2 ]
+    mkdir "$WORK/linked"
+    ln -s nowhere "$WORK/linked/submit.key"
+    run qctl init "$WORK/linked"
+    [ "$status" -eq 1 ]
+    [ "$(ls "$WORK/linked")" = submit.key ]
 }
 
 @test "a configuration of another coordinator lends no keys" {
