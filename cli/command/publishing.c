@@ -268,7 +268,8 @@ static enum err read_chat(struct work *w, const struct folder_listing *listing, 
 
 /* ---- names ---- */
 
-/* Lower case, digits, '.', '-' and '_': what shells, vLLM and Ollama all take. */
+/* Lower case, digits, '.', '-' and '_', the first a letter or digit: what shells, vLLM and Ollama
+ * all take, and no option. */
 static struct text handle_of(struct work *w, struct text name)
 {
     char *handle = arena_copy_text(&w->arena, name);
@@ -279,6 +280,8 @@ static struct text handle_of(struct work *w, struct text name)
                         *c == '_' || *c == '-';
         *c = is_plain ? *c : '-';
     }
+    if (handle != NULL)
+        handle += strspn(handle, "-._");
     return handle != NULL && handle[0] != '\0' ? text_of(handle) : TEXT("model");
 }
 

@@ -1,6 +1,8 @@
 /* modelfile.c - see modelfile.h. */
 #include "cli/publish/modelfile.h"
 
+#include <string.h>
+
 #include "cli/publish/go_template.h"
 #include "common/base/check.h"
 
@@ -16,16 +18,47 @@ static struct text base_of(const struct publication *p)
     return p->base_model.size > 0 ? p->base_model : p->base_path;
 }
 
+/* A word of a line for a shell: in quotes where it is more than plain signs. */
+static void put_word(struct bytes *out, struct text word)
+{
+    static const char plain[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
+                                "_-./:=,@%+";
+    bool is_plain = word.size > 0;
+    for (size_t i = 0; i < word.size; i++)
+        is_plain = is_plain && word.data[i] != '\0' && strchr(plain, word.data[i]) != NULL;
+    if (is_plain) {
+        bytes_append_text(out, word);
+        return;
+    }
+    bytes_append_text(out, TEXT("'"));
+    for (size_t i = 0; i < word.size; i++)
+        if (word.data[i] == '\'')
+            bytes_append_text(out, TEXT("'\\''"));
+        else
+            bytes_append(out, &word.data[i], 1);
+    bytes_append_text(out, TEXT("'"));
+}
+
+/* What ends its line: a comment, the rest of an instruction. */
+static void put_rest(struct bytes *out, const char *before, struct text rest)
+{
+    bytes_append_text(out, text_of(before));
+    for (size_t i = 0; i < rest.size; i++)
+        bytes_append(out, (unsigned char)rest.data[i] < ' ' ? " " : &rest.data[i], 1);
+    bytes_append_text(out, TEXT("\n"));
+}
+
 static void put_from(const struct publication *p, struct bytes *out)
 {
-    if (p->kind == PUBLICATION_LORA)
-        bytes_print(out,
-                    "# The model that the adapter was trained on, as Ollama knows it, or the path\n"
-                    "# of its folder or GGUF file; with another one answers are noise.\n"
-                    "FROM %.*s\nADAPTER .\n",
-                    TEXT_ARGS(base_of(p)));
-    else if (p->kind == PUBLICATION_GGUF)
-        bytes_print(out, "FROM ./%.*s\n", TEXT_ARGS(p->gguf));
+    if (p->kind == PUBLICATION_LORA) {
+        put_rest(out,
+                 "# The model that the adapter was trained on, as Ollama knows it, or the path\n"
+                 "# of its folder or GGUF file; with another one answers are noise.\n"
+                 "FROM ",
+                 base_of(p));
+        bytes_append_text(out, TEXT("ADAPTER .\n"));
+    } else if (p->kind == PUBLICATION_GGUF)
+        put_rest(out, "FROM ./", p->gguf);
     else
         bytes_append_text(out, TEXT("FROM .\n"));
 }
@@ -71,33 +104,40 @@ static uint32_t vllm_rank(uint32_t rank)
 static void put_vllm(const struct publication *p, struct bytes *out)
 {
     put_heading(out, "vLLM");
-    struct text base = base_of(p), handle = p->handle;
-    if (p->kind == PUBLICATION_LORA)
-        bytes_print(out, "vllm serve %.*s --enable-lora --max-lora-rank %u --lora-modules %.*s=.\n",
-                    TEXT_ARGS(base), vllm_rank(p->rank), TEXT_ARGS(handle));
-    else if (p->kind == PUBLICATION_GGUF)
-        bytes_print(out, "vllm serve ./%.*s --tokenizer %.*s --served-model-name %.*s\n",
-                    TEXT_ARGS(p->gguf), TEXT_ARGS(base), TEXT_ARGS(handle));
-    else
+    struct text handle = p->handle;
+    if (p->kind == PUBLICATION_LORA) {
+        bytes_append_text(out, TEXT("vllm serve "));
+        put_word(out, base_of(p));
+        bytes_print(out, " --enable-lora --max-lora-rank %u --lora-modules %.*s=.\n",
+                    vllm_rank(p->rank), TEXT_ARGS(handle));
+    } else if (p->kind == PUBLICATION_GGUF) {
+        bytes_append_text(out, TEXT("vllm serve ./"));
+        put_word(out, p->gguf);
+        bytes_append_text(out, TEXT(" --tokenizer "));
+        put_word(out, base_of(p));
+        bytes_print(out, " --served-model-name %.*s\n", TEXT_ARGS(handle));
+    } else
         bytes_print(out, "vllm serve . --served-model-name %.*s\n", TEXT_ARGS(handle));
     put_end(out);
 }
 
 static void put_llama_server(const struct publication *p, struct bytes *out)
 {
-    struct text base = base_of(p), handle = p->handle;
+    struct text handle = p->handle;
     if (p->kind == PUBLICATION_MODEL && p->is_quantized)
         return; /* weights that are in few bits already are not quantized a second time */
     put_heading(out, "llama-server");
-    if (p->kind == PUBLICATION_LORA)
+    if (p->kind == PUBLICATION_LORA) {
+        put_rest(out, "qctl convert BASE base.gguf            # BASE: the folder of ", base_of(p));
         bytes_print(out,
-                    "qctl convert BASE base.gguf            # BASE: the folder of %.*s\n"
                     "qctl convert . %.*s-lora.gguf --base BASE\n"
                     "llama-server -m base.gguf --lora %.*s-lora.gguf\n",
-                    TEXT_ARGS(base), TEXT_ARGS(handle), TEXT_ARGS(handle));
-    else if (p->kind == PUBLICATION_GGUF)
-        bytes_print(out, "llama-server -m %.*s\n", TEXT_ARGS(p->gguf));
-    else
+                    TEXT_ARGS(handle), TEXT_ARGS(handle));
+    } else if (p->kind == PUBLICATION_GGUF) {
+        bytes_append_text(out, TEXT("llama-server -m ./"));
+        put_word(out, p->gguf);
+        bytes_append_text(out, TEXT("\n"));
+    } else
         bytes_print(out, "qctl convert . %.*s.gguf --type Q8_0\nllama-server -m %.*s.gguf\n",
                     TEXT_ARGS(handle), TEXT_ARGS(handle));
     put_end(out);
@@ -119,8 +159,7 @@ enum err modelfile_print_commands(const struct publication *p, struct bytes *out
     bytes_append_text(out, TEXT("\n## How to run it\n\nIn this folder:\n"));
     if (p->kind == PUBLICATION_BOTTLENECK) {
         put_heading(out, "qfleet, which alone knows adapters of this kind");
-        bytes_print(out, "qctl generate BASE --adapter .     # BASE: the folder of %.*s\n",
-                    TEXT_ARGS(base_of(p)));
+        put_rest(out, "qctl generate BASE --adapter .     # BASE: the folder of ", base_of(p));
         put_end(out);
         return bytes_status(out);
     }

@@ -81,7 +81,7 @@ def check_gguf(path):
     name = [name for name in os.listdir(path) if name.endswith(".gguf")][0]
     card, modelfile = read(path, "README.md"), read(path, "Modelfile")
     has(front_of(card), "base_model_relation: quantized\n", "library_name: gguf\n")
-    has(card, "llama-server -m %s\n" % name)
+    has(card, "llama-server -m ./%s\n" % name)
     has(modelfile, "FROM ./%s\n" % name)
 
 

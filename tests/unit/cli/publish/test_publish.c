@@ -171,6 +171,32 @@ static void test_model_card__each_kind_has_commands_that_take_it(void **state)
     }
 }
 
+static void test_modelfile__names_are_words_of_commands_and_ends_of_lines(void **state)
+{
+    (void)state;
+    struct bytes out;
+    struct publication p = sample;
+    bytes_init(&out, TEXT_BYTES_MAX);
+    p.base_model = TEXT("it's $(id)\nADAPTER /etc");
+    assert_int_equal(modelfile_print(&p, &out), ERR_OK);
+    const char *text = text_from(&out);
+    assert_non_null(strstr(text, "\nFROM it's $(id) ADAPTER /etc\nADAPTER .\n"));
+    bytes_clear(&out);
+    p.base_model = TEXT("/my models/it's; id");
+    assert_int_equal(modelfile_print_commands(&p, &out), ERR_OK);
+    text = text_from(&out);
+    assert_non_null(strstr(text, "vllm serve '/my models/it'\\''s; id' --enable-lora "));
+    assert_non_null(strstr(text, "# BASE: the folder of /my models/it's; id\n"));
+    bytes_clear(&out);
+    p.kind = PUBLICATION_GGUF;
+    p.gguf = TEXT("-a b.gguf");
+    assert_int_equal(modelfile_print_commands(&p, &out), ERR_OK);
+    text = text_from(&out);
+    assert_non_null(strstr(text, "vllm serve ./'-a b.gguf' --tokenizer '/my models/it'"));
+    assert_non_null(strstr(text, "llama-server -m ./'-a b.gguf'\n"));
+    bytes_fini(&out);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -180,6 +206,7 @@ int main(void)
         cmocka_unit_test(test_model_card__a_result_without_losses_claims_none),
         cmocka_unit_test(test_model_card__text_that_is_not_utf8_is_refused),
         cmocka_unit_test(test_model_card__each_kind_has_commands_that_take_it),
+        cmocka_unit_test(test_modelfile__names_are_words_of_commands_and_ends_of_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
