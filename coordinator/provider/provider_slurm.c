@@ -112,8 +112,8 @@ static enum err status(const struct provider_request *request)
 /* Only what still waits: a job that got its machine meanwhile is drained, not killed. */
 static enum err cancel(const struct provider_request *request)
 {
+    struct provider_command *command = NULL;
     for (size_t i = 0; i < request->ids_count; i++) {
-        struct provider_command *command = request->out->rows + request->out->count - 1;
         if (i % PROVIDER_KIND_IDS == 0) {
             command = provider_kind_command(request, ASK_MS);
             if (command == NULL)

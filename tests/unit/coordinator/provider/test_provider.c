@@ -168,6 +168,8 @@ static void test_slurm__cancel_spares_jobs_that_began_meanwhile(void **state)
     assert_int_equal(provider_cancel(&config, &site, many, COUNT_OF(many), 0, &arena, &commands),
                      ERR_OK);
     assert_int_equal(commands.count, 2);
+    assert_int_equal(provider_cancel(&config, &site, many, 0, 0, &arena, &commands), ERR_OK);
+    assert_int_equal(commands.count, 0);
     assert_int_equal(provider_status(&config, &site, &arena, &commands), ERR_OK);
     check_text(&commands, "squeue --noheader --array --states=all --name=qfleet-c-a1b2c3d4 "
                           "'--format=%i|%T|%r'\n");
