@@ -17,6 +17,7 @@
 
 enum {
     CONNECTIONS_MAX = 64,
+    CONNECTIONS_OF_ONE = 32, /* of one address: none shuts the others out */
     CONNECTION_BYTES = 32 << 10,
     IDLE_S = 20,
     REPLY_BYTES_MAX = 64 << 20,
@@ -318,8 +319,9 @@ static enum err listen_at(struct http *http, struct place *place, struct err_tex
     errno = 0;
     http->daemon = MHD_start_daemon(
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_SOCK_ADDR, &place->any,
-        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)CONNECTION_BYTES, MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
+        (unsigned)CONNECTIONS_OF_ONE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_END);
     if (http->daemon != NULL)
         return ERR_OK;
     if (errno == EADDRINUSE)

@@ -9,8 +9,8 @@
  * as `Authorization: Bearer`. GET and HEAD only: nothing can be changed from here.
  *
  * The one door to libmicrohttpd. It has no thread: the owner watches http_fd and calls http_run.
- * Connections, their memory and their idle time are bounded. Refuses to know: jobs, the event loop,
- * TLS (loopback, or a proxy that has it).
+ * Connections, those of one address, their memory and their idle time are bounded. Refuses to know:
+ * jobs, the event loop, TLS (loopback, or a proxy that has it).
  */
 #ifndef COORDINATOR_HTTP_HTTP_H
 #define COORDINATOR_HTTP_HTTP_H

@@ -69,16 +69,23 @@ static int teardown(void **state)
     return 0;
 }
 
-static int dial(const struct fixture *f)
+static int dial_from(const struct fixture *f, in_addr_t host)
 {
-    struct sockaddr_in to = {.sin_family = AF_INET};
+    struct sockaddr_in to = {.sin_family = AF_INET}, from = {.sin_family = AF_INET};
     unsigned long port = strtoul(strrchr(http_address(f->http), ':') + 1, NULL, 10);
     int fd = socket(AF_INET, SOCK_STREAM, 0);
     to.sin_port = htons((uint16_t)port);
     to.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    from.sin_addr.s_addr = htonl(host);
+    assert_int_equal(bind(fd, (const struct sockaddr *)&from, sizeof from), 0);
     assert_int_equal(connect(fd, (const struct sockaddr *)&to, sizeof to), 0);
     assert_int_equal(fcntl(fd, F_SETFL, O_NONBLOCK), 0);
     return fd;
+}
+
+static int dial(const struct fixture *f)
+{
+    return dial_from(f, INADDR_LOOPBACK);
 }
 
 /* Sends the bytes and reads until the server hangs up or nothing more comes. */
@@ -243,7 +250,22 @@ static void test_http__what_is_no_request_is_survived(void **state)
         http_run(f->http);
     for (size_t i = 0; i < 100; i++)
         (void)close(fds[i]);
+    for (size_t i = 0; i < 100; i++) /* sees that they are gone */
+        http_run(f->http);
     assert_status(get(f, "/healthz", ""), "200");
+}
+
+static void test_http__one_address_does_not_shut_out_the_others(void **state)
+{
+    struct fixture *f = *state;
+    int fds[64];
+    for (size_t i = 0; i < 64; i++) {
+        fds[i] = dial_from(f, INADDR_LOOPBACK + 1);
+        http_run(f->http);
+    }
+    assert_status(get(f, "/healthz", ""), "200");
+    for (size_t i = 0; i < 64; i++)
+        (void)close(fds[i]);
 }
 
 static void test_http__addresses(void **state)
@@ -294,6 +316,7 @@ int main(void)
         WITH(test_http__head_has_no_body),
         WITH(test_http__a_failure_is_json_with_its_code),
         WITH(test_http__what_is_no_request_is_survived),
+        WITH(test_http__one_address_does_not_shut_out_the_others),
         cmocka_unit_test(test_http__addresses),
         WITH(test_http__a_port_that_is_taken_is_said),
     };
