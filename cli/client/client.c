@@ -3,7 +3,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/client/client_bulk.h"
 #include "cli/client/exchange.h"
@@ -61,13 +60,6 @@ static enum err write_hello(struct client *client, const struct client_options *
     return wire_encode(&message_type_msg_hello, &hello, &client->control.greeting);
 }
 
-static int64_t unix_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 static enum err greet(struct client *client, struct err_text *et)
 {
     TRY(exchange_greet(&client->control, &message_type_msg_welcome, et));
@@ -80,7 +72,7 @@ static enum err greet(struct client *client, struct err_text *et)
     memcpy(client->bulk_endpoint, welcome->bulk_endpoint.data, welcome->bulk_endpoint.size);
     client->bulk_endpoint[welcome->bulk_endpoint.size] = '\0';
     client->facts.incarnation = welcome->incarnation;
-    client->facts.clock_ahead_ms = (int64_t)welcome->unix_ms - unix_ms();
+    client->facts.clock_ahead_ms = (int64_t)(welcome->unix_ms - exchange_unix_ms());
     (void)snprintf(client->facts.version, sizeof client->facts.version, "%.*s",
                    TEXT_ARGS(welcome->version));
     return ERR_OK;

@@ -32,6 +32,9 @@ void exchange_fini(struct exchange *exchange);
 /* Milliseconds on the monotonic clock. */
 uint64_t exchange_now_ms(void);
 
+/* Milliseconds since 1970, for ages that are shown to people. */
+uint64_t exchange_unix_ms(void);
+
 /* Lets some time go by before another attempt. */
 void exchange_pause(uint32_t ms);
 

@@ -4,9 +4,9 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "cli/client/client.h"
+#include "cli/client/exchange.h"
 #include "cli/command/checkpoint_find.h"
 #include "cli/command/cmd.h"
 #include "cli/command/output.h"
@@ -26,9 +26,7 @@ static const char *prefix_of(const struct invocation *invocation)
 
 static double age_of(uint64_t unix_ms)
 {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (double)now.tv_sec - (double)unix_ms / 1000;
+    return ((double)exchange_unix_ms() - (double)unix_ms) / 1000;
 }
 
 /* "latest,best" and the names it was given; "undone" where training was sent back before it. */

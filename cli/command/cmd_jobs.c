@@ -2,9 +2,9 @@
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
-#include <time.h>
 
 #include "cli/client/client.h"
+#include "cli/client/exchange.h"
 #include "cli/command/cmd.h"
 #include "cli/command/held_out.h"
 #include "cli/command/output.h"
@@ -12,6 +12,7 @@
 #include "cli/command/stage_note.h"
 #include "cli/command/variants.h"
 #include "cli/render/human.h"
+#include "cli/render/state_color.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
@@ -19,36 +20,11 @@
 
 enum { ERROR_BYTES = 48 };
 
-static enum style_color color_of(enum job_state state)
-{
-    switch (state) {
-    case JOB_DONE:
-        return STYLE_GOOD;
-    case JOB_FAILED:
-        return STYLE_BAD;
-    case JOB_RUNNING:
-        return STYLE_BUSY;
-    case JOB_WAITING:
-    case JOB_PAUSED:
-    case JOB_CANCELLED:
-    case JOB_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
-
-static uint64_t unix_now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
-
 static double age(uint64_t from_ms, uint64_t to_ms)
 {
     if (from_ms == 0)
         return -1;
-    uint64_t end = to_ms != 0 ? to_ms : unix_now_ms();
+    uint64_t end = to_ms != 0 ? to_ms : exchange_unix_ms();
     return (double)(end - MIN(end, from_ms)) / 1000;
 }
 
@@ -69,7 +45,7 @@ static void add_row(struct table *table, const struct job_row *row)
     table_cell(table, 0, STYLE_BOLD, "%s", human_id(row->job, text));
     table_cell(table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->name));
     table_cell(table, 2, STYLE_DIM, "%.*s", TEXT_ARGS(row->owner));
-    table_cell(table, 3, color_of(state), "%s", state_job_word(state));
+    table_cell(table, 3, state_color_job(state), "%s", state_job_word(state));
     table_cell(table, 4, STYLE_PLAIN, "%s",
                human_duration(age(row->created_unix_ms, row->ended_unix_ms), text));
     table_cell(table, 5, STYLE_PLAIN, "%s",
@@ -209,8 +185,9 @@ static enum err print_job(struct invocation *invocation, const struct msg_job *j
     print_line(out, "name", line);
     (void)snprintf(line, sizeof line, "%.*s", TEXT_ARGS(row->owner));
     print_line(out, "owner", line);
-    (void)fprintf(out, "%-10s %s%s%s\n", "state", style_on(&invocation->style, color_of(state)),
-                  state_job_word(state), style_off(&invocation->style, color_of(state)));
+    (void)fprintf(out, "%-10s %s%s%s\n", "state",
+                  style_on(&invocation->style, state_color_job(state)), state_job_word(state),
+                  style_off(&invocation->style, state_color_job(state)));
     (void)snprintf(detail, sizeof detail, "%s%.*s", print_error(row, error, sizeof error),
                    TEXT_ARGS(row->detail));
     print_line(out, row->error != 0 ? "error" : "detail", detail);

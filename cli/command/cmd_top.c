@@ -3,7 +3,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "cli/client/client.h"
@@ -43,13 +42,6 @@ struct top {
     double weight; /* of smoothing */
     char trouble[512];
 };
-
-static uint64_t unix_now_ms(void)
-{
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 #define SMOOTH 0.95 /* by the key s */
 
@@ -141,7 +133,7 @@ static enum err refresh(struct top *top, struct err_text *et)
 {
     struct arena arena;
     struct top_frame_view view = {
-        .endpoint = top->view.endpoint, .pane = top->view.pane, .now_unix_ms = unix_now_ms()};
+        .endpoint = top->view.endpoint, .pane = top->view.pane, .now_unix_ms = exchange_unix_ms()};
     arena_init(&arena, ARENA_BYTES_MAX);
     enum err err = ask_all(top, &arena, &view, et);
     if (err != ERR_OK) {

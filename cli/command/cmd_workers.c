@@ -6,26 +6,10 @@
 #include "cli/command/cmd.h"
 #include "cli/command/output.h"
 #include "cli/render/human.h"
+#include "cli/render/state_color.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
-
-static enum style_color color_of(enum worker_state state)
-{
-    switch (state) {
-    case WORKER_READY:
-        return STYLE_GOOD;
-    case WORKER_QUIET:
-    case WORKER_LOST:
-        return STYLE_BAD;
-    case WORKER_DRAINING:
-        return STYLE_BUSY;
-    case WORKER_LEFT:
-    case WORKER_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
 
 static enum err print_workers(struct invocation *invocation, const struct msg_workers *workers)
 {
@@ -44,7 +28,7 @@ static enum err print_workers(struct invocation *invocation, const struct msg_wo
         char text[HUMAN_BYTES];
         table_row(&table);
         table_cell(&table, 0, STYLE_BOLD, "%.*s", TEXT_ARGS(row->name));
-        table_cell(&table, 1, color_of(state), "%s", state_worker_word(state));
+        table_cell(&table, 1, state_color_worker(state), "%s", state_worker_word(state));
         table_cell(&table, 2, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->task));
         table_cell(&table, 3, STYLE_PLAIN, "%u", row->threads);
         table_cell(&table, 4, STYLE_PLAIN, "%s", human_size(row->rss_bytes, text));

@@ -8,6 +8,7 @@
 #include "cli/graph/graph_lanes.h"
 #include "cli/graph/graph_path.h"
 #include "cli/render/human.h"
+#include "cli/render/state_color.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
@@ -20,23 +21,6 @@ static const struct table_column columns[] = {
     {"STATE", TABLE_LEFT}, {"STAGE", TABLE_LEFT}, {"WHERE", TABLE_LEFT},
     {"TIME", TABLE_RIGHT}, {"DONE", TABLE_RIGHT}, {"DETAIL", TABLE_LEFT},
 };
-
-static enum style_color color_of(enum stage_state state)
-{
-    switch (state) {
-    case STAGE_DONE:
-        return STYLE_GOOD;
-    case STAGE_FAILED:
-        return STYLE_BAD;
-    case STAGE_RUNNING:
-        return STYLE_BUSY;
-    case STAGE_WAITING:
-    case STAGE_CANCELLED:
-    case STAGE_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
 
 /* The cells beside the stage's name. */
 struct cells {
@@ -131,7 +115,7 @@ static enum err print_graph(struct invocation *invocation, const struct graph *g
         size_t used = graph_lanes_next(&lanes, lane);
         fit_name(line, room - used, name);
         table_row(&table);
-        table_cell(&table, 0, color_of(state), "%s", state_stage_word(state));
+        table_cell(&table, 0, state_color_stage(state), "%s", state_stage_word(state));
         table_cell(&table, 1, STYLE_PLAIN, "%s%s", lane, name);
         table_cell(&table, 2, STYLE_PLAIN, "%s", cells.where);
         table_cell(&table, 3, STYLE_PLAIN, "%s", cells.time);
@@ -170,7 +154,7 @@ enum err graph_table_print_path(struct invocation *invocation, const struct msg_
         total[steps[i].time] += steps[i].seconds;
         unknown += steps[i].time == GRAPH_UNKNOWN;
         table_row(&table);
-        table_cell(&table, 0, color_of(state), "%s", state_stage_word(state));
+        table_cell(&table, 0, state_color_stage(state), "%s", state_stage_word(state));
         table_cell(&table, 1, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->name));
         table_cell(&table, 2, STYLE_PLAIN, "%.*s", TEXT_ARGS(row->where));
         if (steps[i].time != GRAPH_UNKNOWN || steps[i].seconds > 0)

@@ -8,6 +8,7 @@
 #include "cli/plot/plot_text.h"
 #include "cli/plot/sparkline.h"
 #include "cli/render/human.h"
+#include "cli/render/state_color.h"
 #include "common/base/check.h"
 #include "common/message/state.h"
 
@@ -112,24 +113,6 @@ static void draw_fleet(const struct top_frame_view *v, struct frame *f)
 
 /* ---- jobs ---- */
 
-static enum style_color color_of_job(uint32_t state)
-{
-    switch ((enum job_state)state) {
-    case JOB_DONE:
-        return STYLE_GOOD;
-    case JOB_FAILED:
-        return STYLE_BAD;
-    case JOB_RUNNING:
-        return STYLE_BUSY;
-    case JOB_WAITING:
-    case JOB_PAUSED:
-    case JOB_CANCELLED:
-    case JOB_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
-
 /* Columns of the table; 0 for one that has no room. */
 struct columns {
     size_t name, state, stage, loss, eval, time; /* where they begin, the last three end */
@@ -168,7 +151,7 @@ static void draw_job(const struct top_frame_view *v, size_t index, const struct 
                      human_id(job->job, id));
     (void)frame_text(f, row, c->name, c->name_width, is_chosen ? STYLE_BOLD : STYLE_PLAIN, "%s",
                      text_of_field(job->name, text));
-    (void)frame_text(f, row, c->state, 6, color_of_job(job->state), "%s",
+    (void)frame_text(f, row, c->state, 6, state_color_job((enum job_state)job->state), "%s",
                      state_job_word((enum job_state)job->state));
     if (c->stage > 0) {
         size_t used = frame_text(f, row, c->stage, STAGE_WIDTH, STYLE_PLAIN, "%s",
@@ -263,23 +246,6 @@ static enum err draw_curve(const struct top_frame_view *v, struct frame *f, size
     return err == ERR_STATE ? ERR_OK : err;
 }
 
-static enum style_color color_of_stage(uint32_t state)
-{
-    switch ((enum stage_state)state) {
-    case STAGE_DONE:
-        return STYLE_GOOD;
-    case STAGE_FAILED:
-        return STYLE_BAD;
-    case STAGE_RUNNING:
-        return STYLE_BUSY;
-    case STAGE_WAITING:
-    case STAGE_CANCELLED:
-    case STAGE_STATE_COUNT:
-        break;
-    }
-    return STYLE_DIM;
-}
-
 /* Stages from the first that is not done on, when not all have room. */
 static void draw_stages(const struct top_frame_view *v, struct frame *f, size_t row, size_t rows)
 {
@@ -290,7 +256,7 @@ static void draw_stages(const struct top_frame_view *v, struct frame *f, size_t 
     first = MIN(first, v->stage_count - MIN(v->stage_count, rows));
     for (size_t i = 0; i < MIN(rows, v->stage_count - first); i++) {
         const struct stage_row *s = &v->stages[first + i];
-        (void)frame_text(f, row + i, 2, 6, color_of_stage(s->state), "%s",
+        (void)frame_text(f, row + i, 2, 6, state_color_stage((enum stage_state)s->state), "%s",
                          state_stage_word((enum stage_state)s->state));
         (void)frame_text(f, row + i, 10, 26, STYLE_PLAIN, "%s", text_of_field(s->name, text));
         size_t at = 38;
@@ -310,10 +276,7 @@ static void draw_workers(const struct top_frame_view *v, struct frame *f, size_t
     char text[TEXT_BYTES], a[HUMAN_BYTES], b[HUMAN_BYTES];
     for (size_t i = 0; i < MIN(rows, v->worker_count); i++) {
         const struct worker_row *w = &v->workers[i];
-        enum style_color color = w->state == WORKER_READY      ? STYLE_GOOD
-                                 : w->state == WORKER_DRAINING ? STYLE_LINE_2
-                                 : w->state == WORKER_LEFT     ? STYLE_DIM
-                                                               : STYLE_BAD;
+        enum style_color color = state_color_worker((enum worker_state)w->state);
         (void)frame_text(f, row + i, 2, 20, STYLE_BOLD, "%s", text_of_field(w->name, text));
         (void)frame_text(f, row + i, 23, 6, color, "%s",
                          state_worker_word((enum worker_state)w->state));
