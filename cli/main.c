@@ -8,8 +8,10 @@
 
 #include "cli/command/command.h"
 #include "cli/command/commands.h"
+#include "cli/command/follow.h"
 #include "common/base/version.h"
 #include "common/numeric/float_rules.h"
+#include "common/transport/supervisor.h"
 #include "common/transport/transport.h"
 
 static const char *locale_of(void)
@@ -48,11 +50,13 @@ static struct environment read_environment(void)
 
 int main(int argc, char **argv)
 {
-    const struct environment environment = read_environment();
+    struct environment environment;
     struct invocation invocation;
     struct err_text et = {{0}};
+    supervisor_keep_streams();
+    environment = read_environment();
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
-        return printf("qctl %s\n", version_text()) < 0;
+        return printf("qctl %s\n", version_text()) < 0 || fflush(stdout) != 0;
     float_rules_set(); /* `generate` computes here */
     enum err err = transport_startup();
     if (err == ERR_OK)
@@ -63,9 +67,17 @@ int main(int argc, char **argv)
         commands_print_help(invocation.command, invocation.out);
     else if (err == ERR_OK)
         err = invocation.command->run(&invocation, &et);
+    int number = err == ERR_UNREACHABLE ? follow_pause(0) : 0;
+    if (number != 0 && invocation.exit_code < 0) /* it came while nobody answered */
+        invocation.exit_code = FOLLOW_SIGNAL_BASE + number;
+    if (err == ERR_OK)
+        err = command_flush(&invocation);
     /* A reader that left has what it wanted; a full disk does not have all of it. */
-    if (err == ERR_OK && fflush(stdout) != 0 && errno != EPIPE)
-        err = error_set(&et, error_from_errno(errno), "stdout: %s", strerror(errno));
+    if (invocation.output_errno == EPIPE && err == ERR_IO)
+        err = ERR_OK;
+    else if (invocation.output_errno != 0 && err == ERR_IO)
+        err = error_set(&et, error_from_errno(invocation.output_errno), "stdout: %s",
+                        strerror(invocation.output_errno));
     if (err != ERR_OK)
         command_print_error(&invocation, err, &et);
     transport_shutdown();

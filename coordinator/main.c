@@ -8,6 +8,7 @@
 #include "common/base/check.h"
 #include "common/base/version.h"
 #include "common/mem/mem.h"
+#include "common/transport/supervisor.h"
 #include "coordinator/loop/server.h"
 
 static const char usage[] =
@@ -122,6 +123,7 @@ int main(int argc, char **argv)
     struct flags flags = {0};
     struct err_text et = {""};
     int exit_code = 0;
+    supervisor_keep_streams();
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         (void)fputs(usage, stdout);
         return 0;
@@ -133,11 +135,12 @@ int main(int argc, char **argv)
     /* Hashing a large input must not hold up folds and chunks: libuv starts 4 threads otherwise. */
     (void)setenv("UV_THREADPOOL_SIZE", "12", 0);
     flags.options.supervisor = take_supervisor();
+    flags.options.search_path = getenv("PATH");
     enum err err = read_flags(argc, argv, &flags, &et);
     if (err == ERR_OK)
         err = server_run(&flags.options, &exit_code, &et);
     if (err == ERR_OK)
         return exit_code;
     (void)fprintf(stderr, "qfleet-coordinator: %s\n", et.text);
-    return error_exit_code(err);
+    return exit_code != 0 ? exit_code : error_exit_code(err);
 }

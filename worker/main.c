@@ -1,20 +1,40 @@
 /* main.c - qfleet-worker: wiring only. */
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/version.h"
+#include "common/mem/mem.h"
+#include "common/transport/supervisor.h"
+#include "worker/cache/cache_orphan.h"
 #include "worker/loop/worker_flags.h"
 #include "worker/loop/worker_loop.h"
 
-/* Without --cache the artifacts of this process lie in a folder that goes with it. */
-static enum err settle_cache(struct worker_loop_options *options, char *folder, struct err_text *et)
+enum { HOST_BYTES = 256 };
+
+/* Without --cache the artifacts of this process lie in a folder that goes with it; those of
+ * processes of this machine that were killed go now. A lock tells who lives, and some file systems
+ * have locks for each machine, so its name is part of the folder's. */
+static enum err settle_cache(struct worker_loop_options *options, char folder[PATH_MAX],
+                             struct err_text *et)
 {
+    char machine[HOST_BYTES] = "", prefix[HOST_BYTES + 32];
+    const char *parent = getenv("TMPDIR");
     if (options->cache_folder != NULL)
         return ERR_OK;
+    if (parent == NULL || *parent == '\0')
+        parent = "/tmp";
+    (void)gethostname(machine, sizeof machine - 1);
+    (void)snprintf(prefix, sizeof prefix, "qfleet-private-cache-%s-", machine);
+    (void)cache_orphan_sweep(parent, prefix);
+    if (snprintf(folder, PATH_MAX, "%s/%sXXXXXX", parent, prefix) >= PATH_MAX)
+        return error_set(et, ERR_USAGE, "TMPDIR: longer than a path may be");
     if (mkdtemp(folder) == NULL)
-        return error_set(et, ERR_IO, "%s: cannot be made", folder);
+        return error_set(et, error_from_errno(errno), "%s: %s", folder, strerror(errno));
     options->cache_folder = folder;
     options->cache_is_private = true;
     return ERR_OK;
@@ -35,7 +55,7 @@ static struct supervisor_environment take_supervisor(void)
 
 static enum err serve(int argc, char **argv, struct err_text *et)
 {
-    char folder[] = "/tmp/qfleet-worker-XXXXXX";
+    char folder[PATH_MAX];
     const struct supervisor_environment supervisor = take_supervisor();
     struct worker_flags flags;
     const struct worker_surroundings surroundings = {
@@ -60,11 +80,13 @@ static enum err serve(int argc, char **argv, struct err_text *et)
 int main(int argc, char **argv)
 {
     struct err_text et = {""};
+    supervisor_keep_streams();
     if (argc == 2 && strcmp(argv[1], "--help") == 0)
         return fputs(worker_flags_usage(), stdout) < 0;
     if (argc == 2 && strcmp(argv[1], "--version") == 0)
         return printf("qfleet-worker %s\n", version_text()) < 0;
     (void)umask(077);
+    mem_return_large_blocks(); /* what one kind of task held is not kept beside the next */
     enum err err = serve(argc, argv, &et);
     if (err == ERR_OK)
         return 0;

@@ -64,6 +64,8 @@ static enum err greet(struct client *client, struct err_text *et)
 {
     TRY(exchange_greet(&client->control, &message_type_msg_welcome, et));
     const struct msg_welcome *welcome = &client->control.reply.welcome;
+    if (welcome->error == ERR_VERSION)
+        return exchange_fail_version(welcome->detail, et);
     if (welcome->error != 0)
         return error_set(et, (enum err)welcome->error, "the coordinator refuses this client: %.*s",
                          TEXT_ARGS(welcome->detail));
@@ -149,4 +151,77 @@ enum err client_download(struct client *client, struct digest digest, file_sink_
 {
     TRY(open_bulk(client, et));
     return client_bulk_download(&client->bulk, digest, sink, context, et);
+}
+
+struct client_reader {
+    struct client_bulk *bulk; /* borrowed */
+    struct digest digest;
+    struct bytes leaves; /* owned */
+    struct bytes chunk;  /* owned; empty before the first read */
+    uint64_t chunk_index;
+    uint64_t size_bytes;
+};
+
+enum err client_reader_open(struct client *client, struct digest digest, struct client_reader **out,
+                            struct err_text *et)
+{
+    TRY(open_bulk(client, et));
+    struct client_reader *reader = mem_alloc(1, sizeof *reader);
+    if (reader == NULL)
+        return ERR_OUT_OF_MEMORY;
+    reader->bulk = &client->bulk;
+    reader->digest = digest;
+    bytes_init(&reader->leaves, CLIENT_BULK_LEAVES_BYTES_MAX);
+    bytes_init(&reader->chunk, DIGEST_CHUNK_BYTES);
+    enum err err =
+        client_bulk_leaves(reader->bulk, digest, &reader->leaves, &reader->size_bytes, et);
+    if (err != ERR_OK)
+        client_reader_close(&reader);
+    *out = reader;
+    return err;
+}
+
+void client_reader_close(struct client_reader **reader)
+{
+    if (*reader == NULL)
+        return;
+    bytes_fini(&(*reader)->leaves);
+    bytes_fini(&(*reader)->chunk);
+    mem_free(*reader);
+    *reader = NULL;
+}
+
+uint64_t client_reader_size(const struct client_reader *reader)
+{
+    return reader->size_bytes;
+}
+
+static enum err keep_chunk(struct client_reader *reader, uint64_t index, struct err_text *et)
+{
+    struct span chunk;
+    if (reader->chunk.size > 0 && reader->chunk_index == index)
+        return ERR_OK;
+    TRY(client_bulk_chunk(reader->bulk, reader->digest, bytes_span(&reader->leaves),
+                          reader->size_bytes, index, &chunk, et));
+    bytes_clear(&reader->chunk);
+    bytes_append(&reader->chunk, chunk.data, chunk.size);
+    reader->chunk_index = index;
+    return bytes_status(&reader->chunk);
+}
+
+enum err client_reader_read(struct client_reader *reader, uint64_t begin, void *out, size_t size,
+                            struct err_text *et)
+{
+    uint8_t *to = out;
+    ASSERT(begin <= reader->size_bytes && size <= reader->size_bytes - begin);
+    while (size > 0) {
+        TRY(keep_chunk(reader, begin / DIGEST_CHUNK_BYTES, et));
+        size_t at = (size_t)(begin % DIGEST_CHUNK_BYTES);
+        size_t part = MIN(size, reader->chunk.size - at);
+        memcpy(to, reader->chunk.data + at, part);
+        begin += part;
+        to += part;
+        size -= part;
+    }
+    return ERR_OK;
 }

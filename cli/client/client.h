@@ -56,4 +56,16 @@ MUST_CHECK enum err client_upload(struct client *client, struct digest digest, s
 MUST_CHECK enum err client_download(struct client *client, struct digest digest, file_sink_f sink,
                                     void *context, struct err_text *et);
 
+/* An artifact of which parts are read, each checked as above; a chunk of it is kept, so reading on
+ * from where the last read ended asks for no chunk twice. Close it before the client. */
+struct client_reader;
+MUST_CHECK enum err client_reader_open(struct client *client, struct digest digest,
+                                       struct client_reader **out, struct err_text *et);
+void client_reader_close(struct client_reader **reader);
+uint64_t client_reader_size(const struct client_reader *reader);
+
+/* `size` bytes from `begin` on, all of which there are. */
+MUST_CHECK enum err client_reader_read(struct client_reader *reader, uint64_t begin, void *out,
+                                       size_t size, struct err_text *et);
+
 #endif

@@ -7,8 +7,7 @@
 #include "common/base/check.h"
 
 enum {
-    LEAVES_BYTES_MAX = 64 << 20, /* an artifact of 2 TiB */
-    UPLOAD_ATTEMPTS_MAX = 12,    /* in all about ten seconds of pauses */
+    UPLOAD_ATTEMPTS_MAX = 12, /* in all about ten seconds of pauses */
     RETRY_MS = 10,
     RETRY_DOUBLINGS_MAX = 7
 };
@@ -87,9 +86,8 @@ enum err client_bulk_upload(struct client_bulk *bulk, struct digest digest, stru
     return err;
 }
 
-/* Collects all leaves and checks them against the root. */
-static enum err fetch_leaves(struct client_bulk *bulk, struct digest digest, struct bytes *leaves,
-                             uint64_t *size_bytes, struct err_text *et)
+enum err client_bulk_leaves(struct client_bulk *bulk, struct digest digest, struct bytes *leaves,
+                            uint64_t *size_bytes, struct err_text *et)
 {
     char name[DIGEST_HEX_BYTES];
     const struct msg_leaves *reply = &bulk->exchange.reply.leaves;
@@ -120,11 +118,14 @@ static enum err fetch_leaves(struct client_bulk *bulk, struct digest digest, str
     return ERR_OK;
 }
 
-static enum err fetch_chunk(struct client_bulk *bulk, struct digest digest, uint64_t index,
-                            const uint8_t *leaf, size_t size, struct err_text *et)
+enum err client_bulk_chunk(struct client_bulk *bulk, struct digest digest, struct span leaves,
+                           uint64_t size_bytes, uint64_t index, struct span *chunk,
+                           struct err_text *et)
 {
     char name[DIGEST_HEX_BYTES];
     struct msg_chunk_get get = {.digest = digest, .index = index};
+    uint64_t begin = index * DIGEST_CHUNK_BYTES;
+    ASSERT(begin < size_bytes && (index + 1) * DIGEST_BYTES <= leaves.size);
     TRY(exchange_request(&bulk->exchange, &message_type_msg_chunk_get, &get,
                          &message_type_msg_chunk, et));
     const struct msg_chunk *reply = &bulk->exchange.reply.chunk;
@@ -132,9 +133,11 @@ static enum err fetch_chunk(struct client_bulk *bulk, struct digest digest, uint
         return error_set(et, (enum err)reply->error, "artifact %s: chunk %" PRIu64 ": %s",
                          short_name(digest, name), index, error_text((enum err)reply->error));
     struct digest found = digest_leaf(reply->data);
-    if (reply->data.size != size || memcmp(found.v, leaf, DIGEST_BYTES) != 0)
+    if (reply->data.size != MIN(size_bytes - begin, (uint64_t)DIGEST_CHUNK_BYTES) ||
+        memcmp(found.v, leaves.data + index * DIGEST_BYTES, DIGEST_BYTES) != 0)
         return error_set(et, ERR_DIGEST, "artifact %s: chunk %" PRIu64 " does not match its leaf",
                          short_name(digest, name), index);
+    *chunk = reply->data;
     return ERR_OK;
 }
 
@@ -142,15 +145,15 @@ enum err client_bulk_download(struct client_bulk *bulk, struct digest digest, fi
                               void *context, struct err_text *et)
 {
     struct bytes leaves;
-    bytes_init(&leaves, LEAVES_BYTES_MAX);
+    bytes_init(&leaves, CLIENT_BULK_LEAVES_BYTES_MAX);
     uint64_t size_bytes = 0;
     enum err err;
-    TRY_OUT(fetch_leaves(bulk, digest, &leaves, &size_bytes, et));
-    uint64_t index = 0;
-    for (uint64_t at = 0; at < size_bytes; at += DIGEST_CHUNK_BYTES, index++) {
-        size_t size = (size_t)MIN(size_bytes - at, (uint64_t)DIGEST_CHUNK_BYTES);
-        TRY_OUT(fetch_chunk(bulk, digest, index, leaves.data + index * DIGEST_BYTES, size, et));
-        TRY_OUT(sink(context, bulk->exchange.reply.chunk.data));
+    TRY_OUT(client_bulk_leaves(bulk, digest, &leaves, &size_bytes, et));
+    for (uint64_t index = 0; index * DIGEST_CHUNK_BYTES < size_bytes; index++) {
+        struct span chunk;
+        TRY_OUT(
+            client_bulk_chunk(bulk, digest, bytes_span(&leaves), size_bytes, index, &chunk, et));
+        TRY_OUT(sink(context, chunk));
     }
     err = ERR_OK;
 out:

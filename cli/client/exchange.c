@@ -1,13 +1,15 @@
 /* exchange.c - send, wait, repeat. */
 #include "cli/client/exchange.h"
 
+#include <signal.h>
 #include <string.h>
 #include <time.h>
 
 #include "common/base/check.h"
+#include "common/base/version.h"
 #include "common/wire/wire.h"
 
-enum { REPEAT_MS = 3000, RETRY_SEND_MS = 10, STRANGER_ROUNDS_MAX = 5 };
+enum { LOOK_MS = 100, REPEAT_MS = 3000, RETRY_SEND_MS = 10, STRANGER_ROUNDS_MAX = 5 };
 
 void exchange_init(struct exchange *exchange, struct transport *socket, uint32_t wait_ms)
 {
@@ -45,6 +47,20 @@ void exchange_pause(uint32_t ms)
     (void)nanosleep(&time, NULL);
 }
 
+/* Who follows a job has signals blocked and meets them between requests. One that came ends a
+ * request to which nobody answers at once. */
+static bool is_interrupted(void)
+{
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP};
+    sigset_t pending;
+    bool is_there = false;
+    if (sigpending(&pending) != 0)
+        return false;
+    for (size_t i = 0; i < COUNT_OF(numbers); i++)
+        is_there = is_there || sigismember(&pending, numbers[i]) == 1;
+    return is_there;
+}
+
 /* Queues a frame; a socket that is just (re)connecting is waited for. */
 static enum err send_frame(struct exchange *exchange, struct span frame, uint64_t deadline_ms)
 {
@@ -52,22 +68,24 @@ static enum err send_frame(struct exchange *exchange, struct span frame, uint64_
         enum err err = transport_send(exchange->socket, NULL, frame);
         if (err != ERR_BUSY && err != ERR_UNREACHABLE)
             return err;
-        if (exchange_now_ms() >= deadline_ms)
+        if (exchange_now_ms() >= deadline_ms || is_interrupted())
             return ERR_UNREACHABLE;
         exchange_pause(RETRY_SEND_MS);
     }
 }
 
-/* The next well-formed message, whatever it is. ERR_TIMEOUT at the deadline. */
+/* The next well-formed message, whatever it is. ERR_TIMEOUT at the deadline, or when a signal
+ * came and no message for a moment. */
 static enum err receive(struct exchange *exchange, uint64_t deadline_ms,
                         const struct message_type **type)
 {
     for (;;) {
         uint64_t now = exchange_now_ms();
-        int wait = now < deadline_ms ? (int)MIN(deadline_ms - now, (uint64_t)REPEAT_MS) : 0;
+        int wait = now < deadline_ms ? (int)MIN(deadline_ms - now, (uint64_t)LOOK_MS) : 0;
         struct transport_frame frame;
         enum err err = transport_receive(exchange->socket, wait, &frame);
-        if (err == ERR_PROTOCOL)
+        bool goes_on = err == ERR_TIMEOUT && now < deadline_ms && !is_interrupted();
+        if (err == ERR_PROTOCOL || goes_on)
             continue;
         TRY(err);
         arena_reset(&exchange->arena);
@@ -87,6 +105,14 @@ static bool has_ticket(const struct message_type *type)
     return type->field_count > 0 && strcmp(type->fields[0].name, "ticket") == 0;
 }
 
+enum err exchange_fail_version(struct text said, struct err_text *et)
+{
+    if (said.size == 0)
+        said = TEXT("is newer: use the programs of one version");
+    return error_set(et, ERR_VERSION, "this is qfleet %s, protocol %u; the coordinator: %.*s",
+                     version_text(), MESSAGE_PROTOCOL, TEXT_ARGS(said));
+}
+
 /* A coordinator of another version cannot read whose request it refuses: its words have no ticket.
  */
 static enum err refusal(const struct exchange *exchange, const struct message_type *type,
@@ -95,8 +121,7 @@ static enum err refusal(const struct exchange *exchange, const struct message_ty
     const struct msg_welcome *welcome = &exchange->reply.welcome;
     if (type != &message_type_msg_welcome || type == reply_type || welcome->error != ERR_VERSION)
         return ERR_OK;
-    return error_set(et, ERR_VERSION, "the coordinator refuses this request: %.*s",
-                     TEXT_ARGS(welcome->detail));
+    return exchange_fail_version(welcome->detail, et);
 }
 
 /* Waits for the awaited message until `deadline_ms`. */
@@ -105,7 +130,10 @@ static enum err await(struct exchange *exchange, const struct message_type *repl
 {
     for (;;) {
         const struct message_type *type = NULL;
-        TRY(receive(exchange, deadline_ms, &type));
+        enum err err = receive(exchange, deadline_ms, &type);
+        if (err == ERR_VERSION)
+            return exchange_fail_version((struct text){"", 0}, et);
+        TRY(err);
         TRY(refusal(exchange, type, reply_type, et));
         bool ours = !has_ticket(reply_type) ||
                     (has_ticket(type) && ticket_of(&exchange->reply) == exchange->ticket);
@@ -126,6 +154,9 @@ static enum err fail_unreachable(const struct exchange *exchange, struct err_tex
 {
     const char *endpoint = transport_endpoint(exchange->socket);
     bool has_keys = strncmp(endpoint, "tcp://", 6) == 0;
+    if (is_interrupted())
+        return error_set(et, ERR_UNREACHABLE, "%s: interrupted before there was an answer",
+                         endpoint);
     return error_set(et, ERR_UNREACHABLE, "%s: no answer for %g seconds; is the coordinator up%s?",
                      endpoint, (double)exchange->wait_ms / 1000,
                      has_keys ? ", and does it know this key" : "");
@@ -135,13 +166,13 @@ enum err exchange_greet(struct exchange *exchange, const struct message_type *re
                         struct err_text *et)
 {
     uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
-    while (exchange_now_ms() < deadline_ms) {
+    do {
         enum err err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
         if (err == ERR_OK)
             err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
         if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE)
             return err;
-    }
+    } while (exchange_now_ms() < deadline_ms && !is_interrupted());
     return fail_unreachable(exchange, et);
 }
 
@@ -159,10 +190,16 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
     memcpy(request, &exchange->ticket, sizeof exchange->ticket);
     bytes_clear(&exchange->frame);
     enum err err = wire_encode(type, request, &exchange->frame);
+    if (err == ERR_LIMIT)
+        return error_set(
+            et, ERR_USAGE,
+            "the request holds more than it may: names have at most %d bytes, other texts %d",
+            LIMIT_NAME_BYTES, LIMIT_TEXT_BYTES);
     if (err != ERR_OK)
         return error_set(et, err, "request %s: %s", type->name, error_text(err));
     uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
-    for (unsigned round = 0; exchange_now_ms() < deadline_ms; round++) {
+    unsigned round = 0;
+    do {
         err = ERR_OK;
         if (round > 0 && exchange->greeting.size > 0)
             err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
@@ -175,6 +212,7 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
             return err;
         if (is_new)
             exchange_pause(RETRY_SEND_MS);
-    }
+        round++;
+    } while (exchange_now_ms() < deadline_ms && !is_interrupted());
     return fail_unreachable(exchange, et);
 }

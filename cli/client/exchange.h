@@ -44,9 +44,13 @@ MUST_CHECK enum err exchange_greet(struct exchange *exchange, const struct messa
 
 /* Sends `request` (a structure of `type`, which begins with its ticket, filled here) and waits for
  * a `reply_type` with that ticket; a status with an error becomes that error, with its words.
- * ERR_UNREACHABLE: nobody answered in time. */
+ * ERR_UNREACHABLE: nobody answered in time, or before a blocked SIGINT, SIGTERM or SIGHUP came. */
 MUST_CHECK enum err exchange_request(struct exchange *exchange, const struct message_type *type,
                                      void *request, const struct message_type *reply_type,
                                      struct err_text *et);
+
+/* ERR_VERSION: names this program's version beside what the coordinator said of its own ("": it
+ * said nothing, but what it sent was not understood). */
+enum err exchange_fail_version(struct text said, struct err_text *et);
 
 #endif

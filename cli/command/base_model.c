@@ -5,7 +5,6 @@
 #include <inttypes.h>
 #include <stdio.h>
 
-#include "cli/render/human.h"
 #include "common/formats/hf/hf_config.h"
 #include "common/formats/peft/peft_adapter.h"
 #include "common/formats/source/folder.h"
@@ -14,7 +13,6 @@
 #include "common/recipe/recipe_variant.h"
 #include "worker/engine/nn/model.h"
 #include "worker/engine/train/fake_quant_check.h"
-#include "worker/engine/train/train.h"
 #include "worker/engine/train/train_layout.h"
 #include "worker/task/task_mergeable.h"
 #include "worker/task/task_qat.h"
@@ -36,8 +34,7 @@ static enum err open_outline(const char *folder, struct arena *arena, struct mod
     return err;
 }
 
-/* "recipe.yml:12: sequence_len", or "--set: sequence_len" */
-static const char *place(const struct recipe *recipe, enum recipe_key key, struct arena *arena)
+const char *base_model_place(const struct recipe *recipe, enum recipe_key key, struct arena *arena)
 {
     const struct recipe_origin *origin = &recipe->origins[key];
     const char *text;
@@ -49,24 +46,6 @@ static const char *place(const struct recipe *recipe, enum recipe_key key, struc
                            origin->source == RECIPE_FLAG ? "--set" : recipe->file_name,
                            recipe_key_name(key));
     return text == NULL ? recipe_key_name(key) : text;
-}
-
-/* One row at a time needs the least. */
-static enum err check_memory(const struct recipe *recipe, const struct model *model,
-                             const struct train_layout *layout, struct arena *arena,
-                             struct err_text *et)
-{
-    char found[HUMAN_BYTES], needed[HUMAN_BYTES];
-    uint64_t memory = recipe->resources.memory;
-    struct train_options options = task_settings_rows(recipe, model, layout, NULL, 1);
-    size_t least = train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len);
-    if (memory == 0 || least <= memory)
-        return ERR_OK;
-    return error_set(et, ERR_RECIPE,
-                     "%s: memory: %s, but one row of %" PRIu64 " tokens of this model needs %s "
-                     "besides its weights",
-                     place(recipe, RECIPE_KEY_resources, arena), human_size(memory, found),
-                     recipe->sequence_len, human_size(least, needed));
 }
 
 static enum err check_qat(const struct recipe *recipe, const struct model *model,
@@ -138,8 +117,6 @@ static enum err check_training(const struct recipe *recipe, const struct model *
         err = task_mergeable_check(recipe, model, layout, et);
         err = err == ERR_OK ? ERR_OK : error_prefix(et, err, "%s", recipe->file_name);
     }
-    if (err == ERR_OK)
-        err = check_memory(recipe, model, layout, arena, et);
     train_layout_destroy(&layout);
     return err;
 }
@@ -164,15 +141,15 @@ static enum err check_plan(const struct recipe *recipe, const struct model *mode
         return error_set(et, ERR_RECIPE,
                          "%s: %" PRIu64 " is longer than the %zu positions of the model; set "
                          "sequence_len to %zu or less",
-                         place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
-                         positions, positions);
+                         base_model_place(recipe, RECIPE_KEY_sequence_len, arena),
+                         recipe->sequence_len, positions, positions);
     bool prompted = recipe_trains(recipe) && recipe->adapter == RECIPE_ADAPTER_PROMPT_TUNING;
     if (prompted && positions > 0 && recipe->sequence_len + recipe->num_virtual_tokens > positions)
         return error_set(et, ERR_RECIPE,
                          "%s: %" PRIu64 " and num_virtual_tokens: %" PRIu64
                          " are more than the %zu positions of the model; lower one of them",
-                         place(recipe, RECIPE_KEY_sequence_len, arena), recipe->sequence_len,
-                         recipe->num_virtual_tokens, positions);
+                         base_model_place(recipe, RECIPE_KEY_sequence_len, arena),
+                         recipe->sequence_len, recipe->num_virtual_tokens, positions);
     return check_variants(recipe, model, arena, et);
 }
 

@@ -66,7 +66,7 @@ static bool has_tag(const struct checkpoint_row *row, struct text tag)
     return false;
 }
 
-static bool is_id(const struct checkpoint_row *row, const char *name)
+bool checkpoint_find_is_id(const struct checkpoint_row *row, const char *name)
 {
     char hex[DIGEST_HEX_BYTES];
     digest_hex(row->digest, hex);
@@ -85,7 +85,8 @@ static bool is_meant(const struct msg_checkpoints *rows, uint32_t index, const c
         return checkpoint_find_best(rows, index) == index;
     if (has_tag(row, text_of(what)))
         return true;
-    return (*what != '\0' && *end == '\0' && row->step == step) || is_id(row, what);
+    return (*what >= '0' && *what <= '9' && *end == '\0' && row->step == step) ||
+           checkpoint_find_is_id(row, what);
 }
 
 /* Among the trainings of several variants `best` is one of them, and so is any other word. */
@@ -120,7 +121,7 @@ static enum err choose_plain(const struct msg_checkpoints *rows, const char *nam
 {
     bool is_prefix = true, is_one = true;
     for (uint32_t i = 0; i < rows->checkpoints_count; i++) {
-        is_prefix &= is_id(&rows->checkpoints[i], name);
+        is_prefix &= checkpoint_find_is_id(&rows->checkpoints[i], name);
         is_one &= digest_equal(rows->checkpoints[i].digest, rows->checkpoints[0].digest);
     }
     if (rows->checkpoints_count == 0)

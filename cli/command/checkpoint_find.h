@@ -22,6 +22,9 @@ MUST_CHECK enum err checkpoint_find_one(struct client *client, const char *name,
                                         struct arena *arena, struct checkpoint_row *out,
                                         struct err_text *et);
 
+/* Whether its id begins with `name`, which is long enough to be one. */
+bool checkpoint_find_is_id(const struct checkpoint_row *row, const char *name);
+
 /* Row of lowest held-out loss among those of the stage of row `like`, the oldest of equals; the
  * count when none was evaluated. */
 uint32_t checkpoint_find_best(const struct msg_checkpoints *rows, uint32_t like);

@@ -25,7 +25,7 @@ struct side {
     struct msg_job job;  /* in the arena */
     struct bytes recipe; /* owned: canonical, of its variant */
     char profile[32];
-    struct bytes state; /* owned */
+    struct client_reader *state; /* owned */
 };
 
 static enum err read_side(struct client *client, const char *name, struct arena *arena,
@@ -47,8 +47,7 @@ static enum err read_side(struct client *client, const char *name, struct arena 
     (void)snprintf(side->profile, sizeof side->profile, "%s", recipe_profile_name(&recipe));
     recipe_fini(&recipe);
     TRY(bytes_status(&side->recipe));
-    TRY(client_download(client, side->row.digest, file_sink_bytes, &side->state, et));
-    return bytes_status(&side->state);
+    return client_reader_open(client, side->row.digest, &side->state, et);
 }
 
 struct diff {
@@ -147,6 +146,12 @@ static void add_code(struct diff *d, const char *name, struct text before, struc
             (struct value_change){.name = text_of(name), .before = before, .after = after};
 }
 
+static enum err read_state(void *context, uint64_t begin, void *out, size_t size,
+                           struct err_text *et)
+{
+    return client_reader_read(context, begin, out, size, et);
+}
+
 static enum err fill(struct diff *d, struct err_text *et)
 {
     struct arena *arena = &d->arena;
@@ -163,8 +168,11 @@ static enum err fill(struct diff *d, struct err_text *et)
     add_code(d, "profile", text_of(d->before.profile), text_of(d->after.profile));
     add_code(d, "known answer", hash_text(d->before.job.answer, arena),
              hash_text(d->after.job.answer, arena));
-    return module_change_list(bytes_span(&d->before.state), bytes_span(&d->after.state), arena,
-                              &d->rows.modules, &d->rows.modules_count, et);
+    const struct module_change_state before = {client_reader_size(d->before.state), read_state,
+                                               d->before.state};
+    const struct module_change_state after = {client_reader_size(d->after.state), read_state,
+                                              d->after.state};
+    return module_change_list(&before, &after, arena, &d->rows.modules, &d->rows.modules_count, et);
 }
 
 static void print_changes(FILE *out, const char *title, const struct value_change *rows,
@@ -236,13 +244,12 @@ static enum err print_diff(struct invocation *invocation, const struct checkpoin
 static void init_side(struct side *side)
 {
     bytes_init(&side->recipe, LIMIT_RECIPE_BYTES);
-    bytes_init(&side->state, SIZE_MAX);
 }
 
 static void fini_side(struct side *side)
 {
     bytes_fini(&side->recipe);
-    bytes_fini(&side->state);
+    client_reader_close(&side->state);
 }
 
 enum err cmd_ckpt_diff(struct invocation *invocation, struct err_text *et)
@@ -270,9 +277,9 @@ enum err cmd_ckpt_diff(struct invocation *invocation, struct err_text *et)
         err = print_diff(invocation, &d.rows, top);
     }
 out:
-    client_close(&client);
     fini_side(&d.before);
     fini_side(&d.after);
+    client_close(&client);
     arena_fini(&d.arena);
     return err;
 }

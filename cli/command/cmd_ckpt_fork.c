@@ -7,15 +7,16 @@
 #include "cli/command/checkpoint_find.h"
 #include "cli/command/cmd.h"
 #include "cli/command/fork_keys.h"
+#include "cli/command/job_artifacts.h"
 #include "common/base/check.h"
 #include "common/message/message_copy.h"
+#include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "common/recipe/recipe_variant.h"
 #include "common/transport/transport.h"
+#include "schemas/state_file.def"
 
 enum { ARENA_BYTES_MAX = 256 << 20, SETS_MAX = 64, SUBMIT_WAIT_MS = 600000, JOB_BYTES = 17 };
-
-#define START_NAME "start/state"
 
 /* What is forked, and what comes of it. */
 struct fork {
@@ -24,9 +25,14 @@ struct fork {
     struct checkpoint_row row;
     struct msg_job job;         /* in the arena */
     struct bytes before, after; /* owned: canonical recipes */
+    bool seed_makes_base;
     struct err_text *et;
-    uint32_t changed_count;
 };
+
+static uint32_t variant_of(const struct fork *f)
+{
+    return f->row.stage < f->job.stages_count ? f->job.stages[f->row.stage].variant : 0;
+}
 
 static enum err ask_job(struct fork *f, struct client *client)
 {
@@ -50,14 +56,14 @@ static enum err write_recipes(struct fork *f)
     };
     struct recipe recipe;
     struct span text = {f->job.recipe.data, f->job.recipe.size};
-    uint32_t variant = f->row.stage < f->job.stages_count ? f->job.stages[f->row.stage].variant : 0;
-    TRY(recipe_variant_parse(text, variant, &recipe, f->et));
+    TRY(recipe_variant_parse(text, variant_of(f), &recipe, f->et));
     recipe_write(&recipe, &f->before);
     recipe_fini(&recipe);
     TRY(bytes_status(&f->before));
     TRY(recipe_read(bytes_span(&f->before), &options, &recipe, f->et));
     recipe_write(&recipe, &f->after);
     bool trains = recipe_trains(&recipe);
+    f->seed_makes_base = recipe.random_init && recipe.adapter != RECIPE_ADAPTER_NONE;
     recipe_fini(&recipe);
     TRY(bytes_status(&f->after));
     return trains
@@ -70,8 +76,10 @@ static enum err look_at_key(void *context, struct text key)
     struct fork *f = context;
     char name[CHECKPOINT_FIND_BYTES];
     FILE *out = f->invocation->messages;
-    f->changed_count++;
-    switch (fork_keys_class(key)) {
+    enum fork_keys_class class = fork_keys_class(key);
+    if (text_is(key, "seed") && f->seed_makes_base)
+        class = FORK_KEYS_REFUSED;
+    switch (class) {
     case FORK_KEYS_FREE:
         return ERR_OK;
     case FORK_KEYS_DATA:
@@ -89,19 +97,41 @@ static enum err look_at_key(void *context, struct text key)
                      TEXT_ARGS(key), checkpoint_find_name(f->row.digest, name));
 }
 
-/* The inputs of the first job, and the checkpoint in place of what that one started from. */
-static enum err list_inputs(struct fork *f, struct msg_submit *submit)
+/* What init of the checkpoint's training made beside the state, where it did. */
+static enum err find_anchor(struct fork *f, struct client *client, struct artifact_ref *out)
 {
+    char id[JOB_BYTES];
+    struct job_artifacts made;
+    (void)snprintf(id, sizeof id, "%016" PRIx64, f->row.job);
+    TRY(job_artifacts_list(client, id, "anchor", &f->arena, &made, f->et));
+    *out = (struct artifact_ref){0};
+    for (size_t i = 0; i < made.count; i++) {
+        uint32_t stage = made.rows[i].stage;
+        if (stage < f->job.stages_count && f->job.stages[stage].kind == STAGE_KIND_INIT &&
+            f->job.stages[stage].variant == variant_of(f))
+            *out = made.rows[i].ref;
+    }
+    out->name = TEXT(STATE_FILE_START_ANCHOR);
+    return ERR_OK;
+}
+
+/* The inputs of the first job, and the checkpoint in place of what that one started from. */
+static enum err list_inputs(struct fork *f, struct client *client, struct msg_submit *submit)
+{
+    struct artifact_ref anchor;
     struct artifact_ref *refs =
-        arena_alloc(&f->arena, (size_t)f->job.inputs_count + 1, sizeof *refs);
+        arena_alloc(&f->arena, (size_t)f->job.inputs_count + 2, sizeof *refs);
     if (refs == NULL)
         return ERR_OUT_OF_MEMORY;
+    TRY(find_anchor(f, client, &anchor));
     for (uint32_t i = 0; i < f->job.inputs_count; i++) {
-        if (!text_is(f->job.inputs[i].name, START_NAME))
+        if (!text_is(f->job.inputs[i].name, STATE_FILE_START))
             refs[submit->inputs_count++] = f->job.inputs[i];
     }
+    if (!digest_is_zero(anchor.digest))
+        refs[submit->inputs_count++] = anchor;
     refs[submit->inputs_count++] = (struct artifact_ref){
-        .name = TEXT(START_NAME), .digest = f->row.digest, .size_bytes = f->row.size_bytes};
+        .name = TEXT(STATE_FILE_START), .digest = f->row.digest, .size_bytes = f->row.size_bytes};
     submit->inputs = refs;
     return ERR_OK;
 }
@@ -134,7 +164,7 @@ static enum err send(struct fork *f, struct client *client)
     if (name == NULL)
         return ERR_OUT_OF_MEMORY;
     submit.name = text_of(name);
-    TRY(list_inputs(f, &submit));
+    TRY(list_inputs(f, client, &submit));
     client_set_wait(client, SUBMIT_WAIT_MS);
     TRY(client_request(client, &message_type_msg_submit, &submit, &message_type_msg_submitted,
                        &reply, f->et));

@@ -134,9 +134,7 @@ static enum err fill_forget(struct client *client, const struct invocation *invo
     if (has_rule)
         return ERR_OK;
     TRY(checkpoint_find_one(client, name, arena, &row, et));
-    char hex[DIGEST_HEX_BYTES];
-    digest_hex(row.digest, hex);
-    if (strchr(name, '@') == NULL && strncmp(hex, name, strlen(name)) != 0)
+    if (strchr(name, '@') == NULL && !checkpoint_find_is_id(&row, name))
         return error_set(et, ERR_USAGE,
                          "%s is a job: say which checkpoints stay (--keep-last 3), or name one",
                          name);
@@ -221,18 +219,21 @@ out:
     return err;
 }
 
-/* A word of the job alone (`best`, a tag, a step) stands for JOB@word. */
+/* A word of the job alone (`best`, a tag, a step) stands for JOB@word. What is of another job is
+ * found by its id or with that job's name, so that the refusal can say whose it is. */
 static enum err find_in_job(struct client *client, const char *job, const char *name,
                             struct arena *arena, struct checkpoint_row *out, struct err_text *et)
 {
-    struct err_text first = {""};
+    struct err_text ignored = {""};
     const char *full = arena_print(arena, "%s@%s", job, name);
     if (full == NULL)
         return ERR_OUT_OF_MEMORY;
-    enum err err = checkpoint_find_one(client, full, arena, out, &first);
+    enum err err = checkpoint_find_one(client, full, arena, out, et);
     if (err != ERR_NOT_FOUND)
-        return err == ERR_OK ? ERR_OK : error_set(et, err, "%s", first.text);
-    return checkpoint_find_one(client, name, arena, out, et);
+        return err;
+    bool is_found = checkpoint_find_one(client, name, arena, out, &ignored) == ERR_OK;
+    return is_found && (strchr(name, '@') != NULL || checkpoint_find_is_id(out, name)) ? ERR_OK
+                                                                                       : err;
 }
 
 enum err cmd_ckpt_restore(struct invocation *invocation, struct err_text *et)

@@ -18,6 +18,17 @@ struct subject {
     struct dataset_options options;
 };
 
+static void print_problems(FILE *out, const struct dataset_report *report)
+{
+    for (size_t i = 0; i < report->problem_count; i++) {
+        char text[sizeof report->problems[i].text]; /* with keys of the file */
+        (void)snprintf(text, sizeof text, "%s", report->problems[i].text);
+        (void)fprintf(out, "  %s\n", style_clean(text));
+    }
+    if (report->bad_rows > report->problem_count)
+        (void)fprintf(out, "  and %" PRIu64 " more\n", report->bad_rows - report->problem_count);
+}
+
 static void print_report(FILE *out, const struct subject *subject,
                          const struct dataset_report *report)
 {
@@ -40,10 +51,7 @@ static void print_report(FILE *out, const struct subject *subject,
     (void)fprintf(
         out, "%" PRIu64 " least, %" PRIu64 " median, %" PRIu64 " at 99%%, %" PRIu64 " most\n",
         report->length_min, report->length_median, report->length_p99, report->length_max);
-    for (size_t i = 0; i < report->problem_count; i++)
-        (void)fprintf(out, "  %s\n", report->problems[i].text);
-    if (report->bad_rows > report->problem_count)
-        (void)fprintf(out, "  and %" PRIu64 " more\n", report->bad_rows - report->problem_count);
+    print_problems(out, report);
 }
 
 static void write_report(struct json_write *w, const struct subject *subject,
@@ -168,6 +176,8 @@ enum err cmd_data_check(struct invocation *invocation, struct err_text *et)
         err = command_print_json(invocation, &w);
     else
         json_write_fini(&w);
+    if (err == ERR_OK)
+        invocation->json = false; /* the one value was printed; the rest is words */
     if (err == ERR_OK && bad_rows > 0)
         return error_set(et, ERR_DATA, "%" PRIu64 " bad rows", bad_rows);
     return err;

@@ -21,6 +21,7 @@ void doctor_tell(struct doctor *doctor, enum doctor_verdict verdict, const char 
     va_start(args, format);
     (void)vsnprintf(found, sizeof found, format, args);
     va_end(args);
+    (void)style_clean(found); /* a path may hold anything */
     doctor->bad += verdict == DOCTOR_BAD;
     if (!doctor->invocation->json) {
         (void)fprintf(doctor->invocation->out, "%s%-4s%s  %-13s %s\n",
@@ -52,6 +53,8 @@ enum err cmd_doctor(struct invocation *invocation, struct err_text *et)
         err = command_print_json(invocation, &doctor.w);
     else
         json_write_fini(&doctor.w);
+    if (err == ERR_OK)
+        invocation->json = false; /* the one value was printed; the rest is words */
     if (err == ERR_OK && doctor.bad > 0)
         return error_set(et, ERR_STATE, "%u of these would get in the way", doctor.bad);
     return err;

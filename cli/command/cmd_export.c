@@ -3,10 +3,12 @@
 
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
+#include "cli/command/export_folder.h"
 #include "cli/command/publishing.h"
 #include "cli/command/results.h"
 #include "cli/render/human.h"
 #include "common/base/check.h"
+#include "common/formats/source/folder.h"
 
 enum { EXPORT_WAIT_MS = 60000, ARENA_BYTES_MAX = 64 << 20 };
 
@@ -47,13 +49,18 @@ static enum err publish(struct invocation *invocation, struct client *client, st
     TRY(choose_variant(invocation, job, &publishing.variant, et));
     if (job->row.variants_count > 0)
         part.under = job->row.variants[publishing.variant].name;
+    TRY(export_folder_check(job, part.under, publishing.folder, et));
+    bool makes_folder = !folder_exists(publishing.folder);
     TRY(results_pull_part(client, &part, publishing.folder, et));
     publishing.words = (struct publishing_words){
         .name = command_text(invocation, "name"),
         .base_model = command_text(invocation, "base-model"),
         .license = command_text(invocation, "license"),
     };
-    TRY(publishing_write(&publishing, invocation->messages, et));
+    enum err err = publishing_write(&publishing, invocation->messages, et);
+    if (err != ERR_OK && makes_folder)
+        export_folder_take_back(job, part.under, publishing.folder);
+    TRY(err);
     (void)fprintf(invocation->messages, "%u files, %s, in %s, with README.md and recipe.yml\n",
                   part.count, human_size(part.size_bytes, size), publishing.folder);
     return ERR_OK;

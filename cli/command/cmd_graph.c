@@ -23,19 +23,29 @@
 #include "common/mem/mem.h"
 #include "common/view/json_view.h"
 
-enum { POLL_MS = 1000, EXIT_SIGNAL_BASE = 128 };
+enum { POLL_MS = 1000 };
+
+/* As it may stand between quotes and on a terminal. */
+static const char *name_of(const struct stage_row *row, char out[LIMIT_NAME_BYTES + 1])
+{
+    (void)snprintf(out, LIMIT_NAME_BYTES + 1, "%.*s", TEXT_ARGS(row->name));
+    for (char *at = out; (at = strpbrk(at, "\"\\")) != NULL;)
+        *at = '\'';
+    return style_clean(out);
+}
 
 /* Names are quoted; both languages take the same edges. */
 static void print_edges(struct invocation *invocation, const struct msg_job *job, bool dot)
 {
     FILE *out = invocation->out;
+    char name[LIMIT_NAME_BYTES + 1];
     (void)fprintf(out, "%s\n", dot ? "digraph job {" : "graph TD");
     for (uint32_t i = 0; i < job->stages_count; i++) {
         const struct stage_row *row = &job->stages[i];
         const char *word = state_stage_word((enum stage_state)row->state);
         struct stage_set needs = stage_set_of_row(row);
-        (void)fprintf(out, dot ? "  s%u [label=\"%.*s\\n%s\"];\n" : "  s%u[\"%.*s %s\"]\n", i,
-                      TEXT_ARGS(row->name), word);
+        (void)fprintf(out, dot ? "  s%u [label=\"%s\\n%s\"];\n" : "  s%u[\"%s %s\"]\n", i,
+                      name_of(row, name), word);
         for (uint32_t n = 0; n < i; n++) {
             if (stage_set_has(needs, n))
                 (void)fprintf(out, dot ? "  s%u -> s%u;\n" : "  s%u --> s%u\n", n, i);
@@ -90,7 +100,7 @@ static enum err print_changes(struct invocation *invocation, const struct msg_jo
     double seconds = (double)(exchange_now_ms() - seen->began_ms) / 1e3;
     for (uint32_t i = 0; i < job->stages_count; i++) {
         const struct stage_row *row = &job->stages[i];
-        char since[HUMAN_BYTES];
+        char since[HUMAN_BYTES], name[LIMIT_NAME_BYTES + 1];
         if (i < seen->count && seen->state[i] == row->state)
             continue;
         if (invocation->json) {
@@ -100,12 +110,12 @@ static enum err print_changes(struct invocation *invocation, const struct msg_jo
             TRY(command_print_json(invocation, &w));
             continue;
         }
-        (void)fprintf(invocation->out, "+%-6s  %-6s  %.*s  %" PRIu64 "/%" PRIu64 "\n",
+        (void)fprintf(invocation->out, "+%-6s  %-6s  %s  %" PRIu64 "/%" PRIu64 "\n",
                       human_duration(seconds, since),
-                      state_stage_word((enum stage_state)row->state), TEXT_ARGS(row->name),
-                      row->done, row->total);
+                      state_stage_word((enum stage_state)row->state), name_of(row, name), row->done,
+                      row->total);
     }
-    return fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+    return command_flush(invocation);
 }
 
 /* On a terminal in place, when anything changed or times went on. */
@@ -122,7 +132,7 @@ static enum err redraw(struct invocation *invocation, const struct msg_job *job,
     seen->drawn_ms = exchange_now_ms();
     (void)fprintf(invocation->out, "\x1b[H\x1b[2J");
     TRY(print_job(invocation, job));
-    return fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+    return command_flush(invocation);
 }
 
 static void remember(struct seen *seen, const struct msg_job *job)
@@ -169,7 +179,7 @@ static enum err watch(struct invocation *invocation, struct client *client, cons
             return ERR_OK;
         int signal = follow_pause(POLL_MS);
         if (signal != 0) {
-            invocation->exit_code = EXIT_SIGNAL_BASE + signal;
+            invocation->exit_code = FOLLOW_SIGNAL_BASE + signal;
             return ERR_OK;
         }
     }

@@ -1,5 +1,6 @@
 /* cmd_init.c - `qctl init`: keys, key list, what the services start with and what clients read, in
  * one folder, all of it or nothing. Prints what to do next. */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <limits.h>
 #include <pwd.h>
@@ -12,6 +13,7 @@
 #include "cli/client/client_config.h"
 #include "cli/command/cmd.h"
 #include "common/base/check.h"
+#include "common/base/utf8.h"
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 #include "common/mem/bytes.h"
@@ -44,7 +46,7 @@ static const char *const texts[] = {"keys.list", "providers.yml", "coordinator.e
 struct setup {
     char folder[PATH_BYTES / 2]; /* absolute */
     char host[HOST_BYTES];       /* where others reach this machine */
-    const char *listen;          /* the address that the sockets are bound to */
+    char listen[HOST_BYTES];     /* the address that the sockets are bound to */
     unsigned port;               /* of the control socket; the bulk socket has the next one */
     bool is_system;              /* the folder that services look into */
     bool made_folder;
@@ -59,8 +61,10 @@ static void path_of(const struct setup *s, const char *name, char out[PATH_BYTES
 static enum err refuse(const char *path, struct err_text *et)
 {
     struct stat status;
-    if (lstat(path, &status) != 0 && errno == ENOENT)
-        return ERR_OK;
+    if (lstat(path, &status) != 0)
+        return errno == ENOENT
+                   ? ERR_OK
+                   : error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     return error_set(et, ERR_EXISTS,
                      "%s: exists, and keys are never overwritten; give another folder, or make one "
                      "more key with qctl keys create",
@@ -225,10 +229,11 @@ static enum err settle_folder(const struct invocation *invocation, struct setup 
         (void)chmod(name, 0700);
     if (realpath(name, full) == NULL)
         TRY_OUT(error_set(et, error_from_errno(errno), "%s: %s", name, strerror(errno)));
-    if (strlen(full) >= sizeof s->folder || strpbrk(full, " \t\n\"'\\$`") != NULL)
+    if (strlen(full) >= sizeof s->folder || strpbrk(full, " \"'\\$`") != NULL ||
+        !utf8_is_line(text_of(full)))
         TRY_OUT(error_set(et, ERR_USAGE,
-                          "%s: expected a folder without blanks, quotes and dollars, of at most "
-                          "%zu bytes",
+                          "%s: expected a folder without blanks, quotes and dollars, in UTF-8, of "
+                          "at most %zu bytes",
                           full, sizeof s->folder - 1));
     memcpy(s->folder, full, strlen(full) + 1);
     s->is_system = strcmp(full, CLIENT_CONFIG_SYSTEM) == 0;
@@ -239,24 +244,48 @@ out:
     return err;
 }
 
+/* What stands before the port in an endpoint: a name, an IPv4 address, or an IPv6 address, which
+ * gets its brackets. */
+static enum err settle_host(const char *option, const char *given, char out[HOST_BYTES],
+                            struct err_text *et)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_";
+    char inner[INET6_ADDRSTRLEN];
+    struct in6_addr address;
+    size_t size = strlen(given);
+    size_t bracket = size > 2 && given[0] == '[' && given[size - 1] == ']';
+    if (size < sizeof inner) {
+        memcpy(inner, given + bracket, size - 2 * bracket);
+        inner[size - 2 * bracket] = '\0';
+        if (inet_pton(AF_INET6, inner, &address) == 1) {
+            (void)snprintf(out, HOST_BYTES, "[%s]", inner);
+            return ERR_OK;
+        }
+    }
+    if (size == 0 || size >= HOST_BYTES || given[0] == '-' || given[strspn(given, allowed)] != '\0')
+        return error_set(et, ERR_USAGE,
+                         "--%s: expected a name or an address without a port, found \"%s\"", option,
+                         given);
+    memcpy(out, given, size + 1);
+    return ERR_OK;
+}
+
 static enum err settle_place(const struct invocation *invocation, struct setup *s,
                              struct err_text *et)
 {
-    static const char allowed[] =
-        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.-_:[]";
+    char own[HOST_BYTES];
     const char *host = command_text(invocation, "host");
     const char *listen = command_text(invocation, "listen");
     uint64_t port = PORT_DEFAULT;
     TRY(command_u64(invocation, "port", 1, 65534, &port, et));
     s->port = (unsigned)port;
-    s->listen = listen != NULL ? listen : "0.0.0.0";
-    if (host != NULL)
-        (void)snprintf(s->host, sizeof s->host, "%s", host);
-    else if (gethostname(s->host, sizeof s->host) != 0)
-        (void)snprintf(s->host, sizeof s->host, "localhost");
-    if (s->host[0] == '\0' || s->host[strspn(s->host, allowed)] != '\0' || s->listen[0] == '\0' ||
-        s->listen[strspn(s->listen, allowed)] != '\0')
-        return error_set(et, ERR_USAGE, "--host, --listen: expected a name or an address");
+    if (host == NULL)
+        host = gethostname(own, sizeof own) == 0 ? own : "localhost";
+    TRY(settle_host("host", host, s->host, et));
+    if (listen == NULL)
+        listen = s->host[0] == '[' ? "::" : "0.0.0.0";
+    TRY(settle_host("listen", listen, s->listen, et));
     return settle_folder(invocation, s, et);
 }
 

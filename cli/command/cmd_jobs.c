@@ -70,8 +70,11 @@ static void add_variant(struct table *table, const struct variant_row *row)
                variants_progress(row->stage, row->done, row->total, progress));
     table_cell(table, 6, STYLE_PLAIN, "%s", human_number(row->loss, text));
     table_cell(table, 7, STYLE_PLAIN, "%s", human_number(row->eval_loss, text));
-    table_cell(table, 8, row->is_best ? STYLE_GOOD : STYLE_BAD, "%s%.*s",
-               row->is_best ? "best" : " ", TEXT_ARGS(row->detail));
+    table_cell(table, 8,
+               row->is_best           ? STYLE_GOOD
+               : row->detail.size > 0 ? STYLE_BAD
+                                      : STYLE_PLAIN,
+               "%s%.*s", row->is_best ? "best" : " ", TEXT_ARGS(row->detail));
 }
 
 static enum err print_jobs(struct invocation *invocation, const struct msg_jobs *jobs)

@@ -4,6 +4,7 @@
 
 #include "cli/command/cmd.h"
 #include "common/base/check.h"
+#include "common/base/utf8.h"
 #include "common/transport/transport_keys.h"
 
 static enum err check_role(const char *role, struct err_text *et)
@@ -25,7 +26,8 @@ enum err cmd_keys_create(struct invocation *invocation, struct err_text *et)
     struct transport_keys keys;
     role = role != NULL ? role : "worker";
     name = name != NULL ? name : (slash != NULL ? slash + 1 : path);
-    if (strlen(name) >= TRANSPORT_USER_BYTES || strpbrk(name, " \t") != NULL || name[0] == '\0')
+    if (strlen(name) >= TRANSPORT_USER_BYTES || strchr(name, ' ') != NULL || name[0] == '\0' ||
+        !utf8_is_line(text_of(name)))
         return error_set(et, ERR_USAGE, "--name: expected a word of at most %d bytes",
                          TRANSPORT_USER_BYTES - 1);
     TRY(check_role(role, et));

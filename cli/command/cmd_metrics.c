@@ -18,12 +18,7 @@
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
 
-enum {
-    POLL_MS = 1000,
-    EXIT_SIGNAL_BASE = 128,
-    LINES_BYTES_MAX = 1 << 30,
-    EVENTS_BYTES_MAX = 1 << 30
-};
+enum { POLL_MS = 1000, LINES_BYTES_MAX = 1 << 30, EVENTS_BYTES_MAX = 1 << 30 };
 
 /* What is written, one event file a variant. */
 struct metrics {
@@ -218,7 +213,7 @@ static enum err run_metrics(struct metrics *m, struct err_text *et)
             break;
         int number = follow_pause(POLL_MS);
         if (number != 0) {
-            m->invocation->exit_code = EXIT_SIGNAL_BASE + number;
+            m->invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
             break;
         }
         TRY(follow_step(&m->follow, et));

@@ -1,7 +1,9 @@
 /* cmd_model_create.c - `qctl model create`: an untrained model of a given shape, as a folder that
  * every tool loads. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command/cmd.h"
 #include "cli/render/human.h"
@@ -95,6 +97,64 @@ static enum err copy_tokenizer(const char *from, const char *to, struct arena *a
     return ERR_OK;
 }
 
+/* Takes away the folder where the files are gathered, if nothing else is in it. */
+static void remove_staging(const char *staging, struct arena *arena)
+{
+    static const char *const own[] = {"config.json", "generation_config.json", "model.safetensors"};
+    for (size_t i = 0;; i++) {
+        const char *name = i < COUNT_OF(own) ? own[i] : tokenizer_file_name(i - COUNT_OF(own));
+        const char *path = name != NULL ? folder_join(arena, staging, name) : NULL;
+        if (path == NULL)
+            break;
+        const char *temp = arena_print(arena, "%s.tmp", path);
+        if (temp == NULL)
+            break;
+        (void)unlink(path);
+        (void)unlink(temp);
+    }
+    (void)rmdir(staging);
+}
+
+static enum err write_files(const struct hf_config *config, const struct model *model,
+                            const char *tokenizer, const char *folder, struct arena *arena,
+                            struct err_text *et)
+{
+    const char *weights = folder_join(arena, folder, "model.safetensors");
+    if (weights == NULL)
+        return ERR_OUT_OF_MEMORY;
+    TRY(write_texts(config, folder, arena, et));
+    if (tokenizer != NULL)
+        TRY(copy_tokenizer(tokenizer, folder, arena, et));
+    return write_weights(model, weights, arena, et);
+}
+
+/* All of the folder, or nothing. */
+static enum err write_folder(const struct hf_config *config, const struct model *model,
+                             const char *tokenizer, const char *folder, struct arena *arena,
+                             struct err_text *et)
+{
+    size_t size = strlen(folder);
+    while (size > 1 && folder[size - 1] == '/')
+        size--;
+    const char *path = arena_print(arena, "%.*s", (int)size, folder);
+    const char *staging = arena_print(arena, "%.*s.tmp", (int)size, folder);
+    if (path == NULL || staging == NULL)
+        return ERR_OUT_OF_MEMORY;
+    if (folder_exists(staging))
+        return error_set(et, ERR_EXISTS,
+                         "%s: expected no such folder, for the files are gathered there; a call "
+                         "that was killed leaves it: remove it",
+                         staging);
+    TRY(folder_create(staging, et));
+    enum err err = write_files(config, model, tokenizer, staging, arena, et);
+    if (err == ERR_OK && rename(staging, path) != 0)
+        err = error_set(et, error_from_errno(errno), "%s: rename: %s", path, strerror(errno));
+    if (err == ERR_OK)
+        return folder_sync_parent(path, et);
+    remove_staging(staging, arena);
+    return err;
+}
+
 enum err cmd_model_create(struct invocation *invocation, struct err_text *et)
 {
     const char *folder = invocation->arguments[0];
@@ -114,12 +174,7 @@ enum err cmd_model_create(struct invocation *invocation, struct err_text *et)
     arena_init(&arena, ARENA_BYTES_MAX);
     enum err err;
     TRY_OUT(model_create_random(&config, seed, &model, et));
-    TRY_OUT(folder_create(folder, et));
-    TRY_OUT(write_texts(&config, folder, &arena, et));
-    if (tokenizer_path != NULL)
-        TRY_OUT(copy_tokenizer(tokenizer_path, folder, &arena, et));
-    const char *weights = folder_join(&arena, folder, "model.safetensors");
-    TRY_OUT(weights != NULL ? write_weights(model, weights, &arena, et) : ERR_OUT_OF_MEMORY);
+    TRY_OUT(write_folder(&config, model, tokenizer_path, folder, &arena, et));
     (void)fprintf(invocation->messages, "%s: %s parameters, %s\n", folder,
                   human_count(model_element_count(model), count),
                   human_size(model_size_bytes(model), size));

@@ -313,8 +313,6 @@ static enum err read_options(struct request *r, struct err_text *et)
                                         [RUN_PLOT_TIME] = "time"};
     const struct invocation *invocation = r->invocation;
     const char *x = command_text(invocation, "x");
-    if (invocation->json)
-        return error_set(et, ERR_USAGE, "plot draws; qctl metrics -o json has the numbers");
     r->width = MAX(invocation->style.width, (size_t)PLOT_TEXT_WIDTH_MIN);
     r->height = HEIGHT_DEFAULT;
     TRY(command_f64(invocation, "smooth", 0, 0.9999, &r->weight, et));

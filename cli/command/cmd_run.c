@@ -34,7 +34,6 @@ enum {
     GRACE_MS = 10000,
     RESTARTS_DEFAULT = 8,
     RESTARTS_KEEP_GOING = 100000,
-    EXIT_SIGNAL_BASE = 128,
     LINE_BYTES_MAX = 4096,
 };
 
@@ -117,7 +116,7 @@ static enum err check_signal(struct run *run, int number, struct err_text *et)
 {
     if (number == 0)
         return ERR_OK;
-    run->invocation->exit_code = EXIT_SIGNAL_BASE + number;
+    run->invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
     const char *data = run->fleet->options.data;
     if (data == NULL)
         return error_set(et, ERR_CANCELLED, "interrupted; nothing is kept without --data");

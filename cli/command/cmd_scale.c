@@ -1,14 +1,21 @@
 /* cmd_scale.c - `qctl workers scale` and `qctl workers providers`: how many workers there shall be,
- * and where they come from. */
+ * and where they come from.
+ *
+ * A target is durable when the coordinator has taken it. What came of it is waited for here, and
+ * ends nothing: the coordinator goes on with or without somebody who looks on.
+ */
 #include <stdio.h>
 #include <string.h>
 
 #include "cli/client/client.h"
+#include "cli/client/exchange.h"
 #include "cli/command/cmd.h"
 #include "cli/command/output.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
 #include "common/recipe/recipe_value.h"
+
+enum { POLL_MS = 100 };
 
 static enum style_color color_of(struct text state)
 {
@@ -103,21 +110,25 @@ static enum err print_lines(struct invocation *invocation, const struct msg_prov
     return err;
 }
 
-static enum err ask_providers(struct invocation *invocation, struct client *client,
+static enum err ask_providers(struct client *client, const struct msg_providers **out,
                               struct err_text *et)
 {
     struct msg_providers_get get = {0};
     const union message_any *reply = NULL;
     TRY(client_request(client, &message_type_msg_providers_get, &get, &message_type_msg_providers,
                        &reply, et));
-    return print_providers(invocation, &reply->providers);
+    *out = &reply->providers;
+    return ERR_OK;
 }
 
 enum err cmd_workers_providers(struct invocation *invocation, struct err_text *et)
 {
     struct client *client = NULL;
+    const struct msg_providers *reply;
     TRY(command_connect(invocation, &client, et));
-    enum err err = ask_providers(invocation, client, et);
+    enum err err = ask_providers(client, &reply, et);
+    if (err == ERR_OK)
+        err = print_providers(invocation, reply);
     client_close(&client);
     return err;
 }
@@ -142,6 +153,86 @@ static bool read_target(const char *word, struct msg_scale *request)
            read_count(text_of(dots + 2), &request->max) && request->max > 0;
 }
 
+/* The provider that is meant; without a name the only one. NULL: the coordinator will say why. */
+static const struct provider_row *find_row(const struct msg_providers *reply, struct text name)
+{
+    for (uint32_t i = 0; i < reply->providers_count; i++)
+        if (name.size == 0 || text_equal(reply->providers[i].name, name))
+            return &reply->providers[i];
+    return NULL;
+}
+
+/* Who was there before a target was given. */
+struct before {
+    uint32_t running, waiting;
+};
+
+/* What came of a target, by the row of its provider after its answer. One of several hosts that
+ * fails is no failure, as long as somebody came. */
+static enum err judge(const struct provider_row *row, struct before before, struct err_text *et)
+{
+    bool is_paused = text_is(row->state, "paused"), is_full = text_is(row->state, "disk-low");
+    bool is_troubled =
+        is_paused || is_full || text_is(row->state, "back-off") || text_is(row->state, "unknown");
+    if (!is_troubled || row->running + row->waiting > before.running + before.waiting)
+        return ERR_OK;
+    return error_set(et, is_full ? ERR_DISK_FULL : ERR_PROVIDER, "%.*s: %.*s%s",
+                     TEXT_ARGS(row->name), TEXT_ARGS(row->detail),
+                     is_paused ? ""
+                     : is_full ? "; the target stays, for when there is room"
+                               : "; the target stays, and is tried again later and later");
+}
+
+/* Waits for the provider's answer to a target that was taken, and prints what there is then. */
+static enum err await_answer(struct invocation *invocation, struct client *client,
+                             const struct msg_scale *request, struct before before,
+                             uint32_t wait_ms, struct err_text *et)
+{
+    const struct msg_providers *reply;
+    const struct provider_row *row;
+    uint64_t end_ms = exchange_now_ms() + wait_ms;
+    for (;;) {
+        TRY(ask_providers(client, &reply, et));
+        row = find_row(reply, request->provider);
+        if (row == NULL || !row->is_asking || exchange_now_ms() >= end_ms)
+            break;
+        exchange_pause(POLL_MS);
+    }
+    if (row != NULL && row->is_asking && row->running <= before.running)
+        return error_set(et, ERR_TIMEOUT, "%.*s: no answer within %.3g s%s%.*s; the target stays",
+                         TEXT_ARGS(row->name), wait_ms / 1000.0, row->detail.size > 0 ? ": " : "",
+                         TEXT_ARGS(row->detail));
+    if (row != NULL)
+        TRY(judge(row, before, et));
+    return print_providers(invocation, reply);
+}
+
+static enum err scale(struct invocation *invocation, struct client *client,
+                      struct msg_scale *request, struct err_text *et)
+{
+    const union message_any *reply = NULL;
+    const struct msg_providers *providers;
+    struct before before = {0};
+    uint32_t wait_ms;
+    TRY(command_timeout(invocation, &wait_ms, et));
+    TRY(ask_providers(client, &providers, et));
+    const struct provider_row *row = find_row(providers, request->provider);
+    if (row != NULL)
+        before = (struct before){row->running, row->waiting};
+    TRY(client_request(client, &message_type_msg_scale, request, &message_type_msg_status, &reply,
+                       et));
+    return await_answer(invocation, client, request, before, wait_ms, et);
+}
+
+static enum err preview(struct invocation *invocation, struct client *client,
+                        struct msg_scale *request, struct err_text *et)
+{
+    const union message_any *reply = NULL;
+    TRY(client_request(client, &message_type_msg_scale, request, &message_type_msg_providers,
+                       &reply, et));
+    return print_lines(invocation, &reply->providers);
+}
+
 enum err cmd_workers_scale(struct invocation *invocation, struct err_text *et)
 {
     const char *provider = command_text(invocation, "provider");
@@ -156,14 +247,9 @@ enum err cmd_workers_scale(struct invocation *invocation, struct err_text *et)
                          "workers scale: a number up to %d, auto or MIN..MAX expected, found %s",
                          LIMIT_WORKERS, invocation->arguments[0]);
     struct client *client = NULL;
-    const union message_any *reply = NULL;
     TRY(command_connect(invocation, &client, et));
-    const struct message_type *expected =
-        request.is_dry ? &message_type_msg_providers : &message_type_msg_status;
-    enum err err = client_request(client, &message_type_msg_scale, &request, expected, &reply, et);
-    if (err == ERR_OK)
-        err = request.is_dry ? print_lines(invocation, &reply->providers)
-                             : ask_providers(invocation, client, et);
+    enum err err = request.is_dry ? preview(invocation, client, &request, et)
+                                  : scale(invocation, client, &request, et);
     client_close(&client);
     return err;
 }

@@ -41,8 +41,9 @@ static enum err print_memory(struct invocation *invocation, struct submission *s
     TRY(command_coordinator(invocation, &submission->arena, &config, et));
     if (config.coordinator != NULL) {
         TRY(command_connect(invocation, &client, et));
-        enum err err = stage_memory_check(&submission->memory, &submission->recipe, client,
-                                          invocation->messages, &submission->arena, et);
+        enum err err =
+            stage_memory_check(&submission->memory, &submission->recipe, client,
+                               invocation->messages, invocation->messages, &submission->arena, et);
         client_close(&client);
         if (err != ERR_UNREACHABLE)
             return err;
@@ -81,9 +82,11 @@ static enum err wait_for(struct invocation *invocation, struct client *client, u
     enum err err = ERR_OK;
     while (err == ERR_OK && !follow_is_done(&follow)) {
         err = follow_step(&follow, et);
-        int number = follow_is_done(&follow) ? 0 : follow_pause(POLL_MS);
+        uint32_t rest_ms = err == ERR_OK ? POLL_MS : 0;
+        int number = follow_is_done(&follow) ? 0 : follow_pause(rest_ms);
         if (number != 0) {
             progress_say(&follow.progress, "detached; the job goes on");
+            invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
             follow_fini(&follow);
             return ERR_OK;
         }
@@ -106,7 +109,7 @@ static enum err send(struct invocation *invocation, struct submission *submissio
     enum err err = ERR_OK;
     if (!command_flag(invocation, "anyway"))
         TRY_OUT(stage_memory_check(&submission->memory, &submission->recipe, client, NULL,
-                                   &submission->arena, et));
+                                   invocation->messages, &submission->arena, et));
     TRY_OUT(submission_send(submission, client, request, &job, et));
     TRY_OUT(print_job(invocation, job));
     if (command_flag(invocation, "wait"))

@@ -25,8 +25,7 @@ enum {
     REQUEST_WAIT_MS = 1500,
     JOBS_MAX = 200,
     ARENA_BYTES_MAX = 256 << 20,
-    HEIGHT_ONCE = 24,
-    SIGNAL_BASE = 128
+    HEIGHT_ONCE = 24
 };
 
 struct top {
@@ -303,7 +302,7 @@ static enum err run_screen(struct top *top, struct err_text *et)
             continue;
         int number = follow_pause(KEYS_MS);
         if (number != 0) {
-            top->invocation->exit_code = SIGNAL_BASE + number;
+            top->invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
             return ERR_OK;
         }
     }
@@ -329,8 +328,6 @@ enum err cmd_top(struct invocation *invocation, struct err_text *et)
     const struct environment *env = invocation->environment;
     const struct style *style = &invocation->style;
     bool is_once = command_flag(invocation, "once") || !style->terminal || isatty(0) != 1;
-    if (invocation->json)
-        return error_set(et, ERR_USAGE, "top draws; qctl jobs and qctl workers have -o json");
     top.view.endpoint = command_text(invocation, "coordinator");
     if (top.view.endpoint == NULL)
         top.view.endpoint = env->coordinator != NULL ? env->coordinator : "";

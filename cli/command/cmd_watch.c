@@ -15,7 +15,7 @@
 #include "common/recipe/recipe_value.h"
 #include "common/view/json_view.h"
 
-enum { POLL_MS = 500, EXIT_SIGNAL_BASE = 128 };
+enum { POLL_MS = 500 };
 
 static const char *job_argument(const struct invocation *invocation)
 {
@@ -32,16 +32,17 @@ struct watch {
     struct log_filter filter;
 };
 
-static void print_json(struct invocation *invocation, const struct log_point *point)
+static enum err print_json(struct invocation *invocation, const struct message_type *type,
+                           const void *row)
 {
     struct json_write w;
     json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
-    json_view_object(&w, NULL, &message_type_log_point, point);
-    (void)!command_print_json(invocation, &w);
+    json_view_object(&w, NULL, type, row);
+    return command_print_json(invocation, &w);
 }
 
 /* With the pace as it was at this point. */
-static void print_point(const struct watch *watch, size_t index)
+static enum err print_point(const struct watch *watch, size_t index)
 {
     const struct follow *follow = &watch->follow;
     const struct log_point *point = &follow->points[index];
@@ -63,7 +64,7 @@ static void print_point(const struct watch *watch, size_t index)
             (void)fprintf(out, "  %s left", human_duration(pace.seconds_left, text));
     }
     (void)fprintf(out, "%s%s\n", rewards[0] != '\0' ? "  rewards " : "", rewards);
-    (void)fflush(out);
+    return command_flush(watch->invocation);
 }
 
 /* On a terminal the live line has the training; evaluations stand above it. In a log lines come as
@@ -78,18 +79,17 @@ static bool is_printed(struct watch *watch, const struct log_point *point)
     return log_filter_takes(&watch->filter, point, watch->follow.steps_total);
 }
 
-static void print_points(struct watch *watch)
+static enum err print_points(struct watch *watch)
 {
     for (; watch->with_points && watch->seen < watch->follow.point_count; watch->seen++) {
         const struct log_point *point = &watch->follow.points[watch->seen];
         if (!is_printed(watch, point))
             continue;
         progress_end(&watch->follow.progress);
-        if (watch->invocation->json)
-            print_json(watch->invocation, point);
-        else
-            print_point(watch, watch->seen);
+        TRY(watch->invocation->json ? print_json(watch->invocation, &message_type_log_point, point)
+                                    : print_point(watch, watch->seen));
     }
+    return ERR_OK;
 }
 
 /* Until the job ends, the time is up, or a signal comes. */
@@ -100,20 +100,20 @@ static enum err follow_until(struct watch *watch, uint64_t deadline_ms, struct e
         enum err err = follow_step(follow, et);
         if (err != ERR_OK && err != ERR_UNREACHABLE)
             return err;
-        print_points(watch);
+        TRY(print_points(watch));
         if (follow_is_done(follow)) {
             progress_end(&follow->progress);
             return follow_result(follow, et);
         }
-        TRY(err);
-        if (exchange_now_ms() >= deadline_ms)
+        if (err == ERR_OK && exchange_now_ms() >= deadline_ms)
             return error_set(et, ERR_TIMEOUT, "job %s is not done yet", follow->name);
-        int number = follow_pause(POLL_MS);
+        int number = follow_pause(err == ERR_OK ? POLL_MS : 0);
         if (number != 0) {
             progress_say(&follow->progress, "detached; the job goes on");
-            watch->invocation->exit_code = EXIT_SIGNAL_BASE + number;
+            watch->invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
             return ERR_OK;
         }
+        TRY(err);
     }
 }
 
@@ -153,21 +153,16 @@ enum err cmd_wait(struct invocation *invocation, struct err_text *et)
     return run_follow(invocation, wait_ms, false, et);
 }
 
-static void print_event(struct invocation *invocation, const struct event_row *row)
+static enum err print_event(struct invocation *invocation, const struct event_row *row)
 {
     char time[HUMAN_BYTES], id[HUMAN_BYTES];
-    if (invocation->json) {
-        struct json_write w;
-        json_write_init(&w, JSON_WRITE_LINE, 1 << 16);
-        json_view_object(&w, NULL, &message_type_event_row, row);
-        (void)!command_print_json(invocation, &w);
-        return;
-    }
+    if (invocation->json)
+        return print_json(invocation, &message_type_event_row, row);
     char text[LIMIT_TEXT_BYTES + 1];
     (void)snprintf(text, sizeof text, "%.*s", TEXT_ARGS(row->text));
     (void)fprintf(invocation->out, "%s  %s  %s\n", human_time(row->unix_ms, time),
                   row->job != 0 ? human_id(row->job, id) : "-------", style_clean(text));
-    (void)fflush(invocation->out);
+    return command_flush(invocation);
 }
 
 /* Prints what is new after `after`; *after moves on. */
@@ -183,7 +178,7 @@ static enum err print_events(struct invocation *invocation, struct client *clien
         TRY(client_request(client, &message_type_msg_events_get, &get, &message_type_msg_events,
                            &reply, et));
         for (uint32_t i = 0; i < reply->events.events_count; i++)
-            print_event(invocation, &reply->events.events[i]);
+            TRY(print_event(invocation, &reply->events.events[i]));
         is_more = reply->events.next > *after && reply->events.next < reply->events.last;
         *after = MAX(*after, reply->events.next);
     }
@@ -195,12 +190,17 @@ enum err cmd_logs(struct invocation *invocation, struct err_text *et)
     struct client *client = NULL;
     uint64_t after = 0;
     bool goes_on = command_flag(invocation, "follow");
+    int number = 0;
     TRY(command_connect(invocation, &client, et));
-    follow_block_signals();
+    if (goes_on)
+        follow_block_signals();
     enum err err;
     do {
         err = print_events(invocation, client, &after, et);
-    } while (err == ERR_OK && goes_on && follow_pause(POLL_MS) == 0);
+        number = goes_on ? follow_pause(err == ERR_OK ? POLL_MS : 0) : 0;
+    } while (err == ERR_OK && goes_on && number == 0);
+    if (number != 0)
+        invocation->exit_code = FOLLOW_SIGNAL_BASE + number;
     client_close(&client);
     return err;
 }

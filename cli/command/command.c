@@ -1,6 +1,7 @@
 /* command.c - words to an invocation. */
 #include "cli/command/command.h"
 
+#include <errno.h>
 #include <string.h>
 
 #include "cli/client/client.h"
@@ -137,6 +138,11 @@ static enum err settle_output(struct invocation *invocation, struct err_text *et
     return ERR_OK;
 }
 
+static bool is_help(const char *word)
+{
+    return strcmp(word, "--help") == 0 || strcmp(word, "-h") == 0;
+}
+
 enum err command_parse(int argc, char **argv, const struct environment *environment,
                        struct invocation *invocation, struct err_text *et)
 {
@@ -144,14 +150,21 @@ enum err command_parse(int argc, char **argv, const struct environment *environm
         .environment = environment, .out = stdout, .messages = stderr, .exit_code = -1};
     int used = 0;
     bool only_arguments = false;
-    bool no_verb = argc < 2 || strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0;
-    if (no_verb)
+    int begin = argc;
+    if (argc < 2 || is_help(argv[1])) {
         invocation->command = commands_find("help", NULL, &used);
-    else
+    } else {
         invocation->command = commands_find(argv[1], argc > 2 ? argv[2] : NULL, &used);
+        begin = 1 + used;
+    }
+    if (invocation->command == NULL && argc > 2 && is_help(argv[2])) { /* of a group of verbs */
+        invocation->command = commands_find("help", NULL, &used);
+        invocation->arguments[invocation->argument_count++] = argv[1];
+        begin = argc;
+    }
     if (invocation->command == NULL)
         return commands_fail(argv[1], argc > 2 ? argv[2] : NULL, et);
-    for (int i = no_verb ? argc : 1 + used; i < argc; i++) {
+    for (int i = begin; i < argc; i++) {
         if (!only_arguments && strcmp(argv[i], "--") == 0) {
             only_arguments = true;
         } else if (!only_arguments && argv[i][0] == '-' && argv[i][1] != '\0') {
@@ -267,20 +280,36 @@ static enum err connect_to(const struct invocation *invocation, struct arena *ar
     return client_open(&options, client, et);
 }
 
-enum err command_connect(const struct invocation *invocation, struct client **client,
+enum err command_timeout(const struct invocation *invocation, uint32_t *wait_ms,
                          struct err_text *et)
 {
     const char *timeout = command_text(invocation, "timeout");
-    uint64_t wait_ms = WAIT_MS_DEFAULT;
-    struct arena arena;
-    if (timeout != NULL && !recipe_value_duration(text_of(timeout), &wait_ms))
+    uint64_t ms = WAIT_MS_DEFAULT;
+    if (timeout != NULL && !recipe_value_duration(text_of(timeout), &ms))
         return error_set(et, ERR_USAGE, "--timeout: expected a time such as 10s, found \"%s\"",
                          timeout);
-    wait_ms = MIN(MAX(wait_ms, (uint64_t)1), (uint64_t)UINT32_MAX);
+    *wait_ms = (uint32_t)MIN(MAX(ms, (uint64_t)1), (uint64_t)UINT32_MAX);
+    return ERR_OK;
+}
+
+enum err command_connect(const struct invocation *invocation, struct client **client,
+                         struct err_text *et)
+{
+    uint32_t wait_ms;
+    struct arena arena;
+    TRY(command_timeout(invocation, &wait_ms, et));
     arena_init(&arena, CONFIG_BYTES);
-    enum err err = connect_to(invocation, &arena, (uint32_t)wait_ms, client, et);
+    enum err err = connect_to(invocation, &arena, wait_ms, client, et);
     arena_fini(&arena);
     return err;
+}
+
+enum err command_flush(struct invocation *invocation)
+{
+    bool is_whole = fflush(invocation->out) == 0 && !ferror(invocation->out);
+    if (!is_whole && invocation->output_errno == 0)
+        invocation->output_errno = errno != 0 ? errno : EIO;
+    return invocation->output_errno == 0 ? ERR_OK : ERR_IO;
 }
 
 enum err command_print_json(struct invocation *invocation, struct json_write *w)
@@ -288,10 +317,10 @@ enum err command_print_json(struct invocation *invocation, struct json_write *w)
     struct span text;
     enum err err = json_write_finish(w, &text);
     if (err == ERR_OK) {
-        bool all = fwrite(text.data, 1, text.size, invocation->out) == text.size;
+        (void)fwrite(text.data, 1, text.size, invocation->out);
         if (text.size == 0 || text.data[text.size - 1] != '\n')
-            all = fputc('\n', invocation->out) != EOF && all;
-        err = all && fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+            (void)fputc('\n', invocation->out);
+        err = command_flush(invocation);
     }
     json_write_fini(w);
     return err;

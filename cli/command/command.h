@@ -83,7 +83,8 @@ struct invocation {
     enum command_format format;
     bool json; /* COMMAND_JSON or COMMAND_JSONL */
     bool header;
-    int exit_code; /* set by a verb to stand above that of its error; -1 otherwise */
+    int output_errno; /* of the first line that could not be written to `out`, 0: none */
+    int exit_code;    /* set by a verb to stand above that of its error; -1 otherwise */
 };
 
 /* Options that every verb takes, and their number. */
@@ -116,9 +117,17 @@ MUST_CHECK enum err command_f64(const struct invocation *invocation, const char 
 MUST_CHECK enum err command_coordinator(const struct invocation *invocation, struct arena *arena,
                                         struct client_config *out, struct err_text *et);
 
+/* --timeout, or how long an answer is waited for without it. ERR_USAGE. */
+MUST_CHECK enum err command_timeout(const struct invocation *invocation, uint32_t *wait_ms,
+                                    struct err_text *et);
+
 /* Opens the client of command_coordinator. ERR_USAGE when nothing names one. */
 MUST_CHECK enum err command_connect(const struct invocation *invocation, struct client **client,
                                     struct err_text *et);
+
+/* Hands on what was printed to `out`. ERR_IO when it has not all been written: main says why. What
+ * goes on for long asks after each piece, and ends. */
+MUST_CHECK enum err command_flush(struct invocation *invocation);
 
 /* Prints a finished JSON value with a line feed and ends the writer. */
 MUST_CHECK enum err command_print_json(struct invocation *invocation, struct json_write *w);

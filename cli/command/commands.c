@@ -134,8 +134,8 @@ static const struct command_option merge_options[] = {
     {"form", "NAME", "legacy or gguf (what OUT ends in: .dat, .gguf; else that of the files)"},
 };
 static const struct command_option init_options[] = {
-    {"host", "NAME", "where workers and clients reach this machine (its name)"},
-    {"listen", "ADDRESS", "where the coordinator listens (0.0.0.0)"},
+    {"host", "NAME", "name or address where workers and clients reach this machine (its name)"},
+    {"listen", "ADDRESS", "where the coordinator listens (0.0.0.0, or :: for an IPv6 --host)"},
     {"port", "N", "of its control socket; the next one is for artifacts (7070)"},
 };
 static const struct command_option help_options[] = {
@@ -381,16 +381,43 @@ const struct command *commands_find(const char *first, const char *second, int *
     return found;
 }
 
+/* The second word of a verb whose first is that, or NULL. */
+static const char *word_after(const struct command *command, const char *first)
+{
+    size_t size = strlen(first);
+    bool is_in = strncmp(command->name, first, size) == 0 && command->name[size] == ' ';
+    return is_in ? command->name + size + 1 : NULL;
+}
+
+static bool is_group_name(const char *first)
+{
+    bool found = false;
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        found = found || word_after(&commands[i], first) != NULL;
+    return found;
+}
+
+/* "ckpt: say which: log, show or prune". */
+static enum err say_which(const char *first, struct err_text *et)
+{
+    char words[256] = "";
+    size_t used = 0;
+    for (size_t i = 0; i < COUNT_OF(commands); i++) {
+        const char *word = word_after(&commands[i], first);
+        if (word != NULL && used < sizeof words)
+            used += (size_t)snprintf(words + used, sizeof words - used, "%s %s",
+                                     used > 0 ? "," : "", word);
+    }
+    return error_set(et, ERR_USAGE, "%s: say which:%s; see qctl help %s", first, words, first);
+}
+
 enum err commands_fail(const char *first, const char *second, struct err_text *et)
 {
     char typed[128];
     struct nearest nearest = {0};
-    bool is_group = false;
-    for (size_t i = 0; i < COUNT_OF(commands); i++) {
-        size_t size = strlen(first);
-        is_group = is_group ||
-                   (strncmp(commands[i].name, first, size) == 0 && commands[i].name[size] == ' ');
-    }
+    bool is_group = is_group_name(first);
+    if (is_group && (second == NULL || second[0] == '-'))
+        return say_which(first, et);
     (void)snprintf(typed, sizeof typed, "%s%s%s", first, is_group && second != NULL ? " " : "",
                    is_group && second != NULL ? second : "");
     for (size_t i = 0; i < COUNT_OF(commands); i++)
@@ -412,6 +439,18 @@ static void print_options(FILE *out, const struct command_option *options, size_
     }
 }
 
+static void print_verb(FILE *out, const struct command *command)
+{
+    (void)fprintf(out, "  %-17s  %s\n", command->name, command->summary);
+}
+
+static void print_group(FILE *out, const char *first)
+{
+    for (size_t i = 0; i < COUNT_OF(commands); i++)
+        if (word_after(&commands[i], first) != NULL)
+            print_verb(out, &commands[i]);
+}
+
 static void print_all(FILE *out)
 {
     (void)fprintf(out, "  qctl run recipe.yml                 train or quantize on this machine\n"
@@ -419,7 +458,7 @@ static void print_all(FILE *out)
                        "  qctl help VERB                      more about one verb\n\n"
                        "verbs\n");
     for (size_t i = 0; i < COUNT_OF(commands); i++)
-        (void)fprintf(out, "  %-17s  %s\n", commands[i].name, commands[i].summary);
+        print_verb(out, &commands[i]);
     size_t count;
     const struct command_option *options = command_global_options(&count);
     (void)fprintf(out, "\noptions of every verb\n");
@@ -433,11 +472,14 @@ void commands_print_help(const struct command *command, FILE *out)
         print_all(out);
         return;
     }
-    (void)fprintf(out, "%s\nqctl %s %s\n\n%s.\n", command->examples, command->name, command->usage,
-                  command->summary);
+    (void)fprintf(out, "%s\nqctl %s%s%s\n\n%s.\n", command->examples, command->name,
+                  command->usage[0] != '\0' ? " " : "", command->usage, command->summary);
     if (command->option_count > 0)
         (void)fprintf(out, "\noptions\n");
     print_options(out, command->options, command->option_count);
+    if (is_group_name(command->name))
+        (void)fprintf(out, "\nverbs\n");
+    print_group(out, command->name);
     (void)fprintf(out, "\nqctl help lists the options of every verb.\n");
 }
 
@@ -451,7 +493,7 @@ static const struct {
     {"4", "not found"},
     {"5", "cannot be placed on any worker"},
     {"6", "timed out"},
-    {"7", "the coordinator cannot be reached"},
+    {"7", "the coordinator, or a provider of workers, cannot be reached"},
     {"8", "integrity: a hash or a profile does not match"},
     {"128+n", "ended by signal n"},
 };
@@ -514,9 +556,12 @@ enum err commands_help(struct invocation *invocation, struct err_text *et)
         print_recipe_keys(out);
     } else {
         const struct command *command = commands_find(first, second, &used);
-        if (command == NULL)
+        if (command != NULL)
+            commands_print_help(command, out);
+        else if (second == NULL && is_group_name(first))
+            print_group(out, first);
+        else
             return commands_fail(first, second, et);
-        commands_print_help(command, out);
     }
     return ERR_OK;
 }

@@ -6,6 +6,7 @@
 #include "cli/command/commands.h"
 #include "cli/command/completion_fish.h"
 #include "cli/command/completion_zsh.h"
+#include "cli/command/output.h"
 #include "common/base/check.h"
 
 /* Names of arguments whose values can be completed, in usages and in options. */
@@ -56,8 +57,6 @@ const char *completion_words(enum completion_kind kind)
     switch (kind) {
     case COMPLETION_SHELL:
         return "bash zsh fish";
-    case COMPLETION_FORMAT:
-        return "table json jsonl name dot mermaid"; /* each verb has some of them */
     case COMPLETION_WHEN:
         return "auto always never";
     case COMPLETION_ROLE:
@@ -67,6 +66,7 @@ const char *completion_words(enum completion_kind kind)
     case COMPLETION_JOB:
     case COMPLETION_WORKER:
     case COMPLETION_VERB:
+    case COMPLETION_FORMAT: /* each verb has its own: output_words */
         break;
     }
     return "";
@@ -145,13 +145,14 @@ static void bash_verbs(FILE *out)
 
 static const char bash_head[] =
     "# bash completion of qctl, as printed by `qctl completion bash`\n\n"
-    "_qctl_ask() { # first column of a list of the coordinator\n"
+    "_qctl_ask() { # first column of a list of the coordinator; no name that bash would expand\n"
     "    qctl \"$1\" --no-header --timeout 2s 2>/dev/null | while read -r name _; do\n"
-    "        printf '%s\\n' \"$name\"\n"
+    "        [[ $name =~ ^[[:alnum:]_.:@%+=,/-]+$ ]] && printf '%s\\n' \"$name\"\n"
     "    done\n"
     "}\n\n"
     "_qctl() {\n"
-    "    local current=\"$2\" previous=\"$3\" options= arguments=nothing value= verb choice=\n"
+    "    local current=\"$2\" previous=\"$3\" options= arguments=nothing value= verb choice= "
+    "formats=\n"
     "    local words=(\"${COMP_WORDS[@]}\")\n"
     "    COMPREPLY=()\n";
 
@@ -180,19 +181,21 @@ static const char bash_tail[] =
     "        ;;\n"
     "    job) choice=\"last $(_qctl_ask jobs)\" ;;\n"
     "    worker) choice=\"all $(_qctl_ask workers)\" ;;\n"
+    "    format) choice=\"$formats\" ;;\n"
     "    verb) choice=\"$verbs recipe exit-codes\" ;;\n";
 
 static void print_bash(FILE *out)
 {
     size_t count;
+    char formats[OUTPUT_WORDS_BYTES];
     const struct command_option *global = command_global_options(&count);
     (void)fputs(bash_head, out);
     bash_verbs(out);
     (void)fputs(bash_verb, out);
     for (size_t i = 0; commands_at(i) != NULL; i++) {
         const struct command *command = commands_at(i);
-        (void)fprintf(out, "    \"%s\")\n        arguments=%s\n", command->name,
-                      kinds[completion_of_command(command)]);
+        (void)fprintf(out, "    \"%s\")\n        arguments=%s formats=\"%s\"\n", command->name,
+                      kinds[completion_of_command(command)], output_words(command, formats));
         if (command->option_count > 0)
             bash_options("        ", command->options, command->option_count, out);
         (void)fprintf(out, "        ;;\n");

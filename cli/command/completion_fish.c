@@ -5,6 +5,7 @@
 
 #include "cli/command/commands.h"
 #include "cli/command/completion.h"
+#include "cli/command/output.h"
 
 /* In single quotes. */
 static void put(const char *text, FILE *out)
@@ -35,11 +36,11 @@ static void put_kind(enum completion_kind kind, FILE *out)
         (void)fputs(" -a '(__qctl_verbs)'", out);
         break;
     case COMPLETION_SHELL:
-    case COMPLETION_FORMAT:
     case COMPLETION_WHEN:
     case COMPLETION_ROLE:
         (void)fprintf(out, " -a '%s'", completion_words(kind));
         break;
+    case COMPLETION_FORMAT: /* of each verb: put_verb */
     case COMPLETION_NOTHING:
         break;
     }
@@ -65,7 +66,7 @@ static void put_verb(size_t index, FILE *out)
     const struct command *command = commands_at(index);
     size_t size = strcspn(command->name, " ");
     bool has_second = command->name[size] == ' ';
-    char condition[128];
+    char condition[128], formats[OUTPUT_WORDS_BYTES];
     if (completion_is_first(index)) {
         (void)fprintf(out, "complete -c qctl -n '__qctl_at 1' -a %.*s -d ", (int)size,
                       command->name);
@@ -80,6 +81,8 @@ static void put_verb(size_t index, FILE *out)
     }
     (void)snprintf(condition, sizeof condition, "__qctl_is %s", command->name);
     put_options(condition, command->options, command->option_count, out);
+    (void)fprintf(out, "complete -c qctl -n '%s' -l output -x -a '%s'\n", condition,
+                  output_words(command, formats));
     enum completion_kind kind = completion_of_command(command);
     if (kind == COMPLETION_NOTHING)
         return;

@@ -5,6 +5,7 @@
 
 #include "cli/command/commands.h"
 #include "cli/command/completion.h"
+#include "cli/command/output.h"
 
 /* Inside single quotes, and inside a specification where brackets and colons have a meaning. */
 static void put(const char *text, FILE *out)
@@ -19,8 +20,9 @@ static void put(const char *text, FILE *out)
     }
 }
 
-static void put_action(enum completion_kind kind, FILE *out)
+static void put_action(const struct command *command, enum completion_kind kind, FILE *out)
 {
+    char formats[OUTPUT_WORDS_BYTES];
     switch (kind) {
     case COMPLETION_FILE:
         (void)fputs("_files", out);
@@ -34,8 +36,10 @@ static void put_action(enum completion_kind kind, FILE *out)
     case COMPLETION_VERB:
         (void)fputs("_qctl_verbs", out);
         break;
-    case COMPLETION_SHELL:
     case COMPLETION_FORMAT:
+        (void)fprintf(out, "(%s)", output_words(command, formats));
+        break;
+    case COMPLETION_SHELL:
     case COMPLETION_WHEN:
     case COMPLETION_ROLE:
         (void)fprintf(out, "(%s)", completion_words(kind));
@@ -46,7 +50,8 @@ static void put_action(enum completion_kind kind, FILE *out)
     }
 }
 
-static void put_options(const struct command_option *options, size_t count, FILE *out)
+static void put_options(const struct command *command, const struct command_option *options,
+                        size_t count, FILE *out)
 {
     for (size_t i = 0; i < count; i++) {
         (void)fprintf(out, "            '*--%s[", options[i].name);
@@ -56,7 +61,7 @@ static void put_options(const struct command_option *options, size_t count, FILE
             (void)fputc(':', out);
             put(options[i].argument, out);
             (void)fputc(':', out);
-            put_action(completion_of_option(&options[i]), out);
+            put_action(command, completion_of_option(&options[i]), out);
         }
         (void)fputs("' \\\n", out);
     }
@@ -145,10 +150,10 @@ void completion_zsh_print(FILE *out)
     for (size_t i = 0; commands_at(i) != NULL; i++) {
         const struct command *command = commands_at(i);
         (void)fprintf(out, "    ('%s')\n        _arguments \\\n", command->name);
-        put_options(command->options, command->option_count, out);
-        put_options(global, count, out);
+        put_options(command, command->options, command->option_count, out);
+        put_options(command, global, count, out);
         (void)fputs("            '*:argument:", out);
-        put_action(completion_of_command(command), out);
+        put_action(command, completion_of_command(command), out);
         (void)fputs("' ;;\n", out);
     }
     (void)fputs("    esac\n}\n\n_qctl \"$@\"\n", out);

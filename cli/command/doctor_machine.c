@@ -18,6 +18,7 @@
 
 #include "cli/render/human.h"
 #include "common/base/check.h"
+#include "common/control_group/control_group.h"
 #include "worker/engine/kernel/gemm_blas.h"
 #include "worker/engine/kernel/kernel.h"
 
@@ -48,44 +49,12 @@ static void examine_processor(struct doctor *d)
     doctor_tell(d, DOCTOR_OK, "blas", "%s (profile blas)", blas);
 }
 
-/* One line of a file of the kernel's, without its end; false when there is none. */
-static bool read_line(const char *path, char *out, size_t size)
-{
-    FILE *file = fopen(path, "r");
-    if (file == NULL)
-        return false;
-    bool good = fgets(out, (int)size, file) != NULL;
-    (void)fclose(file);
-    if (good)
-        out[strcspn(out, "\n")] = '\0';
-    return good;
-}
-
-/* The least memory.max from the group of this process up to the root; UINT64_MAX without one. */
-static uint64_t group_limit(void)
-{
-    char group[PATH_MAX / 2], path[PATH_MAX], value[64];
-    uint64_t least = UINT64_MAX;
-    if (!read_line("/proc/self/cgroup", group, sizeof group) || strncmp(group, "0::/", 4) != 0)
-        return least;
-    char *name = group + 3;
-    for (;;) {
-        (void)snprintf(path, sizeof path, "/sys/fs/cgroup%s/memory.max", name);
-        if (read_line(path, value, sizeof value) && value[0] >= '0' && value[0] <= '9')
-            least = MIN(least, (uint64_t)strtoull(value, NULL, 10));
-        char *slash = strrchr(name, '/');
-        if (slash == NULL)
-            return least;
-        *slash = '\0';
-    }
-}
-
 static void examine_memory(struct doctor *d)
 {
     char size[HUMAN_BYTES], limit[HUMAN_BYTES];
     long pages = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
     uint64_t bytes = pages > 0 && page > 0 ? (uint64_t)pages * (uint64_t)page : 0;
-    uint64_t least = group_limit();
+    uint64_t least = control_group_memory_max(&control_group_files);
     enum doctor_verdict verdict = MIN(bytes, least) < MEMORY_BYTES_MIN ? DOCTOR_BAD : DOCTOR_OK;
     if (least < bytes)
         doctor_tell(d, verdict, "memory", "%s, of which the control group allows %s",

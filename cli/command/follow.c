@@ -77,14 +77,12 @@ static void show(struct follow *follow, const struct job_row *row)
                        pairs->reward_chosen - pairs->reward_rejected, 100 * pairs->accuracy);
     copy_text(row->stage, stage, sizeof stage);
     bool trains = strcmp(stage, state_kind_word(STAGE_KIND_TRAIN)) == 0;
-    if (trains && follow->shows_points && !follow->progress.style.terminal &&
-        follow->point_count > 0)
-        return;
     const struct pace pace = pace_of(follow->points, trains ? follow->point_count : 0,
                                      follow->variant_count == 0 ? follow->steps_total : 0);
     const struct progress_view view = {
         .stage = stage,
         .detail = follow->detail,
+        .is_only_why = trains && follow->shows_points && follow->point_count > 0,
         .done = row->done,
         .total = row->total,
         .loss = row->loss,

@@ -9,6 +9,9 @@
 #include "common/message/message.h"
 #include "common/message/state.h"
 
+/* Exit code of what a signal ended, less its number. */
+enum { FOLLOW_SIGNAL_BASE = 128 };
+
 struct follow {
     struct client *client; /* borrowed; may be replaced between steps */
     char id[17];           /* of the job */

@@ -34,9 +34,7 @@ static void print_where(const struct graph_line *line, char out[CELL_BYTES])
         (void)snprintf(out, CELL_BYTES, "%.*s", TEXT_ARGS(line->row->where));
     else if (line->running > 0)
         (void)snprintf(out, CELL_BYTES, "%" PRIu64 " attempts", line->running);
-    size_t end = style_bytes(out, WHERE_COLUMNS_MAX);
-    if (out[end] != '\0')
-        memcpy(out + style_bytes(out, WHERE_COLUMNS_MAX - 1), "+", sizeof "+");
+    (void)style_cut(out, WHERE_COLUMNS_MAX);
 }
 
 static void print_detail(const struct graph_line *line, char out[CELL_BYTES])
@@ -94,8 +92,7 @@ static void fit_name(const struct graph_line *line, size_t room, char out[CELL_B
     if (style_width(out) > room && line->count == 1)
         (void)snprintf(out, CELL_BYTES, "%s[%u]", state_kind_word((enum stage_kind)line->row->kind),
                        line->row->variant);
-    if (style_width(out) > room)
-        memcpy(out + style_bytes(out, room - 1), "+", sizeof "+");
+    (void)style_cut(out, room);
 }
 
 static enum err print_graph(struct invocation *invocation, const struct graph *graph)

@@ -1,4 +1,5 @@
-/* inspect_memory.c - asks the engine for its own plans. */
+/* inspect_memory.c - writes recipes and asks what their tasks need (task_memory.h), so that this
+ * and what `qctl submit` says of a recipe are one figure. */
 #include "cli/command/inspect_memory.h"
 
 #include <string.h>
@@ -6,78 +7,89 @@
 #include "cli/render/human.h"
 #include "cli/render/table.h"
 #include "common/base/check.h"
-#include "worker/engine/train/train.h"
+#include "common/recipe/recipe.h"
+#include "worker/engine/train/train_layout.h"
+#include "worker/task/task_memory.h"
+#include "worker/task/task_settings.h"
 
-enum { TARGETS_MAX = 16, NAME_BYTES = 64 };
+enum { NAME_BYTES = 64, ARENA_BYTES_MAX = 1 << 16 };
 
 /* Weights, first moment, second moment, sum of gradients: f32 each. */
 #define COORDINATOR_BYTES_PER_ELEMENT 16
 
+#define LORA "adapter: lora\nlora_alpha: 16\n"
+
 static const struct {
     const char *name;
-    size_t rank; /* 0: not a LoRA */
-    bool full;
-    bool checkpointing;
+    const char *keys; /* of the recipe */
+    enum stage_kind kind;
+    bool has_targets;
 } ways[] = {
-    {"evaluation", 0, false, false},
-    {"LoRA r=8", 8, false, false},
-    {"LoRA r=16", 16, false, false},
-    {"LoRA r=64", 64, false, false},
-    {"r=64, gradient_checkpointing", 64, false, true},
-    {"full training", 0, true, false},
+    {"evaluation", "adapter: none\n", STAGE_KIND_REFERENCE, false},
+    {"LoRA r=8", LORA "lora_r: 8\n", STAGE_KIND_TRAIN, true},
+    {"LoRA r=16", LORA "lora_r: 16\n", STAGE_KIND_TRAIN, true},
+    {"LoRA r=64", LORA "lora_r: 64\n", STAGE_KIND_TRAIN, true},
+    {"r=64, gradient_checkpointing", LORA "lora_r: 64\ngradient_checkpointing: true\n",
+     STAGE_KIND_TRAIN, true},
+    {"full training", "adapter: none\n", STAGE_KIND_TRAIN, false},
 };
 _Static_assert(COUNT_OF(ways) == INSPECT_MEMORY_ROWS, "room for every way");
 
-/* Names between commas. */
-struct targets {
-    char storage[TARGETS_MAX][NAME_BYTES];
-    const char *names[TARGETS_MAX];
-    size_t count;
-};
-
-static void split(const char *list, struct targets *out)
+static bool names_every_module(const char *targets)
 {
-    out->count = 0;
-    while (list != NULL && *list != '\0' && out->count < TARGETS_MAX) {
-        size_t size = strcspn(list, ",");
-        (void)snprintf(out->storage[out->count], NAME_BYTES, "%.*s", (int)size, list);
-        out->names[out->count] = out->storage[out->count];
-        out->count++;
-        list += size + (list[size] == ',');
-    }
-    if (out->count == 0)
-        out->names[out->count++] = "all-linear";
+    return targets == NULL || *targets == '\0' || strcmp(targets, "all-linear") == 0;
 }
 
-static enum err plan_way(const struct model *model, const struct targets *targets, size_t way,
-                         struct inspect_memory *out, struct err_text *et)
+/* A way at a length as a recipe; what it does not say is settled as for everyone's. */
+static enum err recipe_of(size_t way, const char *targets, uint32_t length, struct arena *arena,
+                          struct recipe *out, struct err_text *et)
+{
+    const char *modules = "";
+    if (ways[way].has_targets)
+        modules = names_every_module(targets)
+                      ? "lora_target_linear: true\n"
+                      : arena_print(arena, "lora_target_modules: [%s]\n", targets);
+    const char *text =
+        modules == NULL ? NULL
+                        : arena_print(arena,
+                                      "base_model: model\ndatasets:\n  - path: rows.jsonl\n"
+                                      "max_steps: 1\nlearning_rate: 1e-4\nsequence_len: %u\n%s%s",
+                                      (unsigned)length, ways[way].keys, modules);
+    if (text == NULL)
+        return error_set(et, ERR_OUT_OF_MEMORY, "out of memory");
+    return recipe_read(span_of_text(text_of(text)), &(struct recipe_options){0}, out, et);
+}
+
+/* ERR_RECIPE: too narrow for the rank, or of a kind that only adapters train. */
+static enum err count_trained(const struct recipe *recipe, const struct model *model, uint64_t *out,
+                              struct err_text *et)
+{
+    struct train_config config;
+    struct train_layout *layout = NULL;
+    task_settings_train(recipe, &config);
+    TRY(train_layout_create(model, &config, &layout, et));
+    *out = train_layout_count(layout);
+    train_layout_destroy(&layout);
+    return ERR_OK;
+}
+
+static enum err plan_at(const struct model *model, const char *targets, size_t way, size_t length,
+                        struct inspect_memory *out, struct err_text *et)
 {
     struct inspect_memory_row *row = &out->rows[out->row_count];
-    struct train_layout *layout = NULL;
-    const struct train_options options = {.rows_at_once = 1,
-                                          .checkpointing = ways[way].checkpointing};
-    const struct train_config config = {.method =
-                                            ways[way].full ? TRAIN_METHOD_FULL : TRAIN_METHOD_LORA,
-                                        .rank = ways[way].rank,
-                                        .alpha = 16,
-                                        .targets = targets->names,
-                                        .target_count = targets->count};
-    *row = (struct inspect_memory_row){.name = ways[way].name};
-    if (ways[way].full || ways[way].rank > 0) {
-        /* Too narrow for the rank, or of a kind that only adapters train: no way to run it. */
-        enum err err = train_layout_create(model, &config, &layout, et);
-        if (err == ERR_RECIPE)
-            return ERR_OK;
-        TRY(err);
-        row->trained_count = train_layout_count(layout);
-        row->coordinator_bytes = row->trained_count * COORDINATOR_BYTES_PER_ELEMENT;
-    }
-    for (size_t i = 0; i < out->length_count; i++)
-        row->worker_bytes[i] = train_memory_estimate(model, layout, &options, out->lengths[i]) +
-                               row->trained_count * sizeof(float);
-    train_layout_destroy(&layout);
-    out->row_count++;
-    return ERR_OK;
+    struct recipe recipe;
+    struct arena arena;
+    enum err err;
+    arena_init(&arena, ARENA_BYTES_MAX);
+    recipe = (struct recipe){0};
+    TRY_OUT(recipe_of(way, targets, out->lengths[length], &arena, &recipe, et));
+    if (ways[way].kind == STAGE_KIND_TRAIN)
+        TRY_OUT(count_trained(&recipe, model, &row->trained_count, et));
+    err = task_memory_of(&recipe, model, ways[way].kind, &row->worker_bytes[length], et);
+out:
+    recipe_fini(&recipe);
+    arena_fini(&arena);
+    return err;
 }
 
 enum err inspect_memory_plan(const struct model *model, const char *targets, uint64_t weight_bytes,
@@ -85,17 +97,25 @@ enum err inspect_memory_plan(const struct model *model, const char *targets, uin
 {
     static const uint32_t lengths[INSPECT_MEMORY_LENGTHS] = {512, 2048};
     size_t positions = model_shape(model)->positions;
-    struct targets list;
-    *out = (struct inspect_memory){.weight_bytes = weight_bytes};
+    *out = (struct inspect_memory){.weight_bytes = weight_bytes,
+                                   .every_module = names_every_module(targets)};
     for (size_t i = 0; i < COUNT_OF(lengths); i++)
         if (lengths[i] <= positions)
             out->lengths[out->length_count++] = lengths[i];
     if (out->length_count == 0)
         out->lengths[out->length_count++] = (uint32_t)positions;
-    split(targets, &list);
-    out->every_module = strcmp(list.names[0], "all-linear") == 0;
-    for (size_t i = 0; i < COUNT_OF(ways); i++)
-        TRY(plan_way(model, &list, i, out, et));
+    for (size_t way = 0; way < COUNT_OF(ways); way++) {
+        struct inspect_memory_row *row = &out->rows[out->row_count];
+        enum err err = ERR_OK;
+        *row = (struct inspect_memory_row){.name = ways[way].name};
+        for (size_t i = 0; i < out->length_count && err == ERR_OK; i++)
+            err = plan_at(model, targets, way, i, out, et);
+        if (err == ERR_RECIPE)
+            continue; /* no way to run it */
+        TRY(err);
+        row->coordinator_bytes = row->trained_count * COORDINATOR_BYTES_PER_ELEMENT;
+        out->row_count++;
+    }
     return ERR_OK;
 }
 
@@ -131,7 +151,8 @@ enum err inspect_memory_print(const struct inspect_memory *memory, struct invoca
         (void)fprintf(
             invocation->out,
             "A worker's figure is for one row at a time: the weights (%s, mapped from their "
-            "file and\nshared by the workers of a machine) and what it computes with.%s\n",
+            "file and\nshared by the workers of a machine), the process, and what it computes "
+            "with.%s\n",
             human_size(memory->weight_bytes, text),
             memory->every_module ? " LoRA sits on every linear module." : "");
     return err;

@@ -15,8 +15,7 @@ struct inspect_memory_row {
     const char *name;           /* "LoRA r=8"; static */
     uint64_t trained_count;     /* elements that train */
     uint64_t coordinator_bytes; /* trained values, their two moments, a round's gradient sum */
-    uint64_t worker_bytes[INSPECT_MEMORY_LENGTHS]; /* beside the weights: activations, gradient and
-                                                      trained values for one row at a time */
+    uint64_t worker_bytes[INSPECT_MEMORY_LENGTHS]; /* as task_memory_of has it */
 };
 
 struct inspect_memory {

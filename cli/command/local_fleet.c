@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -18,7 +19,13 @@
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
 
-enum { ARGUMENTS_MAX = 24, PARENT_FD = 3, LOG_TAIL_BYTES = 600, QUICK_DEATH_MS = 2000 };
+enum {
+    ARGUMENTS_MAX = 24,
+    PARENT_FD = 3,
+    LOG_TAIL_BYTES = 600,
+    QUICK_DEATH_MS = 2000,
+    FULL_BYTES_FREE = 64 << 10
+};
 
 /* Arguments of one child, printed into one buffer. */
 struct arguments {
@@ -291,6 +298,13 @@ bool local_fleet_runs(struct local_fleet *fleet)
     return any;
 }
 
+/* Without room its log has no last lines, and that is why it ended. */
+static bool is_full(const char *folder)
+{
+    struct statvfs fs;
+    return statvfs(folder, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES_FREE;
+}
+
 /* The last lines of a child's log. */
 static void read_tail(const struct local_fleet *fleet, const struct local_fleet_child *child,
                       char out[LOG_TAIL_BYTES + 1])
@@ -334,6 +348,9 @@ enum err local_fleet_check(struct local_fleet *fleet, uint64_t now_ms, struct er
         if (hopeless || child->restarts >= fleet->options.restarts_max) {
             char tail[LOG_TAIL_BYTES + 1];
             read_tail(fleet, child, tail);
+            if (is_full(fleet->data))
+                return error_set(et, ERR_DISK_FULL, "%s: %s; %s: the disk is full%s%s", child->name,
+                                 end, fleet->data, tail[0] != '\0' ? "; it said:\n" : "", tail);
             return error_set(et, ERR_LOST, "%s: %s%s%s", child->name, end,
                              tail[0] != '\0' ? "; it said:\n" : "", tail);
         }

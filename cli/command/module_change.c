@@ -1,13 +1,30 @@
 /* module_change.c - see module_change.h. */
 #include "cli/command/module_change.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "common/base/check.h"
 #include "common/formats/safetensors/safetensors.h"
+#include "common/mem/bytes.h"
+#include "common/mem/mem.h"
 #include "schemas/state_file.def"
+
+enum { PIECE_VALUES = 1 << 14 };
+
+/* One of the two: its head, and where the rest is read. */
+struct side {
+    const struct module_change_state *state;
+    struct bytes head; /* owned */
+    struct safetensors tensors;
+    float piece[PIECE_VALUES];
+};
+
+struct sides {
+    struct side before, after;
+};
 
 /* Sums of squares while they grow, in the members of a row. */
 struct sums {
@@ -48,29 +65,42 @@ static struct text module_of(struct text name)
     return module;
 }
 
-static double value_at(struct span data, size_t index)
+/* Values `from` on of a tensor, zeros behind its end or where there is none. */
+static enum err read_piece(struct side *side, const struct safetensor *t, size_t from, size_t count,
+                           struct err_text *et)
 {
-    float value;
-    memcpy(&value, data.data + index * sizeof value, sizeof value);
-    return (double)value;
+    size_t there = t == NULL ? 0 : t->data.size / sizeof(float);
+    size_t known = there > from ? MIN(count, there - from) : 0;
+    memset(side->piece + known, 0, (count - known) * sizeof(float));
+    if (known == 0)
+        return ERR_OK;
+    uint64_t begin = side->tensors.begins[t - side->tensors.tensors] + from * sizeof(float);
+    return side->state->read(side->state->context, begin, side->piece, known * sizeof(float), et);
 }
 
-static void add(struct sums *s, const struct safetensor *a, const struct safetensor *b)
+static enum err add(struct sums *s, struct sides *sides, const struct safetensor *a,
+                    const struct safetensor *b, struct err_text *et)
 {
     size_t count_a = a == NULL ? 0 : a->data.size / sizeof(float);
     size_t count_b = b == NULL ? 0 : b->data.size / sizeof(float);
+    size_t count = MAX(count_a, count_b);
     bool fits = count_a == count_b;
     s->in_before |= a != NULL;
     s->in_after |= b != NULL;
     s->fits &= fits;
-    s->parameters += MAX(count_a, count_b);
-    for (size_t i = 0; i < MAX(count_a, count_b); i++) {
-        double x = i < count_a ? value_at(a->data, i) : 0;
-        double y = i < count_b ? value_at(b->data, i) : 0;
-        s->before += x * x;
-        s->after += y * y;
-        s->difference += fits ? (x - y) * (x - y) : 0;
+    s->parameters += count;
+    for (size_t from = 0; from < count; from += PIECE_VALUES) {
+        size_t size = MIN(count - from, (size_t)PIECE_VALUES);
+        TRY(read_piece(&sides->before, a, from, size, et));
+        TRY(read_piece(&sides->after, b, from, size, et));
+        for (size_t i = 0; i < size; i++) {
+            double x = (double)sides->before.piece[i], y = (double)sides->after.piece[i];
+            s->before += x * x;
+            s->after += y * y;
+            s->difference += fits ? (x - y) * (x - y) : 0;
+        }
     }
+    return ERR_OK;
 }
 
 static struct sums *sums_of(struct sums *sums, uint32_t *count, struct text module)
@@ -85,22 +115,24 @@ static struct sums *sums_of(struct sums *sums, uint32_t *count, struct text modu
     return &sums[(*count)++];
 }
 
-static void add_all(const struct safetensors *before, const struct safetensors *after,
-                    struct sums *sums, uint32_t *count)
+static enum err add_all(struct sides *sides, struct sums *sums, uint32_t *count,
+                        struct err_text *et)
 {
+    const struct safetensors *before = &sides->before.tensors, *after = &sides->after.tensors;
     for (size_t i = 0; i < before->count; i++) {
         const struct safetensor *a = &before->tensors[i];
         struct sums *s = is_weight(a->name) ? sums_of(sums, count, module_of(a->name)) : NULL;
         if (s != NULL)
-            add(s, a, safetensors_find(after, a->name));
+            TRY(add(s, sides, a, safetensors_find(after, a->name), et));
     }
     for (size_t i = 0; i < after->count; i++) {
         const struct safetensor *b = &after->tensors[i];
         bool is_new = is_weight(b->name) && safetensors_find(before, b->name) == NULL;
         struct sums *s = is_new ? sums_of(sums, count, module_of(b->name)) : NULL;
         if (s != NULL)
-            add(s, NULL, b);
+            TRY(add(s, sides, NULL, b, et));
     }
+    return ERR_OK;
 }
 
 static int compare(const void *a, const void *b)
@@ -118,14 +150,14 @@ static int compare(const void *a, const void *b)
                             (left->module.size < right->module.size);
 }
 
-static enum err fill(const struct safetensors *before, const struct safetensors *after,
-                     struct arena *arena, struct module_change **rows, uint32_t *count)
+static enum err fill(struct sides *sides, struct arena *arena, struct module_change **rows,
+                     uint32_t *count, struct err_text *et)
 {
     struct sums *sums = arena_alloc(arena, LIMIT_LIST_ROWS, sizeof *sums);
     *count = 0;
     if (sums == NULL)
         return ERR_OUT_OF_MEMORY;
-    add_all(before, after, sums, count);
+    TRY(add_all(sides, sums, count, et));
     *rows = arena_alloc(arena, *count, sizeof **rows);
     if (*rows == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -147,16 +179,46 @@ static enum err fill(const struct safetensors *before, const struct safetensors 
     return ERR_OK;
 }
 
-enum err module_change_list(struct span before, struct span after, struct arena *arena,
+static enum err open_side(struct side *side, const struct module_change_state *state,
+                          const char *name, struct err_text *et)
+{
+    uint8_t prefix[SAFETENSORS_PREFIX_BYTES];
+    side->state = state;
+    bytes_init(&side->head, SAFETENSORS_PREFIX_BYTES + SAFETENSORS_HEADER_BYTES_MAX);
+    if (state->size_bytes < sizeof prefix)
+        return error_set(et, ERR_TRUNCATED, "%s: %" PRIu64 " bytes are no state", name,
+                         state->size_bytes);
+    TRY(state->read(state->context, 0, prefix, sizeof prefix, et));
+    uint64_t size = MIN(safetensors_head_bytes(prefix), state->size_bytes);
+    uint8_t *head = bytes_extend(&side->head, (size_t)size);
+    if (head == NULL)
+        return error_set(et, ERR_FORMAT, "%s: a head of %" PRIu64 " bytes is no state's", name,
+                         size);
+    TRY(state->read(state->context, 0, head, (size_t)size, et));
+    return safetensors_parse_head(&side->tensors, bytes_span(&side->head), state->size_bytes, name,
+                                  et);
+}
+
+static void close_side(struct side *side)
+{
+    safetensors_close(&side->tensors);
+    bytes_fini(&side->head);
+}
+
+enum err module_change_list(const struct module_change_state *before,
+                            const struct module_change_state *after, struct arena *arena,
                             struct module_change **rows, uint32_t *count, struct err_text *et)
 {
-    struct safetensors a, b;
-    TRY(safetensors_parse(&a, before, "the first checkpoint", et));
-    enum err err = safetensors_parse(&b, after, "the second checkpoint", et);
-    if (err == ERR_OK) {
-        err = fill(&a, &b, arena, rows, count);
-        safetensors_close(&b);
-    }
-    safetensors_close(&a);
+    struct sides *sides = mem_alloc(1, sizeof *sides);
+    if (sides == NULL)
+        return ERR_OUT_OF_MEMORY;
+    enum err err = open_side(&sides->before, before, "the first checkpoint", et);
+    if (err == ERR_OK)
+        err = open_side(&sides->after, after, "the second checkpoint", et);
+    if (err == ERR_OK)
+        err = fill(sides, arena, rows, count, et);
+    close_side(&sides->before);
+    close_side(&sides->after);
+    mem_free(sides);
     return err;
 }

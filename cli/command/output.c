@@ -14,11 +14,12 @@ static const char *const words[] = {
     [COMMAND_NAME] = "name",   [COMMAND_DOT] = "dot",   [COMMAND_MERMAID] = "mermaid",
 };
 
-#define ALL   (1u << COMMAND_TABLE | 1u << COMMAND_JSON)
-#define LINES (ALL | 1u << COMMAND_JSONL)
-#define LISTS (LINES | 1u << COMMAND_NAME)
+#define TEXT_ALONE (1u << COMMAND_TABLE)
+#define ALL        (TEXT_ALONE | 1u << COMMAND_JSON)
+#define LINES      (ALL | 1u << COMMAND_JSONL)
+#define LISTS      (LINES | 1u << COMMAND_NAME)
 
-/* Verbs that have more than a table and JSON. */
+/* Verbs that have more than a table and JSON, or less. */
 static const struct {
     const char *name;
     unsigned formats;
@@ -27,6 +28,9 @@ static const struct {
     {"workers list", LISTS}, {"workers providers", LISTS},
     {"ckpt log", LISTS},     {"explain", LINES},
     {"metrics", LINES},      {"graph", LINES | 1u << COMMAND_DOT | 1u << COMMAND_MERMAID},
+    {"top", TEXT_ALONE},     {"plot", TEXT_ALONE},
+    {"chat", TEXT_ALONE},    {"generate", TEXT_ALONE},
+    {"help", TEXT_ALONE},    {"completion", TEXT_ALONE},
 };
 
 /* The member that names a row where a verb asks for one. */
@@ -44,6 +48,19 @@ static unsigned formats_of(const struct command *command)
             return verbs[i].formats;
     }
     return ALL;
+}
+
+const char *output_words(const struct command *command, char out[OUTPUT_WORDS_BYTES])
+{
+    unsigned formats = formats_of(command);
+    size_t used = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < COUNT_OF(words); i++) {
+        if ((formats >> i & 1) != 0)
+            used += (size_t)snprintf(out + used, OUTPUT_WORDS_BYTES - used, "%s%s",
+                                     used > 0 ? " " : "", words[i]);
+    }
+    return out;
 }
 
 static enum err fail(unsigned formats, const char *word, struct err_text *et)
@@ -104,7 +121,7 @@ static enum err print_names(struct invocation *invocation, const struct message_
     ASSERT(field != NULL);
     for (size_t i = 0; i < count; i++)
         print_name(invocation->out, field, rows + i * type->size_bytes);
-    return fflush(invocation->out) == 0 ? ERR_OK : ERR_IO;
+    return command_flush(invocation);
 }
 
 enum err output_rows(struct invocation *invocation, const struct message_type *type,

@@ -14,4 +14,9 @@ MUST_CHECK enum err output_parse(const struct command *command, const char *word
 MUST_CHECK enum err output_rows(struct invocation *invocation, const struct message_type *type,
                                 const void *rows, size_t count);
 
+enum { OUTPUT_WORDS_BYTES = 64 };
+
+/* The words of -o that a verb has, with a blank between them. Returns `out`. */
+const char *output_words(const struct command *command, char out[OUTPUT_WORDS_BYTES]);
+
 #endif

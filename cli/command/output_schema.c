@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "cli/command/output_shape.h"
 #include "common/base/check.h"
 #include "common/base/nearest.h"
 #include "common/view/json_schema.h"
@@ -71,15 +72,31 @@ static void begin(struct json_write *w, const char *title)
 
 static void print_names(FILE *out)
 {
+    const char *name, *title;
     (void)fprintf(out, "error\n");
+    for (size_t i = 0; (name = output_shape_name(i, &title)) != NULL; i++)
+        (void)fprintf(out, "%s\n", name);
     for (size_t i = 0; i < COUNT_OF(outputs); i++)
         (void)fprintf(out, "%s\n", outputs[i].name);
+}
+
+/* Index of the shape of that name; *title: NULL when there is none. */
+static size_t find_shape(const char *name, const char **title, struct nearest *nearest)
+{
+    const char *other;
+    size_t i = 0;
+    *title = NULL;
+    for (; (other = output_shape_name(i, title)) != NULL && strcmp(name, other) != 0; i++)
+        nearest_offer(nearest, text_of(name), other);
+    *title = other != NULL ? *title : NULL;
+    return i;
 }
 
 enum err output_schema_print(struct invocation *invocation, const char *name, struct err_text *et)
 {
     struct json_write w;
     struct nearest nearest = {0};
+    const char *title = NULL;
     size_t i = 0;
     bool is_error = name != NULL && strcmp(name, "error") == 0;
     if (name == NULL) {
@@ -88,13 +105,18 @@ enum err output_schema_print(struct invocation *invocation, const char *name, st
     }
     for (; i < COUNT_OF(outputs) && strcmp(name, outputs[i].name) != 0; i++)
         nearest_offer(&nearest, text_of(name), outputs[i].name);
-    if (i == COUNT_OF(outputs) && !is_error)
+    size_t shape = find_shape(name, &title, &nearest);
+    if (i == COUNT_OF(outputs) && title == NULL && !is_error)
         return error_set(et, ERR_NOT_FOUND, "no schema is named %s%s%s%s", name,
                          nearest.word == NULL ? "; qctl help json lists them" : "; did you mean ",
                          nearest.word == NULL ? "" : nearest.word, nearest.word == NULL ? "" : "?");
-    begin(&w, is_error ? "qctl ... -o json, when it fails" : outputs[i].title);
+    begin(&w, is_error        ? "qctl ... -o json, when it fails"
+              : title != NULL ? title
+                              : outputs[i].title);
     if (is_error)
         write_error(&w);
+    else if (title != NULL)
+        output_shape_write(&w, shape);
     else if (outputs[i].shape == SHAPE_LIST)
         json_schema_list(&w, outputs[i].type, outputs[i].count_max);
     else

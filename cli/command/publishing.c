@@ -329,14 +329,14 @@ static enum err write_all(struct work *w, struct err_text *et)
     struct bytes out;
     bytes_init(&out, FILE_BYTES_MAX);
     enum err err = ERR_OK;
+    TRY_OUT(model_card_print(&w->about, &out)); /* first: whose folder it is, the card says */
+    TRY_OUT(write_file(w, "README.md", bytes_span(&out), et));
     TRY_OUT(write_file(w, "recipe.yml", span_of_text(w->about.recipe), et));
+    bytes_clear(&out);
     if (modelfile_fits(&w->about)) {
         TRY_OUT(modelfile_print(&w->about, &out));
         TRY_OUT(write_file(w, "Modelfile", bytes_span(&out), et));
     }
-    bytes_clear(&out);
-    TRY_OUT(model_card_print(&w->about, &out));
-    TRY_OUT(write_file(w, "README.md", bytes_span(&out), et));
 out:
     bytes_fini(&out);
     return err;

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "cli/command/run_log.h"
 #include "common/base/check.h"
@@ -49,27 +50,23 @@ static enum err path_of(const char *folder, struct text output, struct arena *ar
     return ERR_OK;
 }
 
-static enum err fetch(struct client *client, const struct artifact_ref *ref, const char *folder,
-                      struct arena *arena, struct err_text *et)
+/* To where `writer` gathers it: complete, without its name. */
+static enum err fetch(struct client *client, const struct artifact_ref *ref, const char *path,
+                      struct file_writer *writer, struct err_text *et)
 {
-    const char *path = NULL;
-    TRY(path_of(folder, ref->name, arena, &path, et));
-    struct file_writer writer = {.fd = -1};
-    TRY(file_writer_open(&writer, path, et));
-    enum err err = client_download(client, ref->digest, file_sink_writer, &writer, et);
-    if (err != ERR_OK) {
-        file_writer_abandon(&writer);
+    TRY(file_writer_open(writer, path, et));
+    enum err err = client_download(client, ref->digest, file_sink_writer, writer, et);
+    if (err != ERR_OK)
         return error_prefix(et, err, "%s", path);
-    }
-    return file_writer_commit(&writer, et);
+    return file_writer_settle(writer, et);
 }
 
 /* A result that the coordinator lost can be made again. */
 static enum err fetch_or_advise(struct client *client, const struct job_row *row,
-                                const struct artifact_ref *ref, const char *folder,
-                                struct arena *arena, struct err_text *et)
+                                const struct artifact_ref *ref, const char *path,
+                                struct file_writer *writer, struct err_text *et)
 {
-    enum err err = fetch(client, ref, folder, arena, et);
+    enum err err = fetch(client, ref, path, writer, et);
     if (err != ERR_DIGEST && err != ERR_NOT_FOUND)
         return err;
     struct err_text cause = *et;
@@ -79,8 +76,7 @@ static enum err fetch_or_advise(struct client *client, const struct job_row *row
                      cause.text, row->job);
 }
 
-/* Whether the output is of the part; then its name goes without the part's folder. */
-static bool take(struct artifact_ref *ref, struct text under)
+bool results_take(struct artifact_ref *ref, struct text under)
 {
     if (under.size == 0)
         return true;
@@ -91,17 +87,55 @@ static bool take(struct artifact_ref *ref, struct text under)
     return true;
 }
 
-static enum err pull_listed(struct client *client, const struct msg_job *job,
-                            struct results_part *part, const char *folder, struct arena *arena,
-                            struct err_text *et)
+/* Files of a pull. They get their names together, when all of them are here: a folder never holds
+ * some of one job's and some of another's, unless it is killed between two names. */
+struct gathering {
+    const char *folder;
+    const char **paths;
+    struct file_writer *writers; /* a row each */
+    uint32_t count;
+    bool made_folder;
+};
+
+static enum err begin_gathering(struct gathering *g, const char *folder, uint32_t capacity,
+                                struct arena *arena)
+{
+    *g = (struct gathering){.folder = folder, .made_folder = !folder_exists(folder)};
+    g->paths = arena_alloc(arena, MAX(capacity, 1u), sizeof *g->paths);
+    g->writers = arena_alloc(arena, MAX(capacity, 1u), sizeof *g->writers);
+    return g->paths != NULL && g->writers != NULL ? ERR_OK : ERR_OUT_OF_MEMORY;
+}
+
+/* What has no name yet, and folders that nothing is in. */
+static void take_back(struct gathering *g, struct arena *arena)
+{
+    for (uint32_t i = g->count; i-- > 0;) {
+        file_writer_abandon(&g->writers[i]);
+        char *path = g->made_folder ? arena_copy_text(arena, text_of(g->paths[i])) : NULL;
+        char *slash = path != NULL ? strrchr(path, '/') : NULL;
+        for (; slash != NULL && slash > path + strlen(g->folder); slash = strrchr(path, '/')) {
+            *slash = '\0';
+            (void)rmdir(path);
+        }
+    }
+    if (g->made_folder)
+        (void)rmdir(g->folder);
+}
+
+static enum err gather(struct client *client, const struct msg_job *job, struct results_part *part,
+                       struct gathering *g, struct arena *arena, struct err_text *et)
 {
     for (uint32_t i = 0; i < job->outputs_count; i++) {
         struct artifact_ref ref = job->outputs[i];
-        if (!take(&ref, part->under))
+        const char *path = NULL;
+        if (!results_take(&ref, part->under))
             continue;
-        if (part->count == 0)
-            TRY(folder_create(folder, et));
-        TRY(fetch_or_advise(client, &job->row, &ref, folder, arena, et));
+        if (g->count == 0)
+            TRY(folder_create(g->folder, et));
+        TRY(path_of(g->folder, ref.name, arena, &path, et));
+        g->writers[g->count] = (struct file_writer){.fd = -1};
+        g->paths[g->count++] = path;
+        TRY(fetch_or_advise(client, &job->row, &ref, path, &g->writers[g->count - 1], et));
         part->count++;
         part->size_bytes += ref.size_bytes;
     }
@@ -110,6 +144,20 @@ static enum err pull_listed(struct client *client, const struct msg_job *job,
                          TEXT_ARGS(job->row.name), part->under.size > 0 ? " of " : "",
                          TEXT_ARGS(part->under), state_job_word((enum job_state)job->row.state));
     return ERR_OK;
+}
+
+static enum err pull_listed(struct client *client, const struct msg_job *job,
+                            struct results_part *part, const char *folder, struct arena *arena,
+                            struct err_text *et)
+{
+    struct gathering g;
+    TRY(begin_gathering(&g, folder, job->outputs_count, arena));
+    enum err err = gather(client, job, part, &g, arena, et);
+    for (uint32_t i = 0; i < g.count && err == ERR_OK; i++)
+        err = file_writer_commit(&g.writers[i], et);
+    if (err != ERR_OK)
+        take_back(&g, arena);
+    return err;
 }
 
 enum err results_pull_part(struct client *client, struct results_part *part, const char *folder,

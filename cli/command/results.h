@@ -23,6 +23,9 @@ struct results_part {
 MUST_CHECK enum err results_pull_part(struct client *client, struct results_part *part,
                                       const char *folder, struct err_text *et);
 
+/* Whether an output is of the part `under`; then its name goes on without the part's folder. */
+bool results_take(struct artifact_ref *output, struct text under);
+
 /* The job without its log points, copied into `arena`. Errors of client_request. */
 MUST_CHECK enum err results_list(struct client *client, const char *job, struct arena *arena,
                                  struct msg_job *out, struct err_text *et);

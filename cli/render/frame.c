@@ -2,7 +2,6 @@
 #include "cli/render/frame.h"
 
 #include <stdarg.h>
-#include <stdint.h>
 #include <string.h>
 
 #include "common/base/check.h"
@@ -27,55 +26,72 @@ void frame_fini(struct frame *frame)
     *frame = (struct frame){0};
 }
 
-/* Letters of most scripts, punctuation, arrows, boxes, blocks and dots take one column; further up
- * are those that take two, and combining marks are in between. */
-static bool is_narrow(uint32_t code)
+/* The character at `at`, or "?" in its place; *size: bytes that it stands for. */
+static const char *read_character(const struct frame *frame, const char *at, size_t *size,
+                                  size_t *columns)
 {
-    return (code >= 0x20 && code < 0x7f) || (code >= 0xa0 && code < 0x300 && code != 0xad) ||
-           (code >= 0x370 && code < 0x483) || (code >= 0x48a && code < 0x591) ||
-           (code >= 0x2010 && code < 0x2028) || (code >= 0x2030 && code < 0x2060) ||
-           (code >= 0x2070 && code < 0x20d0) || (code >= 0x2100 && code < 0x231a) ||
-           (code >= 0x2500 && code < 0x25fd) || (code >= 0x2800 && code < 0x2900);
+    *size = style_character(at, columns);
+    if (*size > 0 && (frame->unicode || *size == 1))
+        return at;
+    *columns = MIN(*columns, (size_t)1);
+    *size = MAX(*size, (size_t)1);
+    return "?";
 }
 
-/* Bytes of the character at `text`, 0 at the end; *is_good: it may stand in a cell. */
-static size_t read_character(const char *text, bool unicode, bool *is_good)
+/* Nothing stays of a wide character of which one half is written over. */
+static void clear_cell(struct frame *frame, size_t at, size_t end)
 {
-    const unsigned char *at = (const unsigned char *)text;
-    if (at[0] < 0x80) {
-        *is_good = is_narrow(at[0]);
-        return at[0] != '\0';
-    }
-    size_t size = at[0] >= 0xf0 ? 4 : at[0] >= 0xe0 ? 3 : 2;
-    uint32_t code = at[0] & (0x7fu >> size);
-    for (size_t i = 1; i < size; i++) {
-        if ((at[i] & 0xc0) != 0x80) {
-            *is_good = false;
-            return i; /* what follows begins anew */
-        }
-        code = code << 6 | (at[i] & 0x3fu);
-    }
-    *is_good = unicode && at[0] >= 0xc2 && is_narrow(code) && (size < 3 || code >= 0x800);
-    return size;
+    if (frame->cells[at].is_half)
+        frame->cells[at - 1].glyph[0] = '\0';
+    if (at + 1 < end && frame->cells[at + 1].is_half)
+        frame->cells[at + 1].is_half = false;
+    frame->cells[at] = (struct frame_cell){.color = STYLE_PLAIN};
 }
 
 static void put(struct frame *frame, size_t row, size_t column, enum style_color color,
-                const char *glyph, size_t size)
+                const char *glyph, size_t size, size_t columns)
 {
-    if (row >= frame->height || column >= frame->width)
+    if (row >= frame->height || column + columns > frame->width)
         return;
-    struct frame_cell *cell = &frame->cells[row * frame->width + column];
-    memset(cell->glyph, 0, sizeof cell->glyph);
-    memcpy(cell->glyph, glyph, MIN(size, sizeof cell->glyph - 1));
-    cell->color = (unsigned char)color;
+    size_t end = (row + 1) * frame->width;
+    for (size_t i = 0; i < columns; i++) {
+        struct frame_cell *cell = &frame->cells[row * frame->width + column + i];
+        clear_cell(frame, row * frame->width + column + i, end);
+        cell->color = (unsigned char)color;
+        cell->is_half = i > 0;
+        if (i == 0)
+            memcpy(cell->glyph, glyph, MIN(size, sizeof cell->glyph - 1));
+    }
+}
+
+/* Onto the character that ends before `column`. */
+static void put_mark(struct frame *frame, size_t row, size_t column, const char *mark, size_t size)
+{
+    if (row >= frame->height || column == 0 || column > frame->width)
+        return;
+    struct frame_cell *cell = &frame->cells[row * frame->width + column - 1];
+    cell -= cell->is_half;
+    size_t used = strlen(cell->glyph);
+    if (used > 0 && used + size < sizeof cell->glyph)
+        memcpy(cell->glyph + used, mark, size);
 }
 
 void frame_glyph(struct frame *frame, size_t row, size_t column, enum style_color color,
                  const char *glyph)
 {
-    bool is_good = false;
-    size_t size = read_character(glyph, frame->unicode, &is_good);
-    put(frame, row, column, color, is_good ? glyph : "?", is_good ? size : 1);
+    size_t size, columns;
+    const char *shown = read_character(frame, glyph, &size, &columns);
+    bool is_good = shown == glyph && columns == 1;
+    put(frame, row, column, color, is_good ? glyph : "?", is_good ? size : 1, 1);
+}
+
+/* Columns of a text on this page. */
+static size_t columns_of(const struct frame *frame, const char *text)
+{
+    size_t used = 0;
+    for (size_t size, columns; *text != '\0'; text += size, used += columns)
+        (void)read_character(frame, text, &size, &columns);
+    return used;
 }
 
 size_t frame_text(struct frame *frame, size_t row, size_t column, size_t room,
@@ -88,20 +104,28 @@ size_t frame_text(struct frame *frame, size_t row, size_t column, size_t room,
     (void)vsnprintf(text, sizeof text, format, args);
     va_end(args);
     room = MIN(room, frame->width - MIN(frame->width, column));
-    for (const char *at = text; *at != '\0' && used < room; used++) {
-        bool is_good;
-        size_t size = read_character(at, frame->unicode, &is_good);
-        put(frame, row, column + used, color, is_good ? at : "?", is_good ? size : 1);
+    bool is_cut = columns_of(frame, text) > room;
+    size_t end = is_cut ? room - MIN(room, (size_t)1) : room;
+    for (const char *at = text; *at != '\0';) {
+        size_t size, columns;
+        const char *glyph = read_character(frame, at, &size, &columns);
+        if (used + columns > end)
+            break;
+        if (columns > 0)
+            put(frame, row, column + used, color, glyph, glyph == at ? size : 1, columns);
+        else if (used > 0 && glyph == at)
+            put_mark(frame, row, column + used, glyph, size);
+        used += columns;
         at += size;
-        if (used + 1 == room && *at != '\0')
-            put(frame, row, column + used, color, "+", 1);
     }
+    if (is_cut && room > 0)
+        put(frame, row, column + used++, color, "+", 1, 1);
     return used;
 }
 
 static bool is_blank(const struct frame_cell *cell)
 {
-    return cell->glyph[0] == '\0' || strcmp(cell->glyph, " ") == 0;
+    return !cell->is_half && (cell->glyph[0] == '\0' || strcmp(cell->glyph, " ") == 0);
 }
 
 void frame_print(const struct frame *frame, const struct style *style, FILE *out)
@@ -117,7 +141,8 @@ void frame_print(const struct frame *frame, const struct style *style, FILE *out
             if (wanted != color)
                 (void)fprintf(out, "%s%s", style_off(style, color), style_on(style, wanted));
             color = wanted;
-            (void)fputs(cells[i].glyph[0] != '\0' ? cells[i].glyph : " ", out);
+            if (!cells[i].is_half)
+                (void)fputs(cells[i].glyph[0] != '\0' ? cells[i].glyph : " ", out);
         }
         (void)fprintf(out, "%s\n", style_off(style, color));
     }

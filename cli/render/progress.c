@@ -7,7 +7,7 @@
 #include "cli/render/human.h"
 #include "common/base/check.h"
 
-enum { LOG_EVERY_MS = 30000, BAR_CELLS = 20 };
+enum { LOG_EVERY_MS = 30000, STANDS_MS = 5000, BAR_CELLS = 20 };
 
 void progress_init(struct progress *progress, FILE *out, struct style style)
 {
@@ -55,6 +55,11 @@ static void print_view(const struct progress *p, const struct progress_view *vie
     else
         used = snprintf(out + n, size - n, "%s", view->detail != NULL ? view->detail : "");
     n = MIN(n + (size_t)MAX(used, 0), size - 1);
+    bool waits = view->done == 0 || p->stands;
+    if (view->total > 0 && waits && view->detail != NULL && view->detail[0] != '\0') {
+        used = snprintf(out + n, size - n, "  %s", view->detail);
+        n = MIN(n + (size_t)MAX(used, 0), size - 1);
+    }
     if (isfinite(view->loss)) {
         used = snprintf(out + n, size - n, "  loss %.4f", view->loss);
         n = MIN(n + (size_t)MAX(used, 0), size - 1);
@@ -80,13 +85,35 @@ static void print_view(const struct progress *p, const struct progress_view *vie
 static bool enter_stage(struct progress *p, const struct progress_view *view, uint64_t now_ms)
 {
     const char *stage = view->stage != NULL ? view->stage : "";
-    if (strncmp(p->stage, stage, sizeof p->stage - 1) == 0 && p->shown_ms != 0)
+    if (strncmp(p->stage, stage, sizeof p->stage - 1) == 0 && p->moved_ms != 0)
         return false;
     (void)snprintf(p->stage, sizeof p->stage, "%s", stage);
     p->stage_start_ms = now_ms;
     p->stage_start_done = view->done;
     p->shown_tenth = 0;
     return true;
+}
+
+/* Whether it stood still for so long that people want to know why. */
+static void look_whether_it_moves(struct progress *p, const struct progress_view *view, bool is_new,
+                                  uint64_t now_ms)
+{
+    if (is_new || view->done != p->moved_done) {
+        p->moved_ms = MAX(now_ms, (uint64_t)1);
+        p->moved_done = view->done;
+        p->stands_shown = false;
+    }
+    p->stands = now_ms - p->moved_ms >= STANDS_MS && view->detail != NULL && *view->detail != '\0';
+}
+
+/* In a log. */
+static bool is_time(const struct progress *p, const struct progress_view *view, bool is_new,
+                    unsigned tenth, uint64_t now_ms)
+{
+    bool is_late = now_ms - p->shown_ms >= LOG_EVERY_MS;
+    if (p->stands && (!p->stands_shown || is_late))
+        return true;
+    return !view->is_only_why && (is_new || tenth > p->shown_tenth || is_late);
 }
 
 static void erase(struct progress *p)
@@ -101,9 +128,10 @@ void progress_update(struct progress *progress, const struct progress_view *view
     char line[512];
     bool is_new = enter_stage(progress, view, now_ms);
     unsigned tenth = view->total > 0 ? (unsigned)(10 * view->done / view->total) : 0;
-    if (!progress->style.terminal && !is_new && tenth <= progress->shown_tenth &&
-        now_ms - progress->shown_ms < LOG_EVERY_MS)
+    look_whether_it_moves(progress, view, is_new, now_ms);
+    if (!progress->style.terminal && !is_time(progress, view, is_new, tenth, now_ms))
         return;
+    progress->stands_shown = progress->stands;
     print_view(progress, view, now_ms, line, sizeof line);
     progress->shown_ms = MAX(now_ms, (uint64_t)1);
     progress->shown_tenth = tenth;

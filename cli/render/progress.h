@@ -1,7 +1,8 @@
 /* progress.h - how far a job is: one live line on a terminal, a quiet line now and then in a log.
  *
- * In a log a line comes when the stage changes, after a tenth of the stage, or after half a minute.
- * Refuses to know: clocks (time is handed in), jobs.
+ * In a log a line comes when the stage changes, after a tenth of the stage, when it stands still
+ * for a reason that is known, or after half a minute. Refuses to know: clocks (time is handed in),
+ * jobs.
  */
 #ifndef CLI_RENDER_PROGRESS_H
 #define CLI_RENDER_PROGRESS_H
@@ -14,7 +15,8 @@
 /* What is known at one moment. */
 struct progress_view {
     const char *stage;  /* "train"; NULL or "" before the first */
-    const char *detail; /* shown when there is no total: why it waits */
+    const char *detail; /* shown while nothing moves: why it waits */
+    bool is_only_why;   /* in a log nothing is shown but that */
     uint64_t done;
     uint64_t total;      /* 0: unknown */
     double loss;         /* NaN: none yet */
@@ -33,6 +35,9 @@ struct progress {
     uint64_t stage_start_done;
     uint64_t shown_ms;
     unsigned shown_tenth;
+    uint64_t moved_ms; /* when `moved_done` changed */
+    uint64_t moved_done;
+    bool stands, stands_shown; /* still, for a reason */
 };
 
 void progress_init(struct progress *progress, FILE *out, struct style style);

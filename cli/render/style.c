@@ -6,7 +6,10 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-enum { WIDTH_DEFAULT = 100, WIDTH_MIN = 40 };
+#include "common/base/check.h"
+#include "common/formats/tokenizer/unicode.h"
+
+enum { WIDTH_DEFAULT = 100 };
 
 static bool is_utf8(const char *locale)
 {
@@ -23,13 +26,13 @@ struct style style_of(FILE *stream, enum style_when when, const char *no_color, 
                       const char *locale)
 {
     int fd = fileno(stream);
-    bool dumb = term == NULL || strcmp(term, "dumb") == 0;
+    bool dumb = term == NULL || term[0] == '\0' || strcmp(term, "dumb") == 0;
     bool refused = no_color != NULL && no_color[0] != '\0';
     struct style style = {.terminal = isatty(fd) == 1 && !dumb, .unicode = is_utf8(locale)};
     style.color = when == STYLE_ALWAYS || (when == STYLE_AUTO && style.terminal && !refused);
     style.width = WIDTH_DEFAULT;
     struct winsize size;
-    if (style.terminal && ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col >= WIDTH_MIN)
+    if (style.terminal && ioctl(fd, TIOCGWINSZ, &size) == 0 && size.ws_col > 0)
         style.width = size.ws_col;
     return style;
 }
@@ -50,36 +53,60 @@ const char *style_off(const struct style *style, enum style_color color)
     return style->color && color != STYLE_PLAIN ? "\x1b[0m" : "";
 }
 
-static bool starts_character(char c)
+/* Whoever reads from left to right would see other words than are there. */
+static bool turns_text(uint32_t c)
 {
-    return ((unsigned char)c & 0xc0) != 0x80;
+    return c - 0x202A < 5 || c - 0x2066 < 4;
+}
+
+size_t style_character(const char *text, size_t *columns)
+{
+    size_t size = unicode_size((uint8_t)text[0]);
+    *columns = 1;
+    if (unicode_valid_prefix((struct text){text, strnlen(text, size)}) != size)
+        return 0;
+    uint32_t c = unicode_at(text);
+    bool steers = c < 0x20 || c - 0x7F < 0x21 || c == 0x2028 || c == 0x2029 || turns_text(c);
+    if (steers)
+        return 0;
+    *columns = unicode_columns(c);
+    return size;
 }
 
 size_t style_width(const char *text)
 {
-    size_t width = 0;
-    for (; *text != '\0'; text++)
-        width += starts_character(*text);
+    size_t width = 0, columns;
+    for (size_t i = 0; text[i] != '\0'; width += columns)
+        i += MAX(style_character(text + i, &columns), (size_t)1);
     return width;
 }
 
 size_t style_bytes(const char *text, size_t width)
 {
-    size_t i = 0;
-    for (size_t n = 0; text[i] != '\0'; i++) {
-        if (starts_character(text[i]) && n++ == width)
+    size_t used = 0, i = 0, columns;
+    for (size_t size; text[i] != '\0'; i += size) {
+        size = MAX(style_character(text + i, &columns), (size_t)1);
+        used += columns;
+        if (used > width)
             break;
     }
     return i;
 }
 
+char *style_cut(char *text, size_t width)
+{
+    if (style_width(text) > width)
+        memcpy(text + style_bytes(text, width - 1), "+", sizeof "+");
+    return text;
+}
+
 char *style_clean(char *text)
 {
-    for (unsigned char *at = (unsigned char *)text; *at != '\0'; at++) {
-        if (*at < 0x20 || *at == 0x7f)
-            *at = '?';
-        else if (at[0] == 0xc2 && at[1] >= 0x80 && at[1] < 0xa0)
-            at[0] = at[1] = '?';
+    size_t columns;
+    for (size_t i = 0, size; text[i] != '\0'; i += MAX(size, (size_t)1)) {
+        size = style_character(text + i, &columns);
+        if (size == 0)
+            text[i] = '?';
     }
     return text;
 }

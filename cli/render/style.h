@@ -43,13 +43,20 @@ struct style style_of(FILE *stream, enum style_when when, const char *no_color, 
 const char *style_on(const struct style *style, enum style_color color);
 const char *style_off(const struct style *style, enum style_color color);
 
-/* Characters of UTF-8 text (continuation bytes take no room, wide characters count as one), and the
- * bytes of its first `width` characters. */
+/* Bytes of the character that `text`, which is not at its end, begins with; *columns: the room it
+ * takes in a terminal, 0 for a mark on the one before. 0 bytes: the first one is no UTF-8, a
+ * control character, or one that turns the direction of text; "?" is to stand in its place. */
+size_t style_character(const char *text, size_t *columns);
+
+/* Columns of a text, and the bytes of its longest start that fits into `width` of them. */
 size_t style_width(const char *text);
 size_t style_bytes(const char *text, size_t width);
 
-/* Turns control characters into "?", in place: names and messages come from others and must not
- * steer the terminal. Returns `text`. */
+/* Cuts a text that is wider than `width`, at least 1, in place: it ends in "+". Returns `text`. */
+char *style_cut(char *text, size_t width);
+
+/* Turns bytes that style_character refuses into "?", in place: names and messages come from others
+ * and must not steer the terminal. Returns `text`. */
 char *style_clean(char *text);
 
 #endif

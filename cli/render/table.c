@@ -5,7 +5,8 @@
 
 #include "common/base/check.h"
 
-enum { ARENA_BYTES_MAX = 256 << 20, ROWS_FIRST = 64, GAP = 2, LAST_COLUMN_MIN = 16 };
+enum { ARENA_BYTES_MAX = 256 << 20, ROWS_FIRST = 64, CELL_BYTES = 1024 };
+enum { GAP = 2, LAST_COLUMN_MIN = 16, COLUMN_MIN = 10 };
 
 void table_init(struct table *table, const struct table_column *columns, size_t column_count)
 {
@@ -46,7 +47,7 @@ void table_row(struct table *table)
 
 void table_cell(struct table *table, size_t column, enum style_color color, const char *format, ...)
 {
-    char text[1024];
+    char text[CELL_BYTES];
     va_list args;
     ASSERT(column < table->column_count);
     if (table->err != ERR_OK)
@@ -96,6 +97,28 @@ static size_t measure(const struct table *table, bool with_header, size_t widths
     return last;
 }
 
+/* Takes columns away until the lines fit: first from the last one, then from the widest texts. */
+static void fit(const struct table *table, size_t room, size_t last,
+                size_t widths[TABLE_COLUMNS_MAX])
+{
+    size_t used = 0;
+    for (size_t c = 0; c <= last; c++)
+        used += widths[c] > 0 ? widths[c] + (c < last ? GAP : 0) : 0;
+    size_t spare = widths[last] - MIN(widths[last], (size_t)LAST_COLUMN_MIN);
+    size_t over = used > room ? used - room : 0;
+    widths[last] -= MIN(spare, over);
+    for (over -= MIN(spare, over); over > 0; over--) {
+        size_t widest = last;
+        for (size_t c = 0; c <= last; c++) {
+            if (table->columns[c].align == TABLE_LEFT && widths[c] > widths[widest])
+                widest = c;
+        }
+        if (table->columns[widest].align != TABLE_LEFT || widths[widest] <= COLUMN_MIN)
+            return;
+        widths[widest]--;
+    }
+}
+
 static void pad(FILE *out, size_t count)
 {
     for (size_t i = 0; i < count; i++)
@@ -105,26 +128,21 @@ static void pad(FILE *out, size_t count)
 static void print_line(const struct table *table, const struct style *style, size_t row,
                        bool is_header, const size_t *widths, size_t last, FILE *out)
 {
-    size_t used = 0;
     for (size_t c = 0; c <= last; c++) {
         if (widths[c] == 0)
             continue;
         struct table_cell cell = {table->columns[c].title, STYLE_DIM};
+        char text[CELL_BYTES];
         if (!is_header)
             cell = *cell_at(table, row, c);
-        const char *text = !is_header && is_empty(&cell) ? "-" : cell.text;
-        size_t width = style_width(text);
-        size_t room = MAX(style->width, used + LAST_COLUMN_MIN) - used;
-        bool cut = c == last && style->terminal && width > room;
-        size_t shown = cut ? room - 1 : width;
+        (void)snprintf(text, sizeof text, "%s", !is_header && is_empty(&cell) ? "-" : cell.text);
+        size_t padding = widths[c] - MIN(widths[c], style_width(style_cut(text, widths[c])));
         bool right = table->columns[c].align == TABLE_RIGHT;
-        size_t padding = widths[c] > width ? widths[c] - width : 0;
         pad(out, right ? padding : 0);
-        (void)fprintf(out, "%s%.*s%s%s", style_on(style, cell.color), (int)style_bytes(text, shown),
-                      text, cut ? "+" : "", style_off(style, cell.color));
+        (void)fprintf(out, "%s%s%s", style_on(style, cell.color), text,
+                      style_off(style, cell.color));
         if (c < last)
             pad(out, (right ? 0 : padding) + GAP);
-        used += widths[c] + GAP;
     }
     (void)fputc('\n', out);
 }
@@ -135,6 +153,8 @@ enum err table_print(const struct table *table, const struct style *style, bool 
     size_t widths[TABLE_COLUMNS_MAX];
     TRY(table->err);
     size_t last = measure(table, with_header, widths);
+    if (style->terminal)
+        fit(table, style->width, last, widths);
     if (with_header)
         print_line(table, style, 0, true, widths, last, out);
     for (size_t r = 0; r < table->row_count; r++)

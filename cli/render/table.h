@@ -3,8 +3,8 @@
  *     ID       NAME   STATE   DONE
  *     9c41e2b  tiny   run   120/200
  *
- * Cells are copied. An empty cell prints as "-". A last column that is too wide for the terminal is
- * cut and ends in "+".
+ * Cells are copied. An empty cell prints as "-". On a terminal that has no room for a line texts
+ * are cut and end in "+": first those of the last column, then the longest.
  */
 #ifndef CLI_RENDER_TABLE_H
 #define CLI_RENDER_TABLE_H

@@ -50,6 +50,16 @@ uint8_t *bytes_extend(struct bytes *bytes, size_t size)
     return start;
 }
 
+uint8_t *bytes_take(struct bytes *bytes)
+{
+    uint8_t *data = bytes->size > 0 ? bytes->data : NULL;
+    uint8_t *fitted = data != NULL ? mem_resize(data, bytes->size, 1) : NULL;
+    if (data != NULL)
+        bytes->data = NULL;
+    bytes_fini(bytes);
+    return fitted != NULL ? fitted : data;
+}
+
 void bytes_append(struct bytes *bytes, const void *data, size_t size)
 {
     uint8_t *start = bytes_extend(bytes, size);

@@ -33,6 +33,10 @@ void bytes_print(struct bytes *bytes, const char *format, ...) PRINTF(2, 3);
 /* Grows by `size` uninitialised bytes and returns where they start; NULL after a failure. */
 uint8_t *bytes_extend(struct bytes *bytes, size_t size);
 
+/* Gives away what was appended, in no more memory than it needs, and leaves the buffer empty. NULL
+ * for nothing. Caller owns; release with mem_free. */
+uint8_t *bytes_take(struct bytes *bytes);
+
 MUST_CHECK enum err bytes_status(const struct bytes *bytes);
 
 /* Borrowed until the next append, clear or fini. */

@@ -30,7 +30,8 @@ void mem_free(void *pointer);
 
 /* From now on blocks of 256 KiB and more go back to the system when they are freed. The C library
  * otherwise raises that bound to the largest block it saw and keeps what many threads freed: a
- * coordinator through which megabytes pass each round would hold most of them. Once, at start. */
+ * coordinator through which megabytes pass each round would hold most of them, a worker what its
+ * last task took. Once, at start. */
 void mem_return_large_blocks(void);
 
 /* Makes the allocation number `n` from now (1 is the next) and all later ones of this thread fail;

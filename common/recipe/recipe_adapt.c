@@ -107,23 +107,29 @@ static enum err check_company(struct recipe_load *load)
     return check_rules(load, rules, COUNT_OF(rules));
 }
 
+/* Who wrote qlora reads of that key, not of the one that follows from it. */
+#define FEW_BITS(text) (is_qlora ? "qlora " text : text)
+
 /* A base that is stored in few bits is frozen. */
 static enum err check_bits(struct recipe_load *load)
 {
     const struct recipe *r = load->recipe;
+    bool is_qlora = r->origins[RECIPE_KEY_load_in_4bit].source == RECIPE_DERIVED;
     bool bits = r->load_in_4bit || r->load_in_8bit;
     bool lora = r->adapter == RECIPE_ADAPTER_LORA;
     bool full = recipe_trains(r) && r->adapter == RECIPE_ADAPTER_NONE;
-    enum recipe_key key = r->load_in_4bit ? RECIPE_KEY_load_in_4bit : RECIPE_KEY_load_in_8bit;
+    enum recipe_key key = is_qlora          ? RECIPE_KEY_adapter
+                          : r->load_in_4bit ? RECIPE_KEY_load_in_4bit
+                                            : RECIPE_KEY_load_in_8bit;
     const struct rule rules[] = {
         {RECIPE_KEY_load_in_8bit, r->load_in_8bit, !r->load_in_4bit,
          "excludes load_in_4bit; give one of them"},
         {key, bits, !full, "excludes adapter: none; only an adapter trains on a quantized base"},
-        {key, bits, !r->random_init, "excludes random_init; there is no base to store"},
+        {key, bits, !r->random_init, FEW_BITS("excludes random_init; there is no base to store")},
         {key, bits, !recipe_is_set(r, RECIPE_KEY_qat),
-         "excludes qat, which quantizes a base that has all its bits; remove one"},
+         FEW_BITS("excludes qat, which quantizes a base that has all its bits; remove one")},
         {key, bits && recipe_quantizes(r), recipe_merges(r),
-         "excludes quantize unless an adapter is merged before (merge: full)"},
+         FEW_BITS("excludes quantize unless an adapter is merged before (merge: full)")},
         {RECIPE_KEY_peft_init_lora_weights,
          lora && r->peft_init_lora_weights == RECIPE_PEFT_INIT_LORA_WEIGHTS_LOFTQ, r->load_in_4bit,
          "loftq needs load_in_4bit: true, whose error it starts from"},

@@ -2,6 +2,7 @@
 #include "common/transport/supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -10,6 +11,13 @@
 #include <unistd.h>
 
 enum { MESSAGE_BYTES = 256 };
+
+void supervisor_keep_streams(void)
+{
+    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0) /* what is opened in its place fails as it would */
+            (void)!open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY);
+}
 
 static enum err read_number(const char *name, const char *value, uint64_t *out, struct err_text *et)
 {

@@ -29,6 +29,10 @@ struct supervisor {
     struct instant beaten;
 };
 
+/* The first thing a program does. Descriptors 0 to 2 belong to the streams: where whoever started
+ * it left one closed, a file or a socket would get its number, and messages would go into that. */
+void supervisor_keep_streams(void);
+
 /* ERR_USAGE: NOTIFY_SOCKET is neither /PATH nor @NAME or too long, WATCHDOG_USEC is no number.
  * Release with supervisor_close. */
 MUST_CHECK enum err supervisor_open(const struct supervisor_environment *environment,

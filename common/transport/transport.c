@@ -113,10 +113,14 @@ static bool option_int(struct transport *t, int name, int value)
     return option(t, name, &value, sizeof value);
 }
 
-static bool set_common(struct transport *t, const struct transport_options *options)
+/* IPv6 where the endpoint has an address of it: with both allowed, a name is looked up as either,
+ * and the first answer need not be the one that is listened at. */
+static bool set_common(struct transport *t, const char *endpoint,
+                       const struct transport_options *options)
 {
     int64_t frame_max = (int64_t)options->frame_bytes_max;
-    return option(t, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max) &&
+    return option_int(t, ZMQ_IPV6, starts_with(endpoint, "tcp://[")) &&
+           option(t, ZMQ_MAXMSGSIZE, &frame_max, sizeof frame_max) &&
            option_int(t, ZMQ_LINGER, (int)options->linger_ms) &&
            option_int(t, ZMQ_HEARTBEAT_IVL, HEARTBEAT_IVL_MS) &&
            option_int(t, ZMQ_HEARTBEAT_TIMEOUT, HEARTBEAT_TIMEOUT_MS) &&
@@ -185,7 +189,7 @@ static enum err open_socket(const char *endpoint, const struct transport_options
     t->frame_bytes_max = options->frame_bytes_max;
     zmq_msg_init(&t->body);
     t->socket = zsock_new(is_router ? ZMQ_ROUTER : ZMQ_DEALER);
-    bool set = t->socket != NULL && set_common(t, options) &&
+    bool set = t->socket != NULL && set_common(t, endpoint, options) &&
                (is_router ? set_router(t) : set_dealer(t)) &&
                (t->is_local || set_curve(t, options));
     if (!set) {

@@ -102,17 +102,20 @@ static enum err read_all(int fd, const char *path, size_t size_max, struct bytes
     }
 }
 
-/* Reads a file none of whose `refused` mode bits may be set. */
-static enum err read_guarded(const char *path, mode_t refused, size_t size_max, struct bytes *out,
-                             struct err_text *et)
+/* Reads a file none of whose `refused` mode bits may be set; a pipe only where one may be waited
+ * for. */
+static enum err read_guarded(const char *path, mode_t refused, bool may_wait, size_t size_max,
+                             struct bytes *out, struct err_text *et)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | (may_wait ? 0 : O_NONBLOCK));
     if (fd < 0)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     struct stat st;
     enum err err = ERR_OK;
     if (fstat(fd, &st) != 0)
         err = error_set(et, ERR_IO, "%s: %s", path, strerror(errno));
+    else if (!may_wait && !S_ISREG(st.st_mode))
+        err = error_set(et, ERR_FORMAT, "%s: expected a file", path);
     else if ((st.st_mode & refused) != 0)
         err = error_set(et, ERR_DENIED, "%s: mode %o is too open, expected at most %o", path,
                         (unsigned)(st.st_mode & 0777), (unsigned)(0666 & ~refused));
@@ -177,7 +180,7 @@ static enum err read_pair(const char *path, bool with_secret, struct transport_k
     bytes_init(&content, KEY_FILE_BYTES + 1);
     struct transport_keys keys = {{0}, {0}};
     enum err err = ERR_OK;
-    TRY_OUT(read_guarded(path, with_secret ? 077 : 0, KEY_FILE_BYTES, &content, et));
+    TRY_OUT(read_guarded(path, with_secret ? 077 : 0, true, KEY_FILE_BYTES, &content, et));
     struct text text = {(const char *)content.data, content.size};
     if (!find_key(text, "public", keys.public_key)) {
         err = error_set(et, ERR_FORMAT, "%s: expected a line \"public\" with 64 hex digits", path);
@@ -286,7 +289,7 @@ enum err transport_keys_read_list(const char *path, struct transport_key_list *o
     struct bytes content;
     bytes_init(&content, LIST_BYTES + 1);
     enum err err = ERR_OK;
-    TRY_OUT(read_guarded(path, 022, LIST_BYTES, &content, et));
+    TRY_OUT(read_guarded(path, 022, false, LIST_BYTES, &content, et)); /* read while it serves */
     struct text rest = {(const char *)content.data, content.size};
     for (size_t number = 1; rest.size > 0; number++) {
         struct text line = next_line(&rest);

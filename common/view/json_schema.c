@@ -3,7 +3,7 @@
 
 #include "common/view/view_row.h"
 
-static void write_type(struct json_write *w, const char *type, bool may_be_null)
+void json_schema_type(struct json_write *w, const char *type, bool may_be_null)
 {
     if (!may_be_null) {
         json_write_text(w, "type", text_of(type));
@@ -18,12 +18,12 @@ static void write_type(struct json_write *w, const char *type, bool may_be_null)
 static void write_number(struct json_write *w, enum view_kind view, uint64_t max)
 {
     if (view == VIEW_NUMBER) {
-        write_type(w, "integer", false);
+        json_schema_type(w, "integer", false);
         json_write_u64(w, "minimum", 0);
         json_write_u64(w, "maximum", max);
         return;
     }
-    write_type(w, "string", false);
+    json_schema_type(w, "string", false);
     if (view == VIEW_ID) {
         json_write_text(w, "pattern", TEXT("^[0-9a-f]{16}$"));
         return;
@@ -42,7 +42,7 @@ static void write_field(struct json_write *w, const struct message_type *type,
     json_write_text(w, "description", text_of(field->text));
     switch (field->kind) {
     case MESSAGE_BOOL:
-        write_type(w, "boolean", false);
+        json_schema_type(w, "boolean", false);
         break;
     case MESSAGE_U32:
         write_number(w, view, UINT32_MAX);
@@ -51,13 +51,13 @@ static void write_field(struct json_write *w, const struct message_type *type,
         write_number(w, view, UINT64_MAX);
         break;
     case MESSAGE_I64:
-        write_type(w, "integer", false);
+        json_schema_type(w, "integer", false);
         break;
     case MESSAGE_F64:
-        write_type(w, "number", true);
+        json_schema_type(w, "number", true);
         break;
     case MESSAGE_DIGEST:
-        write_type(w, "string", true);
+        json_schema_type(w, "string", true);
         json_write_text(w, "pattern", TEXT("^[0-9a-f]{64}$"));
         break;
     case MESSAGE_OBJECT:
@@ -68,7 +68,7 @@ static void write_field(struct json_write *w, const struct message_type *type,
         break;
     case MESSAGE_TEXT:
     case MESSAGE_BLOB:
-        write_type(w, "string", false);
+        json_schema_type(w, "string", false);
         break;
     }
     json_write_object_end(w);
@@ -76,7 +76,7 @@ static void write_field(struct json_write *w, const struct message_type *type,
 
 void json_schema_object(struct json_write *w, const struct message_type *type)
 {
-    write_type(w, "object", false);
+    json_schema_type(w, "object", false);
     json_write_object_begin(w, "properties");
     for (size_t i = 0; i < type->field_count; i++) {
         if (!view_row_is_hidden(&type->fields[i]))
@@ -93,7 +93,7 @@ void json_schema_object(struct json_write *w, const struct message_type *type)
 
 void json_schema_list(struct json_write *w, const struct message_type *type, size_t count_max)
 {
-    write_type(w, "array", false);
+    json_schema_type(w, "array", false);
     json_write_u64(w, "maxItems", count_max);
     json_write_object_begin(w, "items");
     json_schema_object(w, type);

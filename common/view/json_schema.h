@@ -10,4 +10,7 @@
 void json_schema_object(struct json_write *w, const struct message_type *type);
 void json_schema_list(struct json_write *w, const struct message_type *type, size_t count_max);
 
+/* Writes the member "type" of a value that is an "object", "array", "string", ... */
+void json_schema_type(struct json_write *w, const char *type, bool may_be_null);
+
 #endif

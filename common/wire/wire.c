@@ -314,8 +314,8 @@ static enum err decode_message(const msgpack_object *o, struct arena *arena,
     uint64_t number;
     TRY(unpack_u64(&o->via.array.ptr[0], UINT32_MAX, &number));
     const struct message_type *found = message_type_of((uint32_t)number);
-    if (found == NULL)
-        return ERR_PROTOCOL;
+    if (found == NULL) /* 0 is nobody's */
+        return number == 0 ? ERR_PROTOCOL : ERR_VERSION;
     TRY(unpack_fields(o->via.array.ptr + 1, o->via.array.size - 1, found, arena, out));
     *type = found;
     return ERR_OK;

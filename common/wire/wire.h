@@ -36,8 +36,8 @@ MUST_CHECK enum err wire_encode(const struct message_type *type, const void *val
 
 /* The message in `frame`. *type is its descriptor, the member of *out named by the message is
  * filled. TEXT and BLOB point into `frame`, lists into `arena`: valid while both live.
- * ERR_TRUNCATED, ERR_PROTOCOL (not the form above, an unknown number), ERR_VERSION (more fields
- * than this version knows), ERR_LIMIT (a budget), ERR_OUT_OF_MEMORY. On an error *type is
+ * ERR_TRUNCATED, ERR_PROTOCOL (not the form above), ERR_VERSION (a number or fields that this
+ * version does not know), ERR_LIMIT (a budget), ERR_OUT_OF_MEMORY. On an error *type is
  * untouched. */
 MUST_CHECK enum err wire_decode(struct span frame, struct arena *arena,
                                 const struct message_type **type, union message_any *out);

@@ -175,7 +175,11 @@ enum err admin_checkpoints(const struct sched *sched, const struct msg_checkpoin
             rows[found++] = all[j - 1];
     } else if (err == ERR_NOT_FOUND && request->prefix.size >= 4) {
         found = find_checkpoints(sched, request->prefix, rows);
-        err = found > 0 ? ERR_OK : err;
+        err = found > 0 ? ERR_OK
+                        : error_set(et, err,
+                                    "no job or checkpoint is named %.*s; `qctl jobs` and "
+                                    "`qctl ckpt log JOB` list them",
+                                    TEXT_ARGS(request->prefix));
     }
     *reply = (struct msg_checkpoints){
         .ticket = request->ticket, .checkpoints = rows, .checkpoints_count = found};

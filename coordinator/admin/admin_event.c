@@ -36,6 +36,8 @@ uint64_t admin_event_job(uint32_t number, const union message_record *record)
         return record->checkpoint_tagged.job;
     case REC_JOB_RESTORED:
         return record->job_restored.job;
+    case REC_WORKER_DIED:
+        return record->worker_died.job;
     default:
         return 0;
     }
@@ -240,6 +242,10 @@ enum err admin_event_row(const struct sched *sched, uint64_t seq, uint64_t unix_
         break;
     case REC_JOB_RESTORED:
         text = describe_restored(sched, &record->job_restored, arena);
+        break;
+    case REC_WORKER_DIED:
+        text = arena_print(arena, "worker %.*s: %.*s", TEXT_ARGS(record->worker_died.worker),
+                           TEXT_ARGS(record->worker_died.detail));
         break;
     case REC_SCALE_TARGET:
         text = describe_target(&record->scale_target, arena);

@@ -250,9 +250,11 @@ static enum err open_entry(struct artifact_store *store, struct artifact_entry *
     TRY(source_open(&entry->source, name, et));
     if (entry->source.bytes.size == entry->size_bytes)
         return ERR_OK;
+    size_t found = entry->source.bytes.size;
     source_close(&entry->source);
     entry->source = (struct source){0};
-    return error_set(et, ERR_DIGEST, "%s: %" PRIu64 " bytes expected", name, entry->size_bytes);
+    return error_set(et, ERR_DIGEST, "%s: %zu bytes, expected %" PRIu64, name, found,
+                     entry->size_bytes);
 }
 
 enum err artifact_acquire(struct artifact_store *store, struct digest digest, struct artifact *out,

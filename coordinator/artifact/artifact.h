@@ -18,6 +18,7 @@
 #include "common/base/error.h"
 #include "common/base/span.h"
 #include "common/digest/digest.h"
+#include "common/mem/bytes.h"
 
 struct artifact_store;
 struct artifact_entry;
@@ -66,11 +67,15 @@ MUST_CHECK enum err artifact_verify(struct artifact_store *store, struct digest 
 MUST_CHECK enum err artifact_check(struct artifact_store *store, struct digest digest,
                                    struct err_text *et);
 
-/* Takes content that lies in memory: durably, or as round traffic. Returns its name. Present
- * already is success. ERR_BUSY: no room for round traffic; ERR_DISK_FULL, ERR_IO. */
+/* Stores content that lies in memory, durably. Returns its name. Present already is success; it is
+ * read then, and written anew where it is damaged. ERR_DISK_FULL, ERR_IO. */
 MUST_CHECK enum err artifact_store_bytes(struct artifact_store *store, struct span content,
-                                         bool ephemeral, struct digest *digest,
-                                         struct err_text *et);
+                                         struct digest *digest, struct err_text *et);
+
+/* Takes the memory of `content` over as round traffic; it is empty afterwards, and as it was on an
+ * error. Returns its name. ERR_BUSY: no room. */
+MUST_CHECK enum err artifact_keep_bytes(struct artifact_store *store, struct bytes *content,
+                                        struct digest *digest, struct err_text *et);
 
 /* Hashes the file at `path` and remembers it under its name when digest and size are these. A file
  * remembered before and not changed since is not read again. ERR_DIGEST when it is another file,

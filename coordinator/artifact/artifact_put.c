@@ -60,7 +60,8 @@ static enum err open_memory(struct artifact_put *put, struct err_text *et)
     enum err err = artifact_entry_reserve(store, entry->size_bytes, et);
     unlock(store);
     TRY(err);
-    entry->bytes = mem_alloc_aligned((size_t)entry->size_bytes, 1);
+    entry->bytes =
+        mem_resize(NULL, (size_t)entry->size_bytes, 1); /* no byte is read before it came */
     if (entry->bytes != NULL)
         return ERR_OK;
     lock(store);
@@ -85,11 +86,29 @@ static enum err open_file(struct artifact_put *put, struct err_text *et)
     return ERR_OK;
 }
 
+/* What is in the table and not on disk as it was, or has another size than its name stands for, was
+ * changed behind the store's back: it does not count. */
+static struct artifact_entry *find(struct artifact_store *store, struct digest digest,
+                                   uint64_t size_bytes)
+{
+    char path[ARTIFACT_PATH_BYTES];
+    struct stat st;
+    struct artifact_entry *entry = artifact_entry_find(store, digest);
+    if (entry == NULL || entry->home != ARTIFACT_FILE)
+        return entry;
+    artifact_entry_path(store, digest, path);
+    if (stat(path, &st) == 0 && S_ISREG(st.st_mode) && (uint64_t)st.st_size == size_bytes &&
+        entry->size_bytes == size_bytes)
+        return entry;
+    artifact_entry_forget(store, digest);
+    return NULL;
+}
+
 enum err artifact_put_begin(struct artifact_store *store, struct digest digest, uint64_t size_bytes,
                             bool ephemeral, struct artifact_put **out, struct err_text *et)
 {
     lock(store);
-    struct artifact_entry *present = artifact_entry_find(store, digest);
+    struct artifact_entry *present = find(store, digest, size_bytes);
     bool is_present = present != NULL && present->size_bytes == size_bytes &&
                       (present->home == ARTIFACT_FILE || ephemeral);
     if (is_present)
@@ -187,21 +206,12 @@ static enum err make_durable(struct artifact_put *put, struct err_text *et)
     return err;
 }
 
-enum err artifact_put_end(struct artifact_put **out, struct err_text *et)
+/* Complete and as its name says: into the table, with its leaves. */
+static enum err settle(struct artifact_put *put, struct err_text *et)
 {
-    struct artifact_put *put = *out;
     struct artifact_entry *entry = put->entry;
-    struct digest root;
-    enum err err;
-    TRY_OUT(digest_tree_finish(&put->tree, &root));
-    if (put->tree.size_bytes != entry->size_bytes || !digest_equal(root, entry->digest)) {
-        char hex[DIGEST_HEX_BYTES];
-        digest_hex(entry->digest, hex);
-        err = error_set(et, ERR_DIGEST, "artifact %.12s: the content that came is another", hex);
-        goto out;
-    }
     if (entry->home == ARTIFACT_FILE)
-        TRY_OUT(make_durable(put, et));
+        TRY(make_durable(put, et));
     entry->leaves = put->tree.leaves;
     entry->leaf_count = put->tree.leaf_count;
     put->tree.leaves = NULL;
@@ -209,6 +219,22 @@ enum err artifact_put_end(struct artifact_put **out, struct err_text *et)
     lock(put->store);
     artifact_entry_publish(put->store, entry);
     unlock(put->store);
+    return ERR_OK;
+}
+
+enum err artifact_put_end(struct artifact_put **out, struct err_text *et)
+{
+    struct artifact_put *put = *out;
+    struct digest root;
+    enum err err;
+    TRY_OUT(digest_tree_finish(&put->tree, &root));
+    if (put->tree.size_bytes != put->entry->size_bytes || !digest_equal(root, put->entry->digest)) {
+        char hex[DIGEST_HEX_BYTES];
+        digest_hex(put->entry->digest, hex);
+        err = error_set(et, ERR_DIGEST, "artifact %.12s: the content that came is another", hex);
+        goto out;
+    }
+    err = settle(put, et);
 out:
     artifact_put_abandon(out);
     return err;
@@ -219,27 +245,74 @@ struct digest artifact_put_digest(const struct artifact_put *put)
     return put->entry->digest;
 }
 
-enum err artifact_store_bytes(struct artifact_store *store, struct span content, bool ephemeral,
+/* Writes what is hashed already; *tree goes to the entry. */
+static enum err store_file(struct artifact_put *put, struct span content, struct digest_tree *tree,
+                           struct err_text *et)
+{
+    enum err err = write_all(put->fd, content);
+    if (err != ERR_OK)
+        return error_set(et, err, "%s: %s", put->temp, error_text(err));
+    digest_tree_fini(&put->tree);
+    put->tree = *tree;
+    *tree = (struct digest_tree){0};
+    return settle(put, et);
+}
+
+enum err artifact_store_bytes(struct artifact_store *store, struct span content,
                               struct digest *digest, struct err_text *et)
 {
+    struct digest_tree tree;
     struct digest root;
-    struct artifact_put *put;
-    enum err err = digest_of_artifact(content, &root);
-    if (err == ERR_OK)
-        err = artifact_put_begin(store, root, content.size, ephemeral, &put, et);
-    if (err != ERR_OK)
-        return err;
-    if (put != NULL) {
-        size_t index = 0;
-        for (size_t at = 0; at < content.size; at += DIGEST_CHUNK_BYTES) {
-            size_t size = MIN(content.size - at, (size_t)DIGEST_CHUNK_BYTES);
-            TRY_OUT(artifact_put_chunk(put, index++, (struct span){content.data + at, size}, et));
-        }
-        TRY(artifact_put_end(&put, et));
+    struct artifact_put *put = NULL;
+    enum err err;
+    digest_tree_init(&tree);
+    digest_tree_update(&tree, content);
+    TRY_OUT(digest_tree_finish(&tree, &root));
+    TRY_OUT(artifact_put_begin(store, root, content.size, false, &put, et));
+    if (put == NULL) { /* it is here, and may be damaged */
+        err = artifact_check(store, root, et);
+        if (err == ERR_DIGEST || err == ERR_NOT_FOUND)
+            err = artifact_put_begin(store, root, content.size, false, &put, et);
     }
-    *digest = root;
-    return ERR_OK;
+    if (err == ERR_OK && put != NULL)
+        err = store_file(put, content, &tree, et);
+    if (err == ERR_OK)
+        *digest = root;
 out:
     artifact_put_abandon(&put);
+    digest_tree_fini(&tree);
     return err;
+}
+
+enum err artifact_keep_bytes(struct artifact_store *store, struct bytes *content,
+                             struct digest *digest, struct err_text *et)
+{
+    struct digest_tree tree;
+    struct artifact_entry *entry = mem_alloc(1, sizeof *entry);
+    enum err err;
+    digest_tree_init(&tree);
+    if (entry == NULL) {
+        err = ERR_OUT_OF_MEMORY;
+        goto out;
+    }
+    digest_tree_update(&tree, bytes_span(content));
+    TRY_OUT(digest_tree_finish(&tree, &entry->digest));
+    entry->home = ARTIFACT_MEMORY;
+    entry->size_bytes = content->size;
+    entry->leaves = tree.leaves;
+    entry->leaf_count = tree.leaf_count;
+    lock(store);
+    err = artifact_entry_reserve(store, entry->size_bytes, et);
+    if (err == ERR_OK) {
+        *digest = entry->digest;
+        tree.leaves = NULL;
+        entry->bytes = bytes_take(content);
+        artifact_entry_publish(store, entry);
+        entry = NULL;
+    }
+    unlock(store);
+out:
+    digest_tree_fini(&tree);
+    mem_free(entry);
+    return err == ERR_OUT_OF_MEMORY ? error_set(et, err, "artifacts: out of memory") : err;
 }

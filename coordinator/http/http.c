@@ -3,10 +3,10 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <microhttpd.h>
 
@@ -14,15 +14,29 @@
 #include "common/formats/json/json_write.h"
 #include "common/mem/mem.h"
 #include "coordinator/http/http_asset.h"
+#include "coordinator/http/http_place.h"
 
 enum {
     CONNECTIONS_MAX = 64,
     CONNECTIONS_OF_ONE = 32, /* of one address: none shuts the others out */
     CONNECTION_BYTES = 32 << 10,
     IDLE_S = 20,
-    REPLY_BYTES_MAX = 64 << 20,
+    EXCHANGE_MS =
+        60000, /* from one answer taken to the next: bytes that trickle do not extend it */
+    REPLIES_BYTES_MAX = 64 << 20, /* answers that clients have not taken yet, together */
+    FAILURE_BYTES_MAX = 16 << 10,
     COOKIE_BYTES = 32,
-    HOST_BYTES = 48
+};
+
+struct caller {
+    struct MHD_Connection *connection; /* NULL: free */
+    uint64_t since_ms;                 /* of its beginning or its last answer */
+};
+
+/* An answer until the client has it. */
+struct reply {
+    struct http *http;
+    struct bytes bytes; /* owned */
 };
 
 struct http {
@@ -30,6 +44,9 @@ struct http {
     struct http_options options;
     bool is_loopback;
     int fd;
+    uint64_t now_ms;
+    struct caller callers[CONNECTIONS_MAX];
+    size_t reply_bytes; /* of struct reply, together */
     char address[HTTP_ADDRESS_BYTES];
     char cookie[COOKIE_BYTES]; /* its name: cookies of a host are shared by all its ports */
     uint64_t answers[HTTP_STATUS_CLASSES];
@@ -48,65 +65,10 @@ static const struct {
     {"Cache-Control", "no-store"},
 };
 
-static enum err split_address(const char *address, char host[HOST_BYTES], uint16_t *port,
-                              struct err_text *et)
-{
-    const char *colon = strrchr(address, ':');
-    char *end = NULL;
-    unsigned long number = colon == NULL ? 0 : strtoul(colon + 1, &end, 10);
-    size_t size = colon == NULL ? 0 : (size_t)(colon - address);
-    bool is_bracketed = size > 2 && address[0] == '[' && address[size - 1] == ']';
-    if (colon == NULL || colon[1] < '0' || colon[1] > '9' || *end != '\0' || number > UINT16_MAX ||
-        size == 0 || size >= HOST_BYTES)
-        return error_set(et, ERR_USAGE, "%s: expected HOST:PORT, such as 127.0.0.1:7072", address);
-    memcpy(host, address + is_bracketed, size - 2 * (size_t)is_bracketed);
-    host[size - 2 * (size_t)is_bracketed] = '\0';
-    if (strcmp(host, "localhost") == 0)
-        (void)snprintf(host, HOST_BYTES, "127.0.0.1");
-    *port = (uint16_t)number;
-    return ERR_OK;
-}
-
-struct place {
-    union {
-        struct sockaddr any;
-        struct sockaddr_in v4;
-        struct sockaddr_in6 v6;
-    };
-    socklen_t size;
-    bool is_loopback;
-};
-
-static enum err find_place(const char *address, struct place *place, struct err_text *et)
-{
-    char host[HOST_BYTES];
-    uint16_t port;
-    TRY(split_address(address, host, &port, et));
-    *place = (struct place){0};
-    if (inet_pton(AF_INET, host, &place->v4.sin_addr) == 1) {
-        place->v4.sin_family = AF_INET;
-        place->v4.sin_port = htons(port);
-        place->size = sizeof place->v4;
-        place->is_loopback = ntohl(place->v4.sin_addr.s_addr) >> 24 == 127;
-        return ERR_OK;
-    }
-    if (inet_pton(AF_INET6, host, &place->v6.sin6_addr) == 1) {
-        place->v6.sin6_family = AF_INET6;
-        place->v6.sin6_port = htons(port);
-        place->size = sizeof place->v6;
-        place->is_loopback = IN6_IS_ADDR_LOOPBACK(&place->v6.sin6_addr);
-        return ERR_OK;
-    }
-    return error_set(et, ERR_USAGE,
-                     "%s: the host must be an address of this machine, such as "
-                     "127.0.0.1, 0.0.0.0 or [::1]",
-                     address);
-}
-
 enum err http_is_loopback(const char *address, bool *out, struct err_text *et)
 {
-    struct place place;
-    TRY(find_place(address, &place, et));
+    struct http_place place;
+    TRY(http_place_parse(address, &place, et));
     *out = place.is_loopback;
     return ERR_OK;
 }
@@ -170,13 +132,30 @@ static enum MHD_Result send_asset(struct http *http, struct MHD_Connection *conn
     return send_text(http, connection, MHD_HTTP_NOT_FOUND, "there is no such page\n");
 }
 
-/* The answer is copied. */
-static enum MHD_Result send_bytes(struct http *http, struct MHD_Connection *connection,
-                                  unsigned status, const char *type, const struct bytes *bytes)
+static void drop_reply(void *context)
 {
-    return send_response(
-        http, connection, status, type,
-        MHD_create_response_from_buffer(bytes->size, bytes->data, MHD_RESPMEM_MUST_COPY));
+    struct reply *reply = context;
+    reply->http->reply_bytes -= reply->bytes.capacity;
+    bytes_fini(&reply->bytes);
+    mem_free(reply);
+}
+
+/* Takes the bytes, also on failure. */
+static enum MHD_Result send_bytes(struct http *http, struct MHD_Connection *connection,
+                                  unsigned status, const char *type, struct bytes *bytes)
+{
+    struct reply *reply = mem_alloc(1, sizeof *reply);
+    if (reply == NULL) {
+        bytes_fini(bytes);
+        return MHD_NO;
+    }
+    *reply = (struct reply){http, *bytes};
+    http->reply_bytes += reply->bytes.capacity;
+    struct MHD_Response *response = MHD_create_response_from_buffer_with_free_callback_cls(
+        reply->bytes.size, reply->bytes.data, drop_reply, reply);
+    if (response == NULL)
+        drop_reply(reply);
+    return send_response(http, connection, status, type, response);
 }
 
 static unsigned status_of(enum err err)
@@ -205,21 +184,19 @@ static enum MHD_Result answer(struct http *http, struct MHD_Connection *connecti
 {
     struct bytes out;
     struct err_text et = {""};
-    unsigned status = MHD_HTTP_OK;
-    bytes_init(&out, REPLY_BYTES_MAX);
+    size_t held = MIN(http->reply_bytes, (size_t)REPLIES_BYTES_MAX);
+    bytes_init(&out, REPLIES_BYTES_MAX - held);
     enum err err = http->options.answer(http->options.context, request, &out, &et);
     if (err == ERR_OK)
         err = bytes_status(&out);
-    if (err != ERR_OK) {
-        status = status_of(err);
-        type = "application/json";
-        bytes_fini(&out);
-        bytes_init(&out, REPLY_BYTES_MAX);
-        write_failure(&out, err, &et);
-    }
-    enum MHD_Result result = send_bytes(http, connection, status, type, &out);
+    if (err == ERR_OK)
+        return send_bytes(http, connection, MHD_HTTP_OK, type, &out);
+    bool is_crowded = bytes_status(&out) == ERR_LIMIT && held > 0;
     bytes_fini(&out);
-    return result;
+    bytes_init(&out, FAILURE_BYTES_MAX);
+    write_failure(&out, err, &et);
+    return send_bytes(http, connection, is_crowded ? MHD_HTTP_SERVICE_UNAVAILABLE : status_of(err),
+                      "application/json", &out);
 }
 
 static bool has_token(const struct http *http, struct MHD_Connection *connection)
@@ -261,7 +238,9 @@ static enum MHD_Result route(struct http *http, struct MHD_Connection *connectio
         return send_text(http, connection, MHD_HTTP_OK, "ok\n");
     if (is_page && http_token_is(&http->options.token, given))
         return let_in(http, connection);
-    bool is_open = !is_page && !is_api && !(is_metrics && !http->is_loopback);
+    bool is_local = http->is_loopback && http_place_is_address(MHD_lookup_connection_value(
+                                             connection, MHD_HEADER_KIND, MHD_HTTP_HEADER_HOST));
+    bool is_open = !is_page && !is_api && (!is_metrics || is_local);
     if (!is_open && !has_token(http, connection))
         return is_page ? send_asset(http, connection, MHD_HTTP_UNAUTHORIZED, "/login.html")
                        : send_text(http, connection, MHD_HTTP_UNAUTHORIZED,
@@ -298,10 +277,41 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     return route(http, connection, url);
 }
 
-static void name_itself(struct http *http, const struct place *place)
+static void on_connection(void *context, struct MHD_Connection *connection, void **place,
+                          enum MHD_ConnectionNotificationCode code)
+{
+    struct http *http = context;
+    struct caller *caller = *place;
+    if (code == MHD_CONNECTION_NOTIFY_CLOSED) {
+        if (caller != NULL)
+            caller->connection = NULL;
+        return;
+    }
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++)
+        if (http->callers[i].connection == NULL) {
+            http->callers[i] = (struct caller){connection, http->now_ms};
+            *place = &http->callers[i];
+            return;
+        }
+}
+
+static void on_answered(void *context, struct MHD_Connection *connection, void **state,
+                        enum MHD_RequestTerminationCode code)
+{
+    struct http *http = context;
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    struct caller *caller = info == NULL ? NULL : info->socket_context;
+    (void)state;
+    (void)code;
+    if (caller != NULL)
+        caller->since_ms = http->now_ms;
+}
+
+static void name_itself(struct http *http, const struct http_place *place)
 {
     const union MHD_DaemonInfo *port = MHD_get_daemon_info(http->daemon, MHD_DAEMON_INFO_BIND_PORT);
-    char host[HOST_BYTES] = "";
+    char host[INET6_ADDRSTRLEN] = "";
     bool is_v6 = place->any.sa_family == AF_INET6;
     const void *bytes = is_v6 ? (const void *)&place->v6.sin6_addr : &place->v4.sin_addr;
     (void)inet_ntop(place->any.sa_family, bytes, host, sizeof host);
@@ -311,7 +321,7 @@ static void name_itself(struct http *http, const struct place *place)
                    port == NULL ? 0 : (unsigned)port->port);
 }
 
-static enum err listen_at(struct http *http, struct place *place, struct err_text *et)
+static enum err listen_at(struct http *http, struct http_place *place, struct err_text *et)
 {
     unsigned flags = MHD_USE_EPOLL;
     if (place->any.sa_family == AF_INET6)
@@ -321,7 +331,8 @@ static enum err listen_at(struct http *http, struct place *place, struct err_tex
         flags, 0, NULL, NULL, on_request, http, MHD_OPTION_SOCK_ADDR, &place->any,
         MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX, MHD_OPTION_PER_IP_CONNECTION_LIMIT,
         (unsigned)CONNECTIONS_OF_ONE, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)CONNECTION_BYTES,
-        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_END);
+        MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_S, MHD_OPTION_NOTIFY_CONNECTION,
+        on_connection, http, MHD_OPTION_NOTIFY_COMPLETED, on_answered, http, MHD_OPTION_END);
     if (http->daemon != NULL)
         return ERR_OK;
     if (errno == EADDRINUSE)
@@ -332,8 +343,8 @@ static enum err listen_at(struct http *http, struct place *place, struct err_tex
 
 enum err http_open(const struct http_options *options, struct http **out, struct err_text *et)
 {
-    struct place place;
-    TRY(find_place(options->address, &place, et));
+    struct http_place place;
+    TRY(http_place_parse(options->address, &place, et));
     struct http *http = mem_alloc(1, sizeof *http);
     if (http == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -375,18 +386,38 @@ int http_fd(const struct http *http)
     return http->fd;
 }
 
-void http_run(struct http *http)
+/* Whose time is up hears no more; the library then lets go of it. */
+static void cut_off(const struct caller *caller)
 {
+    const union MHD_ConnectionInfo *info =
+        MHD_get_connection_info(caller->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+    if (info != NULL)
+        (void)shutdown(info->connect_fd, SHUT_RDWR);
+}
+
+void http_run(struct http *http, uint64_t now_ms)
+{
+    http->now_ms = now_ms;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        const struct caller *caller = &http->callers[i];
+        if (caller->connection != NULL && now_ms - caller->since_ms >= EXCHANGE_MS)
+            cut_off(caller);
+    }
     (void)MHD_run(http->daemon);
 }
 
 bool http_wait_ms(const struct http *http, uint64_t *ms)
 {
-    MHD_UNSIGNED_LONG_LONG wait;
-    if (MHD_get_timeout(http->daemon, &wait) != MHD_YES)
-        return false;
-    *ms = wait;
-    return true;
+    MHD_UNSIGNED_LONG_LONG idle_ms = UINT64_MAX;
+    uint64_t least_ms = MHD_get_timeout(http->daemon, &idle_ms) == MHD_YES ? idle_ms : UINT64_MAX;
+    for (size_t i = 0; i < CONNECTIONS_MAX; i++) {
+        const struct caller *caller = &http->callers[i];
+        uint64_t passed_ms = http->now_ms - caller->since_ms;
+        if (caller->connection != NULL && passed_ms < EXCHANGE_MS)
+            least_ms = MIN(least_ms, EXCHANGE_MS - passed_ms);
+    }
+    *ms = least_ms;
+    return least_ms != UINT64_MAX;
 }
 
 const uint64_t *http_answers(const struct http *http)

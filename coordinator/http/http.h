@@ -1,7 +1,8 @@
 /* http.h - looking at the coordinator over HTTP: health, metrics, the page and what the page asks.
  *
  *   /healthz        alive; for everybody
- *   /metrics        Prometheus text; for everybody on loopback, else with the token
+ *   /metrics        Prometheus text; on loopback for whoever asks for an address or localhost,
+ *                   else with the token
  *   / and its files the page; without the token / is a form that asks for it
  *   /api/...        JSON; with the token
  *
@@ -9,8 +10,9 @@
  * as `Authorization: Bearer`. GET and HEAD only: nothing can be changed from here.
  *
  * The one door to libmicrohttpd. It has no thread: the owner watches http_fd and calls http_run.
- * Connections, those of one address, their memory and their idle time are bounded. Refuses to know:
- * jobs, the event loop, TLS (loopback, or a proxy that has it).
+ * Bounded are connections, those of one address, their idle time, the time from one answer to the
+ * next, and the memory of answers that were not taken yet. Refuses to know: jobs, the clock, the
+ * event loop, TLS (loopback, or a proxy that has it).
  */
 #ifndef COORDINATOR_HTTP_HTTP_H
 #define COORDINATOR_HTTP_HTTP_H
@@ -64,10 +66,10 @@ const char *http_address(const struct http *http);
 /* Readable when http_run has something to do. */
 int http_fd(const struct http *http);
 
-/* Takes in requests and answers them; never waits. */
-void http_run(struct http *http);
+/* Takes in requests and answers them; never waits. `now_ms` is of a clock that does not go back. */
+void http_run(struct http *http, uint64_t now_ms);
 
-/* When http_run is due even though nothing is readable; false: never. */
+/* When http_run is due, from the last one on, even though nothing is readable; false: never. */
 bool http_wait_ms(const struct http *http, uint64_t *ms);
 
 /* Answers so far, by the first digit of their status. Borrowed until http_close. */

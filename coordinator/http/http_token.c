@@ -3,6 +3,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -41,6 +43,8 @@ static enum err read_open(int fd, const char *path, struct http_token *out, stru
     struct stat st;
     if (fstat(fd, &st) != 0)
         return system_error(path, et);
+    if (!S_ISREG(st.st_mode))
+        return error_set(et, ERR_FORMAT, "%s: expected a file with the token in it", path);
     if ((st.st_mode & 077) != 0)
         return error_set(
             et, ERR_DENIED,
@@ -59,7 +63,7 @@ static enum err read_open(int fd, const char *path, struct http_token *out, stru
 enum err http_token_read(const char *path, struct http_token *out, struct err_text *et)
 {
     struct http_token token;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC); /* a pipe must not hold up the start */
     if (fd < 0)
         return system_error(path, et);
     enum err err = read_open(fd, path, &token, et);
@@ -69,8 +73,8 @@ enum err http_token_read(const char *path, struct http_token *out, struct err_te
     return err;
 }
 
-static enum err make(const char *path, const uint8_t random[HTTP_TOKEN_RANDOM_BYTES],
-                     struct err_text *et)
+static enum err write_line(const char *path, const uint8_t random[HTTP_TOKEN_RANDOM_BYTES],
+                           struct err_text *et)
 {
     static const char digits[] = "0123456789abcdef";
     char line[2 * HTTP_TOKEN_RANDOM_BYTES + 1];
@@ -83,11 +87,26 @@ static enum err make(const char *path, const uint8_t random[HTTP_TOKEN_RANDOM_BY
     }
     line[sizeof line - 1] = '\n';
     enum err err = ERR_OK;
-    if (write(fd, line, sizeof line) != (ssize_t)sizeof line || fsync(fd) != 0) {
+    if (write(fd, line, sizeof line) != (ssize_t)sizeof line || fsync(fd) != 0)
         err = system_error(path, et);
-        (void)unlink(path); /* half a token would be refused at the next start */
-    }
     (void)close(fd);
+    return err;
+}
+
+/* Half a token would be refused at the next start, so it gets its name when it is whole. */
+static enum err make(const char *path, const uint8_t random[HTTP_TOKEN_RANDOM_BYTES],
+                     struct err_text *et)
+{
+    char temporary[PATH_MAX];
+    int size = snprintf(temporary, sizeof temporary, "%s.new", path);
+    if (size < 0 || (size_t)size >= sizeof temporary)
+        return error_set(et, ERR_LIMIT, "%s: the path is too long", path);
+    (void)unlink(temporary); /* of a start that was killed */
+    enum err err = write_line(temporary, random, et);
+    if (err == ERR_OK && rename(temporary, path) != 0)
+        err = system_error(path, et);
+    if (err != ERR_OK)
+        (void)unlink(temporary);
     return err;
 }
 

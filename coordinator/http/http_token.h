@@ -17,7 +17,8 @@ struct http_token {
     char text[HTTP_TOKEN_CHARS_MAX + 1];
 };
 
-/* Reads the file. ERR_NOT_FOUND, ERR_DENIED when group or others may read it, ERR_FORMAT. */
+/* Reads the file. ERR_NOT_FOUND, ERR_DENIED when group or others may read it, ERR_FORMAT, also of
+ * what is no file, such as a pipe. */
 MUST_CHECK enum err http_token_read(const char *path, struct http_token *out, struct err_text *et);
 
 /* The same; a file that is not there is made, mode 0600, of these random bytes. */

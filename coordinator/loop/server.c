@@ -115,7 +115,7 @@ static void watch_disk(struct server *server)
 {
     uint64_t free_bytes;
     if (artifact_free_bytes(server->artifacts, &free_bytes) == ERR_OK) {
-        bool is_low = free_bytes < server->options->free_bytes_min;
+        bool is_low = free_bytes <= server->options->free_bytes_min;
         if (is_low != server->is_disk_low) {
             server->is_disk_low = is_low;
             server_log("%s: %s", server->options->data_folder,
@@ -303,7 +303,8 @@ static enum err open_sockets(struct server *server, struct err_text *et)
     options.frame_bytes_max = LIMIT_BULK_FRAME_BYTES;
     TRY(listen_on(server, o->bulk_endpoint, "bulk", &options, &server->bulk, et));
     const char *bound = transport_endpoint(server->bulk);
-    if (o->advertise == NULL && strncmp(bound, "tcp://0.0.0.0:", 14) == 0)
+    if (o->advertise == NULL &&
+        (strncmp(bound, "tcp://0.0.0.0:", 14) == 0 || strncmp(bound, "tcp://[::]:", 11) == 0))
         return error_set(et, ERR_USAGE,
                          "%s: listens on every address; say with --advertise tcp://HOST:PORT where "
                          "peers find it",
@@ -366,8 +367,10 @@ static void close_all(struct server *server)
 {
     server->is_stopping = true;
     supervisor_stopping(&server->supervisor);
+    server_scale_stop(server);
     uv_walk(&server->loop, on_walk, NULL);
-    (void)uv_run(&server->loop, UV_RUN_DEFAULT);
+    while (uv_run(&server->loop, UV_RUN_DEFAULT) != 0)
+        continue; /* it was told to stop: the first call only forgets that */
     ASSERT(server->works_out == 0);
     ASSERT(uv_loop_close(&server->loop) == 0);
     server_http_close(server);

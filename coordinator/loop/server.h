@@ -24,6 +24,7 @@ struct server_options {
     const char *http_token_path; /* who may look; NULL: DATA/http.token, for loopback only */
     const char *providers_path;  /* where workers come from; NULL: this machine, when asked; read
                                     again on SIGHUP */
+    const char *search_path;     /* PATH: where programs of providers are; NULL: not known */
     bool is_embedded;            /* serves one `qctl run`: STOP is allowed, ends with its parent */
     int parent_fd;               /* ends when this descriptor reads end of file; -1: none */
     uint64_t map_size_bytes;     /* of the store; 0: its default */

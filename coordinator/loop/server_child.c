@@ -1,6 +1,7 @@
 /* server_child.c - see server_child.h. */
 #include "coordinator/loop/server_child.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -18,7 +19,8 @@
 
 enum {
     FAILURES_MAX = 64,
-    LOG_BYTES_MAX = 4 << 20, /* a log that is larger begins anew with the next worker */
+    LOG_BYTES_MAX = 4 << 20, /* of a log that is larger the end is kept */
+    LOG_BYTES_KEPT = 16 << 10,
     TAIL_BYTES = 512,
     PATH_BYTES = 4096 + 300
 };
@@ -29,6 +31,7 @@ struct entry {
     struct server_child_set *set; /* borrowed */
     struct server_child child;
     off_t log_begin; /* what stands before is of an earlier worker of this name */
+    bool was_told;   /* to go */
 };
 
 struct failure {
@@ -88,7 +91,8 @@ static void read_last_line(const struct entry *entry, char *out, size_t size)
     if (fd < 0)
         return;
     off_t end = lseek(fd, 0, SEEK_END);
-    off_t begin = MAX(end - TAIL_BYTES, entry->log_begin);
+    off_t begin = entry->log_begin <= end ? entry->log_begin : 0; /* it may have been cut */
+    begin = MAX(end - TAIL_BYTES, begin);
     ssize_t got = end > begin ? pread(fd, tail, sizeof tail, begin) : 0;
     if (got > 0)
         server_command_last_line((struct text){tail, (size_t)got}, out, size);
@@ -129,20 +133,51 @@ static void on_end(uv_process_t *process, int64_t status, int signal_number)
     uv_close((uv_handle_t *)process, on_closed);
 }
 
+/* The worker appends wherever the end is; what it writes at this moment may be lost. */
+static void cut_log(int fd)
+{
+    char last[LOG_BYTES_KEPT];
+    struct stat status;
+    if (fstat(fd, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= LOG_BYTES_MAX)
+        return;
+    ssize_t got = pread(fd, last, sizeof last, status.st_size - LOG_BYTES_KEPT);
+    if (ftruncate(fd, 0) == 0 && got > 0)
+        (void)!write(fd, last, (size_t)got);
+}
+
+void server_child_bound_logs(const struct server_child_set *set)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/workers", set->data_folder);
+    DIR *folder = opendir(path);
+    if (folder == NULL)
+        return;
+    for (const struct dirent *row; (row = readdir(folder)) != NULL;) {
+        size_t size = strlen(row->d_name);
+        if (size < 4 || strcmp(row->d_name + size - 4, ".log") != 0)
+            continue;
+        int fd = openat(dirfd(folder), row->d_name,
+                        O_RDWR | O_APPEND | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+        if (fd < 0)
+            continue;
+        cut_log(fd);
+        (void)close(fd);
+    }
+    (void)closedir(folder);
+}
+
 static enum err open_log(const struct server_child_set *set, const char *name, int *out,
                          off_t *begin, struct err_text *et)
 {
     char path[PATH_BYTES];
-    struct stat status;
     (void)snprintf(path, sizeof path, "%s/workers", set->data_folder);
     if (mkdir(path, 0700) != 0 && errno != EEXIST)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
     log_path(set, name, path, sizeof path);
-    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int fd = open(path, O_RDWR | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     if (fd < 0)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
-    if (fstat(fd, &status) == 0 && status.st_size > LOG_BYTES_MAX)
-        (void)!ftruncate(fd, 0);
+    cut_log(fd);
     *begin = lseek(fd, 0, SEEK_END);
     *out = fd;
     return ERR_OK;
@@ -228,26 +263,14 @@ bool server_child_has_name(const struct server_child_set *set, const char *name)
     return false;
 }
 
-void server_child_list(const struct server_child_set *set, const char *provider,
-                       provider_seen_f seen, void *context)
-{
-    for (struct list_node *n = list_first(&set->entries); n != NULL;
-         n = list_next(&set->entries, n)) {
-        const struct server_child *child = &CONTAINER_OF(n, struct entry, node)->child;
-        struct provider_allocation row = {.state = PROVIDER_RUNNING};
-        if (strcmp(child->provider, provider) != 0)
-            continue;
-        (void)snprintf(row.id, sizeof row.id, "%s", child->allocation);
-        seen(context, &row);
-    }
-}
-
 void server_child_terminate(struct server_child_set *set, struct text allocation)
 {
     for (struct list_node *n = list_first(&set->entries); n != NULL;
          n = list_next(&set->entries, n)) {
         struct entry *entry = CONTAINER_OF(n, struct entry, node);
-        if (text_is(allocation, entry->child.allocation))
-            (void)uv_process_kill(&entry->process, SIGTERM);
+        if (!text_is(allocation, entry->child.allocation))
+            continue;
+        (void)kill(-entry->process.pid, entry->was_told ? SIGKILL : SIGTERM);
+        entry->was_told = true;
     }
 }

@@ -42,11 +42,12 @@ MUST_CHECK enum err server_child_pick_host(const struct server_child_set *set,
 
 bool server_child_has_name(const struct server_child_set *set, const char *name);
 
-/* All of a provider, as running. */
-void server_child_list(const struct server_child_set *set, const char *provider,
-                       provider_seen_f seen, void *context);
-
-/* SIGTERM, which a worker answers by finishing what it has. Nothing for one that is gone. */
+/* SIGTERM to it and what it started, which a worker answers by finishing what it has; the second
+ * time SIGKILL. Nothing for one that is gone. */
 void server_child_terminate(struct server_child_set *set, struct text allocation);
+
+/* Now and then: logs of workers, also of those that an earlier life started, are cut to their last
+ * lines when they have grown large. */
+void server_child_bound_logs(const struct server_child_set *set);
 
 #endif

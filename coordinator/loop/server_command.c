@@ -1,13 +1,18 @@
 /* server_command.c - see server_command.h.
  *
- *   spawned ──exit──▶ its pipes are read to their end, for a moment ──▶ handles close ──▶ done
+ *   spawned ──exit──▶ its pipes are read to their end, for a moment ──▶ the group is killed,
+ *       │                                                                 handles close ──▶ done
  *       └──time is up, or it writes too much──▶ the group is killed ──exit──▶ ...
+ *
+ * A number is not given to another process while it names a group that still has one in it.
  */
 #include "coordinator/loop/server_command.h"
 
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "common/base/check.h"
 #include "common/mem/bytes.h"
@@ -19,6 +24,7 @@ enum {
     READ_BYTES = 4096,
     LAST_MS = 500, /* after its end, for what a child of its own still writes */
     DETAIL_BYTES = 512,
+    PATH_BYTES = 4096,
 };
 
 struct server_command {
@@ -26,6 +32,7 @@ struct server_command {
     uv_pipe_t input, output, words;
     uv_timer_t timer;
     uv_write_t write;
+    int pid;       /* and of its group */
     unsigned open; /* handles that are not closed */
     uint32_t timeout_ms;
     bool has_input;
@@ -55,6 +62,31 @@ void server_command_last_line(struct text text, char *out, size_t size)
     out[count] = '\0';
 }
 
+static bool is_program(const char *path)
+{
+    struct stat status;
+    return stat(path, &status) == 0 && S_ISREG(status.st_mode) && access(path, X_OK) == 0;
+}
+
+bool server_command_exists(const char *program, const char *search_path)
+{
+    char path[PATH_BYTES];
+    if (strchr(program, '/') != NULL)
+        return is_program(program);
+    if (search_path == NULL)
+        return true;
+    for (const char *folder = search_path;; folder++) {
+        size_t size = strcspn(folder, ":");
+        int written = snprintf(path, sizeof path, "%.*s%s%s", (int)MIN(size, sizeof path), folder,
+                               size == 0 ? "" : "/", program); /* none is the one we are in */
+        if (written > 0 && (size_t)written < sizeof path && is_program(path))
+            return true;
+        folder += size;
+        if (*folder == '\0')
+            return false;
+    }
+}
+
 static struct text text_in(const struct bytes *bytes)
 {
     return (struct text){(const char *)bytes->data, bytes->size};
@@ -77,6 +109,13 @@ static void describe(const struct server_command *c, char *out, size_t size)
         (void)snprintf(out, size, "exit code %lld", (long long)c->status);
 }
 
+static void release(struct server_command *c)
+{
+    bytes_fini(&c->out);
+    bytes_fini(&c->said);
+    mem_free(c);
+}
+
 static void finish(struct server_command *c)
 {
     char detail[DETAIL_BYTES + 64] = "";
@@ -89,7 +128,7 @@ static void finish(struct server_command *c)
     const struct server_command_result result = {
         .err = c->err, .output = text_in(&c->out), .detail = text_of(detail)};
     c->done(c->context, &result);
-    server_command_destroy(&c);
+    release(c);
 }
 
 static void on_closed(uv_handle_t *handle)
@@ -105,8 +144,14 @@ static void shut(uv_handle_t *handle)
         uv_close(handle, on_closed);
 }
 
+static void kill_group(const struct server_command *c)
+{
+    (void)kill(-c->pid, SIGKILL);
+}
+
 static void shut_all(struct server_command *c)
 {
+    kill_group(c);
     shut((uv_handle_t *)&c->process);
     shut((uv_handle_t *)&c->input);
     shut((uv_handle_t *)&c->output);
@@ -119,7 +164,7 @@ static void end_group(struct server_command *c, enum err why)
     if (c->has_ended || c->err != ERR_OK)
         return;
     c->err = why;
-    (void)kill(-c->process.pid, SIGKILL);
+    kill_group(c);
 }
 
 static void on_timer(uv_timer_t *timer)
@@ -231,7 +276,7 @@ static void on_never_closed(uv_handle_t *handle)
 {
     struct server_command *c = handle->data;
     if (--c->open == 0)
-        server_command_destroy(&c);
+        release(c);
 }
 
 static enum err give_up(struct server_command *c, const char *program, int rc, struct err_text *et)
@@ -262,6 +307,7 @@ enum err server_command_start(uv_loop_t *loop, const struct provider_command *co
     int rc = spawn(c, loop, command);
     if (rc != 0)
         return give_up(c, command->argv[0], rc, et);
+    c->pid = c->process.pid;
     (void)uv_read_start((uv_stream_t *)&c->output, on_alloc, on_read);
     (void)uv_read_start((uv_stream_t *)&c->words, on_alloc, on_read);
     (void)uv_timer_start(&c->timer, on_timer, command->timeout_ms, 0);
@@ -277,8 +323,7 @@ void server_command_destroy(struct server_command **command)
 {
     if (*command == NULL)
         return;
-    bytes_fini(&(*command)->out);
-    bytes_fini(&(*command)->said);
-    mem_free(*command);
+    kill_group(*command);
+    release(*command);
     *command = NULL;
 }

@@ -1,5 +1,7 @@
 /* server_command.h - one program of somebody else's: started with its input, read up to a bound,
- * ended when it takes too long. The coordinator never waits for it.
+ * ended when it takes too long. The coordinator never waits for it, and nothing of it stays: what
+ * it left behind in its process group goes with it, and with a coordinator that ends. One that is
+ * killed leaves it to itself.
  */
 #ifndef COORDINATOR_LOOP_SERVER_COMMAND_H
 #define COORDINATOR_LOOP_SERVER_COMMAND_H
@@ -27,9 +29,13 @@ MUST_CHECK enum err server_command_start(uv_loop_t *loop, const struct provider_
                                          server_command_f done, void *context,
                                          struct server_command **out, struct err_text *et);
 
-/* Forgets one whose handles the loop has closed without it: at the end of the process. The program
- * goes on. NULL is fine. */
+/* Ends and forgets one whose handles the loop has closed without it: at the end of the process.
+ * NULL is fine. */
 void server_command_destroy(struct server_command **command);
+
+/* Whether there is such a program: a path, or a name in one of the folders of `search_path`, a
+ * PATH. NULL: anything may be there. */
+bool server_command_exists(const char *program, const char *search_path);
 
 /* The last line of `text` that is not empty, as plain characters in `out`, cut to fit. */
 void server_command_last_line(struct text text, char *out, size_t size);

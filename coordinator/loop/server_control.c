@@ -20,7 +20,8 @@ enum {
     MAY_WORK = 1 << TRANSPORT_WORKER | 1 << TRANSPORT_ADMIN,
     MAY_LOOK = 1 << TRANSPORT_VIEW | 1 << TRANSPORT_SUBMIT | 1 << TRANSPORT_ADMIN,
     MAY_SUBMIT = 1 << TRANSPORT_SUBMIT | 1 << TRANSPORT_ADMIN,
-    MAY_RULE = 1 << TRANSPORT_ADMIN
+    MAY_RULE = 1 << TRANSPORT_ADMIN,
+    DETAIL_BYTES = 96
 };
 
 /* Every client's request begins with its ticket. */
@@ -226,14 +227,28 @@ static void on_hello(struct server *server, const struct transport_frame *frame,
     server_turn_send(server, peer->id, MSG_WELCOME, &welcome);
 }
 
+/* Who may, in words: the smallest role that is allowed. */
+static struct text denial_of(const struct route *route, enum transport_role role,
+                             char detail[DETAIL_BYTES])
+{
+    enum transport_role needed = TRANSPORT_VIEW;
+    while (needed < TRANSPORT_ADMIN && !(route->allowed >> needed & 1))
+        needed++;
+    (void)snprintf(detail, DETAIL_BYTES, "not allowed for this role: the key's is %s, it takes %s",
+                   transport_keys_role_word(role), transport_keys_role_word(needed));
+    return text_of(detail);
+}
+
 static void dispatch(struct server *server, const struct transport_frame *frame, uint32_t number,
                      const union message_any *message)
 {
     const struct route *route = number < COUNT_OF(routes) ? &routes[number] : NULL;
     struct server_peer *peer = server_peer_of(server, frame);
-    struct msg_status status = {.error = ERR_DENIED, .detail = TEXT("not allowed for this role")};
+    struct msg_status status = {.error = ERR_DENIED};
+    char detail[DETAIL_BYTES];
     if (route == NULL || route->handle == NULL)
         return; /* nothing that is said to a coordinator */
+    status.detail = denial_of(route, frame->role, detail);
     if (route->is_request)
         memcpy(&status.ticket, message, sizeof status.ticket);
     if (peer == NULL) {

@@ -160,7 +160,8 @@ void server_http_serve(struct server *server)
     if (server->http == NULL || !server->http_is_due || server->is_stopping)
         return;
     server->http_is_due = false;
-    http_run(server->http);
+    uv_update_time(&server->loop);
+    http_run(server->http, uv_now(&server->loop));
     if (http_wait_ms(server->http, &wait_ms)) {
         uv_update_time(&server->loop);
         (void)uv_timer_start(&server->http_timer, on_http_timer, wait_ms, 0);

@@ -22,6 +22,7 @@ enum {
     OUTPUT_BYTES_MAX = 8 << 20,
     DESCRIPTORS_MAX = 1024, /* those of the start are below */
     HOST_REST_S = 120,      /* a host where a worker failed is not the next choice for so long */
+    LOGS_S = 10,            /* from one look at workers' logs to the next */
 };
 
 /* What is said of one request, or unasked of a child that ended. */
@@ -58,6 +59,8 @@ struct server_provider {
     struct answer *current;            /* owned: given out last */
     struct bytes views;                /* owned: its rows as struct scale_allocation */
     uint64_t serial;
+    uint64_t logs_ns; /* when logs are looked at next */
+    bool is_stopping;
 };
 
 static void discard(struct answer **answer)
@@ -111,7 +114,7 @@ static void on_child_end(void *context, const struct server_child *child, bool h
     if (has_failed && is_here)
         all->options.crash(all->options.context, child->name);
     if (answer == NULL)
-        return; /* the next ASK will not list it */
+        return; /* its place counts as leaving until the next start of this process */
     answer->is_partial = true;
     (void)snprintf(row.id, sizeof row.id, "%s", child->allocation);
     (void)snprintf(row.detail, sizeof row.detail, "%s", detail);
@@ -177,6 +180,11 @@ void server_provider_destroy(struct server_provider **providers)
     *providers = NULL;
 }
 
+void server_provider_stop(struct server_provider *providers)
+{
+    providers->is_stopping = true;
+}
+
 static struct place *place_of(struct server_provider *all, const struct provider_config *config)
 {
     for (struct list_node *n = list_first(&all->places); n != NULL;
@@ -196,17 +204,33 @@ static struct place *place_of(struct server_provider *all, const struct provider
     return place;
 }
 
+/* Words among rows are somebody's notes; words alone are no answer. */
+static void refuse_words(struct answer *answer, struct text output, size_t strange)
+{
+    char line[LIMIT_NAME_BYTES / 2];
+    if (strange == 0 || answer->rows.size > 0 || answer->err != ERR_OK)
+        return;
+    server_command_last_line(output, line, sizeof line);
+    (void)snprintf(answer->detail, sizeof answer->detail, "its answer is not understood: %s", line);
+    answer->err = ERR_PROTOCOL;
+    server_log("%s: %s", answer->provider, answer->detail);
+}
+
 /* The request is over. */
 static void finish(struct place *place)
 {
     struct text output = {(const char *)place->output.data, place->output.size};
     struct answer *answer = place->answer;
+    size_t strange = 0;
+    if (answer->err == ERR_OK)
+        answer->err = bytes_status(&place->output);
     if (answer->kind == SCALE_STARTED) /* also those before one that failed */
-        (void)provider_parse_start(place->kind, output, add_row, answer);
+        strange = provider_parse_start(place->kind, output, add_row, answer);
     else if (answer->kind == SCALE_STATUS && answer->err == ERR_OK)
-        (void)provider_parse_status(place->kind, output, add_row, answer);
+        strange = provider_parse_status(place->kind, output, add_row, answer);
     if (answer->kind == SCALE_STARTED && answer->rows.size > 0)
         answer->err = ERR_OK;
+    refuse_words(answer, output, strange);
     place->is_busy = false;
     push(place->all, &place->answer);
 }
@@ -233,7 +257,7 @@ static void on_done(void *context, const struct server_command_result *result)
 static void run_next(struct place *place)
 {
     struct err_text et = {""};
-    if (place->at == place->commands.count) {
+    if (place->at == place->commands.count || place->all->is_stopping) {
         finish(place);
         return;
     }
@@ -307,8 +331,6 @@ static void run_children(struct place *place, const struct provider_config *conf
     if (effect->kind == SCALE_START)
         start_children(place, config, MIN(effect->count, (uint32_t)PROVIDER_START_MAX), loads,
                        load_count);
-    else if (effect->kind == SCALE_ASK)
-        server_child_list(children, config->name, add_row, place->answer);
     else
         for (uint32_t i = 0; i < effect->count; i++)
             server_child_terminate(children, effect->ids[i]);
@@ -412,6 +434,15 @@ bool server_provider_next(struct server_provider *providers, struct scale_event 
     event->answer.count = answer->err == ERR_OK ? count : 0;
     event->answer.is_partial = answer->is_partial;
     return true;
+}
+
+void server_provider_watch(struct server_provider *providers)
+{
+    uint64_t now_ns = server_now().ns;
+    if (now_ns < providers->logs_ns)
+        return;
+    providers->logs_ns = now_ns + LOGS_S * NS_PER_S;
+    server_child_bound_logs(providers->children);
 }
 
 bool server_provider_is_busy(const struct server_provider *providers)

@@ -35,8 +35,11 @@ struct server_provider_options {
 MUST_CHECK enum err server_provider_create(const struct server_provider_options *options,
                                            struct server_provider **out);
 
-/* After the loop has closed its handles. Programs go on. */
+/* After the loop has closed its handles. Workers go on, commands that are out are ended. */
 void server_provider_destroy(struct server_provider **providers);
+
+/* Before the loop closes its handles: no command is begun any more. */
+void server_provider_stop(struct server_provider *providers);
 
 /* Carries out START, ASK or CANCEL; its one answer comes later, through server_provider_next. No
  * other is out for this provider. `loads`: who is there, so that no name is given twice. `config`
@@ -49,6 +52,9 @@ MUST_CHECK enum err server_provider_run(struct server_provider *providers,
 /* Takes the oldest answer: STARTED, STATUS or CANCELLED without times and views of sched. Borrowed
  * until the next call. False: there is none. */
 bool server_provider_next(struct server_provider *providers, struct scale_event *event);
+
+/* Now and then: what workers that were started here write is kept within bounds. */
+void server_provider_watch(struct server_provider *providers);
 
 /* Some provider has not answered. */
 bool server_provider_is_busy(const struct server_provider *providers);

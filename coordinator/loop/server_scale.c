@@ -15,6 +15,7 @@
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
 #include "common/recipe/providers.h"
+#include "coordinator/loop/server_command.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_provider.h"
 #include "coordinator/loop/server_turn.h"
@@ -33,7 +34,7 @@ struct server_scale {
     struct provider_site site;
     char program[SERVER_PATH_BYTES];
     char fleet[FLEET_LETTERS + 1];
-    struct demand demands[LIMIT_POOLS];
+    struct demand demands[DEMAND_ROWS_MAX];
     struct demand_load *loads; /* owned: LIMIT_WORKERS */
     uv_timer_t wake;
     struct instant wake_at;
@@ -97,26 +98,28 @@ static void arm(struct server_scale *s)
     (void)uv_timer_start(&s->wake, on_wake, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, 0);
 }
 
-static void step(struct server_scale *s, struct scale_event *event)
+static enum err step(struct server_scale *s, struct scale_event *event)
 {
     struct scale_effects effects;
     look(s, event);
     enum err err = scale_step(s->scale, event, &effects);
     if (err != ERR_OK) {
         server_log("scale: %s", error_text(err));
-        return;
+        return err;
     }
     s->wake_at = effects.wake_at.ns == 0 ? (struct instant){UINT64_MAX} : effects.wake_at;
     carry_out(s, event, &effects);
+    return ERR_OK;
 }
 
-/* An event, and whatever answers are there by then. */
+/* An event, and whatever answers are there by then. Nothing new begins while the file waits to be
+ * read: what is out comes to its end first. */
 static void feed(struct server_scale *s, struct scale_event *event)
 {
-    if (s->is_stepping || s->server->is_stopping || s->server->exit_code != 0)
+    if (s->is_stepping || s->wants_reload || s->server->is_stopping || s->server->exit_code != 0)
         return;
     s->is_stepping = true;
-    step(s, event);
+    (void)step(s, event);
     s->is_stepping = false;
     pump(s);
 }
@@ -160,9 +163,13 @@ static enum err configure(struct server_scale *s, bool is_restart, struct err_te
     s->in_use = fresh;
     event.configured.providers = &s->in_use;
     event.configured.is_restart = is_restart;
+    enum err err = step(s, &event);
+    providers_fini(err == ERR_OK ? &old : &s->in_use);
+    if (err != ERR_OK) {
+        s->in_use = old;
+        return err;
+    }
     memset(s->is_targeted, 0, sizeof s->is_targeted);
-    feed(s, &event);
-    providers_fini(&old);
     for (size_t i = 0; i < s->in_use.count; i++)
         feed_target(s, &s->in_use.rows[i]);
     return ERR_OK;
@@ -172,8 +179,10 @@ static void reload(struct server_scale *s)
 {
     struct err_text et = {""};
     s->wants_reload = false;
-    if (configure(s, false, &et) != ERR_OK)
-        server_log("the providers stay as they were: %s", et.text);
+    enum err err = configure(s, false, &et);
+    if (err != ERR_OK)
+        server_log("the providers stay as they were: %s",
+                   et.text[0] != '\0' ? et.text : error_text(err));
     else
         server_log("%zu providers", s->in_use.count);
 }
@@ -183,13 +192,15 @@ static void pump(struct server_scale *s)
     struct scale_event event;
     if (s->is_stepping || s->server->is_stopping || s->server->exit_code != 0)
         return;
+    if (s->wants_reload && server_provider_is_busy(s->runner))
+        return;
+    if (s->wants_reload)
+        reload(s);
     s->is_stepping = true;
     while (server_provider_next(s->runner, &event))
-        step(s, &event);
+        (void)step(s, &event);
     s->is_stepping = false;
     arm(s);
-    if (s->wants_reload && !server_provider_is_busy(s->runner))
-        reload(s);
 }
 
 static void on_news(void *context)
@@ -217,7 +228,7 @@ static void on_crash(void *context, const char *worker)
 static void on_wake(uv_timer_t *timer)
 {
     struct server_scale *s = timer->data;
-    for (size_t i = 0; i < s->in_use.count; i++) {
+    for (size_t i = 0; i < s->in_use.count && !s->wants_reload; i++) {
         if (!s->is_targeted[i])
             continue;
         s->is_targeted[i] = false;
@@ -278,6 +289,12 @@ enum err server_scale_open(struct server *server, struct err_text *et)
     return configure(s, server->incarnation > 1, et);
 }
 
+void server_scale_stop(struct server *server)
+{
+    if (server->scale != NULL && server->scale->runner != NULL)
+        server_provider_stop(server->scale->runner);
+}
+
 void server_scale_close(struct server *server)
 {
     struct server_scale *s = server->scale;
@@ -294,6 +311,7 @@ void server_scale_close(struct server *server)
 void server_scale_tick(struct server *server)
 {
     struct scale_event event = {.kind = SCALE_TICK};
+    server_provider_watch(server->scale->runner);
     feed(server->scale, &event);
 }
 
@@ -380,6 +398,8 @@ static enum err fill(struct server_scale *s, const struct rec_scale_target *targ
         return ERR_OUT_OF_MEMORY;
     reply->providers_count =
         (uint32_t)scale_rows(s->scale, event.now, reply->providers, LIMIT_PROVIDERS);
+    for (uint32_t i = 0; i < reply->providers_count; i++)
+        reply->providers[i].is_asking |= s->is_targeted[i];
     if (target == NULL)
         return ERR_OK;
     TRY(scale_preview(s->scale, target, &event, arena, &effects));
@@ -416,6 +436,28 @@ void server_scale_providers(struct server *server, struct server_peer *peer,
     answer(server->scale, peer, message->providers_get.ticket, NULL);
 }
 
+/* Nobody can be started by a program that is not there: nothing is decided then. */
+static enum err check_program(const struct server_scale *s, const struct rec_scale_target *target,
+                              struct err_text *et)
+{
+    static const struct provider_start start = {.count = 1, .total = 1, .serial = "N", .slot = 1};
+    const struct provider_config *config = providers_find(&s->in_use, target->provider);
+    struct provider_row rows[LIMIT_PROVIDERS];
+    struct provider_commands commands;
+    size_t count = scale_rows(s->scale, server_now(), rows, COUNT_OF(rows));
+    for (size_t i = 0; i < count; i++)
+        if (text_equal(rows[i].name, target->provider) && !target->is_auto &&
+            target->target <= rows[i].running + rows[i].waiting)
+            return ERR_OK; /* nobody is started */
+    TRY(provider_start(config, &s->site, &start, &s->server->arena, &commands));
+    const char *program = commands.rows[0].argv[0];
+    if (server_command_exists(program, s->server->options->search_path))
+        return ERR_OK;
+    return error_set(
+        et, ERR_PROVIDER, "%s: %s is not %s; nothing was changed", config->name, program,
+        strchr(program, '/') != NULL ? "there, or no program" : "on the coordinator's PATH");
+}
+
 void server_scale_request(struct server *server, struct server_peer *peer,
                           const union message_any *message)
 {
@@ -424,6 +466,8 @@ void server_scale_request(struct server *server, struct server_peer *peer,
     struct rec_scale_target record;
     struct err_text et = {""};
     enum err err = scale_check(s->scale, request, &record, &et);
+    if (err == ERR_OK)
+        err = check_program(s, &record, &et);
     if (err != ERR_OK) {
         server_turn_status(server, peer->id, request->ticket, err, et.text);
         return;

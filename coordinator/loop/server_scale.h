@@ -14,7 +14,8 @@ struct server_scale;
  * provider_check. */
 MUST_CHECK enum err server_scale_open(struct server *server, struct err_text *et);
 
-/* After the loop has closed its handles. Workers go on. */
+/* Before the loop closes its handles, and after. Workers go on. */
+void server_scale_stop(struct server *server);
 void server_scale_close(struct server *server);
 
 /* Every now and then: workers and demand may have changed. */

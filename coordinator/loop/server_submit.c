@@ -9,6 +9,7 @@
 #include "common/recipe/recipe.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/plan/plan.h"
+#include "schemas/state_file.def"
 
 struct submission {
     uv_work_t request;
@@ -112,7 +113,7 @@ static enum err plan(struct submission *s)
     TRY(plan_stages(s->message.recipe, s->message.inputs, s->message.inputs_count, &s->arena,
                     &s->stages, &s->stage_count, &s->et));
     place(s);
-    return artifact_store_bytes(s->server->artifacts, s->message.recipe, false, &digest, &s->et);
+    return artifact_store_bytes(s->server->artifacts, s->message.recipe, &digest, &s->et);
 }
 
 static void on_check(uv_work_t *request)
@@ -219,11 +220,24 @@ static bool has_model_of(const struct artifact_ref *inputs, uint32_t count,
     return true;
 }
 
+/* What names it keeps it. */
+static bool has_start(const struct msg_submit *message)
+{
+    for (uint32_t i = 0; i < message->inputs_count; i++) {
+        if (text_is(message->inputs[i].name, STATE_FILE_START))
+            return digest_equal(message->inputs[i].digest, message->start);
+    }
+    return digest_is_zero(message->start);
+}
+
 /* The checkpoint that the job's training goes on from, which has to be of the same model. */
 static enum err find_start(struct submission *s)
 {
     const struct msg_submit *message = &s->message;
     char hex[DIGEST_HEX_BYTES];
+    if (!has_start(message))
+        return error_set(&s->et, ERR_PROTOCOL,
+                         "the checkpoint to start from is not the input " STATE_FILE_START);
     if (digest_is_zero(message->start))
         return ERR_OK;
     digest_hex(message->start, hex);

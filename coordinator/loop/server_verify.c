@@ -20,7 +20,7 @@ static bool restore(struct artifact_store *artifacts, const struct sched_work *w
 {
     struct digest digest;
     if (text_is(ref->name, "recipe"))
-        return artifact_store_bytes(artifacts, work->recipe, false, &digest, et) == ERR_OK;
+        return artifact_store_bytes(artifacts, work->recipe, &digest, et) == ERR_OK;
     return ref->path.size > 0 && ref->path.data[0] == '/' &&
            artifact_register_path(artifacts, ref->path.data, ref->digest, ref->size_bytes, et) ==
                ERR_OK;

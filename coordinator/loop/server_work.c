@@ -1,6 +1,7 @@
 /* server_work.c - see server_work.h. */
 #include "coordinator/loop/server_work.h"
 
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
@@ -215,10 +216,13 @@ static enum err publish_weights(struct server_work *w)
     struct server_stage *stage = w->stage;
     struct bytes file;
     struct digest digest;
+    uint64_t size_bytes = 0;
     bytes_init(&file, SIZE_MAX);
     enum err err = aggregate_write_weights(stage->aggregate, &file);
-    if (err == ERR_OK)
-        err = artifact_store_bytes(artifacts, bytes_span(&file), true, &digest, &w->et);
+    if (err == ERR_OK) {
+        size_bytes = file.size;
+        err = artifact_keep_bytes(artifacts, &file, &digest, &w->et);
+    }
     if (err == ERR_OK) {
         artifact_pin(artifacts, digest);
         artifact_unpin(artifacts, stage->weights[WEIGHTS_KEPT - 1]);
@@ -226,16 +230,42 @@ static enum err publish_weights(struct server_work *w)
         memmove(stage->weights + 1, stage->weights, (WEIGHTS_KEPT - 1) * sizeof digest);
         stage->weights[0] = digest;
         w->done.weights = (struct artifact_ref){
-            .name = TEXT("weights"), .digest = digest, .size_bytes = file.size, .ephemeral = true};
+            .name = TEXT("weights"), .digest = digest, .size_bytes = size_bytes, .ephemeral = true};
     }
     bytes_fini(&file);
     return err;
+}
+
+static double in_mib(uint64_t bytes)
+{
+    return (double)bytes / (1 << 20);
+}
+
+/* Whether the disk has room for the checkpoints that a training will keep. */
+static enum err check_room(struct server_work *w)
+{
+    const struct sched_room *room = &w->work.room;
+    uint64_t floor = w->server->options->free_bytes_min + room->others_bytes;
+    uint64_t free_bytes;
+    if (room->count == 0 || room->size_bytes == 0)
+        return ERR_OK;
+    TRY(artifact_free_bytes(w->server->artifacts, &free_bytes));
+    free_bytes -= MIN(free_bytes, floor);
+    if (free_bytes / room->size_bytes >= room->count)
+        return ERR_OK;
+    return error_set(&w->et, ERR_DISK_FULL,
+                     "no room for its checkpoints: %" PRIu64 " of %.1f MiB each need %.1f MiB, and "
+                     "%.1f MiB are free for them; free space, or submit it again with a lower "
+                     "save_total_limit or higher save_steps",
+                     room->count, in_mib(room->size_bytes),
+                     in_mib(room->size_bytes) * (double)room->count, in_mib(free_bytes));
 }
 
 static enum err run_open(struct server_work *w)
 {
     struct aggregate_settings settings;
     struct artifact state;
+    TRY(check_room(w));
     TRY(read_settings(&w->work, &settings, &w->et));
     /* A state that lay on disk is read again before weeks of work go on from it. */
     TRY(server_verify_state(w->server->artifacts, w->work.state.digest, &w->et));
@@ -315,12 +345,12 @@ static enum err run_checkpoint(struct server_work *w)
     bytes_init(&file, SIZE_MAX);
     enum err err;
     TRY_OUT(aggregate_write_state(w->stage->aggregate, &file));
-    TRY_OUT(artifact_store_bytes(artifacts, bytes_span(&file), false, &row->digest, &w->et));
+    TRY_OUT(artifact_store_bytes(artifacts, bytes_span(&file), &row->digest, &w->et));
     row->size_bytes = file.size;
     bytes_clear(&file);
     TRY_OUT(aggregate_write_ledger(w->stage->aggregate, &file));
     TRY_OUT(aggregate_write_marks(w->stage->aggregate, &file));
-    TRY_OUT(artifact_store_bytes(artifacts, bytes_span(&file), false, &row->ledger, &w->et));
+    TRY_OUT(artifact_store_bytes(artifacts, bytes_span(&file), &row->ledger, &w->et));
     aggregate_clear_ledger(w->stage->aggregate);
 out:
     bytes_fini(&file);
@@ -334,7 +364,7 @@ static enum err run_log(struct server_work *w)
     struct digest digest = {0};
     enum err err;
     TRY_OUT(aggregate_write_log(w->work.points, w->work.point_count, &file));
-    TRY_OUT(artifact_store_bytes(w->server->artifacts, bytes_span(&file), false, &digest, &w->et));
+    TRY_OUT(artifact_store_bytes(w->server->artifacts, bytes_span(&file), &digest, &w->et));
     w->done.log =
         (struct artifact_ref){.name = TEXT("log"), .digest = digest, .size_bytes = file.size};
 out:

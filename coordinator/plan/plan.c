@@ -12,6 +12,7 @@
 #include "common/recipe/recipe_quantize.h"
 #include "common/recipe/recipe_variant.h"
 #include "coordinator/plan/shard.h"
+#include "schemas/state_file.def"
 
 enum {
     CHECKPOINTS_DEFAULT = 10,
@@ -39,6 +40,7 @@ enum err plan_settings(struct span recipe, struct plan_settings *out, struct err
 /* The kinds of inputs a job was frozen with. */
 struct inputs {
     bool model, data, test, adapter, calibration, importance;
+    bool start, anchor; /* of a checkpoint that training goes on from */
 };
 
 static bool is_in(const struct artifact_ref *input, const char *folder)
@@ -57,8 +59,16 @@ static struct inputs find_inputs(const struct artifact_ref *inputs, uint32_t cou
         found.adapter |= is_in(&inputs[i], "adapter/");
         found.calibration |= is_in(&inputs[i], "calib/");
         found.importance |= is_in(&inputs[i], "imatrix/");
+        found.start |= text_is(inputs[i].name, STATE_FILE_START);
+        found.anchor |= text_is(inputs[i].name, STATE_FILE_START_ANCHOR);
     }
     return found;
+}
+
+/* Training starts from the base's own weights, which are taken away again (nn/pass.h). */
+static bool has_anchor(const struct recipe *r)
+{
+    return recipe_trains(r) && r->peft_init_lora_weights == RECIPE_PEFT_INIT_LORA_WEIGHTS_PISSA;
 }
 
 static enum err check_inputs(const struct recipe *r, const struct inputs *found,
@@ -74,6 +84,9 @@ static enum err check_inputs(const struct recipe *r, const struct inputs *found,
         return error_set(et, ERR_DATA, "calibration_datasets: the job came without their files");
     if (recipe_quantizes(r) && r->quantize.imatrix != NULL && !found->importance)
         return error_set(et, ERR_RECIPE, "the job came without the file of quantize.imatrix");
+    if (found->start && !found->anchor && has_anchor(r))
+        return error_set(et, ERR_RECIPE,
+                         "the job came with a checkpoint to start from, and without its anchor");
     bool makes = recipe_trains(r) || recipe_quantizes(r) || recipe_merges(r);
     if (!makes && !found->test && !(found->data && r->val_set_size > 0))
         return error_set(et, ERR_DATA, "evaluate: only needs test_datasets (or val_set_size)");
@@ -198,6 +211,13 @@ static void add_packs(const struct recipe *r, const struct inputs *found, struct
     graph->variant_name = "";
 }
 
+/* A checkpoint of another job has all that training goes on from. What pairs are measured from is
+ * still the adapter that the first job was given. */
+static bool has_init(const struct recipe *r, const struct inputs *found)
+{
+    return found->start ? prefers(r) && found->adapter : recipe_trains(r) || found->adapter;
+}
+
 /* The stages that a variant has for itself. The one that has its model, if one has; *measured:
  * others whose figures a report of quantizing has too. */
 static struct stage_set add_training(const struct recipe *r, const struct inputs *found,
@@ -206,7 +226,7 @@ static struct stage_set add_training(const struct recipe *r, const struct inputs
 {
     bool trains = recipe_trains(r), quantizes = recipe_quantizes(r);
     struct stage_set need = pack;
-    if (trains || found->adapter)
+    if (has_init(r, found))
         need = stage_set_union(need, add_stage(graph, STAGE_KIND_INIT, none));
     if (prefers(r) && found->adapter)
         need = with_told(graph, STAGE_KIND_REFERENCE, need);

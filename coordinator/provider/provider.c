@@ -128,7 +128,8 @@ static enum err check_site(const struct provider_config *c, const struct provide
     if (c->kind == PROVIDER_LOCAL ||
         c->kind == PROVIDER_KUBERNETES) /* pods know it by themselves */
         return ERR_OK;
-    if (strncmp(endpoint, "tcp://", 6) != 0 || strncmp(endpoint, "tcp://0.0.0.0:", 14) == 0)
+    if (strncmp(endpoint, "tcp://", 6) != 0 || strncmp(endpoint, "tcp://0.0.0.0:", 14) == 0 ||
+        strncmp(endpoint, "tcp://[::]:", 11) == 0)
         return error_set(et, ERR_RECIPE,
                          "%s: coordinator: tcp://HOST:PORT as the workers' machines reach it "
                          "expected; this coordinator listens on %s",
@@ -187,6 +188,10 @@ enum err provider_cancel(const struct provider_config *config, const struct prov
                                        .total = total,
                                        .arena = arena,
                                        .out = out};
+    *out = (struct provider_commands){0};
+    for (size_t i = 0; i < ids_count; i++)
+        if (!provider_id_is_valid(text_of(ids[i])))
+            return ERR_INTERNAL;
     return answer(kinds[config->kind]->cancel, &request);
 }
 

@@ -104,7 +104,8 @@ bool provider_keeps_children(enum provider_kind kind);
 /* Commands that start, that ask what there is, that let go of `ids` (allocations that wait, or a
  * pod that shall drain and go; `total` is what there shall be then). In `arena`.
  * provider_status, provider_cancel: not for kinds that keep children (no rows).
- * ERR_OUT_OF_MEMORY, ERR_LIMIT when too many arguments are asked for. */
+ * ERR_OUT_OF_MEMORY, ERR_LIMIT when too many arguments are asked for, ERR_INTERNAL when an id is
+ * none (invariant 2). */
 MUST_CHECK enum err provider_start(const struct provider_config *config,
                                    const struct provider_site *site,
                                    const struct provider_start *start, struct arena *arena,
@@ -118,7 +119,7 @@ MUST_CHECK enum err provider_cancel(const struct provider_config *config,
                                     struct provider_commands *out);
 
 /* What the output of a start names (sbatch: its job; kubectl: the pods) and what a status lists.
- * Return the number of lines that were not understood. */
+ * Return the number of lines that should be allocations and were not understood. */
 size_t provider_parse_start(enum provider_kind kind, struct text output, provider_seen_f seen,
                             void *context);
 size_t provider_parse_status(enum provider_kind kind, struct text output, provider_seen_f seen,

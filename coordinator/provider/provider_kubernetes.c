@@ -105,9 +105,15 @@ static bool status_line(struct text line, struct provider_allocation *allocation
     return provider_kind_say(allocation, fields[0], state, fields[3].size > 0 ? fields[3] : phase);
 }
 
-/* What kubectl scale says among them ("deployment.apps/w scaled") is not understood, and need not
- * be. */
-static size_t read_pods(struct text output, provider_seen_f seen, void *context)
+/* What kubectl scale says before them ("deployment.apps/w scaled") is for people; there may be no
+ * pods yet. */
+static size_t read_start(struct text output, provider_seen_f seen, void *context)
+{
+    (void)provider_kind_each(output, status_line, seen, context);
+    return 0;
+}
+
+static size_t read_status(struct text output, provider_seen_f seen, void *context)
 {
     return provider_kind_each(output, status_line, seen, context);
 }
@@ -116,6 +122,6 @@ const struct provider_kind_row provider_kind_kubernetes = {
     .start = start,
     .status = status,
     .cancel = cancel,
-    .read_start = read_pods,
-    .read_status = read_pods,
+    .read_start = read_start,
+    .read_status = read_status,
 };

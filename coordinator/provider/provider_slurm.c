@@ -138,7 +138,17 @@ static bool start_line(struct text line, struct provider_allocation *allocation)
     return provider_kind_say(allocation, fields[0], PROVIDER_WAITING, TEXT(""));
 }
 
-/* "123|PENDING|Resources". Jobs that wait say why; the others say how they are. */
+/* A state of a Slurm that is newer than this table: "POWER_UP_NODE". */
+static bool is_state(struct text word)
+{
+    for (size_t i = 0; i < word.size; i++)
+        if (word.data[i] != '_' && (word.data[i] < 'A' || word.data[i] > 'Z'))
+            return false;
+    return word.size > 0;
+}
+
+/* "123|PENDING|Resources". Jobs that wait say why; the others say how they are. One in a state that
+ * is not known is there, at least. */
 static bool status_line(struct text line, struct provider_allocation *allocation)
 {
     static const struct {
@@ -167,7 +177,8 @@ static bool status_line(struct text line, struct provider_allocation *allocation
         return provider_kind_say(allocation, fields[0], states[i].state,
                                  has_reason ? fields[2] : fields[1]);
     }
-    return false;
+    return is_state(fields[1]) &&
+           provider_kind_say(allocation, fields[0], PROVIDER_WAITING, fields[1]);
 }
 
 static size_t read_start(struct text output, provider_seen_f seen, void *context)

@@ -71,12 +71,17 @@ static void clear_failures(struct scale_site *site)
 static void take_config(struct scale_site *site, const struct provider_config *config)
 {
     uint64_t target = 0;
+    if (site->config != NULL && site->config->kind != config->kind) {
+        scale_place_clear(site); /* another engine knows nothing of them */
+        site->is_known = false;
+    }
     site->config = config;
     site->is_auto = !providers_is_fixed(config, &target);
     site->target = (uint32_t)target;
     site->min = (uint32_t)config->min;
     site->max = (uint32_t)config->max;
-    site->is_known |= scale_state_keeps_children(site);
+    site->memory_seen = 0;
+    site->is_known |= provider_keeps_children(config->kind);
     clear_failures(site);
 }
 
@@ -153,6 +158,7 @@ enum err scale_step(struct scale *scale, const struct scale_event *event,
 {
     *effects = (struct scale_effects){.wake_at = instant_after(event->now, duration_ms(1000))};
     arena_reset(&scale->arena);
+    scale->is_disk_low = event->is_disk_low;
     TRY(take(scale, event));
     if (event->kind == SCALE_TARGETED || event->kind == SCALE_CONFIGURED) {
         effects->wake_at = event->now; /* what it means is decided when all of them were told */

@@ -18,15 +18,18 @@
  *  1. Nobody is started beyond a provider's max; those that are being started and those that leave
  *     count.
  *  2. On `auto` it has as many as there are tasks that could run now beyond what other workers
- *     take, at least min. Providers stand in the order of the file: the first is filled first.
- *     Nobody is started for work that waits for other work; but who is there is kept for it.
+ *     take, and that its workers could take by profile and memory, at least min. Providers stand in
+ * the order of the file: the first is filled first. Nobody is started for work that waits for other
+ * work; but who is there is kept for it.
  *  3. With a target it has that many, work or not.
  *  4. Who is too many: first allocations that wait, then workers without work, longest idle first,
  *     on `auto` only after idle_timeout; then, only with a target, those with least work at risk.
  *  5. A start that failed is tried again later and later; after LIMIT_SCALE_FAILURES commands, or
  *     LIMIT_SCALE_LOSSES starts whose workers never spoke, in a row, the provider pauses and says
- *     why. A new target or SCALE_CONFIGURED ends the pause.
- *  6. Nothing is started while the disk is low, or while what a provider has cannot be learned.
+ *     why. Over ssh each host is tried before that counts once. A new target or SCALE_CONFIGURED
+ *     ends the pause.
+ *  6. Nothing is started while the disk is low, or while what a provider has cannot be learned; it
+ *     is asked first after a start that failed or said less than was asked for.
  *  7. After a start of the coordinator it first listens for LIMIT_SCALE_SETTLE_MS, since workers of
  *     the life before come back by themselves.
  */
@@ -38,8 +41,6 @@
 
 struct scale;
 
-enum { SCALE_ID_BYTES = 64 }; /* of an allocation's id; longer ones are not looked at */
-
 enum scale_state {
     SCALE_WAITING, /* asked for, not begun */
     SCALE_RUNNING,
@@ -48,7 +49,9 @@ enum scale_state {
     SCALE_UNKNOWN /* nothing said about it */
 };
 
-/* One place got from a provider, as its command reports it. Borrowed by the event. */
+/* One place got from a provider, as its command reports it. Borrowed by the event. An id that
+ * provider_id_is_valid refuses is not looked at: a worker that says it is of such a place is
+ * nobody's. */
 struct scale_allocation {
     struct text id; /* of the provider: a process, a job number, a pod */
     enum scale_state state;
@@ -95,7 +98,7 @@ struct scale_event {
 
 enum scale_effect_kind {
     SCALE_START,  /* get `count` allocations */
-    SCALE_ASK,    /* what has become of them */
+    SCALE_ASK,    /* what has become of them; of kinds that keep children nothing is asked */
     SCALE_CANCEL, /* `ids` */
     SCALE_DRAIN   /* sched shall let go of `worker` */
 };

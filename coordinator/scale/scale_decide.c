@@ -1,6 +1,7 @@
 /* scale_decide.c - see scale_decide.h; the rules are those of scale.h. */
 #include "coordinator/scale/scale_decide.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,9 +40,29 @@ static bool offers(struct text list, struct text profile)
     return false;
 }
 
+/* What a worker of it has, as seen or as the file says; 0: that is not known. Hosts differ. */
+static uint64_t memory_of(const struct scale_site *site)
+{
+    const struct provider_config *config = site->config;
+    bool is_mixed = config->kind == PROVIDER_SSH && config->hosts_count > 1 && config->memory == 0;
+    if (is_mixed)
+        return 0;
+    return site->memory_seen > 0 ? site->memory_seen : config->memory;
+}
+
 static bool could_offer(const struct scale_site *site, struct text profile)
 {
     return site->profiles == NULL || offers(text_of(site->profiles), profile);
+}
+
+static bool is_enough(uint64_t memory_bytes, const struct demand *demand)
+{
+    return memory_bytes == 0 || demand->memory_bytes <= memory_bytes;
+}
+
+static bool could_take(const struct scale_site *site, const struct demand *demand)
+{
+    return could_offer(site, demand->profile) && is_enough(memory_of(site), demand);
 }
 
 /* Work that is left for others: of each profile, now and soon. */
@@ -78,13 +99,16 @@ static enum err remaining_copy(const struct remaining *from, struct arena *arena
     return ERR_OK;
 }
 
-/* Takes up to `count` off the counters of the profiles that pass. */
-static void serve(const struct remaining *r, uint32_t *counts, uint32_t count, struct text list,
-                  const struct scale_site *site)
+/* Takes up to `count` off the counters of the rows that workers of `site`, or else the worker of
+ * `load`, could take: the largest first, since those that are left may be too small for them. */
+static void serve(const struct remaining *r, uint32_t *counts, uint32_t count,
+                  const struct demand_load *load, const struct scale_site *site)
 {
     for (size_t i = 0; i < r->count && count > 0; i++) {
-        struct text profile = r->demands[i].profile;
-        if (site != NULL ? !could_offer(site, profile) : !offers(list, profile))
+        const struct demand *demand = &r->demands[i];
+        if (site != NULL ? !could_take(site, demand)
+                         : !offers(load->profiles, demand->profile) ||
+                               !is_enough(load->memory_bytes, demand))
             continue;
         uint32_t taken = MIN(counts[i], count);
         counts[i] -= taken;
@@ -97,7 +121,7 @@ static uint32_t servable(const struct remaining *r, const uint32_t *counts,
 {
     uint64_t sum = 0;
     for (size_t i = 0; i < r->count; i++)
-        sum += could_offer(site, r->demands[i].profile) ? counts[i] : 0;
+        sum += could_take(site, &r->demands[i]) ? counts[i] : 0;
     return (uint32_t)MIN(sum, (uint64_t)LIMIT_WORKERS);
 }
 
@@ -126,15 +150,15 @@ static void serve_others(const struct scale *scale, const struct scale_event *ev
         if (load->is_draining || load->state == WORKER_LOST || load->state == WORKER_LEFT ||
             site_of(scale, load->provider) != NULL)
             continue;
-        serve(r, r->now, 1, load->profiles, NULL);
-        serve(r, r->soon, 1, load->profiles, NULL);
+        serve(r, r->now, 1, load, NULL);
+        serve(r, r->soon, 1, load, NULL);
     }
     for (size_t i = 0; i < scale->count; i++) {
         const struct scale_site *site = &scale->sites[i];
         if (site->is_auto)
             continue;
-        serve(r, r->now, counts_on(site, site->target), TEXT(""), site);
-        serve(r, r->soon, counts_on(site, site->target), TEXT(""), site);
+        serve(r, r->now, counts_on(site, site->target), NULL, site);
+        serve(r, r->soon, counts_on(site, site->target), NULL, site);
     }
 }
 
@@ -170,8 +194,25 @@ static void grow(struct scale *scale, const struct remaining *lack)
         uint32_t more = MIN(servable(lack, lack->now, site), room);
         site->grow_to = MAX(have + more, site->min);
         if (counts_on(site, site->grow_to) == site->grow_to)
-            serve(lack, lack->now, more, TEXT(""), site);
+            serve(lack, lack->now, more, NULL, site);
     }
+}
+
+/* Work that is left and that only memory keeps from its workers, in words. */
+static void judge_size(struct scale_site *site, const struct remaining *lack)
+{
+    const struct demand *least = NULL;
+    for (size_t i = 0; i < lack->count; i++) {
+        const struct demand *demand = &lack->demands[i];
+        if (lack->now[i] > 0 && could_offer(site, demand->profile) && !could_take(site, demand))
+            least = demand;
+    }
+    site->unfit[0] = '\0';
+    if (least != NULL)
+        (void)snprintf(site->unfit, sizeof site->unfit,
+                       "work waits that needs %.0f MiB a worker; its workers have %.0f MiB",
+                       (double)least->memory_bytes / (1 << 20),
+                       (double)memory_of(site) / (1 << 20));
 }
 
 /* As long as all are needed nobody goes, whoever should have been started for the work. */
@@ -215,11 +256,13 @@ enum err scale_decide_wants(struct scale *scale, const struct scale_event *event
             continue;
         site->want = MIN(MAX(servable(&r, r.now, site), site->min), site->max);
         site->keep = MIN(MAX(servable(&r, r.soon, site), site->want), site->max);
-        serve(&r, r.now, counts_on(site, site->want), TEXT(""), site);
-        serve(&r, r.soon, counts_on(site, site->keep), TEXT(""), site);
-        serve(&lack, lack.now, have_of(site), TEXT(""), site);
+        serve(&r, r.now, counts_on(site, site->want), NULL, site);
+        serve(&r, r.soon, counts_on(site, site->keep), NULL, site);
+        serve(&lack, lack.now, have_of(site), NULL, site);
     }
     grow(scale, &lack);
+    for (size_t i = 0; i < scale->count; i++)
+        judge_size(&scale->sites[i], &lack);
     count_surplus(scale, event->now);
     return ERR_OK;
 }
@@ -240,11 +283,6 @@ static void add(struct decision *d, struct scale_effect effect)
     d->rows[d->count++] = effect;
 }
 
-static bool has_queue(const struct scale_site *site)
-{
-    return site->config->kind == PROVIDER_SLURM || site->config->kind == PROVIDER_KUBERNETES;
-}
-
 /* Allocations to start now. */
 static uint32_t starts_of(const struct decision *d, bool is_settled)
 {
@@ -254,13 +292,22 @@ static uint32_t starts_of(const struct decision *d, bool is_settled)
     if (have >= site->grow_to || all >= site->max || d->event->is_disk_low ||
         site->out != SCALE_OUT_NOTHING)
         return 0;
-    if (!d->is_preview && (site->is_paused || !site->is_known || !is_settled ||
+    if (!d->is_preview && (site->is_paused || !site->is_known || site->is_unsure || !is_settled ||
                            site->rest_until.ns > d->event->now.ns))
         return 0;
     uint32_t count = MIN((site->grow_to - have + size - 1) / size, (site->max - all) / size);
     uint32_t waiting = site->waiting / size, backlog = (uint32_t)site->config->backlog;
-    if (has_queue(site))
+    if (!provider_keeps_children(site->config->kind)) /* it has a queue */
         count = MIN(count, backlog - MIN(backlog, waiting));
+    return count;
+}
+
+/* Allocations that the engine has not been told to end. */
+static uint32_t staying(const struct scale_site *site)
+{
+    uint32_t count = 0;
+    for (size_t i = 0; i < site->count; i++)
+        count += site->places[i].state != SCALE_LEAVING && !site->places[i].is_cancelled;
     return count;
 }
 
@@ -272,8 +319,8 @@ static enum err start(struct decision *d, uint32_t count)
     site->out = SCALE_OUT_START;
     site->out_count = count;
     site->waiting += count * size_of(site);
-    add(d, (struct scale_effect){
-               .kind = SCALE_START, .count = count, .total = (uint32_t)site->count + count});
+    add(d,
+        (struct scale_effect){.kind = SCALE_START, .count = count, .total = staying(site) + count});
     return ERR_OK;
 }
 
@@ -342,11 +389,12 @@ static enum err cancel(struct decision *d, const struct candidate *rows, size_t 
     for (size_t i = 0; i < count; i++) {
         ids[i] = text_of(rows[i].place->id);
         rows[i].place->is_cancelled = true;
+        rows[i].place->let_go_at = d->event->now;
     }
     d->site->out = SCALE_OUT_CANCEL;
     add(d, (struct scale_effect){.kind = SCALE_CANCEL,
                                  .count = (uint32_t)count,
-                                 .total = (uint32_t)(d->site->count - count),
+                                 .total = staying(d->site),
                                  .ids = ids,
                                  .reason = text_of(reason)});
     return ERR_OK;
@@ -405,26 +453,30 @@ static enum err shrink(struct decision *d, uint32_t *surplus, bool may_cancel, u
     return let_go(d, rows, running, reason);
 }
 
-/* Places that run and whose workers never speak. */
+/* Places that run and whose workers never speak. One that is still there long after it was told to
+ * go is told again: whoever carries that out means it then. */
 static enum err give_up_silent(struct decision *d)
 {
     struct scale_site *site = d->site;
     struct candidate *rows = arena_alloc(d->arena, MAX(site->count, (size_t)1), sizeof *rows);
-    size_t count = 0;
+    size_t count = 0, blamed = 0;
     if (rows == NULL)
         return ERR_OUT_OF_MEMORY;
     if (site->out != SCALE_OUT_NOTHING)
         return ERR_OK;
     for (size_t i = 0; i < site->count; i++) {
         struct scale_place *place = &site->places[i];
-        if (place->spoke_at.ns == 0 && place->state == SCALE_RUNNING && !place->is_cancelled &&
-            scale_state_ms(place->since, d->event->now) >= SCALE_STATE_SILENT_MS)
-            rows[count++] = (struct candidate){.place = place};
+        bool is_silent = place->spoke_at.ns == 0 && place->state == SCALE_RUNNING;
+        struct instant since = place->is_cancelled ? place->let_go_at : place->since;
+        if (!is_silent || scale_state_ms(since, d->event->now) < SCALE_STATE_SILENT_MS)
+            continue;
+        blamed += !place->is_cancelled;
+        rows[count++] = (struct candidate){.place = place};
     }
     if (count == 0)
         return ERR_OK;
     TRY(cancel(d, rows, count, "its worker never spoke"));
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < blamed; i++)
         scale_place_blame(site, d->event->now, TEXT("its worker does not reach the coordinator"));
     return ERR_OK;
 }
@@ -432,13 +484,17 @@ static enum err give_up_silent(struct decision *d)
 static void ask(struct decision *d)
 {
     struct scale_site *site = d->site;
-    if (scale_state_keeps_children(site) || site->out != SCALE_OUT_NOTHING || d->is_preview ||
-        (site->is_known && site->count == 0) || site->ask_at.ns > d->event->now.ns)
+    bool is_moving = site->waiting + site->leaving > 0 || site->deaf > 0 || site->is_unsure;
+    uint64_t due_ns = site->ask_at.ns;
+    if (is_moving)
+        due_ns = MIN(due_ns, instant_after(site->asked_at, duration_ms(SCALE_STATE_ASK_MS)).ns);
+    if (provider_keeps_children(site->config->kind) || site->out != SCALE_OUT_NOTHING ||
+        d->is_preview || (site->is_known && !site->is_unsure && site->count == 0) ||
+        due_ns > d->event->now.ns)
         return;
-    bool is_moving = site->waiting + site->leaving > 0 || site->deaf > 0;
     site->out = SCALE_OUT_ASK;
-    site->ask_at = instant_after(d->event->now,
-                                 duration_ms(is_moving ? SCALE_STATE_ASK_MS : SCALE_STATE_LOOK_MS));
+    site->asked_at = d->event->now;
+    site->ask_at = instant_after(d->event->now, duration_ms(SCALE_STATE_LOOK_MS));
     add(d, (struct scale_effect){.kind = SCALE_ASK});
 }
 
@@ -491,7 +547,7 @@ static struct instant next_look(const struct scale *scale, struct instant now)
     bool is_busy = false;
     for (size_t i = 0; i < scale->count; i++) {
         const struct scale_site *site = &scale->sites[i];
-        is_busy |= site->count > 0 || !site->is_known ||
+        is_busy |= site->count > 0 || !site->is_known || site->is_unsure ||
                    (site->want > site->running + site->waiting && !site->is_paused);
     }
     return is_busy ? instant_after(now, duration_ms(1000)) : (struct instant){UINT64_MAX};

@@ -3,14 +3,10 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/base/check.h"
 #include "common/mem/mem.h"
-
-static bool is_id(struct text id)
-{
-    return id.size > 0 && id.size <= SCALE_ID_BYTES;
-}
 
 /* Where `id` is, or belongs. */
 static size_t place_of(const struct scale_site *site, struct text id, bool *is_there)
@@ -101,13 +97,23 @@ static void pause_site(struct scale_site *site, uint32_t times, const char *what
     site->is_paused = true;
 }
 
+/* Whom a loss is the fault of: one host is not the others. They are tried in turn, so that many
+ * losses in a row are one of each. */
+static uint32_t hosts_of(const struct scale_site *site)
+{
+    bool has_hosts = site->config->kind == PROVIDER_SSH && site->config->hosts_count > 0;
+    return has_hosts ? (uint32_t)site->config->hosts_count : 1;
+}
+
 void scale_place_blame(struct scale_site *site, struct instant now, struct text detail)
 {
     if (site->is_paused)
         return;
     note(site, detail, "it ended before its worker spoke");
-    rest(site, now, ++site->losses);
-    if (site->losses >= LIMIT_SCALE_LOSSES)
+    uint32_t hosts = hosts_of(site);
+    if (++site->losses % hosts == 0)
+        rest(site, now, site->losses / hosts);
+    if (site->losses >= LIMIT_SCALE_LOSSES * hosts)
         pause_site(site, site->losses, "starts without a worker");
 }
 
@@ -139,7 +145,7 @@ static enum err take_row(struct scale_site *site, const struct scale_allocation 
 {
     bool is_there;
     size_t at = place_of(site, row->id, &is_there);
-    if (!is_id(row->id))
+    if (!provider_id_is_valid(row->id))
         return ERR_OK;
     if (row->state == SCALE_ENDED) {
         if (is_there)
@@ -153,6 +159,10 @@ static enum err take_row(struct scale_site *site, const struct scale_allocation 
         place->since = now;
     if (row->state != SCALE_UNKNOWN)
         place->state = row->state;
+    if (row->state == SCALE_RUNNING && place->spoke_at.ns != 0 && place->is_cancelled) {
+        place->is_cancelled = false; /* another pod was ended in its place */
+        place->let_go_at = (struct instant){0};
+    }
     if (row->state == SCALE_WAITING && row->detail.size > 0 && site->failures + site->losses == 0)
         note(site, row->detail, "");
     return ERR_OK;
@@ -199,6 +209,7 @@ static enum err take_status(struct scale_site *site, const struct scale_event *e
     drop_unlisted(site, event->now);
     site->deaf = 0;
     site->is_known = true;
+    site->is_unsure = false;
     return ERR_OK;
 }
 
@@ -220,6 +231,7 @@ enum err scale_place_report(struct scale_site *site, const struct scale_event *e
             site->out = SCALE_OUT_NOTHING;
         return take_status(site, event);
     }
+    uint32_t asked_for = site->out_count;
     site->out = SCALE_OUT_NOTHING;
     site->out_count = 0;
     if (event->kind == SCALE_CANCELLED) {
@@ -227,6 +239,8 @@ enum err scale_place_report(struct scale_site *site, const struct scale_event *e
         return ERR_OK;
     }
     site->ask_at = instant_after(event->now, duration_ms(NS_PER_S / NS_PER_MS));
+    site->is_unsure = !provider_keeps_children(site->config->kind) &&
+                      (event->answer.error != ERR_OK || event->answer.count < asked_for);
     if (event->answer.error != ERR_OK)
         count_failure(site, event->now, event->answer.detail);
     else
@@ -289,14 +303,26 @@ static enum err learn_profiles(struct scale_site *site, struct text profiles)
     return ERR_OK;
 }
 
+/* The most that one of its workers has, as long as one is there that says so. */
+static void learn_memory(struct scale_site *site, const struct demand_load *const *loads,
+                         size_t count)
+{
+    uint64_t most = 0;
+    for (size_t i = 0; i < count; i++)
+        most = is_living(loads[i]) ? MAX(most, loads[i]->memory_bytes) : most;
+    if (most > 0)
+        site->memory_seen = most;
+}
+
 /* Workers of one site: loads of its name. */
 static enum err join_site(struct scale_site *site, const struct demand_load *const *loads,
                           size_t count, struct instant now)
 {
     clear_workers(site);
+    learn_memory(site, loads, count);
     for (size_t i = 0; i < count; i++) {
         struct scale_place *place;
-        if (!is_living(loads[i]) || !is_id(loads[i]->allocation))
+        if (!is_living(loads[i]) || !provider_id_is_valid(loads[i]->allocation))
             continue;
         bool is_there;
         (void)place_of(site, loads[i]->allocation, &is_there);
@@ -312,14 +338,21 @@ static enum err join_site(struct scale_site *site, const struct demand_load *con
     return ERR_OK;
 }
 
-/* Places that nobody tells of any more, and what living workers say about starting. */
+/* Places that nobody tells of any more, and what living workers say about starting. A place that
+ * got its machine before it could be cancelled is there like any other; a pod is ended all the
+ * same. */
 static void settle_site(struct scale_site *site, struct instant now)
 {
     for (size_t i = site->count; i-- > 0;) {
         struct scale_place *place = &site->places[i];
-        if (place->workers == 0 && !place->is_listed && scale_state_keeps_children(site)) {
+        if (place->workers == 0 && !place->is_listed &&
+            provider_keeps_children(site->config->kind)) {
             remove_place(site, i);
             continue;
+        }
+        if (place->workers > 0 && place->is_cancelled && site->config->kind == PROVIDER_SLURM) {
+            place->is_cancelled = false;
+            place->let_go_at = (struct instant){0};
         }
         if (place->workers == 0 || place->was_good ||
             scale_state_ms(place->spoke_at, now) < SCALE_STATE_YOUNG_MS)

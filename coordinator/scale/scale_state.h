@@ -3,6 +3,7 @@
 #define COORDINATOR_SCALE_SCALE_STATE_H
 
 #include "common/mem/arena.h"
+#include "coordinator/provider/provider.h"
 #include "coordinator/scale/scale.h"
 
 enum {
@@ -19,7 +20,7 @@ enum {
 
 /* One place, as the provider and its workers tell of it. */
 struct scale_place {
-    char id[SCALE_ID_BYTES + 1];
+    char id[PROVIDER_ID_BYTES + 1];
     enum scale_state state;
     struct instant since;    /* it is known */
     struct instant spoke_at; /* first heard of a worker of it; 0: never */
@@ -40,17 +41,20 @@ struct scale_site {
     const struct provider_config *config; /* borrowed from the configuration; NULL: not in it */
     struct scale_place *places;           /* owned; by id */
     size_t count, capacity;
-    char *profiles; /* owned; of the last worker seen, NULL before the first */
+    char *profiles;       /* owned; of the last worker seen, NULL before the first */
+    uint64_t memory_seen; /* the most that a worker of it had; 0 before the first */
     bool is_auto;
     uint32_t target, min, max;
 
     enum scale_out out;
-    uint32_t out_count;    /* START: allocations asked for */
-    bool is_known;         /* what it has */
-    uint32_t deaf;         /* failed questions in a row */
-    struct instant ask_at; /* the next question */
-    uint32_t failures;     /* failed starts in a row */
-    uint32_t losses;       /* starts whose workers never spoke, in a row */
+    uint32_t out_count;      /* START: allocations asked for */
+    bool is_known;           /* what it has */
+    bool is_unsure;          /* a start may have brought more than it said */
+    uint32_t deaf;           /* failed questions in a row */
+    struct instant asked_at; /* the last question */
+    struct instant ask_at;   /* the next question; sooner while something is expected to change */
+    uint32_t failures;       /* failed starts in a row */
+    uint32_t losses;         /* starts whose workers never spoke, in a row */
     struct instant rest_until;
     bool is_paused;
     char detail[SCALE_STATE_DETAIL_BYTES]; /* of the last failure */
@@ -60,6 +64,7 @@ struct scale_site {
     uint32_t want, keep;
     uint32_t grow_to; /* more are started up to this */
     uint32_t floor;   /* nobody goes below it */
+    char unfit[96];   /* why work that waits is not for its workers, or "" */
 };
 
 struct scale {
@@ -68,17 +73,12 @@ struct scale {
     size_t count;
     struct instant settled_at;
     uint32_t desired;
+    bool is_disk_low; /* nobody is started */
 
     /* Of all sites on auto: workers beyond what is wanted soon, and beyond what is wanted now. */
     uint32_t surplus, surplus_late;
     struct instant surplus_since; /* UINT64_MAX: none */
 };
-
-/* Nothing is asked about it: the loop sees its processes end. */
-static inline bool scale_state_keeps_children(const struct scale_site *site)
-{
-    return site->config->kind == PROVIDER_LOCAL || site->config->kind == PROVIDER_SSH;
-}
 
 static inline uint64_t scale_state_ms(struct instant begin, struct instant end)
 {

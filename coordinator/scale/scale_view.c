@@ -66,12 +66,21 @@ uint32_t scale_desired(const struct scale *scale)
     return scale->desired;
 }
 
-static struct text state_of(const struct scale_site *site, struct instant now)
+/* It has fewer than it shall have, and that is why. */
+static bool is_held(const struct scale *scale, const struct scale_site *site)
+{
+    return scale->is_disk_low && site->running + site->waiting < site->want;
+}
+
+static struct text state_of(const struct scale *scale, const struct scale_site *site,
+                            struct instant now)
 {
     if (site->is_paused)
         return TEXT("paused");
     if (!site->is_known)
         return TEXT("unknown");
+    if (is_held(scale, site))
+        return TEXT("disk-low");
     if (site->rest_until.ns > now.ns)
         return TEXT("back-off");
     if (site->waiting > 0)
@@ -79,14 +88,30 @@ static struct text state_of(const struct scale_site *site, struct instant now)
     return site->leaving > 0 ? TEXT("draining") : TEXT("ok");
 }
 
-/* A pause with what ends it; else the last that was said about a failure or a queue. */
-static struct text detail_of(struct scale_site *site, struct instant now)
+/* A pause with what ends it; else the last that was said about a failure or a queue; else why there
+ * is work and nobody is started for it. */
+static struct text detail_of(const struct scale *scale, struct scale_site *site, struct instant now)
 {
     bool is_troubled = site->is_paused || !site->is_known || site->rest_until.ns > now.ns ||
                        site->failures + site->losses > 0;
+    if (!site->is_paused && site->is_known && is_held(scale, site))
+        return TEXT("the coordinator's disk is nearly full, nobody is started");
     if (is_troubled || site->waiting > 0)
         return text_of(site->detail);
-    return TEXT("");
+    return site->is_auto ? text_of(site->unfit) : TEXT("");
+}
+
+/* A command is out, or nobody of those that were started has spoken or ended. A question after a
+ * failure is none of that: what came of the request is known. */
+static bool is_asking(const struct scale *scale, const struct scale_site *site, struct instant now)
+{
+    bool has_failed = site->failures + site->losses > 0;
+    if (site->out == SCALE_OUT_START || site->out == SCALE_OUT_CANCEL ||
+        (site->out == SCALE_OUT_ASK && !has_failed))
+        return true;
+    if (provider_keeps_children(site->config->kind) && site->waiting > 0)
+        return true;
+    return scale->settled_at.ns > now.ns && site->running + site->waiting < site->grow_to;
 }
 
 size_t scale_rows(const struct scale *scale, struct instant now, struct provider_row *rows,
@@ -105,8 +130,9 @@ size_t scale_rows(const struct scale *scale, struct instant now, struct provider
             .running = site->running,
             .waiting = site->waiting,
             .leaving = site->leaving,
-            .state = state_of(site, now),
-            .detail = detail_of(site, now),
+            .state = state_of(scale, site, now),
+            .detail = detail_of(scale, site, now),
+            .is_asking = is_asking(scale, site, now),
         };
     }
     return count;

@@ -178,11 +178,10 @@ static enum err advance_stage(struct sched *s, struct stage *stage)
         if (advance_waits_for_fellows(stage))
             return ERR_OK;
         TRY(reuse_adopt(s, stage));
-        stage->started = s->now;
-        if (stage->state == STAGE_DONE) {
-            stage->ended = s->now;
+        if (stage->state == STAGE_DONE)
             return ERR_OK;
-        }
+        if (stage->started_unix_ms == 0)
+            stage->started_unix_ms = s->unix_ms;
         stage->state = STAGE_RUNNING;
         core_refresh(stage);
     }
@@ -264,6 +263,9 @@ static enum err work_failed(struct sched *s, struct stage *stage,
     stage->work_is_out = false;
     stage->work_faults += !is_full;
     stage->work_error = done->error;
+    if (stage->run != NULL)
+        (void)snprintf(stage->run->fault, sizeof stage->run->fault, "%.*s",
+                       TEXT_ARGS(done->detail));
     if (stage->run != NULL && stage->run->phase == RUN_SAVING)
         stage->run->phase = RUN_READY;
     else if (stage->run != NULL)

@@ -43,6 +43,8 @@ enum err core_apply(struct sched *s, const struct sched_record *record, struct e
         return history_apply_tagged(s, &r->checkpoint_tagged);
     case REC_JOB_RESTORED:
         return history_apply_restored(s, &r->job_restored);
+    case REC_WORKER_DIED: /* for who reads the log */
+        return ERR_OK;
     }
     return ERR_STATE;
 }

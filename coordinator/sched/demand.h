@@ -6,15 +6,19 @@
 
 #include "coordinator/sched/sched.h"
 
-/* What workers of a profile could do. */
+enum { DEMAND_ROWS_MAX = 256 };
+
+/* What workers of a profile and a size could do. */
 struct demand {
-    struct text profile; /* borrowed until the next step */
-    uint32_t now;        /* tasks that run, and those that would if there were workers */
-    uint32_t soon;       /* the same when what runs now is done; at least `now` */
+    struct text profile;   /* borrowed until the next step */
+    uint64_t memory_bytes; /* a worker needs so much for such a task; 0: nothing is known */
+    uint32_t now;          /* tasks that run, and those that would if there were workers */
+    uint32_t soon; /* the same when what runs now is done; all rows together at least `now` */
 };
 
-/* One row a profile that unfinished jobs want. A round counts with the ranges that more workers
- * would cut it into; a stage that waits for another counts once that one runs. */
+/* A row for each profile and need of memory that unfinished jobs have, the largest need first. A
+ * round counts with the ranges that more workers would cut it into; a stage that waits for another
+ * counts once that one runs. Needs that find no room among `capacity` rows are not told apart. */
 size_t demand_rows(const struct sched *s, struct demand *rows, size_t capacity);
 
 /* What a worker has at hand, for whoever decides which of them may go. */
@@ -23,6 +27,7 @@ struct demand_load {
     struct text name, profiles;       /* borrowed until the next step */
     struct text provider, allocation; /* empty: nobody's */
     enum worker_state state;
+    uint64_t memory_bytes; /* 0: not known */
     bool is_connected, is_draining;
     uint32_t lease_count;
     uint64_t idle_ms;    /* since it had a lease; 0 while it has one */

@@ -65,14 +65,19 @@ bool grant_has_memory(const struct worker *worker, const struct stage *stage)
     return worker->memory_bytes == 0 || stage->plan->memory_bytes <= worker->memory_bytes;
 }
 
-/* The first that has the memory for the task and will be there long enough. */
+/* The first that has the memory for the task and will be there long enough. With `spared` not one
+ * on which the job met a full disk; it says whether there is one. */
 static struct worker *first_of(const struct sched *s, const struct list *list,
-                               const struct stage *stage, uint32_t index)
+                               const struct job *job, const struct stage *stage, uint32_t index,
+                               bool *spared)
 {
     for (struct list_node *n = list_first(list); n != NULL; n = list_next(list, n)) {
         struct worker *worker = CONTAINER_OF(n, struct roster_seat, node)->worker;
-        if (grant_has_memory(worker, stage) && grant_is_in_time(s, worker, stage, index))
+        if (!grant_has_memory(worker, stage) || !grant_is_in_time(s, worker, stage, index))
+            continue;
+        if (spared == NULL || worker->full_job != job->submitted.job)
             return worker;
+        *spared = true;
     }
     return NULL;
 }
@@ -101,7 +106,7 @@ static void put_back(const struct aside *aside, struct pool *pool)
         heap_put(&pool->jobs, aside->nodes[i], aside->keys[i], aside->ties[i]);
 }
 
-static enum err grant_pool(struct sched *s, struct pool *pool)
+static enum err grant_pass(struct sched *s, struct pool *pool, bool *spared)
 {
     struct heap_node *best;
     struct aside aside = {.count = 0};
@@ -110,9 +115,9 @@ static enum err grant_pool(struct sched *s, struct pool *pool)
         struct job *job = CONTAINER_OF(best, struct job, by_rank);
         struct stage *stage = &job->stages[stage_set_first(job->ready)];
         uint32_t index = (uint32_t)bitset_first(&stage->tasks.waiting);
-        struct worker *worker = first_of(s, &pool->idle, stage, index);
+        struct worker *worker = first_of(s, &pool->idle, job, stage, index, spared);
         if (worker == NULL && stage->tasks.waiting.count > pool->member_count)
-            worker = first_of(s, &pool->busy, stage, index);
+            worker = first_of(s, &pool->busy, job, stage, index, spared);
         if (worker != NULL)
             err = grant_task(s, worker, stage, index);
         else if (!put_aside(&aside, pool, job))
@@ -122,6 +127,14 @@ static enum err grant_pool(struct sched *s, struct pool *pool)
     return err;
 }
 
+/* A job that met a full disk tries that worker again when no other job wants it. */
+static enum err grant_pool(struct sched *s, struct pool *pool)
+{
+    bool spared = false;
+    TRY(grant_pass(s, pool, &spared));
+    return spared ? grant_pass(s, pool, NULL) : ERR_OK;
+}
+
 /* A second worker for an attempt that takes much longer than its fellows. */
 static enum err double_lease(struct sched *s, struct lease *lease)
 {
@@ -129,7 +142,9 @@ static enum err double_lease(struct sched *s, struct lease *lease)
     struct instant slow_at = lease_slow_at(lease);
     struct instant later = instant_after(s->now, duration_ms(LIMIT_STRAGGLER_MS));
     bool is_alone = stage->tasks.items[lease->index].leases == lease && lease->sibling == NULL;
-    struct worker *worker = first_of(s, &lease->job->pool->idle, stage, lease->index);
+    bool spared;
+    struct worker *worker =
+        first_of(s, &lease->job->pool->idle, lease->job, stage, lease->index, &spared);
     if (slow_at.ns > s->now.ns) { /* its fellows may yet turn out to be faster */
         lease_set_patience(s, lease, (struct instant){MIN(slow_at.ns, later.ns)});
         return ERR_OK;

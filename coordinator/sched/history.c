@@ -66,7 +66,7 @@ static size_t find_tag(const struct job *job, uint32_t stage, struct text name)
 {
     size_t i = 0;
     while (i < job->tag_count &&
-           !(job->tags[i].stage == stage && text_equal(job->tags[i].name, name)))
+           !(job->tags[i].stage == stage && text_equal(job_tag_name(&job->tags[i]), name)))
         i++;
     return i;
 }
@@ -91,38 +91,42 @@ const char *history_tags(const struct job *job, uint32_t stage, struct digest di
     for (size_t i = 0; i < job->tag_count && text != NULL; i++) {
         const struct job_tag *tag = &job->tags[i];
         if (tag->stage == stage && digest_equal(tag->digest, digest))
-            text = arena_print(arena, "%s%s%.*s", text, text[0] != '\0' ? "," : "",
-                               TEXT_ARGS(tag->name));
+            text = arena_print(arena, "%s%s%.*s", text, text[0] != '\0' ? "," : "", (int)tag->size,
+                               tag->name);
     }
     return text;
 }
 
-/* The tags of the rows say what the list says. ERR_OUT_OF_MEMORY: they say what they did. */
-static enum err retag(struct stage *stage, struct digest from, struct digest to)
+enum err history_retag(struct job *job)
 {
-    struct job *job = stage->job;
-    struct checkpoint_row *rows[] = {find(stage, from), find(stage, to)};
-    const struct digest digests[] = {from, to};
-    const char *texts[COUNT_OF(rows)];
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        texts[i] = history_tags(job, stage->index, digests[i], &job->arena);
-        if (texts[i] == NULL)
-            return ERR_OUT_OF_MEMORY;
+    struct arena made, texts;
+    arena_init(&made, job->arena.limit_bytes);
+    arena_init(&texts, job->arena.limit_bytes);
+    const char **tags = arena_alloc(&texts, job->checkpoint_count, sizeof *tags);
+    enum err err = tags == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
+    for (size_t i = 0; i < job->checkpoint_count && err == ERR_OK; i++) {
+        const struct checkpoint_row *row = &job->checkpoints[i];
+        tags[i] = history_tags(job, row->stage, row->digest, &made);
+        err = tags[i] == NULL ? ERR_OUT_OF_MEMORY : ERR_OK;
     }
-    for (size_t i = 0; i < COUNT_OF(rows); i++) {
-        if (rows[i] != NULL)
-            rows[i]->tags = text_of(texts[i]);
+    for (size_t i = 0; i < job->checkpoint_count && err == ERR_OK; i++)
+        job->checkpoints[i].tags = text_of(tags[i]);
+    arena_fini(&texts);
+    if (err != ERR_OK) {
+        arena_fini(&made);
+        return err;
     }
+    arena_fini(&job->tag_texts);
+    job->tag_texts = made;
     return ERR_OK;
 }
 
-static enum err untag(struct stage *stage, size_t place)
+static enum err untag(struct job *job, size_t place)
 {
-    struct job *job = stage->job;
     struct job_tag gone = job->tags[place];
     size_t after = --job->tag_count - place;
     memmove(job->tags + place, job->tags + place + 1, after * sizeof gone);
-    enum err err = retag(stage, gone.digest, gone.digest);
+    enum err err = history_retag(job);
     if (err == ERR_OK)
         return ERR_OK;
     memmove(job->tags + place + 1, job->tags + place, after * sizeof gone);
@@ -134,34 +138,33 @@ static enum err untag(struct stage *stage, size_t place)
 enum err history_apply_tagged(struct sched *s, const struct rec_checkpoint_tagged *record)
 {
     struct stage *stage = training_of(s, record->job, record->stage);
-    if (stage == NULL || record->tag.size == 0)
+    if (stage == NULL || record->tag.size == 0 || record->tag.size > LIMIT_NAME_BYTES)
         return ERR_STATE;
     struct job *job = stage->job;
     size_t place = find_tag(job, stage->index, record->tag);
     bool is_new = place == job->tag_count;
     if (record->removed)
-        return is_new ? ERR_STATE : untag(stage, place);
+        return is_new ? ERR_STATE : untag(job, place);
     if (find(stage, record->digest) == NULL)
         return ERR_STATE;
-    const char *name = arena_copy_text(&job->arena, record->tag);
-    if (name == NULL)
-        return ERR_OUT_OF_MEMORY;
     TRY(reserve_tag(job));
-    struct digest before = is_new ? record->digest : job->tags[place].digest;
-    job->tags[place] = (struct job_tag){
-        .stage = stage->index, .digest = record->digest, .name = {name, record->tag.size}};
+    struct job_tag before = is_new ? (struct job_tag){0} : job->tags[place];
+    struct job_tag *tag = &job->tags[place];
+    *tag =
+        (struct job_tag){.stage = stage->index, .digest = record->digest, .size = record->tag.size};
+    memcpy(tag->name, record->tag.data, tag->size);
     job->tag_count += is_new;
-    enum err err = retag(stage, before, record->digest);
+    enum err err = history_retag(job);
     if (err != ERR_OK) {
-        job->tags[place].digest = before;
+        *tag = before;
         job->tag_count -= is_new;
     }
     return err;
 }
 
 /* Later checkpoints of the stage are undone, and those up to it are not; or they go, where another
- * run need not give them again. */
-static void go_to(struct stage *stage, uint64_t step, bool keeps_later)
+ * run need not give them again. Room for them as orphans is reserved. */
+static void go_to(struct sched *s, struct stage *stage, uint64_t step, bool keeps_later)
 {
     struct job *job = stage->job;
     size_t kept = 0;
@@ -170,8 +173,12 @@ static void go_to(struct stage *stage, uint64_t step, bool keeps_later)
         bool is_later = row.stage == stage->index && row.step > step;
         if (row.stage == stage->index)
             row.undone = is_later;
-        if (!is_later || keeps_later)
+        if (!is_later || keeps_later) {
             job->checkpoints[kept++] = row;
+        } else {
+            orphan_add(&s->orphans, row.digest);
+            orphan_add(&s->orphans, row.ledger);
+        }
     }
     job->checkpoint_count = kept;
 }
@@ -184,12 +191,14 @@ enum err history_apply_restored(struct sched *s, const struct rec_job_restored *
         return ERR_STATE;
     struct job *job = stage->job;
     bool keeps_later = roster_is_versioned(job->pool);
+    if (!keeps_later)
+        TRY(orphan_reserve(&s->orphans, 2 * job->checkpoint_count));
     if (state_job_is_terminal(job->state)) {
         struct rec_job_state waiting = {.job = record->job, .state = JOB_WAITING};
         TRY(job_apply_state(s, &waiting));
     }
     curve_go(&stage->run->curve, (size_t)row->points, keeps_later);
-    go_to(stage, row->step, keeps_later);
+    go_to(s, stage, row->step, keeps_later);
     remake_undo_branch(s, stage);
     core_refresh_job(job);
     return ERR_OK;
@@ -256,6 +265,19 @@ static enum err check_one(const struct judged *j, struct digest digest, struct a
     return found ? ERR_OK : error_set(et, ERR_NOT_FOUND, "the job has no checkpoint %.7s", hex);
 }
 
+/* A tag that nothing has would keep nothing: a slip of the pen, which must not cost checkpoints. */
+static enum err check_tag(const struct job *job, struct text tag, struct err_text *et)
+{
+    bool found = tag.size == 0;
+    for (size_t i = 0; i < job->tag_count && !found; i++)
+        found = text_equal(job_tag_name(&job->tags[i]), tag);
+    return found ? ERR_OK
+                 : error_set(et, ERR_NOT_FOUND,
+                             "no checkpoint of the job has the tag \"%.*s\"; qctl ckpt log lists "
+                             "them",
+                             TEXT_ARGS(tag));
+}
+
 enum err history_judge(const struct job *job, const struct msg_checkpoint_control *control,
                        uint64_t now_unix_ms, struct arena *arena,
                        struct checkpoint_verdict **verdicts, uint32_t *count, struct err_text *et)
@@ -267,6 +289,7 @@ enum err history_judge(const struct job *job, const struct msg_checkpoint_contro
                          "no rule says what to keep; give one of --keep-last, "
                          "--keep-best, --keep-every, --keep-within, --keep-first, "
                          "--keep-tag");
+    TRY(check_tag(job, control->rules.keep_tag, et));
     TRY(judge_all(job, &control->rules, now_unix_ms, arena, &j));
     if (is_one)
         TRY(check_one(&j, control->digest, arena, et));

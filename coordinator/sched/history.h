@@ -28,6 +28,10 @@ MUST_CHECK enum err history_apply_restored(struct sched *s, const struct rec_job
 const char *history_tags(const struct job *job, uint32_t stage, struct digest digest,
                          struct arena *arena);
 
+/* The tags of all rows say what the job's list of tags says, and the texts of before are gone.
+ * ERR_OUT_OF_MEMORY: they say what they did. */
+MUST_CHECK enum err history_retag(struct job *job);
+
 /* What FORGET would do to each checkpoint of the job, newest first. ERR_USAGE: no rule; ERR_STATE:
  * the one asked for has to stay; ERR_NOT_FOUND: there is none of its digest; ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err history_judge(const struct job *job,

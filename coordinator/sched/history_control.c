@@ -62,9 +62,11 @@ static enum err forget(struct sched *s, const struct job *job,
 static enum err find_row(const struct sched *s, const struct job *job, struct digest digest,
                          const struct checkpoint_row **out, struct err_text *et);
 
+/* Digits alone would be a step, and a dash in front an option. */
 static bool is_tag(struct text tag)
 {
-    if (tag.size == 0 || tag.size > TAG_BYTES_MAX || text_is(tag, "latest") ||
+    bool is_number = true;
+    if (tag.size == 0 || tag.size > TAG_BYTES_MAX || tag.data[0] == '-' || text_is(tag, "latest") ||
         text_is(tag, "best") || text_is(tag, "last"))
         return false;
     for (size_t i = 0; i < tag.size; i++) {
@@ -73,8 +75,9 @@ static bool is_tag(struct text tag)
                         (c >= '0' && c <= '9') || c == '-' || c == '_' || c == '.';
         if (!is_plain)
             return false;
+        is_number &= c >= '0' && c <= '9';
     }
-    return true;
+    return !is_number;
 }
 
 static enum err put_tag(struct sched *s, const struct job *job,
@@ -84,17 +87,18 @@ static enum err put_tag(struct sched *s, const struct job *job,
     bool removes = control->action == CHECKPOINT_UNTAG;
     size_t size = control->tag.size;
     TRY(find_row(s, job, control->digest, &row, et));
-    if (!is_tag(control->tag))
+    if (!removes && !is_tag(control->tag))
         return error_set(et, ERR_USAGE,
                          "%.*s: a tag has 1 to %d letters, digits, dots, dashes and underscores, "
-                         "and is not latest, best or last",
-                         TEXT_ARGS(control->tag), TAG_BYTES_MAX);
+                         "no dash in front, and is not a number, latest, best or last",
+                         (int)MIN(control->tag.size, (size_t)TAG_BYTES_MAX), control->tag.data,
+                         TAG_BYTES_MAX);
     bool has = false;
     for (size_t i = 0; i < job->tag_count; i++) {
         if (job->tags[i].stage != row->stage || !digest_equal(job->tags[i].digest, row->digest))
             continue;
-        has |= text_equal(job->tags[i].name, control->tag);
-        size += job->tags[i].name.size + 1;
+        has |= text_equal(job_tag_name(&job->tags[i]), control->tag);
+        size += job->tags[i].size + 1;
     }
     if (removes && !has)
         return error_set(et, ERR_NOT_FOUND, "the checkpoint has no tag %.*s",
@@ -146,9 +150,8 @@ static enum err find_row(const struct sched *s, const struct job *job, struct di
         if (row_of(other, digest) == NULL)
             continue;
         return error_set(et, ERR_STATE,
-                         "checkpoint %.7s is of job %.*s (%016llx), which trains %.*s, and not of "
-                         "%.*s (%016llx), which trains %.*s; `qctl ckpt fork` makes a new job from "
-                         "it",
+                         "checkpoint %.7s is of job %.*s (%016llx, of %.*s) and does not go into "
+                         "%.*s (%016llx, of %.*s); `qctl ckpt fork` makes a new job from it",
                          hex, TEXT_ARGS(other->submitted.name),
                          (unsigned long long)other->submitted.job, TEXT_ARGS(model_of(other)),
                          TEXT_ARGS(job->submitted.name), (unsigned long long)job->submitted.job,
@@ -182,12 +185,12 @@ static enum err check_restore(const struct job *job, const struct checkpoint_row
     for (size_t i = 0; i < job->tag_count && !roster_is_versioned(job->pool); i++) {
         for (size_t k = 0; k < job->checkpoint_count; k++) {
             const struct checkpoint_row *later = &job->checkpoints[k];
-            if (later->stage == row->stage && later->step > row->step &&
-                digest_equal(later->digest, job->tags[i].digest))
+            if (later->stage == row->stage && job->tags[i].stage == row->stage &&
+                later->step > row->step && digest_equal(later->digest, job->tags[i].digest))
                 return error_set(et, ERR_STATE,
                                  "profile %s need not give the checkpoint %.*s again, which would "
                                  "go; take the tag away, or fork",
-                                 job->settings.profile, TEXT_ARGS(job->tags[i].name));
+                                 job->settings.profile, TEXT_ARGS(job_tag_name(&job->tags[i])));
         }
     }
     return ERR_OK;

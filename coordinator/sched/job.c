@@ -85,6 +85,7 @@ static enum err create_parts(struct sched *s, struct job *job,
                              const struct rec_job_submitted *record, struct err_text *et)
 {
     arena_init(&job->arena, JOB_BYTES_MAX);
+    arena_init(&job->tag_texts, JOB_BYTES_MAX);
     TRY(message_copy(&message_type_rec_job_submitted, record, &job->arena, &job->submitted));
     TRY(plan_settings(record->recipe, &job->settings, et));
     for (uint32_t i = 0; i < record->stages_count; i++) {
@@ -161,6 +162,7 @@ void job_destroy(struct job *job)
     }
     mem_free(job->checkpoints);
     mem_free(job->tags);
+    arena_fini(&job->tag_texts);
     arena_fini(&job->arena);
     mem_free(job);
 }
@@ -221,16 +223,35 @@ static struct stage *stage_of(const struct sched *s, uint64_t id, uint32_t index
 }
 
 /* ERR_OUT_OF_MEMORY: nothing changed. */
-static enum err finish_stage(struct stage *stage)
+static enum err finish_stage(struct stage *stage, uint64_t unix_ms)
 {
     struct job *job = stage->job;
     stage_set_add(&job->done, stage->index);
     enum err err = told_start(job);
-    if (err != ERR_OK)
+    if (err != ERR_OK) {
         stage_set_remove(&job->done, stage->index);
-    else
-        stage->state = STAGE_DONE;
-    return err;
+        return err;
+    }
+    stage->state = STAGE_DONE;
+    stage->ended_unix_ms = unix_ms;
+    return ERR_OK;
+}
+
+/* The first who knows says when it began. */
+static void note_start(struct stage *stage, uint64_t unix_ms)
+{
+    if (stage->started_unix_ms == 0)
+        stage->started_unix_ms = unix_ms;
+}
+
+static uint64_t ready_unix_ms(const struct stage *stage)
+{
+    uint64_t ready = stage->job->submitted.created_unix_ms;
+    for (uint32_t i = 0; i < stage->index; i++) {
+        if (stage_set_has(stage->needs, i))
+            ready = MAX(ready, stage->job->stages[i].ended_unix_ms);
+    }
+    return ready;
 }
 
 /* More pairs than this are a worker's mistake, not data. */
@@ -288,17 +309,22 @@ enum err job_apply_task_done(struct sched *s, const struct rec_task_done *record
     if (is_array) {
         tasks_finish(&stage->tasks, record->index, result, worker);
         stage->tasks.items[record->index].is_reused = record->fence == 0;
-        enum err err = stage->tasks.done == stage->tasks.count ? finish_stage(stage) : ERR_OK;
+        enum err err =
+            stage->tasks.done == stage->tasks.count ? finish_stage(stage, unix_ms) : ERR_OK;
         if (err != ERR_OK)
             tasks_undo(&stage->tasks, record->index);
+        else
+            note_start(stage, ready_unix_ms(stage));
         core_refresh(stage);
         return err;
     }
     stage->result = result;
-    enum err err = finish_stage(stage);
+    enum err err = finish_stage(stage, unix_ms);
     if (err != ERR_OK)
         stage->result = NULL;
-    else if (stage->plan->kind == STAGE_KIND_EVALUATE)
+    else
+        note_start(stage, ready_unix_ms(stage));
+    if (err == ERR_OK && stage->plan->kind == STAGE_KIND_EVALUATE)
         add_evaluation(stage, unix_ms);
     return err;
 }
@@ -308,8 +334,9 @@ enum err job_apply_task_failed(struct sched *s, const struct rec_task_failed *re
     struct stage *stage = stage_of(s, record->job, record->stage);
     if (stage == NULL)
         return ERR_STATE;
-    /* The ranges of a round are counted while the round lasts. */
-    if (record->index < stage->tasks.count &&
+    /* The ranges of a round are counted while the round lasts. That a disk is full is no task's
+     * fault. */
+    if (record->error != ERR_DISK_FULL && record->index < stage->tasks.count &&
         stage->tasks.items[record->index].attempts < UINT8_MAX)
         stage->tasks.items[record->index].attempts++;
     return ERR_OK;
@@ -364,12 +391,13 @@ enum err job_apply_checkpoint(struct sched *s, const struct rec_checkpoint *reco
         return ERR_STATE;
     TRY(reserve_checkpoint(job));
     TRY(orphan_reserve(&s->orphans, 1));
-    const char *tags = history_tags(job, row->stage, row->digest, &job->arena);
+    const char *tags = history_tags(job, row->stage, row->digest, &job->tag_texts);
     if (tags == NULL)
         return ERR_OUT_OF_MEMORY;
     TRY(curve_reserve(&stage->run->curve, record->points_count));
     curve_replace(&stage->run->curve, record->points, record->points_count);
     place_checkpoint(s, job, row, stage->run->curve.durable, tags);
+    note_start(stage, record->points_count > 0 ? record->points[0].unix_ms : row->created_unix_ms);
     return ERR_OK;
 }
 

@@ -26,6 +26,8 @@ enum run_phase {
     RUN_SAVING   /* work CHECKPOINT is out */
 };
 
+enum { RUN_FAULT_BYTES = 320 };
+
 /* The live side of a ROUNDS stage; lost with the process, found again from the last checkpoint. */
 struct run {
     struct plan_rounds plan;
@@ -48,8 +50,9 @@ struct run {
     struct preference_sums preference;
     struct artifact_ref weights;
     char weights_path[LIMIT_PATH_BYTES];
-    struct curve curve;   /* owned; see job_curve */
-    struct arena results; /* of the round at hand */
+    char fault[RUN_FAULT_BYTES]; /* of the last work that failed, in words */
+    struct curve curve;          /* owned; see job_curve */
+    struct arena results;        /* of the round at hand */
 };
 
 struct reuse_task;
@@ -80,16 +83,23 @@ struct stage {
     uint8_t work_faults;        /* failed works in a row */
     enum err work_error;        /* of the last one */
     struct instant retry_at;    /* after a failed work */
-    struct instant started;     /* live time only, 0 before */
-    struct instant ended;
+    /* Wall clock, for people, 0 before. Of what began in an earlier process, what records tell:
+     * when all that it needs was done; of a training, its first log point. */
+    uint64_t started_unix_ms, ended_unix_ms;
 };
 
 /* A name that a checkpoint was given. */
 struct job_tag {
     uint32_t stage;
     struct digest digest;
-    struct text name; /* in the job's arena */
+    size_t size;
+    char name[LIMIT_NAME_BYTES]; /* not terminated */
 };
+
+static inline struct text job_tag_name(const struct job_tag *tag)
+{
+    return (struct text){tag->name, tag->size};
+}
 
 struct job {
     struct rec_job_submitted submitted; /* in arena */
@@ -118,6 +128,7 @@ struct job {
     size_t checkpoint_count, checkpoint_capacity;
     struct job_tag *tags; /* owned */
     size_t tag_count, tag_capacity;
+    struct arena tag_texts;  /* owned: those of the rows */
     struct text loss_detail; /* the last time something was made again, in words; in arena */
     uint32_t losses;         /* since the last fresh start */
 };

@@ -32,7 +32,7 @@ static void reopen(struct stage *stage)
     stage->state = STAGE_WAITING;
     stage->result = NULL;
     stage->log = (struct artifact_ref){0};
-    stage->ended = (struct instant){0};
+    stage->started_unix_ms = stage->ended_unix_ms = 0;
     stage_set_remove(&stage->job->done, stage->index);
 }
 

@@ -103,12 +103,12 @@ static enum err take_success(struct sched *s, struct lease *lease,
     job->progressed = s->now;
     worker->tasks_done++;
     worker->faults = 0;
+    worker->fault = ERR_OK;
+    if (worker->full_job == job->submitted.job)
+        worker->full_job = 0;
     note_speed(worker, &message->result);
-    if (stage->tasks.done == stage->tasks.count) {
-        if (stage->run == NULL)
-            stage->ended = s->now;
+    if (stage->tasks.done == stage->tasks.count)
         core_touch(s, job);
-    }
     return ERR_OK;
 }
 
@@ -116,6 +116,12 @@ static enum err take_success(struct sched *s, struct lease *lease,
 static bool is_refusal(enum err error)
 {
     return error == ERR_BUSY || error == ERR_CANCELLED;
+}
+
+/* A full disk, the worker's or ours, is waited for however long it takes: it is told once. */
+static bool is_told(const struct worker *worker, const struct job *job, enum err error)
+{
+    return error == ERR_DISK_FULL && worker->full_job == job->submitted.job;
 }
 
 /* The task as people look for it: of a round its step and rows. */
@@ -143,7 +149,7 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
     uint32_t index = lease->index;
     uint64_t fence = lease->fence;
     TRY(effect_reserve(&s->effect, 1, 1, 0));
-    if (!is_refusal(error)) {
+    if (!is_refusal(error) && !is_told(worker, job, error)) {
         struct sched_record record = {.number = REC_TASK_FAILED};
         record.record.task_failed = (struct rec_task_failed){.job = job->submitted.job,
                                                              .stage = stage->index,
@@ -154,8 +160,10 @@ static enum err take_failure(struct sched *s, struct lease *lease, enum err erro
                                                              .detail = detail};
         TRY(core_decide(s, &record, NULL));
     }
+    if (error == ERR_DISK_FULL)
+        worker->full_job = job->submitted.job;
     lease_release(s, lease);
-    roster_rest(&s->roster, worker, s->now);
+    roster_rest(&s->roster, worker, error, s->now);
     acknowledge(s, worker, fence, ERR_OK);
     bool is_final = error_retry(error) == ERR_PERMANENT ||
                     stage->tasks.items[index].attempts >= LIMIT_TASK_ATTEMPTS;

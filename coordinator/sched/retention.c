@@ -2,7 +2,6 @@
 #include "coordinator/sched/retention.h"
 
 #include <math.h>
-#include <string.h>
 
 #include "common/base/check.h"
 
@@ -10,19 +9,6 @@ bool retention_has_rule(const struct retention *rules)
 {
     return rules->keep_last > 0 || rules->keep_best > 0 || rules->keep_every > 0 ||
            rules->keep_within_ms > 0 || rules->keep_first || rules->keep_tag.size > 0;
-}
-
-bool retention_has_tag(struct text tags, struct text tag)
-{
-    while (tags.size > 0) {
-        const char *comma = memchr(tags.data, ',', tags.size);
-        size_t size = comma == NULL ? tags.size : (size_t)(comma - tags.data);
-        if (text_equal((struct text){tags.data, size}, tag))
-            return true;
-        size += comma != NULL;
-        tags = (struct text){tags.data + size, tags.size - size};
-    }
-    return false;
 }
 
 /* The lowest held-out loss above that of `after` (an index, `count` for none), equals by age. */
@@ -40,11 +26,6 @@ static size_t next_best(const struct checkpoint_row *const *rows, size_t count, 
             best = i;
     }
     return best;
-}
-
-size_t retention_best(const struct checkpoint_row *const *rows, size_t count)
-{
-    return next_best(rows, count, count);
 }
 
 static void keep_best(uint64_t wanted, const struct checkpoint_row *const *rows, size_t count,

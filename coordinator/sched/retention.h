@@ -30,18 +30,11 @@ enum retention_reason {
 /* Whether there is a rule at all: without one, nearly everything would go. */
 bool retention_has_rule(const struct retention *rules);
 
-/* The row of lowest held-out loss that is not undone, the oldest of equals; `count` where none was
- * evaluated. `rows` are of one training, by step. */
-size_t retention_best(const struct checkpoint_row *const *rows, size_t count);
-
 /* Fills masks[i] for each of the rows of one training, by step; 0: it goes. */
 void retention_judge(const struct retention *rules, const struct checkpoint_row *const *rows,
                      size_t count, uint64_t now_unix_ms, unsigned *masks);
 
 /* "latest, best, last"; empty for 0. NULL: no memory in the arena. */
 const char *retention_words(unsigned mask, struct arena *arena);
-
-/* Whether `tag` is one of the comma-separated names. */
-bool retention_has_tag(struct text tags, struct text tag);
 
 #endif

@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/base/utf8.h"
 #include "common/mem/mem.h"
 
-enum { REST_DOUBLINGS_MAX = 5 };
+enum { REST_DOUBLINGS_MAX = 5, REASON_BYTES_MAX = 240 };
 
 void roster_init(struct roster *roster)
 {
@@ -184,11 +185,15 @@ static bool forget_departed(struct roster *roster)
     return true;
 }
 
+bool roster_is_full(const struct roster *roster)
+{
+    return roster->count >= LIMIT_WORKERS && list_is_empty(&roster->departed);
+}
+
 enum err roster_join(struct roster *roster, const struct msg_hello *hello, struct peer_id peer,
                      struct instant now, struct worker **out)
 {
-    if (roster->count >= LIMIT_WORKERS && list_is_empty(&roster->departed))
-        return ERR_BUSY;
+    ASSERT(!roster_is_full(roster));
     struct worker *worker;
     TRY(reserve_worker(roster));
     TRY(worker_create(roster, hello, &worker));
@@ -263,13 +268,26 @@ void roster_hear(struct roster *roster, struct worker *worker, struct instant no
     roster_place(roster, worker, now);
 }
 
-void roster_rest(struct roster *roster, struct worker *worker, struct instant now)
+void roster_rest(struct roster *roster, struct worker *worker, enum err fault, struct instant now)
 {
     uint64_t ms = (uint64_t)LIMIT_WORKER_REST_MS
                   << MIN(worker->faults, (uint32_t)REST_DOUBLINGS_MAX);
     worker->faults++;
+    worker->fault = fault;
     worker->rest_until = instant_after(now, duration_ms(ms));
     roster_place(roster, worker, now);
+}
+
+void roster_say_why(struct worker *worker, struct text reason)
+{
+    bool is_cut = reason.size > REASON_BYTES_MAX;
+    reason.size = MIN(reason.size, (size_t)REASON_BYTES_MAX);
+    while (is_cut && ((unsigned char)reason.data[reason.size] & 0xc0) == 0x80)
+        reason.size--; /* between characters */
+    if (reason.size == 0 || !utf8_is_line(reason))
+        return;
+    mem_free(worker->drain_reason);
+    worker->drain_reason = mem_copy_text(reason); /* NULL: it goes without saying */
 }
 
 void roster_depart(struct roster *roster, struct worker *worker, enum worker_state state)

@@ -62,7 +62,7 @@ struct worker {
     char *name, *isa, *profiles, *versions; /* owned */
     char *provider, *allocation;            /* owned; empty: nobody's */
     char *last_end;                         /* owned; how its process before died, or empty */
-    char *drain_reason;                     /* owned; NULL: none was given */
+    char *drain_reason;                     /* owned; why it goes or went; NULL: nothing is said */
     double tokens_per_second;               /* of its last tasks, later ones counting more */
     struct digest answer;                   /* known answer linked with the versions */
     uint64_t memory_bytes, rss_bytes, tasks_done;
@@ -74,6 +74,8 @@ struct worker {
     struct instant idle_since; /* while it has no lease */
     struct instant ends_at;    /* its time is over; UINT64_MAX: no end is known */
     uint32_t faults;           /* in a row */
+    enum err fault;            /* the last of them */
+    uint64_t full_job;         /* that met a full disk here last, and has done nothing since; 0 */
     uint32_t lease_count;
     struct lease slots[ROSTER_SLOTS];
     struct roster_seat seats[ROSTER_PROFILES];
@@ -105,7 +107,10 @@ MUST_CHECK enum err roster_pool(struct roster *roster, struct text profile, stru
 /* Whether workers of the profile promise equal bits, so that their answers matter. */
 bool roster_is_versioned(const struct pool *pool);
 
-/* A new worker of this hello, in state READY. ERR_BUSY beyond LIMIT_WORKERS. */
+/* Whether LIMIT_WORKERS are connected. */
+bool roster_is_full(const struct roster *roster);
+
+/* A new worker of this hello, in state READY, where the roster is not full. ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err roster_join(struct roster *roster, const struct msg_hello *hello,
                                 struct peer_id peer, struct instant now, struct worker **out);
 
@@ -121,7 +126,10 @@ void roster_disconnect(struct roster *roster, struct worker *worker);
 void roster_hear(struct roster *roster, struct worker *worker, struct instant now);
 
 /* No new tasks for a while, twice as long with each fault in a row. */
-void roster_rest(struct roster *roster, struct worker *worker, struct instant now);
+void roster_rest(struct roster *roster, struct worker *worker, enum err fault, struct instant now);
+
+/* Why it goes or went, cut to a line; empty says nothing new. */
+void roster_say_why(struct worker *worker, struct text reason);
 
 /* LOST or LEFT; its leases must be gone. */
 void roster_depart(struct roster *roster, struct worker *worker, enum worker_state state);

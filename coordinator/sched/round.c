@@ -8,6 +8,7 @@
 #include "coordinator/sched/advance.h"
 #include "coordinator/sched/history.h"
 #include "coordinator/sched/lease.h"
+#include "coordinator/sched/room.h"
 #include "coordinator/sched/spec.h"
 #include "coordinator/sched/watchdog.h"
 
@@ -94,6 +95,7 @@ static enum err open_state(struct sched *s, struct stage *stage)
     work->round_rows = run->plan.round_rows;
     work->state = state;
     work->recipe = job->submitted.recipe;
+    work->room = room_of(s, stage);
     stage->work_is_out = true;
     run->phase = RUN_OPENING;
     run->is_opened = true;
@@ -360,7 +362,6 @@ static enum err finish(struct sched *s, struct stage *stage)
     TRY(effect_reserve(&s->effect, 0, 0, 1));
     TRY(core_decide(s, &record, NULL));
     round_close(s, stage);
-    stage->ended = s->now;
     return ERR_OK;
 }
 

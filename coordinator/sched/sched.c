@@ -99,7 +99,7 @@ static enum err dispatch_worker(struct sched *s, const struct sched_event *event
         return ERR_OK;
     }
     if (event->kind == SCHED_LEAVE) {
-        session_leave(s, worker);
+        session_leave(s, worker, event->leave);
         return ERR_OK;
     }
     struct lease *lease = lease_find(worker, event->accept->fence);

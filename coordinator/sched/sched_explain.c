@@ -27,6 +27,7 @@ struct crowd {
     uint32_t elsewhere;      /* of those, who work for other jobs */
     const struct job *other; /* one of these jobs */
     double rest_s;           /* the first rest that ends */
+    enum err fault;          /* what it rests after */
     uint64_t memory_bytes;   /* the most that one of them has */
 };
 
@@ -101,7 +102,9 @@ static void count_worker(const struct explain *e, const struct worker *worker, s
         crowd->quiet++;
     } else if (worker->rest_until.ns > e->view->now.ns) {
         double rest_s = seconds_between(e->view->now, worker->rest_until);
-        crowd->rest_s = crowd->resting++ == 0 ? rest_s : MIN(crowd->rest_s, rest_s);
+        bool is_first = crowd->resting++ == 0 || rest_s < crowd->rest_s;
+        crowd->rest_s = is_first ? rest_s : crowd->rest_s;
+        crowd->fault = is_first ? worker->fault : crowd->fault;
     } else if (e->stage != NULL && !grant_has_memory(worker, e->stage)) {
         crowd->small++;
         crowd->memory_bytes = MAX(crowd->memory_bytes, worker->memory_bytes);
@@ -114,13 +117,14 @@ static void count_worker(const struct explain *e, const struct worker *worker, s
 }
 
 /* What each provider could do about too few workers. */
-static void say_providers(struct explain *e)
+static void say_providers(struct explain *e, const struct crowd *crowd)
 {
     for (size_t i = 0; i < e->view->provider_count; i++) {
         const struct provider_row *row = &e->view->providers[i];
         const char *scale =
             arena_print(e->arena, "qctl workers scale auto --provider %.*s", TEXT_ARGS(row->name));
-        if (text_is(row->state, "paused") || text_is(row->state, "back-off"))
+        if (text_is(row->state, "paused") || text_is(row->state, "back-off") ||
+            text_is(row->state, "unknown"))
             say(e, REASON_PROVIDER_PAUSED,
                 arena_print(e->arena, "provider %.*s, %.*s: %.*s", TEXT_ARGS(row->name),
                             TEXT_ARGS(row->state), TEXT_ARGS(row->detail)),
@@ -131,6 +135,12 @@ static void say_providers(struct explain *e)
                             TEXT_ARGS(row->name), row->waiting, row->detail.size > 0 ? ": " : "",
                             TEXT_ARGS(row->detail)),
                 NULL);
+        else if (row->is_auto && row->detail.size > 0 && crowd->taking == 0)
+            say(e, REASON_MEMORY,
+                arena_print(e->arena, "provider %.*s: %.*s", TEXT_ARGS(row->name),
+                            TEXT_ARGS(row->detail)),
+                arena_print(e->arena, "raise memory of %.*s in providers.yml and send SIGHUP",
+                            TEXT_ARGS(row->name)));
         else if (row->running >= row->max)
             say(e, REASON_AT_MAX,
                 arena_print(e->arena, "provider %.*s has %u of at most %u", TEXT_ARGS(row->name),
@@ -190,7 +200,8 @@ static void say_kept_away(struct explain *e, const struct crowd *crowd)
         if (classes[i].count == 0)
             continue;
         const char *until = classes[i].reason == REASON_RESTING
-                                ? arena_print(e->arena, ", %.0f s more", crowd->rest_s)
+                                ? arena_print(e->arena, " (%s), %.0f s more",
+                                              error_text(crowd->fault), crowd->rest_s)
                                 : "";
         say(e, classes[i].reason,
             arena_print(e->arena, "%u of %u workers %s%s", classes[i].count, crowd->offering,
@@ -228,7 +239,7 @@ static void say_workers(struct explain *e, uint64_t waiting, uint32_t attempts)
     }
     say_memory(e, &crowd);
     say_kept_away(e, &crowd);
-    say_providers(e);
+    say_providers(e, &crowd);
 }
 
 /* Attempts that take much longer than others of the stage took. */
@@ -322,7 +333,7 @@ static void say_back_off(struct explain *e)
     bool is_full = stage->work_error == ERR_DISK_FULL;
     say(e, REASON_BACK_OFF,
         arena_print(e->arena, "%s; failures in a row: %u; tries again in %.0f s",
-                    error_text(stage->work_error), stage->work_faults,
+                    sched_view_fault(stage), stage->work_faults,
                     seconds_between(e->view->now, stage->retry_at)),
         is_full ? "free space on the coordinator's disk" : verb(e, "logs", e->job));
 }

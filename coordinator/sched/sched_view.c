@@ -94,11 +94,17 @@ static const char *why_needs(const struct sched *s, const struct stage *stage)
     return NULL;
 }
 
+const char *sched_view_fault(const struct stage *stage)
+{
+    return stage->run != NULL && stage->run->fault[0] != '\0' ? stage->run->fault
+                                                              : error_text(stage->work_error);
+}
+
 static const char *why_running(const struct sched *s, const struct stage *stage)
 {
     if (stage->retry_at.ns > s->now.ns)
-        return arena_print(s->view_arena, "%s; tries again in %.0f s",
-                           error_text(stage->work_error), seconds_between(s->now, stage->retry_at));
+        return arena_print(s->view_arena, "%s; tries again in %.0f s", sched_view_fault(stage),
+                           seconds_between(s->now, stage->retry_at));
     if (stage->run != NULL) {
         switch (stage->run->phase) {
         case RUN_CLOSED:
@@ -273,6 +279,17 @@ static struct text where_of(const struct sched *s, const struct stage *stage)
     return TEXT("");
 }
 
+/* A stage that will not end stands still with its job. */
+static double stage_seconds(const struct stage *stage, uint64_t now_unix_ms)
+{
+    uint64_t end = stage->state == STAGE_DONE       ? stage->ended_unix_ms
+                   : stage->job->ended_unix_ms != 0 ? stage->job->ended_unix_ms
+                                                    : now_unix_ms;
+    if (stage->started_unix_ms == 0)
+        return 0;
+    return (double)(end - MIN(end, stage->started_unix_ms)) / 1000;
+}
+
 size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
                         struct stage_row *rows, size_t capacity)
 {
@@ -293,9 +310,7 @@ size_t sched_job_stages(const struct sched *s, size_t index, struct instant now,
         fill_needs(s, stage, &rows[i]);
         sched_view_count(stage, &rows[i].done, &rows[i].total);
         fill_reuse(s, stage, &rows[i]);
-        if (stage->started.ns != 0)
-            rows[i].seconds =
-                seconds_between(stage->started, stage->ended.ns != 0 ? stage->ended : now);
+        rows[i].seconds = stage_seconds(stage, s->unix_ms + (now.ns - s->now.ns) / NS_PER_MS);
     }
     return count;
 }
@@ -393,7 +408,7 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
     if (worker->is_quarantined)
         return TEXT("quarantined: its result differed from that of two others");
     if (worker->state == WORKER_LOST || worker->state == WORKER_LEFT)
-        return TEXT("");
+        return text_or_empty(worker->drain_reason);
     if (!worker->is_connected)
         return TEXT("its connection is gone");
     for (uint32_t i = 0; i < worker->seat_count; i++) {
@@ -405,7 +420,8 @@ static struct text why_worker(const struct sched *s, const struct worker *worker
                 seat->pool->name));
     }
     if (worker->rest_until.ns > now.ns)
-        return TEXT("rests after a fault");
+        return text_or_empty(
+            arena_print(s->view_arena, "rests after a fault: %s", error_text(worker->fault)));
     if (worker->is_draining && worker->drain_reason != NULL)
         return text_of(worker->drain_reason);
     return text_of(worker->last_end);
@@ -556,7 +572,7 @@ static void write_job(const struct job *job, struct bytes *out)
         char hex[DIGEST_HEX_BYTES];
         digest_hex(job->tags[i].digest, hex);
         bytes_print(out, " tag %u %s %.*s\n", job->tags[i].stage, hex,
-                    TEXT_ARGS(job->tags[i].name));
+                    TEXT_ARGS(job_tag_name(&job->tags[i])));
     }
     for (uint32_t i = 0; i < job->submitted.stages_count; i++)
         write_curve(&job->stages[i], out);

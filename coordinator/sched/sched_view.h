@@ -15,6 +15,9 @@ void sched_view_count(const struct stage *stage, uint64_t *done, uint64_t *total
 void sched_view_each_root(const struct job *job, void (*visit)(void *context, struct digest digest),
                           void *context);
 
+/* Why its last work failed. */
+const char *sched_view_fault(const struct stage *stage);
+
 /* As it is shown: in a job that is over, nothing is at work. */
 enum stage_state sched_view_state(const struct stage *stage);
 

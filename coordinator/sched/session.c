@@ -47,6 +47,20 @@ enum err session_stranger(struct sched *s, struct peer_id peer)
     return ERR_OK;
 }
 
+/* The log of its job says how the process before died, which nobody saw: one that the kernel kills
+ * for memory says nothing. */
+static enum err note_death(struct sched *s, const struct msg_hello *hello)
+{
+    struct job *job = hello->last_job != 0 ? job_of_id(s, hello->last_job) : NULL;
+    if (job == NULL || !job_is_active(job) || hello->last_end.size == 0 ||
+        !utf8_is_line(hello->last_end))
+        return ERR_OK;
+    struct sched_record record = {.number = REC_WORKER_DIED};
+    record.record.worker_died = (struct rec_worker_died){
+        .job = hello->last_job, .worker = hello->name, .detail = hello->last_end};
+    return core_decide(s, &record, NULL);
+}
+
 enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_hello *hello)
 {
     TRY(effect_reserve(&s->effect, 0, 1, 0));
@@ -69,12 +83,12 @@ enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_he
         size_t leases = (s->roster.count + 1) * ROSTER_SLOTS;
         TRY(heap_reserve(&s->expiries, leases));
         TRY(heap_reserve(&s->patience, leases));
-        enum err err = roster_join(&s->roster, hello, peer, s->now, &worker);
-        if (err == ERR_BUSY) {
+        if (roster_is_full(&s->roster)) {
             welcome(s, peer, NULL, ERR_BUSY, TEXT("as many workers as are allowed are connected"));
             return ERR_OK;
         }
-        TRY(err);
+        TRY(note_death(s, hello));
+        TRY(roster_join(&s->roster, hello, peer, s->now, &worker));
     }
     roster_connect(&s->roster, worker, peer);
     roster_hear(&s->roster, worker, s->now);
@@ -119,8 +133,7 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
 /* Room for one send is reserved; `reason` is of the effects. */
 static void drain_worker(struct sched *s, struct worker *worker, const char *reason)
 {
-    mem_free(worker->drain_reason);
-    worker->drain_reason = mem_copy_text(text_of(reason)); /* NULL: it goes without saying */
+    roster_say_why(worker, text_of(reason));
     worker->is_draining = true;
     if (worker->state == WORKER_READY)
         worker->state = WORKER_DRAINING;
@@ -190,13 +203,15 @@ void session_crashed(struct sched *s, struct peer_id peer)
         return;
     take_all(s, worker, true);
     roster_disconnect(&s->roster, worker);
+    roster_say_why(worker, TEXT("its process ended without a word"));
     roster_depart(&s->roster, worker, WORKER_LOST);
     s->counts.workers_lost++;
 }
 
-void session_leave(struct sched *s, struct worker *worker)
+void session_leave(struct sched *s, struct worker *worker, const struct msg_leave *leave)
 {
     take_all(s, worker, false);
+    roster_say_why(worker, leave->reason);
     roster_depart(&s->roster, worker, WORKER_LEFT);
 }
 
@@ -208,6 +223,7 @@ void session_deadlines(struct sched *s)
         if (!roster_is_lost(&s->roster, worker, s->now))
             continue;
         take_all(s, worker, true);
+        roster_say_why(worker, TEXT("it fell silent"));
         roster_depart(&s->roster, worker, WORKER_LOST);
         s->counts.workers_lost++;
     }

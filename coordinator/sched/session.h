@@ -22,7 +22,7 @@ void session_gone(struct sched *s, struct peer_id peer);
 
 /* Its process is dead: what it had goes to others at once, and counts as a loss. */
 void session_crashed(struct sched *s, struct peer_id peer);
-void session_leave(struct sched *s, struct worker *worker);
+void session_leave(struct sched *s, struct worker *worker, const struct msg_leave *leave);
 
 /* Workers and leases whose time has come. */
 void session_deadlines(struct sched *s);

@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "common/base/check.h"
+#include "schemas/state_file.def"
 
 struct inputs {
     struct artifact_ref *items;
@@ -189,6 +190,7 @@ enum source {
     SOURCE_STATE,     /* the trained state and the log */
     SOURCE_TRAINED,   /* the trained state alone, as `name` */
     SOURCE_START,     /* the first state, where training goes on from an adapter */
+    SOURCE_ANCHOR,    /* the first state of an adapter that has one */
     SOURCE_WAVES,     /* what the tasks of earlier waves made for this one */
 };
 
@@ -209,7 +211,7 @@ static const struct spec_row {
     {STAGE_KIND_INIT, SOURCE_FOLDER, 0, "adapter/", NULL},
     {STAGE_KIND_EXPORT, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_EXPORT, SOURCE_STATE, 0, NULL, NULL},
-    {STAGE_KIND_EXPORT, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
+    {STAGE_KIND_EXPORT, SOURCE_ANCHOR, 0, NULL, NULL},
     {STAGE_KIND_CALIBRATE, SOURCE_QUANTIZED, 0, NULL, NULL},
     {STAGE_KIND_CALIBRATE, SOURCE_OUTPUT, STAGE_KIND_PACK, "calib_rows", NULL},
     {STAGE_KIND_REDUCE, SOURCE_QUANTIZED, 0, NULL, NULL},
@@ -253,10 +255,10 @@ static const struct spec_row {
     {STAGE_KIND_REPLAY, SOURCE_WAVES, 0, NULL, NULL},
     {STAGE_KIND_MERGE, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_MERGE, SOURCE_TRAINED, 0, "state", NULL},
-    {STAGE_KIND_MERGE, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
+    {STAGE_KIND_MERGE, SOURCE_ANCHOR, 0, NULL, NULL},
     {STAGE_KIND_MEASURE, SOURCE_MODEL, 0, NULL, NULL},
     {STAGE_KIND_MEASURE, SOURCE_TRAINED, 0, "weights", NULL},
-    {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_INIT, "anchor", NULL},
+    {STAGE_KIND_MEASURE, SOURCE_ANCHOR, 0, NULL, NULL},
     {STAGE_KIND_MEASURE, SOURCE_FILES, STAGE_KIND_MERGE, "result/", NULL},
     {STAGE_KIND_MEASURE, SOURCE_OUTPUT, STAGE_KIND_PACK, "test_rows", NULL},
     {STAGE_KIND_REPORT, SOURCE_OUTPUTS, STAGE_KIND_MEASURE, "losses", NULL},
@@ -292,6 +294,17 @@ static void add_start(struct inputs *inputs, const struct stage *stage)
     const struct artifact_ref *state = job_output(job_stage_of(stage, STAGE_KIND_INIT), 0, "state");
     if (state != NULL)
         add(inputs, state, TEXT("weights"));
+}
+
+/* Init made it, or that of the job whose checkpoint this one started from. */
+static void add_anchor(struct inputs *inputs, const struct stage *stage)
+{
+    const struct rec_job_submitted *submitted = &stage->job->submitted;
+    add_output(inputs, stage, STAGE_KIND_INIT, "anchor");
+    for (uint32_t i = 0; i < submitted->inputs_count; i++) {
+        if (text_is(submitted->inputs[i].name, STATE_FILE_START_ANCHOR))
+            add(inputs, &submitted->inputs[i], TEXT("anchor"));
+    }
 }
 
 /* Period l of a replay: a shard goes on from where it was at l - 1, on what the groups of l - 1
@@ -369,6 +382,9 @@ static enum err add_row(const struct stage *stage, const struct spec_row *row, u
     case SOURCE_START:
         add_start(inputs, stage);
         return ERR_OK;
+    case SOURCE_ANCHOR:
+        add_anchor(inputs, stage);
+        return ERR_OK;
     case SOURCE_WAVES:
         return add_waves(stage, index, arena, inputs);
     }
@@ -389,7 +405,7 @@ static enum err add_inputs(const struct stage *stage, uint32_t index, struct are
     add_folder(inputs, job, "model/", true);
     add_output(inputs, stage, STAGE_KIND_PACK, stage->run->evaluates ? "test_rows" : "rows");
     add_weights(inputs, stage);
-    add_output(inputs, stage, STAGE_KIND_INIT, "anchor");
+    add_anchor(inputs, stage);
     return add_outputs(inputs, stage, STAGE_KIND_REFERENCE, "reference", arena);
 }
 

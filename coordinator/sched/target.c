@@ -1,6 +1,8 @@
 /* target.c - see target.h. */
 #include "coordinator/sched/target.h"
 
+#include <string.h>
+
 #include "common/mem/mem.h"
 #include "coordinator/sched/core.h"
 
@@ -24,11 +26,18 @@ static void release(struct rec_scale_target *target)
     mem_free((char *)(uintptr_t)target->reason.data);
 }
 
+/* The one at `place` goes; those after it move up, so that the longest-standing is the first. */
+static void forget(struct sched *s, size_t place)
+{
+    release(&s->targets[place]);
+    s->target_count--;
+    memmove(&s->targets[place], &s->targets[place + 1],
+            (s->target_count - place) * sizeof *s->targets);
+}
+
 enum err target_apply(struct sched *s, const struct rec_scale_target *record)
 {
     size_t place = place_of(s, record->provider);
-    if (place == LIMIT_TARGETS)
-        return ERR_LIMIT;
     if (s->targets == NULL)
         s->targets = mem_alloc(LIMIT_TARGETS, sizeof *s->targets);
     char *provider = mem_copy_text(record->provider);
@@ -38,13 +47,14 @@ enum err target_apply(struct sched *s, const struct rec_scale_target *record)
         mem_free(reason);
         return ERR_OUT_OF_MEMORY;
     }
-    if (place == s->target_count)
-        s->target_count++;
-    else
-        release(&s->targets[place]);
-    s->targets[place] = *record;
-    s->targets[place].provider = text_of(provider);
-    s->targets[place].reason = text_of(reason);
+    if (place < s->target_count)
+        forget(s, place);
+    else if (s->target_count == LIMIT_TARGETS)
+        forget(s, 0);
+    struct rec_scale_target *target = &s->targets[s->target_count++];
+    *target = *record;
+    target->provider = text_of(provider);
+    target->reason = text_of(reason);
     return ERR_OK;
 }
 
@@ -54,13 +64,9 @@ enum err target_decide(struct sched *s, struct peer_id client, uint64_t ticket,
     TRY(effect_reserve(&s->effect, 1, 1, 0));
     struct sched_record record = {.number = REC_SCALE_TARGET};
     record.record.scale_target = *target;
-    enum err err = core_decide(s, &record, NULL);
-    if (err == ERR_OUT_OF_MEMORY)
-        return err;
-    effect_send(&s->effect, client, MSG_STATUS)->status = (struct msg_status){
-        .ticket = ticket,
-        .error = (uint32_t)err,
-        .detail = text_of(err == ERR_OK ? "" : "targets of too many providers are kept")};
+    TRY(core_decide(s, &record, NULL));
+    effect_send(&s->effect, client, MSG_STATUS)->status =
+        (struct msg_status){.ticket = ticket, .error = ERR_OK};
     return ERR_OK;
 }
 

@@ -10,7 +10,8 @@
 MUST_CHECK enum err target_decide(struct sched *s, struct peer_id client, uint64_t ticket,
                                   const struct rec_scale_target *record);
 
-/* ERR_LIMIT: of more than LIMIT_TARGETS names. ERR_OUT_OF_MEMORY. */
+/* Of more than LIMIT_TARGETS names the one decided longest ago is forgotten: files have few, and
+ * names change with the years. ERR_OUT_OF_MEMORY. */
 MUST_CHECK enum err target_apply(struct sched *s, const struct rec_scale_target *record);
 
 /* The last one that was decided for a provider, NULL when there is none. Borrowed until the next

@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -22,13 +23,20 @@
 #include "coordinator/store/envelope.h"
 #include "coordinator/store/store_check.h"
 
-enum { KEY_BYTES = 8, HEAD_BYTES = KEY_BYTES + DIGEST_BYTES, PATH_BYTES = 4096 };
+enum {
+    KEY_BYTES = 8,
+    HEAD_BYTES = KEY_BYTES + DIGEST_BYTES,
+    PATH_BYTES = 4096,
+    LOCK_BYTES = 8192,         /* of LMDB's lock.mdb, with its default number of readers */
+    FULL_BYTES_FREE = 64 << 10 /* so little is left where a write ended early for lack of room */
+};
 
 struct store_lmdb {
     struct store base;
     MDB_env *env; /* owned */
     MDB_dbi log, meta;
     int lock_fd; /* owned, -1 when not open */
+    bool is_new; /* data.mdb was not there */
     uint64_t last;
     struct digest link;
     struct bytes envelope; /* owned: scratch */
@@ -49,9 +57,22 @@ static enum err error_of(int rc)
     return rc > 0 ? error_from_errno(rc) : ERR_STORE;
 }
 
-static enum err fail(struct err_text *et, int rc, const char *what)
+/* LMDB says EIO of a write that ended early, which is how a disk fills up. */
+static int reason_of(const struct store_lmdb *s, int rc)
 {
-    return error_set(et, error_of(rc), "store: %s: %s", what, mdb_strerror(rc));
+    struct statvfs fs;
+    if (rc != EIO || fstatvfs(s->lock_fd, &fs) != 0)
+        return rc;
+    return (uint64_t)fs.f_bavail * fs.f_frsize < FULL_BYTES_FREE ? ENOSPC : rc;
+}
+
+static enum err fail(const struct store_lmdb *s, struct err_text *et, int rc, const char *what)
+{
+    const char *folder = NULL;
+    rc = reason_of(s, rc);
+    if (s->env == NULL || mdb_env_get_path(s->env, &folder) != 0 || folder == NULL)
+        folder = "store";
+    return error_set(et, error_of(rc), "%s: %s: %s", folder, what, mdb_strerror(rc));
 }
 
 static void write_key(uint8_t key[KEY_BYTES], uint64_t seq)
@@ -90,10 +111,10 @@ static enum err put_records(struct store_lmdb *s, MDB_txn *txn, const struct sto
         MDB_val v = {s->envelope.size, s->envelope.data};
         int rc = mdb_put(txn, s->log, &k, &v, MDB_APPEND);
         if (rc != 0)
-            return fail(et, rc, "put");
+            return fail(s, et, rc, "put");
     }
     int rc = put_head(s, txn, s->last + count, *link);
-    return rc == 0 ? ERR_OK : fail(et, rc, "put head");
+    return rc == 0 ? ERR_OK : fail(s, et, rc, "put head");
 }
 
 static enum err store_lmdb_append(struct store *store, const struct store_record *records,
@@ -103,7 +124,7 @@ static enum err store_lmdb_append(struct store *store, const struct store_record
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (rc != 0)
-        return fail(et, rc, "begin");
+        return fail(s, et, rc, "begin");
     struct digest link = s->link;
     enum err err = put_records(s, txn, records, count, &link, et);
     if (err != ERR_OK) {
@@ -112,7 +133,7 @@ static enum err store_lmdb_append(struct store *store, const struct store_record
     }
     rc = mdb_txn_commit(txn);
     if (rc != 0)
-        return fail(et, rc, "commit");
+        return fail(s, et, rc, "commit");
     s->link = link;
     s->last += count;
     return ERR_OK;
@@ -132,15 +153,16 @@ static enum err link_at(struct store_lmdb *s, MDB_txn *txn, uint64_t seq, struct
     MDB_val v;
     int rc = mdb_get(txn, s->log, &k, &v);
     if (rc != 0)
-        return fail(et, rc, "get");
+        return fail(s, et, rc, "get");
     if (v.mv_size < ENVELOPE_BYTES)
         return error_set(et, ERR_STORE, "record %" PRIu64 " is cut", seq);
     memcpy(link->v, (const uint8_t *)v.mv_data + ENVELOPE_HEAD_BYTES, sizeof link->v);
     return ERR_OK;
 }
 
-static enum err visit_from(MDB_cursor *cursor, uint64_t after, struct digest *link, uint64_t *last,
-                           store_visit_f visit, void *context, struct err_text *et)
+static enum err visit_from(const struct store_lmdb *s, MDB_cursor *cursor, uint64_t after,
+                           struct digest *link, uint64_t *last, store_visit_f visit, void *context,
+                           struct err_text *et)
 {
     uint8_t key[KEY_BYTES];
     write_key(key, after + 1);
@@ -158,7 +180,7 @@ static enum err visit_from(MDB_cursor *cursor, uint64_t after, struct digest *li
             TRY(visit(context, seq, &record));
     }
     *last = seq;
-    return rc == MDB_NOTFOUND ? ERR_OK : fail(et, rc, "read");
+    return rc == MDB_NOTFOUND ? ERR_OK : fail(s, et, rc, "read");
 }
 
 static enum err read_chain(struct store_lmdb *s, uint64_t after, struct digest *link,
@@ -168,12 +190,12 @@ static enum err read_chain(struct store_lmdb *s, uint64_t after, struct digest *
     MDB_cursor *cursor = NULL;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return fail(et, rc, "begin");
+        return fail(s, et, rc, "begin");
     enum err err = link_at(s, txn, after, link, et);
     if (err == ERR_OK) {
         rc = mdb_cursor_open(txn, s->log, &cursor);
-        err = rc == 0 ? visit_from(cursor, after, link, last, visit, context, et)
-                      : fail(et, rc, "cursor");
+        err = rc == 0 ? visit_from(s, cursor, after, link, last, visit, context, et)
+                      : fail(s, et, rc, "cursor");
     }
     if (cursor != NULL)
         mdb_cursor_close(cursor);
@@ -263,16 +285,16 @@ static enum err open_tables(struct store_lmdb *s, struct err_text *et)
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, 0, &txn);
     if (rc != 0)
-        return fail(et, rc, "begin");
+        return fail(s, et, rc, "begin");
     rc = mdb_dbi_open(txn, "log", MDB_CREATE, &s->log);
     if (rc == 0)
         rc = mdb_dbi_open(txn, "meta", MDB_CREATE, &s->meta);
     if (rc != 0) {
         mdb_txn_abort(txn);
-        return fail(et, rc, "open tables");
+        return fail(s, et, rc, "open tables");
     }
     rc = mdb_txn_commit(txn);
-    return rc == 0 ? ERR_OK : fail(et, rc, "commit");
+    return rc == 0 ? ERR_OK : fail(s, et, rc, "commit");
 }
 
 /* The head must be the end of the chain just walked. */
@@ -281,7 +303,7 @@ static enum err check_head(struct store_lmdb *s, struct err_text *et)
     MDB_txn *txn;
     int rc = mdb_txn_begin(s->env, NULL, MDB_RDONLY, &txn);
     if (rc != 0)
-        return fail(et, rc, "begin");
+        return fail(s, et, rc, "begin");
     char name[] = "head";
     MDB_val v = {0, NULL};
     rc = mdb_get(txn, s->meta, &(MDB_val){4, name}, &v);
@@ -308,28 +330,56 @@ static enum err sync_folder(const char *folder, struct err_text *et)
     return folder_sync_parent(folder, et);
 }
 
+/* LMDB writes to its lock file through a mapping: what is not there already when the disk is full
+ * is a signal that kills. */
+static enum err reserve_lock(const char *folder, struct err_text *et)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/lock.mdb", folder);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
+    int reason = fd < 0 ? errno : posix_fallocate(fd, 0, LOCK_BYTES);
+    if (fd >= 0)
+        (void)close(fd);
+    if (reason != 0)
+        return error_set(et, error_from_errno(reason), "%s: %s", path, strerror(reason));
+    return ERR_OK;
+}
+
 static enum err open_env(struct store_lmdb *s, const struct store_lmdb_options *options,
                          struct err_text *et)
 {
     uint64_t map = options->map_size_bytes;
     char path[PATH_BYTES];
+    struct stat status;
     (void)snprintf(path, sizeof path, "%s/data.mdb", options->folder);
     TRY(store_check_file(path, et));
+    TRY(reserve_lock(options->folder, et));
+    s->is_new = stat(path, &status) == 0 ? status.st_size == 0 : errno == ENOENT;
     if (map == 0)
         map = (uint64_t)STORE_LMDB_MAP_GIB << 30;
     int rc = mdb_env_create(&s->env);
     if (rc != 0)
-        return fail(et, rc, "create");
+        return fail(s, et, rc, "create");
     rc = mdb_env_set_mapsize(s->env, (size_t)map);
     if (rc == 0)
         rc = mdb_env_set_maxdbs(s->env, 4);
     if (rc == 0)
         rc = mdb_env_open(s->env, options->folder, 0, 0600);
     if (rc != 0)
-        return fail(et, rc, options->folder);
+        return error_set(et, error_of(reason_of(s, rc)), "%s: %s", path,
+                         mdb_strerror(reason_of(s, rc)));
     int dead;
     rc = mdb_reader_check(s->env, &dead);
-    return rc == 0 ? ERR_OK : fail(et, rc, "reader check");
+    return rc == 0 ? ERR_OK : fail(s, et, rc, "reader check");
+}
+
+/* Of a start that failed before the first record: begun again, it would look like a store that was
+ * cut. */
+static void remove_new(const char *folder)
+{
+    char path[PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/data.mdb", folder);
+    (void)unlink(path);
 }
 
 enum err store_lmdb_open(const struct store_lmdb_options *options, struct store **out,
@@ -351,6 +401,8 @@ enum err store_lmdb_open(const struct store_lmdb_options *options, struct store 
     *out = &s->base;
     return ERR_OK;
 out:
+    if (s->is_new)
+        remove_new(options->folder); /* under the lock, which ends with the next line */
     store_lmdb_destroy(&s->base);
     return err;
 }

@@ -67,9 +67,19 @@ function(qf_program name)
     qf_suite(programs ${name})
 endfunction()
 
+# Objects of a source that several tests are linked with: compiled once, whoever asks first.
+function(qf_shared_objects out source)
+    get_filename_component(stem ${source} NAME_WE)
+    if(NOT TARGET shared.${stem})
+        add_library(shared.${stem} OBJECT ${source})
+    endif()
+    set(${out} $<TARGET_OBJECTS:shared.${stem}> PARENT_SCOPE)
+endfunction()
+
 #   qf_test(test_lease LABEL unit SOURCES test_lease.c DEPENDS ... [ARGS ...] [TIMEOUT s])
-# makes a test program with cmocka and registers it with ctest under its name. What may take long is
-# begun first, so that no processor waits for it at the end.
+# makes a test program with cmocka and registers it with ctest under its name; the sources after the
+# first may be those of other tests too. What may take long is begun first, so that no processor
+# waits for it at the end. The limit is for tests that hang: under a sanitizer it is four times as long.
 function(qf_test name)
     cmake_parse_arguments(ARG "" "LABEL;TIMEOUT" "SOURCES;DEPENDS;LIBRARIES;ARGS" ${ARGN})
     list(TRANSFORM ARG_DEPENDS REPLACE "/" ".")
@@ -82,7 +92,16 @@ function(qf_test name)
     if(NOT ARG_TIMEOUT)
         set(ARG_TIMEOUT 300)
     endif()
-    add_executable(${name} ${ARG_SOURCES})
+    set(limit ${ARG_TIMEOUT})
+    if(QF_SANITIZE)
+        math(EXPR limit "4 * ${ARG_TIMEOUT}")
+    endif()
+    list(POP_FRONT ARG_SOURCES source)
+    add_executable(${name} ${source})
+    foreach(shared ${ARG_SOURCES})
+        qf_shared_objects(objects ${shared})
+        target_sources(${name} PRIVATE ${objects})
+    endforeach()
     set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/tests)
     target_link_libraries(${name} PRIVATE ${ARG_DEPENDS} lib::cmocka ${ARG_LIBRARIES} Threads::Threads m)
     add_test(NAME ${name} COMMAND ${name} ${ARG_ARGS} WORKING_DIRECTORY ${CMAKE_SOURCE_DIR})
@@ -97,6 +116,6 @@ function(qf_test name)
     foreach(label ${labels})
         qf_suite(${label} ${name})
     endforeach()
-    set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${ARG_TIMEOUT} COST ${ARG_TIMEOUT}
+    set_tests_properties(${name} PROPERTIES LABELS "${labels}" TIMEOUT ${limit} COST ${ARG_TIMEOUT}
                          SKIP_RETURN_CODE 77 ENVIRONMENT "${QF_SANITIZER_ENVIRONMENT}")
 endfunction()

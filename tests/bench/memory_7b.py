@@ -4,7 +4,7 @@
     python3 tests/bench/memory_7b.py [--layers 32] [--keep FOLDER] [--bits 4] [--sequence 512] [--rank 16] [--threads 2]
 
 Makes a folder of the shape of Llama-2-7B (bf16, random weights that are written as a stream, 12.6 GiB of disk), runs a recipe for
-one step (adapter: qlora, all linear layers, gradient checkpointing) through a coordinator and one worker as `qctl run` does, and
+one step (LoRA on a base in four bits, all linear layers, gradient checkpointing) through a coordinator and one worker as `qctl run` does, and
 looks at the worker's process all the while: the peak of its resident memory as the system counts it, file pages included, and
 where the bytes go. Exits 1 above the budget of 6 GiB. The folder is removed, unless --keep names one, which is then used again.
 Needs a release build (QFLEET_BIN) and nothing else.

@@ -85,6 +85,41 @@ def check_gguf(path):
     has(modelfile, "FROM ./%s\n" % name)
 
 
+def snapshot(path):
+    return {name: read(path, name) for name in sorted(os.listdir(path))}
+
+
+def check_in_the_way(fleet, folder, jobs):
+    """Nobody's files are overwritten; an earlier export of the job is, and one that broke off goes on."""
+    mine = folder("mine")
+    os.makedirs(mine)
+    for name in ("README.md", "recipe.yml", "Modelfile", "tokenizer.json", "notes.txt"):
+        with open(os.path.join(mine, name), "w", encoding="utf-8") as out:
+            out.write("my own %s\n" % name)
+    before = snapshot(mine)
+    refused = fleet.qctl("export", jobs["lora"], mine, ok=False)
+    check(refused.returncode == 1, "exit %d" % refused.returncode)
+    has(refused.stderr, "mine: README.md, tokenizer.json, recipe.yml, Modelfile would be overwritten")
+    check("notes.txt" not in refused.stderr, refused.stderr)
+    check(snapshot(mine) == before, "a refused export wrote")
+    for name in ("README.md", "recipe.yml", "Modelfile", "tokenizer.json"):
+        os.remove(os.path.join(mine, name))
+    os.symlink("nowhere", os.path.join(mine, "README.md"))
+    check("README.md would" in fleet.qctl("export", jobs["lora"], mine, ok=False).stderr, "a link is overwritten")
+    os.remove(os.path.join(mine, "README.md"))
+    fleet.qctl("export", jobs["lora"], mine)
+    check(read(mine, "notes.txt") == before["notes.txt"], "another file has changed")
+    other = fleet.qctl("export", jobs["full"], mine, ok=False)
+    has(other.stderr, "README.md there is not this job's card")
+    fleet.qctl("export", jobs["lora"], mine, "--license", "apache-2.0")
+    has(front_of(read(mine, "README.md")), 'license: "apache-2.0"\n')
+    for name in ("README.md", "recipe.yml", "Modelfile", "tokenizer.json"):
+        os.remove(os.path.join(mine, name))
+    fleet.qctl("export", jobs["lora"], mine)  # the rest is what it would be
+    file = fleet.qctl("export", jobs["lora"], os.path.join(mine, "notes.txt"), ok=False)
+    check(file.returncode == 1 and read(mine, "notes.txt") == before["notes.txt"], file.stderr)
+
+
 def main():
     with Scratch("export") as folder, Fleet(folder("fleet")) as fleet:
         fleet.start_coordinator()
@@ -118,6 +153,7 @@ def main():
         fleet.qctl("export", jobs["lists"], folder("hub", "lists"), "--variant", "learning_rate=0.002", "--base-model", "someone/toy")
         has(read(folder("hub", "lists", "recipe.yml")), "learning_rate: 0.002\n")
         check(json.loads(read(folder("hub", "lists", "adapter_config.json")))["base_model_name_or_path"] == "someone/toy", "--base-model")
+        check_in_the_way(fleet, folder, jobs)
         print(front_of(read(folder("hub", "lora", "README.md"))) + read(folder("hub", "lora", "Modelfile")) + done.stderr)
     return 0
 

@@ -207,6 +207,30 @@ def run_embedded(recipe, workers=1, threads=1, isa="best", extra=()):
     return done
 
 
+def check_counted_once(members, job, rows_per_step):
+    """Each task of the job's arrays was committed once, none is missing; each step took every row of its round once.
+
+    Returns the names of workers whose gradients are in checkpoints."""
+    rounds = ("train", "evaluate")
+    stages = members.json("graph", job)
+    check(all(row["done"] == row["total"] for row in stages), "not all is done: %s" % stages)
+    tasks = ["%s[%d]" % (row["name"], i) for row in stages if row["kind"] not in rounds for i in range(row["total"])]
+    done = [e["text"].split(" done")[0] for e in members.json_lines("logs", job) if " done" in e["text"]]
+    expected = tasks + [row["name"] for row in stages if row["kind"] in rounds]
+    check(sorted(done) == sorted(expected), "committed were %s, expected %s" % (sorted(done), sorted(expected)))
+    trained, names = 0, set()
+    for row in sorted(members.json("ckpt", "log", job), key=lambda row: row["step"]):
+        ledger = members.json("ckpt", "show", row["digest"])["workers"]
+        rows = sum(part["rows"] for part in ledger)
+        check(rows == (row["step"] - trained) * rows_per_step, "steps %d to %d took %d rows: %s"
+              % (trained, row["step"], rows, ledger))
+        trained = row["step"]
+        names.update(part["worker"] for part in ledger)
+    print("%d tasks, each committed once; %d steps, each with its %d rows once, by %s"
+          % (len(tasks), trained, rows_per_step, " ".join(sorted(names))))
+    return names
+
+
 def eval_losses(folder):
     """eval_loss by step of a trainer_state.json."""
     with open(os.path.join(folder, "trainer_state.json"), encoding="utf-8") as file:

@@ -88,18 +88,27 @@ def refusals(fleet, folder, job, other):
     digest = states(fleet, job)
     write_recipe(folder("wide.yml"), toy.recipe(folder, folder("model"), max_steps=2, lora_r=8, name="wide"))
     wide = fleet.submit(folder("wide.yml"))
+    model = toy.make_model(fleet.qctl, folder.path, "twin", seed=8)  # of the same shapes: its weights alone are others
+    write_recipe(folder("twin.yml"), toy.recipe(folder, model, max_steps=2, name="twin"))
+    twin = fleet.submit(folder("twin.yml"))
     fleet.wait(wide)
+    fleet.wait(twin)
     for words, code, parts in (
             (["restore", job, "0000000"], 4, ["0000000"]),
-            (["restore", wide, digest[8]], 1, [digest[8][:7], "job again", "not of wide", "model", "fork"]),
+            (["restore", wide, digest[8]], 1, [digest[8][:7], "job again", "not go into wide", "model", "fork"]),
+            (["restore", twin, digest[8]], 1, [digest[8][:7], 'of "%s"' % folder("model"), 'of "%s"' % model, "fork"]),
             (["restore", job, str(STEPS)], 1, ["last checkpoint"]),
             (["forget", job], 2, ["--keep-last 3"]),
             (["forget", job + "@latest"], 1, ["latest"]),
             (["tag", job + "@8", "latest"], 2, ["latest"]),
             (["tag", job + "@8", "not plain"], 2, ["letters"]),
+            (["tag", job + "@8", "12"], 2, ["number"]),
+            (["tag", job + "@8", "x" * 10000], 2, ["256 bytes"]),
+            (["restore", job, "nosuch"], 4, [job + "@nosuch", "ckpt log"]),
+            (["restore", "nosuch", "latest"], 4, ["no job or checkpoint is named nosuch"]),
             (["fork", job + "@8", "--set", "lora_r=8"], 3, ["lora_r"]),
             (["fork", job + "@8", "--set", "base_model=elsewhere"], 3, ["base_model"]),
-            (["show", "ffffffff"], 4, ["ffffffff"]),
+            (["show", "ffffffff"], 4, ["no job or checkpoint is named ffffffff"]),
             (["diff", job + "@8", job + "@9"], 4, ["@9"])):
         failed = fleet.qctl("ckpt", *words, ok=False)
         check(failed.returncode == code, "ckpt %s: exit %d, %s" % (" ".join(words), failed.returncode, failed.stderr))
@@ -206,6 +215,25 @@ def limited(fleet, folder):
     check(fleet.json("ckpt", "prune", "--dry-run")["files"] == 0, "something is left to prune")
 
 
+def room(fleet, folder):
+    """Where the disk will not hold its checkpoints, a job waits before its first step, and says what would fit."""
+    keys = toy.recipe(folder, folder("model"), max_steps=10 ** 10, save_steps=1, name="room")
+    write_recipe(folder("room.yml"), keys)
+    job = fleet.submit(folder("room.yml"))
+    end = time.monotonic() + DEADLINE_S
+    while "no room for its checkpoints: 10000000000 of 0.1 MiB each" not in fleet.qctl("jobs").stdout:
+        check(time.monotonic() < end, fleet.qctl("jobs").stdout)
+        time.sleep(0.1)
+    why = fleet.qctl("explain", job).stdout
+    check("save_total_limit" in why and "free space" in why, why)
+    check(fleet.json("show", job)["point_count"] == 0 and not states(fleet, job), "it trained")
+    fleet.qctl("cancel", job)
+    write_recipe(folder("room.yml"), dict(keys, save_total_limit=2, max_steps=10 ** 6, name="fits"))
+    job = fleet.submit(folder("room.yml"))
+    wait_for_step(fleet, job, 4)
+    fleet.qctl("cancel", job)
+
+
 def variants(fleet, folder):
     """Each variant's training has its own latest, best and tags; a fork of one goes on as that one."""
     write_recipe(folder("list.yml"), toy.recipe(folder, folder("model"), max_steps=8, save_steps=2, eval_steps=2, name="list",
@@ -258,6 +286,7 @@ def main():
         forks(fleet, folder, job)
         killed_while_forgetting(fleet, folder)
         limited(fleet, folder)
+        room(fleet, folder)
         variants(fleet, folder)
     return 0
 

@@ -81,6 +81,33 @@ wait_for() { # SECONDS COMMAND...
     wait "$worker" "$coordinator" "$stranger"
 }
 
+@test "init takes an IPv6 address, and everybody meets there" {
+    grep -qs " lo$" /proc/net/if_inet6 || skip "no IPv6 here"
+    port=$(free_port)
+    qctl init "$WORK/six" --host ::1 --port "$port" > "$WORK/six.log"
+    grep -q "tcp://\[::1\]:$port" "$WORK/six.log"
+    grep -q -- "--control tcp://\[::\]:$port " "$WORK/six/coordinator.env"
+    . "$WORK/six/coordinator.env"
+    qfleet-coordinator --data "$WORK/six/data" $QFLEET_OPTIONS --http "[::1]:0" > "$WORK/c6.log" 2>&1 3>&- &
+    coordinator=$!
+    export QFLEET_CONFIG="$WORK/six/client.yml"
+    wait_for 20 qctl jobs
+    . "$WORK/six/worker.env"
+    qfleet-worker --name node06 --threads 1 $QFLEET_OPTIONS > "$WORK/w6.log" 2>&1 3>&- &
+    worker=$!
+    wait_for 20 sh -c "qctl workers --no-header | grep -q node06"
+    qctl doctor
+    kill "$worker" "$coordinator"
+    wait "$worker" "$coordinator"
+    [ "$(qctl init "$WORK/six2" --host "[::1]" --listen 127.0.0.1 -o json | grep -c 'tcp://\[::1\]:7070')" = 1 ]
+    for host in head:7070 "[::1]:7070" ::1:7070x "[::g]" "" -x "a b" "tcp://head"; do
+        run qctl init "$WORK/refused" "--host=$host"
+        [ "$status" -eq 2 ]
+        [[ "$output" == *"--host: expected a name or an address without a port"* ]]
+        [ ! -e "$WORK/refused" ]
+    done
+}
+
 @test "doctor finds what would get in the way, and says so to programs too" {
     qctl doctor -o json > "$WORK/doctor.json"
     python3 - "$WORK/doctor.json" <<'PYTHON'
@@ -103,6 +130,8 @@ PYTHON
     run env TMPDIR="$WORK/nowhere" qctl doctor
     [ "$status" -eq 1 ]
     [[ "$output" == *"FAIL  temporary"*"nowhere"* ]]
+    mkdir "$WORK/"$'odd\xff\e[31m'
+    TMPDIR="$WORK/"$'odd\xff\e[31m' qctl doctor -o json | grep -q "odd??.31m"
 }
 
 @test "init overwrites no key and leaves nothing half-done" {
@@ -120,11 +149,36 @@ PYTHON
     [ ! -e "$WORK/c" ]
     run qctl init "$WORK/\`id\`" # the options are read by a shell
     [ "$status" -eq 2 ]
+    run qctl init "$WORK/"$'\xff' # YAML is UTF-8
+    [ "$status" -eq 2 ]
+    [ ! -e "$WORK/"$'\xff' ]
     mkdir "$WORK/linked"
     ln -s nowhere "$WORK/linked/submit.key"
     run qctl init "$WORK/linked"
     [ "$status" -eq 1 ]
     [ "$(ls "$WORK/linked")" = submit.key ]
+}
+
+@test "no file gets the number of a stream that was closed" {
+    qfleet-coordinator --data "$WORK/closed" --http off <&- >&- 2>&- 3>&- &
+    coordinator=$!
+    export QFLEET_COORDINATOR="ipc://$WORK/closed/control.sock"
+    wait_for 20 qctl jobs
+    qfleet-worker --coordinator "$QFLEET_COORDINATOR" --threads 1 <&- >&- 2>&- 3>&- &
+    worker=$!
+    wait_for 20 sh -c "qctl workers --no-header | grep -q ready"
+    for process in "$coordinator" "$worker"; do
+        for stream in 0 1 2; do
+            [ "$(readlink "/proc/$process/fd/$stream")" = /dev/null ]
+        done
+    done
+    kill "$worker" "$coordinator"
+    wait "$worker" "$coordinator"
+    run bash -c 'qctl jobs --coordinator "$0" >&-' "$QFLEET_COORDINATOR"
+    [ "$status" -ne 0 ]
+    run bash -c 'qctl help >&-'
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"qctl: stdout: "* ]]
 }
 
 @test "a configuration of another coordinator lends no keys" {
@@ -171,7 +225,24 @@ in_bash() {
     [ "$(in_bash keys create x --role v)" = view ]
     [ "$(cd "$WORK" && touch recipe.yml && in_bash run rec)" = recipe.yml ]
     [ "$(in_bash jobs -o ta)" = table ]
-    in_bash jobs --output j | grep -qx json
+    [ "$(in_bash jobs --output "" | xargs)" = "table json jsonl name" ]
+    [ "$(in_bash graph last -o "" | xargs)" = "table json jsonl dot mermaid" ]
+    [ "$(in_bash show -o "" | xargs)" = "table json" ]
+    [ "$(in_bash top -o "")" = table ]
+    run qctl top -o json
+    [ "$status" -eq 2 ]
+}
+
+@test "bash runs nothing that a worker or a job is called" {
+    qctl completion bash > "$WORK/qctl.bash"
+    mkdir "$WORK/stub"
+    cat > "$WORK/stub/qctl" <<'STUB'
+#!/bin/sh
+printf '%s  ready\n' '$(touch${IFS}$WORK/ran)' '`touch${IFS}$WORK/ran`' node07 'a;b' '*' '~root' "it's"
+STUB
+    chmod +x "$WORK/stub/qctl"
+    [ "$(cd "$WORK" && PATH="$WORK/stub:$PATH" in_bash workers drain "" | tr '\n' ' ')" = "all node07 " ]
+    [ ! -e "$WORK/ran" ]
 }
 
 @test "fish completes verbs, options and values" {
@@ -186,6 +257,8 @@ in_bash() {
     [ "$(in_fish 'qctl workers drain --rea')" = --reason ]
     [ "$(in_fish 'qctl run --wor')" = --workers ]
     [ "$(in_fish 'qctl jobs --color ne')" = never ]
+    [ "$(in_fish 'qctl graph --output m')" = mermaid ]
+    [ "$(in_fish 'qctl show --output ' | sort | xargs)" = "json table" ]
     in_fish 'qctl ckpt ' | grep -qx verify
     [ "$(in_fish 'qctl jobs --wor')" = "" ]
 }
@@ -229,6 +302,7 @@ tab("qctl workers dr", r"workers dr\S*ain ")
 tab("qctl workers drain --rea", r"--rea\S*son")
 tab("qctl run --worke", r"--worke\S*rs")
 tab("qctl jobs --color ne", r"ne\S*ver")
+tab("qctl graph --output mer", r"mer\S*maid")
 os.write(fd, b"exit\n")
 PYTHON
     python3 "$WORK/zsh.py" "$WORK"

@@ -104,21 +104,24 @@ def check_lists(fleet, job):
     schemas = check_files()
     checkpoints = fleet.qctl("ckpt", "log", job, "-o", "name").stdout.split()
     newest, oldest = checkpoints[0], checkpoints[-1]
-    words = {"jobs": ["jobs"], "show": ["show", job], "graph": ["graph", job], "explain": ["explain"],
+    elsewhere = {"error", "explain", "stats", "stats-tensor", "inspect", "data-check", "doctor"}  # this file, graph.py, looking.py
+    words = {"jobs": ["jobs"], "show": ["show", job], "graph": ["graph", job],
              "workers": ["workers"], "workers-providers": ["workers", "providers"],
              "workers-scale": ["workers", "scale", "1", "--dry-run"], "metrics": ["metrics", job],
              "ckpt-log": ["ckpt", "log", job], "ckpt-show": ["ckpt", "show", newest],
              "ckpt-diff": ["ckpt", "diff", newest, oldest], "ckpt-verify": ["ckpt", "verify", newest],
              "ckpt-forget": ["ckpt", "forget", job, "--keep-last", "1", "--dry-run"]}
+    same = {"workers": ["workers", "list"], "ckpt-forget": ["ckpt", "prune", "--dry-run"]}  # other words, the same schema
     lines = {"watch": ["watch", job], "logs": ["logs", job]}
-    check(set(words) | set(lines) | {"error"} == set(schemas), "a schema without a check: %s" % sorted(schemas))
+    check(set(words) | set(lines) | elsewhere == set(schemas), "a schema without a check: %s" % sorted(schemas))
     sizes = {}
     for name, command in words.items():
         value = fleet.json(*command)
         check_value(schemas, name, value)
         sizes[name] = len(value)
-        if isinstance(value, list):
-            check(name == "explain" or value, "%s printed no rows" % name)
+        check(value, "%s printed no rows" % name)
+    for name, command in same.items():
+        check_value(schemas, name, fleet.json(*command))
     for name, command in lines.items():
         values = fleet.json_lines(*command)
         for value in values:
@@ -151,6 +154,24 @@ def check_lines(fleet, rows):
     check(refused.returncode == 2 and "expected table, json, jsonl or name" in refused.stderr, refused.stderr)
 
 
+def check_local(schemas):
+    """Verbs without a coordinator: what they print of this machine, a model of no weights, and a bad file."""
+    def value(*words):
+        done = subprocess.run([os.path.join(BIN, "qctl"), *words, "-o", "json"], stdout=subprocess.PIPE,
+                              stderr=subprocess.DEVNULL, text=True, check=False, env=dict(os.environ, QFLEET_CONFIG=""))
+        return json.loads(done.stdout)  # one value, also where the exit code is another
+    golden = os.path.join(FOLDER, "..", "..", "tests", "golden")
+    findings = value("doctor")
+    check_value(schemas, "doctor", findings)
+    check(len(findings) > 5, findings)
+    for path in sorted(os.listdir(os.path.join(golden, "families"))):
+        check_value(schemas, "inspect", value("inspect", os.path.join(golden, "families", path), "--tensors"))
+    rows = value("data", "check", os.path.join(golden, "dataset", "completion.missing-text.jsonl"))
+    check_value(schemas, "data-check", rows)
+    check_refuses(schemas, "data-check", [dict(rows[0], rows="3")])
+    check_refuses(schemas, "doctor", [dict(findings[0], more=1)])
+
+
 def write_files():
     os.makedirs(FOLDER, exist_ok=True)
     for name in printed().split():
@@ -161,4 +182,4 @@ def write_files():
 if __name__ == "__main__":
     if sys.argv[1:] == ["--write"]:
         write_files()
-    check_files()
+    check_local(check_files())

@@ -10,7 +10,7 @@ import sys
 import urllib.request
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, write, write_recipe
+from fleet import BIN, Fleet, Scratch, check, skip, write, write_recipe
 from same_bits import wait_for_points
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
@@ -18,12 +18,13 @@ OPS = os.path.join(ROOT, "ops", "metrics")
 STEPS = 12
 
 
+PROMTOOL = shutil.which("promtool")
+
+
 def promtool(*words, text=None):
-    program = shutil.which("promtool")
-    if program is None:
-        print("no promtool here; ops/deps installs it")
-        return
-    done = subprocess.run([program, *words], input=text, capture_output=True, text=True)
+    if PROMTOOL is None:
+        return  # main says so at the end
+    done = subprocess.run([PROMTOOL, *words], input=text, capture_output=True, text=True)
     check(done.returncode == 0, "promtool %s: %s%s" % (" ".join(words), done.stdout, done.stderr))
 
 
@@ -78,7 +79,7 @@ def check_asked(kinds):
 
 
 def train(fleet, folder, keys):
-    """A job, one of its workers killed: the figures follow."""
+    """A job: the figures follow."""
     job = fleet.submit(folder("recipe.yml"))
     wait_for_points(fleet, job, 2)
     running = scrape(fleet)
@@ -160,6 +161,8 @@ def main():
             fleet.start_worker("b")
             train(fleet, folder, keys)
             break_training(fleet, folder, keys)
+    if PROMTOOL is None:
+        skip("what promtool says, there is none here (ops/deps installs it); everything else holds")
     return 0
 
 

@@ -48,7 +48,9 @@ def mirror(suite):
 def make_packages(folder):
     if not os.path.exists(os.path.join(BUILD, "CPackConfig.cmake")):
         skip("%s makes no packages (an instrumented build)" % BUILD)
-    run("cmake", "--build", BUILD, "--target", "package_files", "--", "--quiet")
+    # Nothing is built here: other tests run what lies there.
+    for name in ("bin/qctl", "bin/qfleet-coordinator", "bin/qfleet-worker", "package/qctl.1.gz"):
+        check(os.path.exists(os.path.join(BUILD, name)), "not built: %s/%s (cmake --build %s)" % (BUILD, name, BUILD))
     run("cpack", "--config", os.path.join(BUILD, "CPackConfig.cmake"), "-B", folder, cwd=BUILD)
     found = {}
     for name in PACKAGES:
@@ -215,6 +217,37 @@ def check_upgrade(root, packages):
     check([root.run("sha256sum", path) for path in kept] == before, "keys or records have changed")
 
 
+def check_mounts(root):
+    """What somebody mounted among our data is not ours, and a disk mounted as our folder is no failure."""
+    data, cache = root("/var/lib/qfleet"), root("/var/cache/qfleet-worker")
+    below, disk, mounted = data + "/models", root("/srv/disk"), []
+
+    def mount(*words):
+        if subprocess.run(["mount", *words], stderr=subprocess.DEVNULL, check=False).returncode == 0:
+            mounted.append(words[-1])
+        return words[-1] in mounted
+
+    os.makedirs(below)
+    os.makedirs(disk)
+    try:
+        if not mount("--bind", disk, below) or not mount("-t", "tmpfs", "none", cache):
+            print("nothing can be mounted here: purging over mounts was not tried")
+            return
+        for path in (disk + "/precious", cache + "/ours"):
+            with open(path, "w", encoding="ascii") as out:
+                out.write("mine")
+        before = sorted(os.listdir(data))
+        root.run("sh", "/var/lib/dpkg/info/qfleet-coordinator.postrm", "purge")
+        check(sorted(os.listdir(data)) == before and os.listdir(disk) == ["precious"], "purging went over a mount")
+        root.run("sh", "/var/lib/dpkg/info/qfleet-worker.postrm", "purge")
+        check(os.listdir(cache) == [], "purging left what is ours on a disk of its own")
+    finally:
+        for place in mounted:
+            run("umount", place)
+        os.rmdir(below)
+        shutil.rmtree(disk)
+
+
 def write_job(folder):
     def qctl(*words):
         subprocess.run([os.path.join(BIN, "qctl"), *words], check=True)
@@ -275,6 +308,7 @@ def main():
             lap("a job on the installed services")
             check_upgrade(root, packages)
             lap("installed over itself, removed, installed again: keys and records are kept")
+            check_mounts(root)
             root.run("dpkg", "--purge", *("qfleet-" + name for name in reversed(PACKAGES)))
             shutil.rmtree(root("/srv/job/pulled"))
             left = sorted(root.files() - files)

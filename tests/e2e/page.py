@@ -87,8 +87,10 @@ def walk(browser, job, pictures):
     browser.evaluate("location.hash = 'job/%s'" % job)
     browser.wait("document.querySelectorAll('#plot-loss polyline').length > 0")
     before = points_drawn(browser)
+    point_at(browser, 0.5)
     browser.wait("(document.querySelector('#plot-loss polyline')?.getAttribute('points').split(' ').length || 0) > %d" % before)
     print("loss of a running job: %d points, then %d without a touch" % (before, points_drawn(browser)))
+    check(browser.evaluate(READING), "the reading under the pointer went when the plot was drawn anew")
     check(browser.evaluate("document.getElementById('link').textContent") == "live", "it does not say that it is live")
     browser.wait("document.querySelectorAll('#part-checkpoints tbody tr').length > 0")
     look(browser, pictures, "running")
@@ -119,6 +121,54 @@ def show_variants(browser, fleet, folder, keys, pictures):
     check(browser.evaluate("[...document.querySelectorAll('#part-graph li')].some(l => l.textContent.includes('train ×6'))"),
           "the variants' stages are not folded")
     look(browser, pictures, "variants")
+    return job
+
+
+READING = "document.querySelector('#plot-loss .note:not(.hidden)')?.textContent"
+
+
+def point_at(browser, place):
+    browser.evaluate("(() => { const plot = document.querySelector('#plot-loss'), box = plot.getBoundingClientRect();"
+                     "plot.dispatchEvent(new PointerEvent('pointermove', {clientX: box.left + box.width * %g})); })()" % place)
+
+
+HOSTILE = """(() => {
+  const bad = '<img src=x onerror="window.owned=1"><script>window.owned=1</script>' + 'wide'.repeat(60) + '\\u202e\\0\\ud800';
+  const kept = new Set(['job', 'digest', 'state', 'kind', 'reason', 'variants']);
+  const spoil = (value, key) => Array.isArray(value) ? value.map((v) => spoil(v, key))
+    : value && typeof value === 'object' ? Object.fromEntries(Object.entries(value).map(([k, v]) => [k, spoil(v, k)]))
+    : typeof value === 'string' && !kept.has(key) ? bad : value;
+  const fetch = window.fetch;
+  window.fetch = async (...words) => {
+    const answer = await fetch(...words);
+    return new Response(JSON.stringify(spoil(await answer.json(), '')), { status: answer.status });
+  };
+})()"""
+
+
+def spoil(browser, job, pictures):
+    """Whatever the texts are that others gave, they are shown as texts, and the page stays as narrow as the screen."""
+    browser.evaluate(HOSTILE)
+    browser.wait("document.querySelector('h1').textContent.startsWith('<img')")
+    browser.wait("document.querySelectorAll('#part-variants tbody tr').length === 6")
+    browser.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true; })")
+    look(browser, pictures, "hostile")
+    browser.resize(400, 800, "light")
+
+    def is_narrow(what):
+        wide = browser.evaluate("document.documentElement.scrollWidth")
+        check(wide <= 400, "%s: %d pixels wide" % (what, wide))
+
+    for place in (0.1, 0.5, 0.9):
+        point_at(browser, place)
+        browser.wait("%s?.includes('<img')" % READING)
+        is_narrow("a reading at %g" % place)
+    for view in ("", "workers", "job/%", "job/..%2f..%2fmetrics", "job/<img>", "job/" + job):
+        browser.evaluate("location.hash = '%s'" % view)
+        browser.wait("new Promise(done => setTimeout(() => done(true), 600))")
+        is_narrow(view)
+    check(browser.evaluate("window.owned === undefined && !document.querySelector('main img, main script')"), "a text became markup")
+    browser.complaints[:] = [c for c in browser.complaints if "404" not in c]  # jobs that there are not
 
 
 def main():
@@ -151,7 +201,9 @@ def main():
             fleet.qctl("cancel", stuck)
             finish(browser, fleet, job, pictures)
             same_json(fleet, token, job)
-            show_variants(browser, fleet, folder, keys, pictures)
+            many = show_variants(browser, fleet, folder, keys, pictures)
+            check(browser.complaints == [], "the console says: " + "; ".join(browser.complaints))
+            spoil(browser, many, pictures)
             check(browser.complaints == [], "the console says: " + "; ".join(browser.complaints))
             print("no word on the console; %d answers" % browser.evaluate("performance.getEntriesByType('resource').length"))
     return 0

@@ -8,6 +8,7 @@ not hold up the coordinator.
 """
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -29,7 +30,15 @@ FAKE_KUBECTL = """#!/usr/bin/env python3
 import json, os, signal, subprocess, sys
 folder, words = os.environ["FAKE_KUBECTL"], sys.argv[1:]
 if os.path.exists(folder + "/hang"):
-    signal.pause()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    while True:
+        signal.pause()
+if os.path.exists(folder + "/mumble"):
+    sys.exit(print("Unable to connect to the server"))
+if os.path.exists(folder + "/flood"):
+    for _ in range(100):
+        print("x" * 1000000)
+    sys.exit(0)
 try:
     pods = json.load(open(folder + "/pods"))
 except OSError:
@@ -151,13 +160,69 @@ def from_a_deployment(folder):
         fleet.wait(job)
         write(folder("k8s", "hang"), "")
         begun = time.monotonic()
-        fleet.qctl("workers", "scale", 2)
+        said = fleet.qctl("workers", "scale", 2, "--timeout", "1s", ok=False)
+        check(said.returncode == 6 and "no answer within 1 s" in said.stderr, "of a kubectl that hangs: %s" % said)
         fleet.qctl("workers")
-        check(time.monotonic() - begun < 20, "a kubectl that hangs holds up the coordinator")
-        os.remove(folder("k8s", "hang"))
+        check(time.monotonic() - begun < 10, "a kubectl that hangs holds up the coordinator")
+        read_again_while_kubectl_hangs(folder, fleet)
+        strange_answers(folder, fleet)
         fleet.qctl("workers", "scale", 0)
         wait_until("no pods", lambda: ready(fleet) == [])
         print("pods: none, the job is done")
+
+
+def asking(folder):
+    """Pids of the stand-ins for kubectl that run now."""
+    found = []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open("/proc/%s/cmdline" % pid, "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if folder("kubectl", "kubectl").encode() in words:
+            found.append(int(pid))
+    return found
+
+
+def read_again_while_kubectl_hangs(folder, fleet):
+    """A file is taken between two questions, however long they take. Ignoring SIGTERM helps nobody."""
+    wait_until("a kubectl that hangs", lambda: len(asking(folder)) == 1)
+    write_providers(folder("pods.yml"), fleet, name="pods", kind="kubernetes", max=5, deployment="qfleet-worker",
+                    namespace="ml")
+    fleet.coordinator.send_signal(signal.SIGHUP)
+    time.sleep(0.5)
+    for pid in asking(folder):
+        os.kill(pid, signal.SIGKILL)
+    wait_until("the new file", lambda: provider(fleet)["max"] == 5, 10)
+    os.remove(folder("k8s", "hang"))
+    for pid in asking(folder):
+        os.kill(pid, signal.SIGKILL)
+    print("pods: a file read again while kubectl hangs")
+
+
+def scales(folder):
+    with open(folder("k8s", "calls"), encoding="utf-8") as calls:
+        return calls.read().count(" scale ")
+
+
+def strange_answers(folder, fleet):
+    """Words that are no list are not an empty list: nobody is taken for gone, nobody is started for them."""
+    fleet.qctl("workers", "scale", 2, ok=False)  # the answer may still be that of the one that was killed
+    wait_until("2 pods", lambda: len(ready(fleet)) == 2)
+    before = scales(folder)
+    write(folder("k8s", "mumble"), "")
+    fleet.qctl("workers", "scale", 4, ok=False)  # kubectl exits with 0, or is asked first what there is
+    for words, following in (("not understood: Unable to connect", "flood"), ("larger than", None)):
+        wait_until("words about it", lambda: words in provider(fleet)["detail"])
+        print("pods: %s" % provider(fleet)["detail"])
+        check(len(ready(fleet)) == 2 and provider(fleet)["running"] == 2, "pods were given up: %s" % provider(fleet))
+        check(scales(folder) == before, "something was scaled by a kubectl that did not answer")
+        if following is not None:
+            write(folder("k8s", following), "")
+            os.remove(folder("k8s", "mumble"))
+    os.remove(folder("k8s", "flood"))
+    wait_until("4 pods", lambda: len(ready(fleet)) == 4)
 
 
 def main():

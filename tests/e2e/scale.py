@@ -12,7 +12,9 @@ import sys
 import time
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, run_embedded, sha256, write, write_recipe
+from fleet import BIN, Fleet, Scratch, check, check_counted_once, run_embedded, sha256, write, write_recipe
+
+ROWS = 12  # of a step
 
 
 def processes(word):
@@ -61,10 +63,29 @@ def provider(fleet):
     return fleet.json("workers", "providers")[0]
 
 
-def check_events(fleet, job):
-    done = [e["text"].split(" by ")[0] for e in fleet.json_lines("logs", job) if " done by " in e["text"]]
-    check(done and len(done) == len(set(done)), "a task's result was counted twice")
-    print("%d tasks, each done once" % len(done))
+def allocation(pid):
+    """What the worker was started as: no two of a data folder have the same."""
+    with open("/proc/%d/cmdline" % pid, "rb") as file:
+        words = file.read().decode().split("\0")
+    return words[words.index("--allocation") + 1]
+
+
+def here(fleet):
+    """Allocations of the workers that are there, or None while processes and the coordinator's list differ."""
+    listed = sorted(row["allocation"] for row in fleet.json("workers") if row["state"] == "ready")
+    try:
+        running = sorted(allocation(pid) for pid in processes(fleet.endpoint))
+    except (OSError, ValueError):
+        return None  # one has just ended
+    return listed if listed == running else None
+
+
+def wait_for_workers(fleet, count, without=None):
+    """So many, in the list as among processes, `without` not among them."""
+    def is_so():
+        names = here(fleet) or []
+        return len(names) == count and without not in names
+    wait_until("%d workers" % count, is_so)
 
 
 def main():
@@ -74,7 +95,7 @@ def main():
         model = toy.make_model(qctl, folder.path)
         toy.write_rows(folder("train.jsonl"), 300, 1)
         toy.write_rows(folder("test.jsonl"), 40, 2)
-        keys = toy.recipe(folder, model, max_steps=400, save_steps=100, eval_steps=200,
+        keys = toy.recipe(folder, model, max_steps=400, save_steps=20, eval_steps=200,
                           output_dir=folder("alone"))
         write_recipe(folder("recipe.yml"), keys)
         run_embedded(folder("recipe.yml"))
@@ -100,21 +121,20 @@ def scaled(folder, fleet, reference):
     check(processes(fleet.endpoint) == [], "a dry run started something")
 
     fleet.qctl("workers", "scale", 4)
-    wait_until("4 workers", lambda: len(ready(fleet)) == 4)
-    check(len(processes(fleet.endpoint)) == 4, "4 workers in %s processes" % processes(fleet.endpoint))
+    wait_for_workers(fleet, 4)
     wait_for_points(fleet, job, 20)
     print("0 -> 4: %s" % " ".join(ready(fleet)))
 
-    os.kill(processes(fleet.endpoint)[0], signal.SIGKILL)
-    wait_until("a new one for the one that was killed", lambda: len(processes(fleet.endpoint)) == 4)
-    wait_until("4 workers", lambda: len(ready(fleet)) == 4)
+    pid = processes(fleet.endpoint)[0]
+    killed = allocation(pid)
+    os.kill(pid, signal.SIGKILL)
+    wait_for_workers(fleet, 4, without=killed)
     wait_for_points(fleet, job, 20)
     print("killed one: %s" % " ".join(ready(fleet)))
 
     fleet.qctl("workers", "scale", 1)
-    wait_until("3 of 4 left", lambda: len(processes(fleet.endpoint)) == 1)
-    wait_until("one is known", lambda: len(ready(fleet)) == 1)
-    wait_until("3 that left", lambda: len(left(fleet)) == 3)
+    wait_for_workers(fleet, 1)
+    check(len(left(fleet)) == 3, "of 4 workers there are: %s" % fleet.json("workers"))
     check(state(fleet, job) == "run", "the job was over before its workers went")
     print("4 -> 1: %s, %d left by themselves" % (" ".join(ready(fleet)), len(left(fleet))))
 
@@ -129,7 +149,8 @@ def scaled(folder, fleet, reference):
     fleet.wait(job)
     fleet.qctl("pull", job, folder("pull"))
     check(sha256(folder("pull", "adapter_model.safetensors")) == reference, "other bits")
-    check_events(fleet, job)
+    names = check_counted_once(fleet, job, ROWS)
+    check(len(names) > 1, "what several workers did went into no checkpoint")
     fleet.qctl("workers", "scale", 0)
     wait_until("nobody", lambda: processes(fleet.endpoint) == [])
     print("1 -> 0: %s, equal bits" % provider(fleet)["state"])

@@ -1,25 +1,48 @@
 #!/usr/bin/env python3
 """qfleet on a Slurm of this machine: Debian's slurmctld, slurmd and munged, started here as they are.
 
-Three nodes of one processor each. While a job trains, workers are scaled 0 -> 3; one allocation is killed
-in mid-job, all reach their time limit and are replaced, and the bits are those of a run without Slurm;
-then 3 -> 0, workers on their own account (auto), and a back-off when sbatch refuses.
+Three nodes of one processor each. While a job trains, workers are scaled 0 -> 3. Two leave before their time limit
+and are replaced. The third knows of no limit, minds no SIGTERM and is slow: it is killed by Slurm at its limit, with
+a task in its hands. The bits are those of a run without Slurm. Then 3 -> 0, workers on their own account (auto), and a
+back-off when sbatch refuses.
 
 Prints what Slurm says at each step. Exit 77 where the packages or root are missing.
 """
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, run_embedded, sha256, skip, write, write_recipe
+from fleet import BIN, Fleet, Scratch, check, check_counted_once, run_embedded, sha256, skip, write, write_recipe
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 NODES = ("n1", "n2", "n3")
-STEPS = 1000
+STEPS = 600
+ROWS = 12  # of a step
+
+# The program of the workers. One of them, whoever comes first, is told nothing of its time and does not hear SIGTERM.
+WORKER = """#!/usr/bin/env python3
+import os, signal, sys
+words = sys.argv[1:]
+try:
+    os.rename("FOLDER/wanted", "FOLDER/taken")
+except OSError:
+    pass
+else:
+    at = words.index("--time-limit")
+    del words[at:at + 2]
+    os.environ.pop("SLURM_JOB_END_TIME", None)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    with open("FOLDER/stubborn.new", "w") as out:
+        out.write("%d %s" % (os.getpid(), os.environ["SLURM_JOB_ID"]))
+    os.rename("FOLDER/stubborn.new", "FOLDER/stubborn")
+os.execv("PROGRAM", ["PROGRAM", *words])
+"""
 
 
 def free_ports(count):
@@ -38,6 +61,7 @@ class Slurm:
     def __init__(self, folder):
         self.folder = folder
         self.processes = []
+        self.is_up = False
         self.environment = dict(os.environ, SLURM_CONF=folder + "/slurm.conf")
 
     def __enter__(self):
@@ -50,13 +74,14 @@ class Slurm:
             for node in NODES:
                 self.start("slurmd", "-D", "-N", node)
             self.wait_for_nodes()
+            self.is_up = True
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise
         return self
 
     def __exit__(self, kind, *_):
-        if kind is None:
+        if self.is_up:  # else nobody would answer
             self.run("scancel", "--signal=KILL", "--user=root", ok=False)
         for process in reversed(self.processes):
             process.terminate()
@@ -110,7 +135,7 @@ class Slurm:
             "SelectTypeParameters": "CR_CPU", "SchedulerType": "sched/builtin",
             "JobAcctGatherType": "jobacct_gather/none", "AccountingStorageType": "accounting_storage/none",
             "JobCompType": "jobcomp/none", "SlurmdParameters": "config_overrides", "ReturnToService": 2,
-            "KillWait": 2, "CompleteWait": 0, "MinJobAge": 60,
+            "KillWait": 2, "CompleteWait": 0, "MinJobAge": 300,
         }
         lines = ["%s=%s" % pair for pair in settings.items()]
         lines += ["NodeName=%s NodeHostname=%s NodeAddr=127.0.0.1 Port=%d CPUs=1 RealMemory=500 State=UNKNOWN"
@@ -180,10 +205,6 @@ def ready(fleet):
     return sorted(row["name"] for row in fleet.json("workers") if row["state"] == "ready")
 
 
-def job_state(fleet, job):
-    return fleet.json("show", job)["row"]["state"]
-
-
 def points(fleet, job):
     return fleet.json("show", job)["point_count"]
 
@@ -195,7 +216,7 @@ def provider(fleet):
 def write_providers(path, fleet, log, **changes):
     keys = dict({"name": "cluster", "kind": "slurm", "max": 3, "target": 0, "threads": 1, "memory": "400MiB",
                  "time_limit": "1m", "idle_timeout": "2s", "partition": "main", "log": log,
-                 "program": os.path.abspath(os.path.join(BIN, "qfleet-worker")),
+                 "program": os.path.join(os.path.dirname(path), "worker.py"),
                  "secret": fleet.keys + "/worker.key", "server_key": fleet.keys + "/coordinator.key.pub"}, **changes)
     write(path, "providers:\n  - " + "\n    ".join("%s: %s" % pair for pair in keys.items()) + "\n")
 
@@ -216,18 +237,60 @@ def main():
         write_recipe(folder("recipe.yml"), toy.recipe(folder, model, max_steps=STEPS, save_steps=STEPS // 4,
                                                       eval_steps=STEPS // 2,
                                                       output_dir=folder("alone")))
+        write(folder("worker.py"), WORKER.replace("FOLDER", folder.path).replace(
+            "PROGRAM", os.path.abspath(os.path.join(BIN, "qfleet-worker"))))
+        os.chmod(folder("worker.py"), 0o755)
+        write(folder("wanted"), "")
         os.makedirs(folder("slurm"))
+        # While others wait for their time to come.
+        alone = threading.Thread(target=run_embedded, args=(folder("recipe.yml"),), daemon=True)
         with Slurm(folder("slurm")) as slurm, TcpFleet(folder("fleet"), slurm.environment) as fleet:
             write_providers(folder("providers.yml"), fleet, folder("job-%j.log"))
             fleet.start_coordinator("--providers", folder("providers.yml"))
+            alone.start()
             job = trains_on_slurm(folder, slurm, fleet)
             comes_and_goes_by_itself(folder, slurm, fleet)
             backs_off(folder, slurm, fleet)
-        run_embedded(folder("recipe.yml"), workers=2)
+            alone.join()
         check(sha256(folder("pull", "adapter_model.safetensors")) ==
               sha256(folder("alone", "adapter_model.safetensors")), "other bits than without Slurm, job " + job)
         print("equal bits with and without Slurm")
     return 0
+
+
+class Stubborn:
+    """The worker that will not leave."""
+
+    def __init__(self, folder):
+        with open(folder("stubborn"), encoding="ascii") as file:
+            pid, self.job = file.read().split()
+        self.pid = int(pid)
+        self.name = "cluster-" + self.job
+        self.task, self.points = "", 0  # what it was seen at, and how far the job was
+
+    def row(self, fleet):
+        return [row for row in fleet.json("workers") if row["name"] == self.name][0]
+
+    def lives(self):
+        return os.path.exists("/proc/%d/exe" % self.pid)
+
+    def send(self, number):
+        try:
+            os.kill(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def look(self, fleet, job):
+        seen = self.row(fleet)["task"], points(fleet, job)
+        if self.lives():
+            self.task, self.points = seen[0] or self.task, seen[1]
+
+    def crawl(self):
+        """Lets it run for a fiftieth of a second a turn: steps wait for it, however fast this machine is."""
+        self.send(signal.SIGCONT)
+        time.sleep(0.02)
+        self.send(signal.SIGSTOP)
+        time.sleep(0.5)
 
 
 def trains_on_slurm(folder, slurm, fleet):
@@ -238,33 +301,41 @@ def trains_on_slurm(folder, slurm, fleet):
     fleet.qctl("workers", "scale", 3)
     wait_until("3 workers of 3 jobs", lambda: len(ready(fleet)) == 3 and len(slurm.jobs()) == 3)
     slurm.show("0 -> 3: %s" % " ".join(ready(fleet)))
-    check(all(row["ends_in"] > 0 for row in fleet.json("workers")), "workers do not know their end")
-    wait_until("30 steps", lambda: points(fleet, job) >= 30)
-
-    first = sorted(slurm.jobs())
-    slurm.run("scancel", "--signal=KILL", "--full", first[0])
-    wait_until("a job for the one that was killed", lambda: len(set(ready(fleet)) - {"cluster-" + first[0]}) == 3)
-    slurm.show("job %s was killed: %s" % (first[0], " ".join(ready(fleet))))
-    check(job_state(fleet, job) == "run", "the job was over too soon")
-
-    def others_in_place():
-        if points(fleet, job) > STEPS * 6 // 10 and job_state(fleet, job) == "run":
-            fleet.qctl("pause", job)  # a machine too fast for a limit of one minute
-        return not set(first) & set(slurm.jobs()) and len(ready(fleet)) == 3
-    wait_until("workers of other jobs in place of %s" % " ".join(first), others_in_place, 150)
-    slurm.show("the first left before their limit: %s" % " ".join(ready(fleet)))
-    ended = slurm.run("squeue", "--noheader", "--states=all", "--format=%i %T")
-    check("TIMEOUT" not in ended, "a job ran into its limit")
-    if job_state(fleet, job) == "pause":
-        fleet.qctl("resume", job)
+    stubborn = Stubborn(folder)
+    first = set(slurm.jobs())
+    ends = {row["name"]: row["ends_in"] for row in fleet.json("workers")}
+    check(all((end > 0) == (name != stubborn.name) for name, end in ends.items()), "ends of workers: %s" % ends)
+    reaches_its_limit(slurm, fleet, job, stubborn, first)
     fleet.wait(job)
     fleet.qctl("pull", job, folder("pull"))
-    done = [e["text"].split(" by ")[0] for e in fleet.json_lines("logs", job) if " done by " in e["text"]]
-    check(done and len(done) == len(set(done)), "a task's result was counted twice")
+    names = check_counted_once(fleet, job, ROWS)
+    check(stubborn.name in names, "who was killed had done nothing")
     fleet.qctl("workers", "scale", 0)
     wait_until("nobody", lambda: slurm.jobs() == {} and ready(fleet) == [])
     slurm.show("3 -> 0")
     return job
+
+
+def reaches_its_limit(slurm, fleet, job, stubborn, first):
+    """Everybody of the first three is replaced: two left in time, one was killed by Slurm in mid-job."""
+    def others_in_place():
+        if stubborn.lives():
+            if points(fleet, job) > STEPS // 2:
+                stubborn.crawl()
+            stubborn.look(fleet, job)
+        there = set(ready(fleet))
+        return len(there) == 3 and not there & names and not first & set(slurm.jobs())
+    names = {"cluster-" + one for one in first}
+    wait_until("workers of other jobs in place of %s" % " ".join(sorted(first)), others_in_place, 180)
+    slurm.show("after the limit of the first: %s" % " ".join(ready(fleet)))
+    rows = slurm.run("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
+    ended = {row.split()[0]: row.split()[1] for row in rows}
+    check(ended[stubborn.job] == "TIMEOUT", "not killed at its limit: %s" % ended)
+    check(all(ended[one] == "COMPLETED" for one in first - {stubborn.job}), "not gone by themselves: %s" % ended)
+    check(stubborn.task != "" and stubborn.points < STEPS, "it had nothing in its hands when it was killed")
+    check(stubborn.row(fleet)["state"] == "lost", "it is not lost: %s" % stubborn.row(fleet))
+    print("job %s was killed at its limit, at %s, after %d of %d steps" % (stubborn.job, stubborn.task,
+                                                                           stubborn.points, STEPS))
 
 
 def comes_and_goes_by_itself(folder, slurm, fleet):
@@ -283,7 +354,8 @@ def backs_off(folder, slurm, fleet):
     write_providers(folder("providers.yml"), fleet, folder("job-%j.log"), partition="nowhere")
     fleet.coordinator.send_signal(1)
     time.sleep(1)
-    fleet.qctl("workers", "scale", 2)
+    said = fleet.qctl("workers", "scale", 2, ok=False)
+    check(said.returncode == 7 and "partition" in said.stderr, "scale said %s" % said)
     wait_until("a back-off", lambda: provider(fleet)["state"] in ("back-off", "paused"))
     print("back-off: %s" % provider(fleet)["detail"])
     check("partition" in provider(fleet)["detail"], "the reason is not Slurm's: %s" % provider(fleet))

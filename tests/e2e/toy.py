@@ -46,12 +46,12 @@ def write_tokenizer(folder):
     write(folder + "/config.json", json.dumps(CONFIG, indent=1))
 
 
-def make_model(fleet_qctl, folder):
+def make_model(fleet_qctl, folder, name="model", seed=7):
     """A model folder with random weights, made by `qctl model create`."""
     write_tokenizer(folder + "/empty")
     fleet_qctl("model", "create", "--config", folder + "/empty/config.json", "--tokenizer", folder + "/empty",
-               "--seed", "7", folder + "/model")
-    return folder + "/model"
+               "--seed", str(seed), folder + "/" + name)
+    return folder + "/" + name
 
 
 def write_rows(path, count, seed):

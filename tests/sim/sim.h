@@ -29,6 +29,8 @@
 #include "sim_scenario.h"
 #include "worker/agent/agent.h"
 
+/* Of jobs whose last variant the watchdog stops. */
+enum { SIM_WATCHED_SEED = 12 };
 enum { SIM_WIDTH = 3, SIM_JOBS_MAX = 8, SIM_STAGES_MAX = 128, SIM_SIGNATURE_BYTES = 1 << 16 };
 enum { SIM_INPUTS_MAX = 5, SIM_OUTPUTS_MAX = 5, SIM_ALL_JOBS = SIM_JOBS_MAX };
 

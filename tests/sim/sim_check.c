@@ -272,6 +272,10 @@ static size_t sign_job(const struct sim *sim, size_t index, char *out, size_t si
                                  (unsigned long long)points[i].tokens);
     }
     mem_free(points);
+    for (uint32_t v = 0; v < row.variants_count && used < size; v++) {
+        if (row.variants[v].state == STAGE_FAILED)
+            used += (size_t)snprintf(out + used, size - used, "given up %u\n", v);
+    }
     const struct artifact_ref *outputs = sched_job_outputs(sim->c.s, index, &output_count);
     for (uint32_t i = 0; i < output_count && used < size; i++) {
         digest_hex(outputs[i].digest, hex);

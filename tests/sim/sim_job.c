@@ -60,6 +60,8 @@ static void train(struct sim *sim, struct sim_random *random, uint32_t index)
         "learning_rate: 1e-3\nseed: 3\n" LORA "merge: full\n",
         "learning_rate: 1e-3\nseed: 10\nrl: dpo\n",
         "learning_rate: [1e-3, 2e-3]\nseed: 11\nrl: dpo\n",
+        "learning_rate: [1e-3, 2e-3, 3e-3]\nseed: 12\n" /* SIM_WATCHED_SEED */
+        "loss_watchdog_threshold: 900\nloss_watchdog_patience: 3\n",
     };
     struct sim_job *job = &sim->jobs[index];
     char text[512];

@@ -136,13 +136,13 @@ static void carry_out(struct sim *sim, const struct scale_event *event,
 static void step(struct sim *sim, struct scale_event event)
 {
     struct sim_provider *p = sim->provider;
-    struct demand demands[LIMIT_POOLS];
+    struct demand demands[DEMAND_ROWS_MAX];
     struct scale_effects effects;
     struct demand_load *loads = mem_alloc(LIMIT_WORKERS, sizeof *loads);
     ASSERT(loads != NULL);
     event.now = (struct instant){sim->now_ns};
     event.demands = demands;
-    event.demand_count = demand_rows(sim->c.s, demands, LIMIT_POOLS);
+    event.demand_count = demand_rows(sim->c.s, demands, DEMAND_ROWS_MAX);
     event.loads = loads;
     event.load_count = demand_loads(sim->c.s, event.now, loads, LIMIT_WORKERS);
     event.is_disk_low = sim->c.is_disk_low;

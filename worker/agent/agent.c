@@ -39,7 +39,8 @@ struct agent {
     struct instant alive_at; /* last message: being an orphan counts from here */
     struct instant drain_at; /* its lifetime nears the end; UINT64_MAX: it has none */
     struct instant ends_at;  /* likewise: then it is ended from outside */
-    const char *drain_reason;
+    char drain_reason[LIMIT_NAME_BYTES]; /* why it leaves, in the end; not terminated */
+    size_t drain_reason_size;
     char bulk_endpoint[LIMIT_PATH_BYTES]; /* of the coordinator; not terminated */
     size_t bulk_endpoint_size;
     struct attempt_table attempts;
@@ -145,6 +146,7 @@ static void send_hello(struct agent *a)
         .allocation = a->config.allocation,
         .ends_in_s = ends_in_s(a),
         .last_end = a->config.last_end,
+        .last_job = a->config.last_job,
     };
     a->session = SESSION_GREETING;
     a->heard_at = a->now;
@@ -223,10 +225,12 @@ static void give_up(struct agent *a, uint64_t fence)
 }
 
 /* Draining: attempts that have not begun are let go; their leases end with our leaving. */
-static void drain(struct agent *a, const char *reason)
+static void drain(struct agent *a, struct text reason)
 {
     a->draining = true;
-    a->drain_reason = reason;
+    a->drain_reason_size = MIN(reason.size, sizeof a->drain_reason);
+    if (a->drain_reason_size > 0)
+        memcpy(a->drain_reason, reason.data, a->drain_reason_size);
     for (struct attempt *next; (next = attempt_next(&a->attempts)) != NULL;)
         attempt_forget(&a->attempts, next);
     if (a->session == SESSION_JOINED)
@@ -236,7 +240,7 @@ static void drain(struct agent *a, const char *reason)
 static void leave_when_empty(struct agent *a)
 {
     if (a->draining && a->attempts.count == 0)
-        leave(a, ERR_OK, text_of(a->drain_reason));
+        leave(a, ERR_OK, (struct text){a->drain_reason, a->drain_reason_size});
 }
 
 static void on_welcome(struct agent *a, const struct msg_welcome *welcome)
@@ -311,7 +315,7 @@ static enum err on_message(struct agent *a, uint32_t number, const union message
         return ERR_OK;
     case MSG_DRAIN:
         if (!a->draining)
-            drain(a, "drained");
+            drain(a, message->drain.reason.size > 0 ? message->drain.reason : TEXT("drained"));
         return ERR_OK;
     case MSG_RETIRE:
         leave(a, ERR_OK, message->retire.reason);
@@ -350,7 +354,7 @@ static void on_terminate(struct agent *a)
     if (a->draining)
         leave(a, ERR_OK, TEXT("told to leave at once"));
     else
-        drain(a, "drained");
+        drain(a, TEXT("asked to leave by its machine"));
 }
 
 /* Workers that were started together must not leave together: each goes a moment of its own
@@ -372,7 +376,7 @@ static void begin_lifetime(struct agent *a)
 static void watch_lifetime(struct agent *a)
 {
     if (a->drain_at.ns <= a->now.ns && !a->draining)
-        drain(a, "its time limit is near");
+        drain(a, TEXT("its time limit is near"));
     if (a->ends_at.ns <= a->now.ns + LAST_WORDS_MS * NS_PER_MS)
         leave(a, ERR_OK, TEXT("its time limit came"));
 }

@@ -52,6 +52,7 @@ struct agent_config {
     struct text provider;      /* who started it and its place there; may be empty */
     struct text allocation;
     struct text last_end;     /* how the process of this name before died, or empty */
+    uint64_t last_job;        /* whose task it was, or 0 */
     struct duration lifetime; /* it is ended so long after its start, so it drains before; 0 never.
                                  At least AGENT_LIFETIME_S_MIN otherwise */
 };

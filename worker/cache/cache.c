@@ -349,6 +349,11 @@ out:
     return err;
 }
 
+void cache_clear(struct cache *cache)
+{
+    cache_folder_clear(&cache->folder);
+}
+
 enum err cache_view(struct cache *cache, const struct cache_item *const *items,
                     const struct text *names, size_t count, char **path, struct err_text *et)
 {

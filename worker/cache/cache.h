@@ -66,6 +66,9 @@ void cache_release(struct cache *cache, const struct cache_item **item);
 MUST_CHECK enum err cache_put(struct cache *cache, struct text name, struct span content,
                               bool ephemeral, struct artifact_ref *ref, struct err_text *et);
 
+/* After a task for which the disk was full: what lies here unused leaves it to the next one. */
+void cache_clear(struct cache *cache);
+
 /* A folder with a link for each of `items` under the name beside it, so that readers of folders can
  * be used. The items stay open for as long as the view is. Caller frees *path with cache_unview. */
 MUST_CHECK enum err cache_view(struct cache *cache, const struct cache_item *const *items,

@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/statvfs.h>
 #include <unistd.h>
 
 #include "common/base/check.h"
@@ -161,23 +162,37 @@ void cache_folder_remove(struct cache_folder *folder, struct digest digest)
 {
     struct cache_folder_file *file = cache_folder_find(folder, digest);
     char *path = NULL;
-    if (file == NULL || cache_folder_path(folder, "files", digest, &path) != ERR_OK)
+    if (file == NULL)
         return;
-    unlink(path);
+    if (cache_folder_path(folder, "files", digest, &path) == ERR_OK)
+        unlink(path); /* else it is listed again by the next life */
     mem_free(path);
     folder->size_bytes -= file->size_bytes;
     *file = folder->files[--folder->count];
 }
 
-/* Removes files, the longest unused first, until `size_bytes` more fit. */
+static const struct cache_folder_file *longest_unused(const struct cache_folder *folder)
+{
+    const struct cache_folder_file *oldest = NULL;
+    for (size_t i = 0; i < folder->count; i++)
+        if (folder->files[i].open == 0 && (oldest == NULL || folder->files[i].used < oldest->used))
+            oldest = &folder->files[i];
+    return oldest;
+}
+
+/* What others put on the disk counts too: a cache must not stand in its own way. */
+static bool disk_has(const struct cache_folder *folder, uint64_t size_bytes)
+{
+    struct statvfs fs;
+    return statvfs(folder->path, &fs) != 0 || (uint64_t)fs.f_bavail * fs.f_frsize >= size_bytes;
+}
+
+/* Removes files, the longest unused first, until `size_bytes` more fit: into the cache, and onto
+ * the disk as far as that helps. */
 static enum err make_room(struct cache_folder *folder, uint64_t size_bytes, struct err_text *et)
 {
+    const struct cache_folder_file *oldest = longest_unused(folder);
     while (folder->size_bytes + size_bytes > folder->size_bytes_max) {
-        const struct cache_folder_file *oldest = NULL;
-        for (size_t i = 0; i < folder->count; i++)
-            if (folder->files[i].open == 0 &&
-                (oldest == NULL || folder->files[i].used < oldest->used))
-                oldest = &folder->files[i];
         if (oldest == NULL)
             return error_set(et, ERR_LIMIT,
                              "%s: %llu bytes do not fit beside the %llu in use; the cache may hold "
@@ -186,8 +201,20 @@ static enum err make_room(struct cache_folder *folder, uint64_t size_bytes, stru
                              (unsigned long long)folder->size_bytes,
                              (unsigned long long)folder->size_bytes_max);
         cache_folder_remove(folder, oldest->digest);
+        oldest = longest_unused(folder);
     }
+    for (; oldest != NULL && !disk_has(folder, size_bytes); oldest = longest_unused(folder))
+        cache_folder_remove(folder, oldest->digest);
     return ERR_OK;
+}
+
+void cache_folder_clear(struct cache_folder *folder)
+{
+    const struct cache_folder_file *file = NULL;
+    if (disk_has(folder, folder->size_bytes))
+        return;
+    while ((file = longest_unused(folder)) != NULL)
+        cache_folder_remove(folder, file->digest);
 }
 
 /* Parts of other artifacts: a fetch that was given up. */
@@ -303,10 +330,10 @@ enum err cache_folder_fetch(struct cache_folder *folder, struct bulk *bulk, stru
     int fd = -1;
     uint64_t size = 0;
     enum err err = ERR_OK;
-    TRY_OUT(make_room(folder, size_bytes, et));
     TRY_OUT(cache_folder_path(folder, "part", digest, &part));
     TRY_OUT(cache_folder_path(folder, "files", digest, &file));
     TRY_OUT(remove_other_parts(folder, part, et));
+    TRY_OUT(make_room(folder, size_bytes, et));
     TRY_OUT(bulk_leaves(bulk, digest, &leaves, &size));
     if (size != size_bytes) {
         err = ERR_DIGEST;

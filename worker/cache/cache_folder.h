@@ -47,6 +47,10 @@ void cache_folder_use(struct cache_folder *folder, struct cache_folder_file *fil
 /* Removes a file (damaged, or no longer wanted). */
 void cache_folder_remove(struct cache_folder *folder, struct digest digest);
 
+/* After a disk was full: removes the files that nobody has open, unless as much as all of them is
+ * free here anyway, and so it was another disk. */
+void cache_folder_clear(struct cache_folder *folder);
+
 /* Fetches an artifact into files/, continuing a part of it that is there. */
 MUST_CHECK enum err cache_folder_fetch(struct cache_folder *folder, struct bulk *bulk,
                                        struct digest digest, uint64_t size_bytes,

@@ -18,7 +18,7 @@ struct life_record {
     uint64_t magic;
     uint64_t job;         /* of the task at work, 0: none */
     uint64_t kind;        /* enum stage_kind of that task */
-    uint64_t rss_bytes;   /* when it was last looked at */
+    uint64_t rss_bytes;   /* within a sixty-fourth */
     uint64_t limit_bytes; /* of the machine or the control group */
     uint64_t oom_kills;   /* that the control group had counted at the start */
 };
@@ -28,6 +28,7 @@ struct life {
     struct life_record record;
     char path[LIFE_PATH_BYTES];
     char last_end[LIFE_TEXT_BYTES]; /* how the process before died at a task, or "" */
+    uint64_t last_job;              /* whose task it was, or 0 */
 };
 
 /* Reads what the process before left in `folder` for this name, and starts anew. A folder that
@@ -44,8 +45,5 @@ void life_close(struct life *life);
 /* The words about a process that left `record` behind; `oom_kills` is the count now. "" when it was
  * at no task. */
 void life_judge(const struct life_record *record, uint64_t oom_kills, char out[LIFE_TEXT_BYTES]);
-
-/* The number behind `name` in "name value" lines, as control groups have them; 0 without one. */
-uint64_t life_count_of(const char *text, const char *name);
 
 #endif

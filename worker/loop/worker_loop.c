@@ -14,6 +14,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/control_group/control_group.h"
 #include "common/formats/tokenizer/tokenizer.h"
 #include "common/mem/mem.h"
 #include "common/wire/wire.h"
@@ -386,9 +387,7 @@ static enum err start_handles(struct worker_loop *w)
 
 static uint64_t memory_of_machine(void)
 {
-    uint64_t total = uv_get_total_memory();
-    uint64_t constrained = uv_get_constrained_memory();
-    return constrained > 0 && constrained < total ? constrained : total;
+    return MIN(uv_get_total_memory(), control_group_memory_max(&control_group_files));
 }
 
 static enum err create_cache_and_env(struct worker_loop *w, unsigned threads, uint64_t memory_bytes,
@@ -443,6 +442,7 @@ static enum err create_agent(struct worker_loop *w, struct err_text *et)
         .allocation = text_of(o->allocation != NULL ? o->allocation : ""),
         .lifetime = duration_ms(o->time_limit_ms),
         .last_end = text_of(w->life.last_end),
+        .last_job = w->life.last_job,
     };
     transport_random(&config.session, sizeof config.session);
     TRY(task_env_known_answer(w->env, &config.known_answer));

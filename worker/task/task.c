@@ -78,12 +78,20 @@ enum err task_env_known_answer(struct task_env *env, struct digest *out)
     return err;
 }
 
+static bool uses_session(enum stage_kind kind)
+{
+    return kind == STAGE_KIND_TRAIN || kind == STAGE_KIND_EVALUATE ||
+           kind == STAGE_KIND_REFERENCE || kind == STAGE_KIND_MEASURE;
+}
+
 enum err task_execute(struct task_env *env, const struct task_call *call, struct arena *arena,
                       struct task_result *result, struct err_text *et)
 {
     uint32_t kind = call->spec->kind;
     if (kind >= STAGE_KIND_COUNT || task_kinds[kind] == NULL)
         return error_set(et, ERR_UNSUPPORTED, "this worker knows no task of kind %u", kind);
+    if (!uses_session((enum stage_kind)kind))
+        task_session_close_all(env); /* their memory is what this task was promised */
     struct task_run run;
     struct task_result made = {.outputs = NULL};
     enum err err = task_run_init(&run, env, call, arena, &made, et);
@@ -93,5 +101,7 @@ enum err task_execute(struct task_env *env, const struct task_call *call, struct
     }
     if (err == ERR_OK)
         *result = made;
+    else if (err == ERR_DISK_FULL)
+        cache_clear(env->options.cache);
     return err;
 }

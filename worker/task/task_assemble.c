@@ -49,10 +49,8 @@ static enum err write_file(struct assembly *a, const char *name, struct err_text
     TRY(file_writer_open(&file, path, et));
     enum err err = convert_gguf_write(a->gguf.form, give, a, file_sink_writer, &file, et);
     cache_release(a->run->env->options.cache, &a->given);
-    if (err != ERR_OK) {
-        file_writer_abandon(&file);
-        return err;
-    }
+    if (err != ERR_OK)
+        return file_writer_fail(&file, err, et);
     TRY(file_writer_commit(&file, et));
     TRY(source_open(&source, path, et));
     err = task_run_output(a->run, name, source.bytes, false, et);

@@ -11,6 +11,7 @@
 #include "worker/engine/nn/model_site.h"
 #include "worker/task/task_kind.h"
 #include "worker/task/task_run.h"
+#include "worker/task/task_settings.h"
 
 struct calibration {
     struct task_run *run;
@@ -23,18 +24,6 @@ struct calibration {
     struct calibrate *engine;     /* owned */
     struct arena arena;
 };
-
-/* What the settings need to know of every input. Ranges cost nothing beside the rest, and who looks
- * at statistics wants to see them. */
-static unsigned kinds_of(const struct recipe *recipe)
-{
-    const struct recipe_quantize *q = &recipe->quantize;
-    unsigned kinds =
-        STATISTICS_SUM_X2 | STATISTICS_SUM_ABS | STATISTICS_MAX_ABS | STATISTICS_MIN_MAX;
-    if (q->activations == RECIPE_QUANTIZE_ACTIVATIONS_STATIC)
-        kinds |= STATISTICS_AVERAGE | STATISTICS_HISTOGRAM;
-    return kinds;
-}
 
 static enum err open_range(struct calibration *c, struct err_text *et)
 {
@@ -61,7 +50,7 @@ static enum err create_fold(struct calibration *c, struct err_text *et)
     struct statistics_ask *asks = arena_alloc(&c->arena, count, sizeof *asks);
     if (asks == NULL)
         return ERR_OUT_OF_MEMORY;
-    calibrate_statistics_ask(c->model, kinds_of(&c->run->recipe), asks);
+    calibrate_statistics_ask(c->model, task_settings_statistics(&c->run->recipe), asks);
     while (count > 0 && !model_site(c->model, count - 1).in_layer)
         count--;
     const struct statistics_plan plan = {asks, count, c->rows.row_count, c->run->spec->profile};
@@ -105,7 +94,8 @@ static enum err calibrate(struct calibration *c, struct err_text *et)
 {
     TRY(open_range(c, et));
     TRY(create_fold(c, et));
-    TRY(calibrate_create(c->model, c->kernel, calibrate_statistics_sums(kinds_of(&c->run->recipe)),
+    TRY(calibrate_create(c->model, c->kernel,
+                         calibrate_statistics_sums(task_settings_statistics(&c->run->recipe)),
                          c->rows.row_tokens_max, &c->engine));
     uint64_t total = c->range.end - c->range.begin;
     for (uint64_t i = c->range.begin; i < c->range.end; i++) {

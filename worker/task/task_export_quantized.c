@@ -48,10 +48,7 @@ enum err task_export_quantized_file(struct task_export_quantized *q, const char 
     enum err err = path != NULL ? file_writer_open(&file, path, et) : ERR_OUT_OF_MEMORY;
     if (err == ERR_OK) {
         err = send(context, file_sink_writer, &file, et);
-        if (err == ERR_OK)
-            err = file_writer_commit(&file, et);
-        else
-            file_writer_abandon(&file);
+        err = err == ERR_OK ? file_writer_commit(&file, et) : file_writer_fail(&file, err, et);
     }
     if (err == ERR_OK)
         err = source_open(&source, path, et);

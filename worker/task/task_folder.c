@@ -155,10 +155,8 @@ enum err task_folder_put(struct task_run *run, const struct quantized_folder *pl
         return ERR_OUT_OF_MEMORY;
     TRY(file_writer_open(&file, path, et));
     enum err err = quantized_folder_send(plan, index, file_sink_writer, &file, et);
-    if (err != ERR_OK) {
-        file_writer_abandon(&file);
-        return err;
-    }
+    if (err != ERR_OK)
+        return file_writer_fail(&file, err, et);
     TRY(file_writer_commit(&file, et));
     TRY(source_open(&source, path, et));
     err = task_run_output(run, name, source.bytes, false, et);

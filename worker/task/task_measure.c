@@ -48,8 +48,7 @@ static enum err evaluate_other(struct measurement *m, const struct model *model,
 {
     struct train *train = NULL;
     struct task_run *run = m->run;
-    struct train_options options =
-        task_settings_rows(&run->recipe, model, layout, NULL, run->env->options.memory_bytes);
+    struct train_options options = task_settings_rows(&run->recipe, NULL, m->session->rows_at_once);
     TRY(train_create(model, m->session->kernel, layout, &options, &train));
     train_anchor(train, m->session->anchor);
     enum err err = evaluate(m, train, layout != NULL ? m->session->values : NULL, m->found, et);

@@ -233,8 +233,7 @@ static bool has_weights(const struct task_run *run)
     return false;
 }
 
-/* Whether tasks of the kind see the model that training does. */
-static bool sees_loaded(enum stage_kind kind)
+bool task_model_sees_loaded(enum stage_kind kind)
 {
     switch (kind) {
     case STAGE_KIND_INIT:
@@ -279,7 +278,8 @@ enum err task_model_open(struct task_run *run, const struct model **out, struct 
 {
     const struct model_load load = task_settings_load(&run->recipe, run->env->f32);
     struct task_model *model = &run->env->model;
-    if (load.weights != MODEL_LOAD_AS_STORED && !sees_loaded((enum stage_kind)run->spec->kind))
+    if (load.weights != MODEL_LOAD_AS_STORED &&
+        !task_model_sees_loaded((enum stage_kind)run->spec->kind))
         return task_model_open_stored(run, out, et);
     TRY(settle(run, et));
     TRY(open_model(run, &load, &model->model, et));

@@ -9,6 +9,7 @@
 #define WORKER_TASK_TASK_MODEL_H
 
 #include "common/formats/tokenizer/tokenizer.h"
+#include "common/message/state.h"
 #include "worker/cache/cache.h"
 #include "worker/engine/nn/model.h"
 
@@ -51,7 +52,9 @@ MUST_CHECK enum err task_model_folder(struct task_run *run, const char **out, st
 MUST_CHECK enum err task_model_is_file(struct task_run *run, bool *out, struct err_text *et);
 MUST_CHECK enum err task_model_path(struct task_run *run, const char **out, struct err_text *et);
 /* The model as the run's stage is to see it. Where the recipe asks for four or eight bits, training
- * and what goes with it see those; quantizing sees what the files hold, as open_stored does. */
+ * and what goes with it (sees_loaded) see those; quantizing sees what the files hold, as
+ * open_stored does. */
+bool task_model_sees_loaded(enum stage_kind kind);
 MUST_CHECK enum err task_model_open(struct task_run *run, const struct model **out,
                                     struct err_text *et);
 MUST_CHECK enum err task_model_open_stored(struct task_run *run, const struct model **out,

@@ -3,9 +3,11 @@
 
 #include <string.h>
 
+#include "common/base/check.h"
 #include "common/formats/safetensors/safetensors.h"
 #include "common/mem/mem.h"
 #include "worker/task/task_anchor.h"
+#include "worker/task/task_memory.h"
 #include "worker/task/task_qat.h"
 #include "worker/task/task_settings.h"
 #include "worker/task/task_state.h"
@@ -39,12 +41,35 @@ static enum err create_quant(struct task_run *run, const struct model *model,
     return fake_quant_create(model, s->kernel, s->layout, &qat.config, &s->quant, et);
 }
 
-/* Codes, and the vectors of trainables and of what they started from. */
-static size_t held_bytes(const struct task_session *s)
+static uint64_t codes_bytes(const struct task_session *s)
 {
-    size_t codes = s->quant != NULL ? fake_quant_size_bytes(s->quant) : 0;
-    size_t vector = s->layout != NULL ? train_layout_count(s->layout) * sizeof *s->values : 0;
-    return codes + 2 * vector;
+    return s->quant != NULL ? fake_quant_size_bytes(s->quant) : 0;
+}
+
+/* The process and the models that it holds open. */
+static uint64_t resident_bytes(const struct task_env *env)
+{
+    const struct model *models[] = {env->model.model, env->model.stored, env->result.model};
+    uint64_t total = TASK_MEMORY_PROCESS_BYTES;
+    for (size_t i = 0; i < COUNT_OF(models); i++)
+        total += models[i] != NULL ? model_own_bytes(models[i]) : 0;
+    return total;
+}
+
+/* Settles how many rows run at once: micro_batch_size of them, fewer where the worker has not the
+ * memory, down to one. */
+static void settle_rows(const struct task_run *run, const struct model *model,
+                        struct task_session *s)
+{
+    uint64_t memory = run->env->options.memory_bytes;
+    uint64_t rest = resident_bytes(run->env);
+    s->rows_at_once = (size_t)run->recipe.micro_batch_size;
+    for (;; s->rows_at_once /= 2) {
+        s->size_bytes =
+            task_memory_session(&run->recipe, model, s->layout, codes_bytes(s), s->rows_at_once);
+        if (s->rows_at_once <= 1 || memory == 0 || task_memory_add(rest, s->size_bytes) <= memory)
+            return;
+    }
 }
 
 static enum err create(struct task_run *run, bool trains, struct task_session *s,
@@ -62,11 +87,8 @@ static enum err create(struct task_run *run, bool trains, struct task_session *s
             return ERR_OUT_OF_MEMORY;
         TRY(create_quant(run, model, s, et));
     }
-    struct train_options options = task_settings_rows(&run->recipe, model, s->layout, s->quant,
-                                                      run->env->options.memory_bytes);
-    s->size_bytes =
-        train_memory_estimate(model, s->layout, &options, (size_t)run->recipe.sequence_len) +
-        held_bytes(s);
+    settle_rows(run, model, s);
+    struct train_options options = task_settings_rows(&run->recipe, s->quant, s->rows_at_once);
     s->prefers = options.objective == TRAIN_OBJECTIVE_PREFERENCE;
     return train_create(model, s->kernel, s->layout, &options, &s->train);
 }
@@ -79,11 +101,11 @@ void task_session_close_all(struct task_env *env)
 
 /* A free place for a session that may grow to so many bytes; the others go when all together would
  * need more than the worker may. */
-static size_t make_room(struct task_env *env, size_t size_bytes)
+static size_t make_room(struct task_env *env, uint64_t size_bytes)
 {
-    uint64_t total = size_bytes;
+    uint64_t total = task_memory_add(resident_bytes(env), size_bytes);
     for (size_t i = 0; i + 1 < TASK_SESSIONS; i++)
-        total += env->sessions[i] != NULL ? env->sessions[i]->size_bytes : 0;
+        total = task_memory_add(total, env->sessions[i] != NULL ? env->sessions[i]->size_bytes : 0);
     if (env->options.memory_bytes > 0 && total > env->options.memory_bytes)
         task_session_close_all(env);
     task_session_close(&env->sessions[TASK_SESSIONS - 1], env->options.cache);
@@ -183,8 +205,7 @@ enum err task_session_quantize(struct task_session *session, uint64_t round, str
 
 uint64_t task_session_peak_bytes(const struct task_session *session)
 {
-    size_t codes = session->quant != NULL ? fake_quant_size_bytes(session->quant) : 0;
-    return train_peak_bytes(session->train) + codes;
+    return train_peak_bytes(session->train) + codes_bytes(session);
 }
 
 enum err task_session_rows(struct task_run *run, struct task_session *session, const char *name,

@@ -12,8 +12,9 @@
 #include "worker/task/task_run.h"
 
 struct task_session {
-    struct digest key;           /* of model, profile, whether anything trains, and its rank */
-    size_t size_bytes;           /* what it may grow to */
+    struct digest key; /* of model, profile, whether anything trains, and its rank */
+    size_t rows_at_once;
+    uint64_t size_bytes;         /* what it may grow to */
     struct kernel *kernel;       /* borrowed from the env */
     struct train_layout *layout; /* owned; NULL: the untouched model */
     struct train *train;         /* owned */

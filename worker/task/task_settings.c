@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/calibration/statistics.h"
 
 static const char *const ALL_LINEAR[] = {"all-linear"};
 
@@ -109,12 +110,11 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out)
     }
 }
 
-struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
-                                        const struct train_layout *layout,
-                                        const struct fake_quant *quant, uint64_t memory_bytes)
+struct train_options task_settings_rows(const struct recipe *recipe, const struct fake_quant *quant,
+                                        size_t rows_at_once)
 {
     struct train_options options = {
-        .rows_at_once = (size_t)recipe->micro_batch_size,
+        .rows_at_once = rows_at_once,
         .checkpointing = recipe->gradient_checkpointing,
         .quant = quant,
     };
@@ -123,10 +123,6 @@ struct train_options task_settings_rows(const struct recipe *recipe, const struc
         options.preference = (struct preference){.beta = recipe->rl_beta,
                                                  .label_smoothing = recipe->dpo_label_smoothing};
     }
-    while (options.rows_at_once > 1 && memory_bytes > 0 &&
-           train_memory_estimate(model, layout, &options, (size_t)recipe->sequence_len) >
-               memory_bytes)
-        options.rows_at_once /= 2;
     return options;
 }
 
@@ -269,6 +265,18 @@ struct windows_options task_settings_calibration(const struct recipe *recipe)
         .advice = samples > 0 ? "lower quantize.samples or give more text"
                               : "lower sequence_len or give more text",
     };
+}
+
+/* Ranges cost nothing beside the rest, and who looks
+ * at statistics wants to see them. */
+unsigned task_settings_statistics(const struct recipe *recipe)
+{
+    const struct recipe_quantize *q = &recipe->quantize;
+    unsigned kinds =
+        STATISTICS_SUM_X2 | STATISTICS_SUM_ABS | STATISTICS_MAX_ABS | STATISTICS_MIN_MAX;
+    if (q->activations == RECIPE_QUANTIZE_ACTIVATIONS_STATIC)
+        kinds |= STATISTICS_AVERAGE | STATISTICS_HISTOGRAM;
+    return kinds;
 }
 
 struct text task_settings_base_model(const struct recipe *recipe)

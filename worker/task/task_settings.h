@@ -21,11 +21,9 @@ void task_settings_train(const struct recipe *recipe, struct train_config *out);
  * thread. */
 struct model_load task_settings_load(const struct recipe *recipe, struct kernel *kernel);
 
-/* How rows run: at most micro_batch_size at once, fewer where `memory_bytes` asks for it. `quant`
- * is borrowed, or NULL. */
-struct train_options task_settings_rows(const struct recipe *recipe, const struct model *model,
-                                        const struct train_layout *layout,
-                                        const struct fake_quant *quant, uint64_t memory_bytes);
+/* How rows run. `quant` is borrowed, or NULL. */
+struct train_options task_settings_rows(const struct recipe *recipe, const struct fake_quant *quant,
+                                        size_t rows_at_once);
 
 /* How the file of an input named data/<i>/<file>, test/<i>/<file> or calib/<i>/<file> is read.
  * ERR_DATA: the name is of another form, or the recipe has no such entry. */
@@ -42,6 +40,9 @@ enum perplexity_protocol task_settings_protocol(const struct recipe *recipe,
 /* How streams of test text and of calibration text are cut. */
 struct windows_options task_settings_test(const struct recipe *recipe);
 struct windows_options task_settings_calibration(const struct recipe *recipe);
+
+/* What calibration keeps of every input, bits of enum statistics_kind. */
+unsigned task_settings_statistics(const struct recipe *recipe);
 
 /* Name of the base model as the result names it: base_model_name, or else of base_model a hub's
  * "owner/name" as it is and a path by its last component. Borrowed from the recipe. */

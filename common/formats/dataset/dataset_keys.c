@@ -86,11 +86,58 @@ enum err dataset_keys_missing(const struct dataset_place *place, struct json_val
     char keys[LIST_BYTES];
     char guess[LIST_BYTES];
     list_keys(object, expected, count, keys, guess);
-    if (keys[0] == '\0')
-        return error_set(et, ERR_DATA, "%s:%llu: %s; the row has no keys", place->file_name,
-                         (unsigned long long)place->line, what);
     return error_set(et, ERR_DATA, "%s:%llu: %s; the row has %s%s", place->file_name,
-                     (unsigned long long)place->line, what, keys, guess);
+                     (unsigned long long)place->line, what, keys[0] != '\0' ? keys : "no keys",
+                     guess);
+}
+
+static bool has_both(struct json_value object, const char *one, const char *other)
+{
+    return !json_read_is_absent(json_read_find(object, one)) &&
+           !json_read_is_absent(json_read_find(object, other));
+}
+
+static bool is_messages(struct json_value value)
+{
+    struct json_value first = json_read_item(value, 0);
+    return json_read_type(value) == JSON_READ_ARRAY &&
+           (has_both(first, "role", "content") || has_both(first, "from", "value"));
+}
+
+/* As it may stand in a recipe without quotes. */
+static bool is_plain(struct text key)
+{
+    bool plain = key.size > 0 && key.size <= WORD_BYTES_MAX;
+    for (size_t i = 0; i < key.size && plain; i++) {
+        char c = key.data[i];
+        plain = (lower(c) >= 'a' && lower(c) <= 'z') || c == '_' || (i > 0 && c >= '0' && c <= '9');
+    }
+    return plain;
+}
+
+const char *dataset_keys_mapping(struct json_value object, char out[DATASET_KEYS_MAPPING_BYTES])
+{
+    struct json_cursor cursor = {0};
+    struct text text = {NULL, 0}, list = {NULL, 0};
+    size_t texts = 0, lists = 0;
+    while (json_read_next(object, &cursor)) {
+        bool is_text = json_read_type(cursor.value) == JSON_READ_TEXT;
+        bool is_list = is_messages(cursor.value);
+        text = is_text ? cursor.value.key : text;
+        list = is_list ? cursor.value.key : list;
+        texts += is_text;
+        lists += is_list;
+    }
+    out[0] = '\0';
+    if (lists == 1 && is_plain(list))
+        (void)snprintf(out, DATASET_KEYS_MAPPING_BYTES,
+                       "; beside path in the recipe: type: chat_template, field_messages: %.*s",
+                       TEXT_ARGS(list));
+    else if (lists == 0 && texts == 1 && is_plain(text))
+        (void)snprintf(out, DATASET_KEYS_MAPPING_BYTES,
+                       "; beside path in the recipe: type: completion, field: %.*s",
+                       TEXT_ARGS(text));
+    return out;
 }
 
 enum err dataset_keys_wrong(const struct dataset_place *place, struct json_value value,

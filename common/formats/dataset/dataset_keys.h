@@ -20,6 +20,11 @@ enum err dataset_keys_missing(const struct dataset_place *place, struct json_val
                               const char *what, const char *const *expected, size_t count,
                               struct err_text *et);
 
+/* The lines of a recipe under which rows of an unknown type can be read, behind "; ", where there
+ * is one way: a list of messages, or one text alone, of another name. "" where there is none. */
+enum { DATASET_KEYS_MAPPING_BYTES = 160 };
+const char *dataset_keys_mapping(struct json_value object, char out[DATASET_KEYS_MAPPING_BYTES]);
+
 /* "file:line: PATH: expected EXPECTED, found FOUND". Returns ERR_DATA. */
 enum err dataset_keys_wrong(const struct dataset_place *place, struct json_value value,
                             const char *expected, struct err_text *et);

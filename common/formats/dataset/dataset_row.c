@@ -2,6 +2,7 @@
 #include "common/formats/dataset/dataset_row.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "common/base/check.h"
 #include "common/formats/dataset/dataset_messages.h"
@@ -235,5 +236,10 @@ enum dataset_type dataset_row_detect(struct json_value object, const char *file_
         "\"messages\" (chat_template), \"prompt\" and \"completion\" (prompt_completion), "
         "\"segments\" (input_output) or \"chosen\" and \"rejected\" (preference)",
         expected, COUNT_OF(expected), et);
+    char mapping[DATASET_KEYS_MAPPING_BYTES];
+    size_t used = et != NULL ? strlen(et->text) : 0;
+    if (et != NULL)
+        (void)snprintf(et->text + used, sizeof et->text - used, "%s",
+                       dataset_keys_mapping(object, mapping));
     return DATASET_TYPE_DETECT;
 }

@@ -11,19 +11,26 @@
 
 #define METADATA_KEY "__metadata__"
 
-enum { PREFIX_BYTES = 8 };
-
 /* A header in the reading: what its checks need at hand. */
 struct header {
     const char *name; /* of the file, for messages */
     struct json_doc *doc;
-    struct span data; /* the data block */
+    const uint8_t *content; /* of the file; NULL when the head alone is at hand */
+    uint64_t data_begin;    /* of the data block */
+    uint64_t data_bytes;
     struct err_text *et;
 };
 
-static int compare_tensors(const void *a, const void *b)
+/* A tensor and where its data begins in the file. */
+struct entry {
+    struct safetensor tensor;
+    uint64_t begin;
+};
+
+static int compare_entries(const void *a, const void *b)
 {
-    return text_compare(((const struct safetensor *)a)->name, ((const struct safetensor *)b)->name);
+    return text_compare(((const struct entry *)a)->tensor.name,
+                        ((const struct entry *)b)->tensor.name);
 }
 
 static int compare_notes(const void *a, const void *b)
@@ -35,37 +42,50 @@ static int compare_notes(const void *a, const void *b)
 /* Order in the data block; empty tensors before the one that starts at the same place. */
 static int compare_offsets(const void *a, const void *b)
 {
-    const struct safetensor *left = *(const struct safetensor *const *)a;
-    const struct safetensor *right = *(const struct safetensor *const *)b;
-    if (left->data.data != right->data.data)
-        return left->data.data < right->data.data ? -1 : 1;
-    return (left->data.size > right->data.size) - (left->data.size < right->data.size);
+    const struct entry *left = *(const struct entry *const *)a;
+    const struct entry *right = *(const struct entry *const *)b;
+    uint64_t size = left->tensor.data.size, other = right->tensor.data.size;
+    if (left->begin != right->begin)
+        return left->begin < right->begin ? -1 : 1;
+    return (size > other) - (size < other);
 }
 
-/* Splits the file into header text and data block. */
-static enum err split(struct span content, struct text *json, struct header *h)
+static uint64_t header_bytes(const uint8_t *prefix)
 {
-    if (content.size < PREFIX_BYTES)
+    uint64_t size = 0;
+    for (size_t i = SAFETENSORS_PREFIX_BYTES; i-- > 0;)
+        size = size << 8 | prefix[i];
+    return size;
+}
+
+uint64_t safetensors_head_bytes(const uint8_t prefix[SAFETENSORS_PREFIX_BYTES])
+{
+    uint64_t size = header_bytes(prefix);
+    return size + MIN(UINT64_MAX - size, (uint64_t)SAFETENSORS_PREFIX_BYTES);
+}
+
+/* Splits a file of `size_bytes` into header text and data block. */
+static enum err split(struct span head, uint64_t size_bytes, struct text *json, struct header *h)
+{
+    if (head.size < SAFETENSORS_PREFIX_BYTES)
         return error_set(h->et, ERR_TRUNCATED,
                          "%s: expected a safetensors file, found %zu bytes where its header starts",
-                         h->name, content.size);
-    uint64_t size = 0;
-    for (size_t i = PREFIX_BYTES; i-- > 0;)
-        size = size << 8 | content.data[i];
+                         h->name, head.size);
+    uint64_t size = header_bytes(head.data);
     if (size > SAFETENSORS_HEADER_BYTES_MAX)
         return error_set(h->et, ERR_FORMAT,
                          "%s: expected a safetensors header of at most %d bytes, found a length of "
                          "%" PRIu64 " (not a safetensors file?)",
                          h->name, SAFETENSORS_HEADER_BYTES_MAX, size);
-    if (size > content.size - PREFIX_BYTES)
+    if (size > head.size - SAFETENSORS_PREFIX_BYTES)
         return error_set(h->et, ERR_TRUNCATED,
                          "%s: expected a header of %" PRIu64 " bytes, found a file of %zu bytes",
-                         h->name, size, content.size);
-    if (size == 0 || content.data[PREFIX_BYTES] != '{')
+                         h->name, size, head.size);
+    if (size == 0 || head.data[SAFETENSORS_PREFIX_BYTES] != '{')
         return error_set(h->et, ERR_FORMAT, "%s: expected a header that starts with '{'", h->name);
-    *json = (struct text){(const char *)content.data + PREFIX_BYTES, (size_t)size};
-    h->data = (struct span){content.data + PREFIX_BYTES + size,
-                            content.size - PREFIX_BYTES - (size_t)size};
+    *json = (struct text){(const char *)head.data + SAFETENSORS_PREFIX_BYTES, (size_t)size};
+    h->data_begin = SAFETENSORS_PREFIX_BYTES + size;
+    h->data_bytes = size_bytes - h->data_begin;
     return ERR_OK;
 }
 
@@ -94,9 +114,10 @@ static enum err read_shape(struct json_value entry, struct header *h, struct saf
     return ERR_OK;
 }
 
-static enum err read_offsets(struct json_value entry, struct header *h, struct safetensor *t,
+static enum err read_offsets(struct json_value entry, struct header *h, struct entry *out,
                              size_t size_bytes)
 {
+    struct safetensor *t = &out->tensor;
     struct json_value offsets;
     TRY(json_read_array(entry, "data_offsets", &offsets, h->et));
     if (json_read_count(offsets) != 2)
@@ -115,17 +136,19 @@ static enum err read_offsets(struct json_value entry, struct header *h, struct s
                          "%s: tensor %s: expected %zu bytes from type and shape, found %" PRId64
                          " in data_offsets",
                          h->name, t->name.data, size_bytes, end - begin);
-    if ((uint64_t)end > h->data.size)
+    if ((uint64_t)end > h->data_bytes)
         return error_set(h->et, ERR_TRUNCATED,
-                         "%s: tensor %s: ends at byte %" PRId64 " of the data, which has %zu",
-                         h->name, t->name.data, end, h->data.size);
-    t->data = (struct span){h->data.data + begin, size_bytes};
+                         "%s: tensor %s: ends at byte %" PRId64 " of the data, which has %" PRIu64,
+                         h->name, t->name.data, end, h->data_bytes);
+    out->begin = h->data_begin + (uint64_t)begin;
+    t->data = (struct span){h->content == NULL ? NULL : h->content + out->begin, size_bytes};
     return ERR_OK;
 }
 
 static enum err read_tensor(struct json_value entry, struct header *h, struct arena *arena,
-                            struct safetensor *t)
+                            struct entry *out)
 {
+    struct safetensor *t = &out->tensor;
     const char *name = arena_copy_text(arena, entry.key);
     if (name == NULL)
         return error_set(h->et, ERR_OUT_OF_MEMORY, "%s: out of memory", h->name);
@@ -140,7 +163,7 @@ static enum err read_tensor(struct json_value entry, struct header *h, struct ar
                          TEXT_ARGS(dtype));
     size_t size_bytes = 0;
     TRY(read_shape(entry, h, t, &size_bytes));
-    return read_offsets(entry, h, t, size_bytes);
+    return read_offsets(entry, h, out, size_bytes);
 }
 
 static enum err read_notes(struct json_value object, struct header *h, struct safetensors *st)
@@ -168,78 +191,117 @@ static enum err read_notes(struct json_value object, struct header *h, struct sa
     return ERR_OK;
 }
 
-static enum err read_entries(struct header *h, struct safetensors *st)
+/* `entries` has room for as many as the header names. */
+static enum err read_entries(struct header *h, struct entry *entries, struct safetensors *st)
 {
-    struct json_value root = json_read_root(h->doc);
-    size_t entries = json_read_count(root);
-    if (entries > SAFETENSORS_TENSORS_MAX)
-        return error_set(h->et, ERR_LIMIT, "%s: expected at most %d tensors, found %zu", h->name,
-                         SAFETENSORS_TENSORS_MAX, entries);
-    st->tensors = arena_alloc(&st->arena, entries, sizeof *st->tensors);
-    if (st->tensors == NULL)
-        return error_set(h->et, ERR_OUT_OF_MEMORY, "%s: out of memory", h->name);
     struct json_cursor c = {0};
-    while (json_read_next(root, &c)) {
+    while (json_read_next(json_read_root(h->doc), &c)) {
         if (text_is(c.value.key, METADATA_KEY))
             TRY(read_notes(c.value, h, st));
         else
-            TRY(read_tensor(c.value, h, &st->arena, &st->tensors[st->count++]));
+            TRY(read_tensor(c.value, h, &st->arena, &entries[st->count++]));
     }
     if (st->count > 0)
-        qsort(st->tensors, st->count, sizeof *st->tensors, compare_tensors);
+        qsort(entries, st->count, sizeof *entries, compare_entries);
     return ERR_OK;
 }
 
 /* The tensors cover the data block, each byte once. */
-static enum err check_cover(const struct header *h, const struct safetensors *st)
+static enum err check_cover(const struct header *h, const struct entry *entries, size_t count)
 {
-    const struct safetensor **order = mem_alloc(st->count, sizeof *order);
+    const struct entry **order = mem_alloc(count, sizeof *order);
     if (order == NULL)
         return error_set(h->et, ERR_OUT_OF_MEMORY, "%s: out of memory", h->name);
-    for (size_t i = 0; i < st->count; i++)
-        order[i] = &st->tensors[i];
-    if (st->count > 0)
-        qsort(order, st->count, sizeof *order, compare_offsets);
+    for (size_t i = 0; i < count; i++)
+        order[i] = &entries[i];
+    if (count > 0)
+        qsort(order, count, sizeof *order, compare_offsets);
     enum err err = ERR_OK;
-    const uint8_t *at = h->data.data;
-    for (size_t i = 0; i < st->count && err == ERR_OK; i++) {
-        const struct safetensor *t = order[i];
-        if (t->data.data < at)
+    uint64_t at = h->data_begin;
+    for (size_t i = 0; i < count && err == ERR_OK; i++) {
+        const struct safetensor *t = &order[i]->tensor;
+        uint64_t begin = order[i]->begin;
+        if (begin < at)
             err = error_set(h->et, ERR_FORMAT, "%s: tensors %s and %s overlap", h->name,
-                            order[i - 1]->name.data, t->name.data);
-        else if (t->data.data > at)
-            err = error_set(h->et, ERR_FORMAT, "%s: %zu bytes before tensor %s belong to no tensor",
-                            h->name, (size_t)(t->data.data - at), t->name.data);
-        at = t->data.data + t->data.size;
+                            order[i - 1]->tensor.name.data, t->name.data);
+        else if (begin > at)
+            err = error_set(h->et, ERR_FORMAT,
+                            "%s: %" PRIu64 " bytes before tensor %s belong to no tensor", h->name,
+                            begin - at, t->name.data);
+        at = begin + t->data.size;
     }
     mem_free(order);
-    size_t rest = (size_t)(h->data.data + h->data.size - at);
+    uint64_t rest = h->data_begin + h->data_bytes - at;
     if (err == ERR_OK && rest > 0)
         err = error_set(h->et, ERR_FORMAT,
-                        "%s: %zu bytes after the last tensor belong to no tensor", h->name, rest);
+                        "%s: %" PRIu64 " bytes after the last tensor belong to no tensor", h->name,
+                        rest);
     return err;
 }
 
-enum err safetensors_parse(struct safetensors *st, struct span content, const char *name,
-                           struct err_text *et)
+static enum err fill(const struct header *h, const struct entry *entries, struct safetensors *st)
 {
-    struct header h = {.name = name, .et = et};
+    st->tensors = arena_alloc(&st->arena, st->count, sizeof *st->tensors);
+    st->begins = arena_alloc(&st->arena, st->count, sizeof *st->begins);
+    if (st->tensors == NULL || st->begins == NULL)
+        return error_set(h->et, ERR_OUT_OF_MEMORY, "%s: out of memory", h->name);
+    for (size_t i = 0; i < st->count; i++) {
+        st->tensors[i] = entries[i].tensor;
+        st->begins[i] = entries[i].begin;
+    }
+    return ERR_OK;
+}
+
+static enum err read_header(struct header *h, struct safetensors *st)
+{
+    size_t count = json_read_count(json_read_root(h->doc));
+    if (count > SAFETENSORS_TENSORS_MAX)
+        return error_set(h->et, ERR_LIMIT, "%s: expected at most %d tensors, found %zu", h->name,
+                         SAFETENSORS_TENSORS_MAX, count);
+    struct entry *entries = mem_alloc(count, sizeof *entries);
+    if (entries == NULL)
+        return error_set(h->et, ERR_OUT_OF_MEMORY, "%s: out of memory", h->name);
+    enum err err = read_entries(h, entries, st);
+    if (err == ERR_OK)
+        err = check_cover(h, entries, st->count);
+    if (err == ERR_OK)
+        err = fill(h, entries, st);
+    mem_free(entries);
+    return err;
+}
+
+/* `content`: NULL, or the file that `head` is the start of. */
+static enum err parse(struct safetensors *st, struct span head, uint64_t size_bytes,
+                      const uint8_t *content, const char *name, struct err_text *et)
+{
+    struct header h = {.name = name, .content = content, .et = et};
     struct text json = {0};
-    TRY(split(content, &json, &h));
+    TRY(split(head, size_bytes, &json, &h));
     const struct json_read_options options = {
         .name = name, .size_bytes_max = SAFETENSORS_HEADER_BYTES_MAX, .depth_max = 8};
     TRY(json_read_parse(span_of_text(json), &options, &h.doc, et));
     struct safetensors made = {0};
     arena_init(&made.arena, SIZE_MAX); /* bounded by the header */
     enum err err;
-    TRY_OUT(read_entries(&h, &made));
-    TRY_OUT(check_cover(&h, &made));
+    TRY_OUT(read_header(&h, &made));
     *st = made;
 out:
     json_read_close(&h.doc);
     if (err != ERR_OK)
         safetensors_close(&made);
     return err;
+}
+
+enum err safetensors_parse(struct safetensors *st, struct span content, const char *name,
+                           struct err_text *et)
+{
+    return parse(st, content, content.size, content.data, name, et);
+}
+
+enum err safetensors_parse_head(struct safetensors *st, struct span head, uint64_t size_bytes,
+                                const char *name, struct err_text *et)
+{
+    return parse(st, head, MAX(size_bytes, (uint64_t)head.size), NULL, name, et);
 }
 
 enum err safetensors_open(struct safetensors *st, const char *path, struct err_text *et)

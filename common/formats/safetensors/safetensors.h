@@ -22,6 +22,7 @@
 #include "common/mem/arena.h"
 
 enum {
+    SAFETENSORS_PREFIX_BYTES = 8,
     SAFETENSORS_HEADER_BYTES_MAX = 100 * 1000 * 1000, /* the format's own ceiling */
     SAFETENSORS_TENSORS_MAX = 1 << 20,
     SAFETENSORS_SHARDS_MAX = 4096,
@@ -46,6 +47,7 @@ struct safetensors_note {
 struct safetensors {
     struct safetensor *tensors; /* sorted by bytes of the name */
     size_t count;
+    uint64_t *begins; /* of a single file only: where the data of each is, from the file's start */
     struct safetensors_note *notes; /* sorted by key; of a single file only */
     size_t note_count;
     struct arena arena;         /* owned: names, tables */
@@ -62,6 +64,13 @@ MUST_CHECK enum err safetensors_open(struct safetensors *st, const char *path, s
 /* Content in memory, which must outlive *st; `name` is for messages. */
 MUST_CHECK enum err safetensors_parse(struct safetensors *st, struct span content, const char *name,
                                       struct err_text *et);
+
+/* A file of `size_bytes` of which only the head is at hand: prefix and header, as many bytes as
+ * safetensors_head_bytes says of the prefix. Tensors have no data, only `begins`. */
+MUST_CHECK enum err safetensors_parse_head(struct safetensors *st, struct span head,
+                                           uint64_t size_bytes, const char *name,
+                                           struct err_text *et);
+uint64_t safetensors_head_bytes(const uint8_t prefix[SAFETENSORS_PREFIX_BYTES]);
 
 /* Gives back the memory of a tensor's data for now: source_drop of the file that has it. */
 void safetensors_drop(const struct safetensors *st, struct span data);

@@ -71,7 +71,7 @@ enum err file_sink_writer(void *context, struct span piece)
     return ERR_OK;
 }
 
-enum err file_writer_commit(struct file_writer *writer, struct err_text *et)
+enum err file_writer_settle(struct file_writer *writer, struct err_text *et)
 {
     ASSERT(writer->fd >= 0);
     enum err err = ERR_OK;
@@ -82,7 +82,18 @@ enum err file_writer_commit(struct file_writer *writer, struct err_text *et)
         err = error_set(et, error_from_errno(errno), "%s: close: %s", writer->path_temp,
                         strerror(errno));
     writer->fd = -1;
-    if (err == ERR_OK && rename(writer->path_temp, writer->path) != 0)
+    if (err != ERR_OK)
+        file_writer_abandon(writer);
+    return err;
+}
+
+enum err file_writer_commit(struct file_writer *writer, struct err_text *et)
+{
+    ASSERT(writer->path_temp != NULL);
+    enum err err = ERR_OK;
+    if (writer->fd >= 0)
+        TRY(file_writer_settle(writer, et));
+    if (rename(writer->path_temp, writer->path) != 0)
         err =
             error_set(et, error_from_errno(errno), "%s: rename: %s", writer->path, strerror(errno));
     if (err == ERR_OK) {
@@ -105,6 +116,14 @@ void file_writer_abandon(struct file_writer *writer)
     mem_free(writer->path);
     mem_free(writer->path_temp);
     *writer = (struct file_writer){.fd = -1};
+}
+
+enum err file_writer_fail(struct file_writer *writer, enum err err, struct err_text *et)
+{
+    if (et != NULL && et->text[0] == '\0')
+        err = error_set(et, err, "%s: cannot be written: %s", writer->path, error_text(err));
+    file_writer_abandon(writer);
+    return err;
 }
 
 enum err file_write_atomic(const char *path, struct span content, struct err_text *et)

@@ -39,11 +39,19 @@ MUST_CHECK enum err file_writer_open(struct file_writer *writer, const char *pat
 /* Appends. The file_sink_f of a file: context is the struct file_writer. */
 enum err file_sink_writer(void *writer, struct span piece);
 
+/* Makes the content durable and closes the descriptor; only the name is missing, which
+ * file_writer_commit gives. For many files that shall be there together. Abandons on an error. */
+MUST_CHECK enum err file_writer_settle(struct file_writer *writer, struct err_text *et);
+
 /* Makes the file durable under its name and closes the writer, also on failure. */
 MUST_CHECK enum err file_writer_commit(struct file_writer *writer, struct err_text *et);
 
 /* Throws the temporary file away. A zeroed, committed or abandoned writer is allowed. */
 void file_writer_abandon(struct file_writer *writer);
+
+/* Abandons a writer whose content failed, and passes `err` on: with the path, unless `et` says why
+ * already. */
+MUST_CHECK enum err file_writer_fail(struct file_writer *writer, enum err err, struct err_text *et);
 
 /* Writes all of `content` to `path`, durably and at once. */
 MUST_CHECK enum err file_write_atomic(const char *path, struct span content, struct err_text *et);

@@ -172,3 +172,16 @@ bool folder_name_is_plain(struct text name)
         return false;
     return memchr(name.data, '/', name.size) == NULL && memchr(name.data, '\0', name.size) == NULL;
 }
+
+bool folder_path_is_plain(struct text path)
+{
+    for (;;) {
+        const char *slash = path.size > 0 ? memchr(path.data, '/', path.size) : NULL;
+        size_t size = slash != NULL ? (size_t)(slash - path.data) : path.size;
+        if (!folder_name_is_plain((struct text){path.data, size}))
+            return false;
+        if (slash == NULL)
+            return true;
+        path = (struct text){slash + 1, path.size - size - 1};
+    }
+}

@@ -49,4 +49,7 @@ char *folder_join(struct arena *arena, const char *folder, const char *name);
  * an index file of somebody else names must pass this before it is opened. */
 bool folder_name_is_plain(struct text name);
 
+/* True for such names between slashes. */
+bool folder_path_is_plain(struct text path);
+
 #endif

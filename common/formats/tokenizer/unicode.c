@@ -140,6 +140,12 @@ bool unicode_is_word(uint32_t c)
     return alphabetic || enclosed || k == UTF8PROC_CATEGORY_PC || c - 0x200C < 2;
 }
 
+unsigned unicode_columns(uint32_t c)
+{
+    int columns = c >= ' ' && c < 0x7F ? 1 : utf8proc_charwidth((utf8proc_int32_t)c);
+    return columns > 0 ? (unsigned)columns : 0;
+}
+
 size_t unicode_grapheme(struct text text)
 {
     utf8proc_int32_t state = 0;

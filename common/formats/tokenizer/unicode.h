@@ -64,6 +64,9 @@ bool unicode_is_space(uint32_t c);       /* White_Space */
 bool unicode_is_punctuation(uint32_t c); /* P*, and the ASCII signs */
 bool unicode_is_word(uint32_t c);        /* \w of UTS 18 */
 
+/* Columns that the character takes in a terminal: 0 for marks and joiners, 2 for wide ones. */
+unsigned unicode_columns(uint32_t c);
+
 /* Bytes of the first grapheme cluster (UAX 29, extended) of text that is not empty. */
 size_t unicode_grapheme(struct text text);
 

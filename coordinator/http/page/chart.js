@@ -103,6 +103,9 @@ function line(root, points, scale, color, attributes) {
   root.append(svg("polyline", { points: text, fill: "none", stroke: color, "stroke-width": 1.6, "stroke-linejoin": "round", ...attributes }));
 }
 
+// Where the pointer is over a plot: a reading stays when the plot is drawn anew under it, as each point of a running job does.
+const pointers = new WeakMap();
+
 // What each series says at the step nearest to the pointer.
 function reading(node, root, series, scale) {
   const note = document.createElement("div");
@@ -110,9 +113,9 @@ function reading(node, root, series, scale) {
   const mark = svg("line", { y1: scale.plot.top, y2: scale.plot.bottom, stroke: "var(--soft)", "stroke-dasharray": "2 3", visibility: "hidden" });
   root.append(mark);
   const hide = () => { note.classList.add("hidden"); mark.setAttribute("visibility", "hidden"); };
-  const show = (event) => {
+  const show = () => {
     const box = root.getBoundingClientRect();
-    const x = event.clientX - box.left;
+    const x = pointers.get(node) - box.left;
     const lines = [];
     let step = null;
     for (const s of series) {
@@ -139,9 +142,10 @@ function reading(node, root, series, scale) {
     if (at > box.width / 2) { note.style.right = box.width - at + 8 + "px"; note.style.left = ""; }
     else { note.style.left = at + 8 + "px"; note.style.right = ""; }
   };
-  root.addEventListener("pointermove", show);
-  root.addEventListener("pointerleave", hide);
+  node.onpointermove = (event) => { pointers.set(node, event.clientX); show(); };
+  node.onpointerleave = () => { pointers.delete(node); hide(); };
   node.append(note);
+  if (pointers.has(node)) show();
 }
 
 // series: [{name, color, points: [[step, value]], dots}]; options: {height, log, smooth, total, title}.

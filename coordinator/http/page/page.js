@@ -5,7 +5,7 @@ import { draw, number, svg } from "./chart.js";
 const JOBS_MS = 2000, JOB_MS = 1000, CHECKPOINTS_MS = 4000, EVENTS_MS = 2000, EVENTS_MAX = 300, JOBS_MAX = 200, COLORS = 8, FOLD_OVER = 3, FILES_OPEN = 12;
 const main = document.getElementById("main");
 const state = { jobs: [], workers: [], providers: [], why: [], events: [], eventsNext: 0, job: null, id: null, points: [], checkpoints: [], view: "jobs", failed: 0,
-  log: false, smooth: true, shown: new Map() };
+  log: false, smooth: true, shown: new WeakMap() };
 
 // ---- words and small parts
 
@@ -350,7 +350,7 @@ function showJob() {
 async function readJob(id) {
   let job;
   do {
-    job = await ask(`jobs/${id}?after=${state.points.length}`);
+    job = await ask(`jobs/${encodeURIComponent(id)}?after=${state.points.length}`);
     if (!job || state.id !== id) return;
     if (job.point_count < state.points.length) state.points = []; // it went back to a checkpoint
     else state.points.push(...job.points);
@@ -370,7 +370,7 @@ async function readAll(now, due) {
   if (id === null) return showJob();
   if (due("job", state.job && isOver(state.job.row) ? JOBS_MS : JOB_MS)) await readJob(id);
   if (state.id === id && due("checkpoints", CHECKPOINTS_MS)) {
-    const [rows, why] = await Promise.all([ask(`jobs/${id}/checkpoints`), state.job && isOver(state.job.row) ? [] : ask(`jobs/${id}/explain`)]);
+    const [rows, why] = await Promise.all([ask(`jobs/${encodeURIComponent(id)}/checkpoints`), state.job && isOver(state.job.row) ? [] : ask(`jobs/${encodeURIComponent(id)}/explain`)]);
     if (state.id !== id) return;
     state.checkpoints = rows;
     state.why = why.filter((row) => !["working", "needs"].includes(row.reason)); // the graph says these
@@ -381,7 +381,7 @@ async function readAll(now, due) {
 
 // The log is looked through a part at a time; a long one takes some turns.
 async function readEvents(id) {
-  const answer = await ask(`jobs/${id}/events?after=${state.eventsNext}`);
+  const answer = await ask(`jobs/${encodeURIComponent(id)}/events?after=${state.eventsNext}`);
   if (!answer || state.id !== id) return;
   if (answer.last < state.eventsNext) Object.assign(state, { events: [], eventsNext: 0 });
   else Object.assign(state, { events: [...state.events, ...answer.events].slice(-EVENTS_MAX), eventsNext: answer.next });
@@ -411,10 +411,11 @@ async function turn() {
   isAsking = false;
 }
 
+// Ids are of digits and letters: what is none is asked for as it stands, and not found.
 function go() {
   const [view, id] = location.hash.slice(1).split("/");
   state.view = view === "workers" ? "workers" : "jobs";
-  const next = view === "job" && id ? decodeURIComponent(id) : null;
+  const next = view === "job" && id ? id : null;
   if (next !== state.id) {
     Object.assign(state, { id: next, job: null, points: [], checkpoints: [], why: [], events: [], eventsNext: 0 });
     document.getElementById("detail").dataset.job = "";

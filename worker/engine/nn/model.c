@@ -228,6 +228,11 @@ size_t model_size_bytes(const struct model *model)
     return size;
 }
 
+size_t model_own_bytes(const struct model *model)
+{
+    return model->arena.used_bytes;
+}
+
 const struct family *model_family(const struct model *model)
 {
     return model->family;

@@ -149,6 +149,10 @@ size_t model_stored_row(const struct model *model, const struct model_param *par
 size_t model_element_count(const struct model *model);
 size_t model_size_bytes(const struct model *model);
 
+/* Bytes of it that are memory of its own: weights that were made when it was opened (of quantized
+ * folders, of load_in_4bit, of a random start), lists. All others are mapped from files. */
+size_t model_own_bytes(const struct model *model);
+
 /* The model's row of model_family.def. Static storage. */
 const struct family *model_family(const struct model *model);
 

@@ -12,8 +12,10 @@ size_t transformer_size_bytes(const struct model *model, const struct binding *b
                               const struct transformer_plan *plan)
 {
     struct transformer t = {.pass = {.model = model, .binding = binding}, .mode = plan->mode};
-    return transformer_memory_plan(&t, plan, NULL) * sizeof(float) +
-           plan->tokens * (sizeof(double) + sizeof(uint64_t));
+    size_t floats = transformer_memory_plan(&t, plan, NULL);
+    if (floats == SIZE_MAX)
+        return SIZE_MAX;
+    return floats * sizeof(float) + plan->tokens * (sizeof(double) + sizeof(uint64_t));
 }
 
 enum err transformer_create(const struct model *model, struct kernel *kernel,

@@ -26,7 +26,8 @@ struct transformer_plan {
 
 struct transformer;
 
-/* Bytes that transformer_create will hold. `binding` may be NULL. */
+/* Bytes that transformer_create will hold, SIZE_MAX when no memory has so many. `binding` may be
+ * NULL. */
 size_t transformer_size_bytes(const struct model *model, const struct binding *binding,
                               const struct transformer_plan *plan);
 

@@ -214,12 +214,27 @@ static void carve_ropes(struct carve *c, struct transformer *t, size_t positions
     }
 }
 
+/* Whether the sum of all buffers is a number at all: a layer has fewer than BUFFERS of them, each
+ * of at most so many floats for a token. */
+static bool is_countable(const struct transformer *t, const struct transformer_plan *plan)
+{
+    enum { BUFFERS = 128 };
+    const struct model_shape *s = model_shape(t->pass.model);
+    size_t most = MAX(MAX(s->width, s->mlp_width), MAX(s->vocabulary, rank_max(t->pass.binding)));
+    size_t heads, count;
+    return check_mul(s->heads, s->head_width + 2, &heads) &&
+           check_mul(MAX(plan->tokens, plan->positions), MAX(most, heads), &count) &&
+           check_mul(count, s->layers + 2, &count) && count < SIZE_MAX / BUFFERS / sizeof(double);
+}
+
 size_t transformer_memory_plan(struct transformer *t, const struct transformer_plan *plan,
                                float *base)
 {
     const struct model *model = t->pass.model;
     const struct model_shape *s = model_shape(model);
     struct carve c = {.base = base};
+    if (!is_countable(t, plan))
+        return SIZE_MAX;
     size_t T = plan->tokens, rank = rank_max(t->pass.binding);
     size_t widest = MAX(MAX(s->width, s->mlp_width), s->heads * s->head_width);
     carve_ropes(&c, t, plan->positions);

@@ -26,8 +26,9 @@ struct transformer {
     float *remade; /* (T, C) output of a layer that is made again */
 };
 
-/* Lays out every buffer from `base` on (NULL: only counts) and returns the floats needed; t->x and
- * t->saved are filled when they are there. Of *t, mode and the pass's model and binding are set. */
+/* Lays out every buffer from `base` on (NULL: only counts) and returns the floats needed, SIZE_MAX
+ * when no memory has so many; t->x and t->saved are filled when they are there. Of *t, mode and the
+ * pass's model and binding are set. */
 size_t transformer_memory_plan(struct transformer *t, const struct transformer_plan *plan,
                                float *base);
 

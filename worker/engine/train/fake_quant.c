@@ -150,6 +150,27 @@ size_t fake_quant_size_bytes(const struct fake_quant *fq)
     return size + chunk;
 }
 
+size_t fake_quant_estimate(const struct model *model, const struct train_layout *layout,
+                           const struct fake_quant_config *config)
+{
+    const struct binding *binding = train_layout_binding(layout);
+    size_t size = 0, chunk = 0;
+    bool blends = config->form == FAKE_QUANT_TERNARY && config->warmup_rounds > 0;
+    for (size_t i = 0; i < model_param_count(model); i++) {
+        if (!fake_quant_check_takes(model, config, i))
+            continue;
+        const struct model_param *p = model_param(model, i);
+        const struct coded c = {.rows = p->rows, .columns = p->columns};
+        bool masks = binding->slots[i].weight_offset != BINDING_NONE;
+        size += dtype_span_bytes(dtype_of(config, p->columns), p->rows * p->columns);
+        if (config->form == FAKE_QUANT_GRID)
+            size += fake_quant_grid_estimate(&config->grid, p->rows, p->columns, masks);
+        size += blends ? p->rows * p->columns * sizeof *c.blend : 0;
+        chunk = MAX(chunk, chunk_rows(&c) * p->columns * sizeof(float));
+    }
+    return size + chunk;
+}
+
 /* ---- rows to codes ---- */
 
 /* Rows [first, first + count) of one parameter, as they train. */

@@ -90,4 +90,8 @@ void fake_quant_mask(const struct fake_quant *fake_quant, float *gradient);
 /* Bytes held for codes, scales and masks. */
 size_t fake_quant_size_bytes(const struct fake_quant *fake_quant);
 
+/* The most that it will hold, before there is one; errors that fake_quant_check finds aside. */
+size_t fake_quant_estimate(const struct model *model, const struct train_layout *layout,
+                           const struct fake_quant_config *config);
+
 #endif

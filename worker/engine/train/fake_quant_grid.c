@@ -43,6 +43,16 @@ void fake_quant_grid_fini(struct fake_quant_grid *grid)
     *grid = (struct fake_quant_grid){.mask = NULL};
 }
 
+size_t fake_quant_grid_estimate(const struct grid_scheme *scheme, size_t rows, size_t columns,
+                                bool masks)
+{
+    struct fake_quant_grid grid = {.mask = NULL, .cells = {.columns = columns}};
+    bool groups = scheme->strategy == GRID_GROUP && scheme->group_size > 0;
+    size_t across = groups ? (columns + scheme->group_size - 1) / scheme->group_size : 1;
+    size_t cell = sizeof *grid.cells.scales + sizeof *grid.cells.zeros;
+    return rows * across * cell + (masks ? rows * mask_stride(&grid) : 0);
+}
+
 size_t fake_quant_grid_size_bytes(const struct fake_quant_grid *grid)
 {
     const struct grid *cells = &grid->cells;

@@ -35,4 +35,8 @@ void fake_quant_grid_mask(const struct fake_quant_grid *grid, bool turned, float
 
 size_t fake_quant_grid_size_bytes(const struct fake_quant_grid *grid);
 
+/* The same before there is one. */
+size_t fake_quant_grid_estimate(const struct grid_scheme *scheme, size_t rows, size_t columns,
+                                bool masks);
+
 #endif

@@ -174,20 +174,42 @@ static enum err prepare_gradients(struct train *train)
     return ERR_OK;
 }
 
+/* A pass in `mode` over rows of `token_count` tokens each. */
+static size_t pass_estimate(const struct model *model, const struct train_layout *layout,
+                            const struct train_options *options, enum transformer_mode mode,
+                            size_t token_count)
+{
+    size_t rows = MAX(options->rows_at_once, (size_t)1);
+    bool pairs = options->objective == TRAIN_OBJECTIVE_PREFERENCE;
+    token_count += layout != NULL ? train_layout_binding(layout)->prompt_count : 0;
+    struct transformer_plan plan = {.mode = mode,
+                                    .rows = rows,
+                                    .positions = token_count,
+                                    .quantizes = options->quantizes || options->quant != NULL};
+    if (!check_mul(token_count, pairs ? PREFERENCE_SIDES : 1, &plan.tokens) ||
+        !check_mul(plan.tokens, rows, &plan.tokens))
+        return SIZE_MAX;
+    return transformer_size_bytes(model, binding_of(layout), &plan);
+}
+
+size_t train_evaluate_estimate(const struct model *model, const struct train_layout *layout,
+                               const struct train_options *options, size_t token_count)
+{
+    return pass_estimate(model, layout, options, TRANSFORMER_INFER, token_count);
+}
+
 size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,
                              const struct train_options *options, size_t token_count)
 {
-    size_t rows = MAX(options->rows_at_once, (size_t)1);
     enum transformer_mode mode = options->checkpointing ? TRANSFORMER_RECOMPUTE : TRANSFORMER_TRAIN;
-    token_count += layout != NULL ? train_layout_binding(layout)->prompt_count : 0;
-    bool pairs = options->objective == TRAIN_OBJECTIVE_PREFERENCE;
-    struct transformer_plan plan = {.mode = layout != NULL ? mode : TRANSFORMER_INFER,
-                                    .tokens = rows * token_count * (pairs ? PREFERENCE_SIDES : 1),
-                                    .rows = rows,
-                                    .positions = token_count,
-                                    .quantizes = options->quant != NULL};
-    size_t gradients = layout != NULL ? rows * train_layout_count(layout) * sizeof(float) : 0;
-    return transformer_size_bytes(model, binding_of(layout), &plan) + gradients;
+    if (layout == NULL)
+        return train_evaluate_estimate(model, NULL, options, token_count);
+    size_t rows = MAX(options->rows_at_once, (size_t)1), gradients;
+    size_t bytes = pass_estimate(model, layout, options, mode, token_count);
+    bool fits = check_mul(rows, train_layout_count(layout), &gradients) &&
+                check_mul(gradients, sizeof(float), &gradients) &&
+                check_add(bytes, gradients, &bytes);
+    return fits ? bytes : SIZE_MAX;
 }
 
 size_t train_peak_bytes(const struct train *train)

@@ -60,6 +60,7 @@ struct train_options {
     /* What products read instead of trainables and model, where values are given; or NULL. The
      * caller updates it when values or the round change. Borrowed. */
     const struct fake_quant *quant;
+    bool quantizes; /* for estimates: `quant` is going to be there */
 };
 
 /* Takes the gradient of one row, rows in ascending order. `gradient` has the layout's elements and
@@ -107,10 +108,15 @@ MUST_CHECK enum err train_logits(struct train *train, const float *values,
 size_t train_peak_bytes(const struct train *train);
 
 /* What train_rows will hold for `rows_at_once` rows of `token_count` tokens each, of pairs each
- * segment. The model's own
- * weights and the vector of trainables are not counted; a row is taken for one sample, which has
- * one prompt. `layout` NULL: train_evaluate. */
+ * segment; SIZE_MAX: more than can be addressed. The model's own weights and the vector of
+ * trainables are not counted; a row is taken for one sample, which has one prompt. `layout` NULL:
+ * train_evaluate_estimate. */
 size_t train_memory_estimate(const struct model *model, const struct train_layout *layout,
                              const struct train_options *options, size_t token_count);
+
+/* The same of train_evaluate, which holds it beside what train_rows held. `layout` NULL: of the
+ * untouched model. */
+size_t train_evaluate_estimate(const struct model *model, const struct train_layout *layout,
+                               const struct train_options *options, size_t token_count);
 
 #endif

@@ -55,8 +55,8 @@ static enum err check_full(const struct model *model, struct err_text *et)
     const struct hf_config *config = model_config(model);
     if (config->quantized && strcmp(config->quant_method, "bitnet") != 0)
         return error_set(et, ERR_RECIPE,
-                         "adapter: the model is quantized (%s), which only an adapter can train; "
-                         "say lora, or take the model before",
+                         "base_model, adapter: the model is quantized (%s); without qat an adapter "
+                         "trains on it; say adapter: lora, or take the model before",
                          config->quant_method);
     for (size_t i = 0; i < model_param_count(model); i++) {
         const struct model_param *p = model_param(model, i);

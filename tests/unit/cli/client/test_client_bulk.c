@@ -11,7 +11,7 @@
 #include "cli/client/client_bulk.h"
 #include "common/mem/mem.h"
 #include "common/transport/transport.h"
-#include "tests/lib/bulk_server.h"
+#include "tests/lib/bulk/bulk_server.h"
 
 enum { BIG = DIGEST_CHUNK_BYTES * 5 / 2, WAIT_MS = 10000 };
 

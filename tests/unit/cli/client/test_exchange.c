@@ -1,16 +1,19 @@
 /* test_exchange.c - one request, its one reply, and what else may come in between. */
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cmocka.h>
 
 #include "cli/client/exchange.h"
+#include "common/base/version.h"
 #include "common/wire/wire.h"
 
 enum { WAIT_MS = 20000 };
@@ -79,6 +82,45 @@ static void test_exchange__the_words_of_another_version_end_a_request(void **sta
     say(p, &message_type_msg_welcome, &refused);
     assert_int_equal(ask(p, &et), ERR_VERSION);
     assert_non_null(strstr(et.text, "it is qfleet 9"));
+    assert_non_null(strstr(et.text, version_text())); /* both sides are named */
+}
+
+static void test_exchange__words_that_are_not_known_are_those_of_a_newer_one(void **state)
+{
+    struct place *p = *state;
+    struct err_text et = {""};
+    struct bytes frame;
+    bytes_init(&frame, LIMIT_FRAME_BYTES);
+    assert_int_equal(wire_encode(&message_type_msg_jobs, &(struct msg_jobs){.ticket = 1}, &frame),
+                     ERR_OK);
+    frame.data[0]++; /* a short array of one member more, which is a number */
+    bytes_append(&frame, "\x07", 1);
+    assert_int_equal(transport_send(p->router, &p->client, bytes_span(&frame)), ERR_OK);
+    assert_int_equal(ask(p, &et), ERR_VERSION);
+    bytes_fini(&frame);
+    assert_non_null(strstr(et.text, version_text()));
+    assert_non_null(strstr(et.text, "newer"));
+}
+
+/* The signal is blocked, as in whoever follows a job. */
+static void test_exchange__a_signal_ends_the_wait_for_an_answer(void **state)
+{
+    struct place *p = *state;
+    struct err_text et = {""};
+    sigset_t set, before;
+    const struct timespec none = {0};
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGTERM);
+    assert_int_equal(pthread_sigmask(SIG_BLOCK, &set, &before), 0);
+    assert_int_equal(raise(SIGTERM), 0);
+    uint64_t begin_ms = exchange_now_ms();
+    assert_int_equal(ask(p, &et), ERR_UNREACHABLE);
+    assert_in_range(exchange_now_ms() - begin_ms, 0, WAIT_MS / 2);
+    assert_non_null(strstr(et.text, "interrupted"));
+    say(p, &message_type_msg_jobs, &(struct msg_jobs){.ticket = 2}); /* one that answers is heard */
+    assert_int_equal(ask(p, &et), ERR_OK);
+    assert_int_equal(sigtimedwait(&set, NULL, &none), SIGTERM);
+    assert_int_equal(pthread_sigmask(SIG_SETMASK, &before, NULL), 0);
 }
 
 static void test_exchange__replies_to_others_and_a_late_welcome_are_passed_over(void **state)
@@ -98,6 +140,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(the_words_of_another_version_end_a_request),
+        TEST(words_that_are_not_known_are_those_of_a_newer_one),
+        TEST(a_signal_ends_the_wait_for_an_answer),
         TEST(replies_to_others_and_a_late_welcome_are_passed_over),
     };
     if (transport_startup() != ERR_OK)

@@ -4,6 +4,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -41,7 +42,8 @@ static void test_command__mistakes_are_named_with_the_nearest_word(void **state)
         const char *message;
     } rows[] = {
         {"sumbit r.yml", "sumbit: unknown verb; did you mean qctl submit?"},
-        {"ckpt", "ckpt: unknown verb; see qctl help"},
+        {"data", "data: say which: check; see qctl help data"},
+        {"data -o json", "data: say which: check; see qctl help data"},
         {"ckpt lgo", "ckpt lgo: unknown verb; did you mean qctl ckpt log?"},
         {"xyzzy", "xyzzy: unknown verb; see qctl help"},
         {"run r.yml --wokers 2", "--wokers: unknown option of run; did you mean --workers?"},
@@ -128,6 +130,24 @@ static void test_command__every_verb_is_found_and_has_an_example(void **state)
     }
 }
 
+static void test_help__of_a_group_lists_its_verbs(void **state)
+{
+    (void)state;
+    static const char *const lines[] = {"imatrix -h", "help imatrix"};
+    for (size_t i = 0; i < COUNT_OF(lines); i++) {
+        struct invocation invocation;
+        struct err_text et = {{0}};
+        char *text = NULL;
+        size_t size = 0;
+        assert_int_equal(parse(lines[i], &invocation, &et), ERR_OK);
+        invocation.out = open_memstream(&text, &size);
+        assert_int_equal(invocation.command->run(&invocation, &et), ERR_OK);
+        (void)fclose(invocation.out);
+        assert_string_equal(text, "  imatrix merge      add importance matrices up\n");
+        free(text);
+    }
+}
+
 static void test_help__of_a_verb_leads_with_examples(void **state)
 {
     (void)state;
@@ -163,6 +183,7 @@ int main(void)
         cmocka_unit_test(test_command__words_after_two_dashes_are_arguments),
         cmocka_unit_test(test_command__numbers_are_checked),
         cmocka_unit_test(test_command__every_verb_is_found_and_has_an_example),
+        cmocka_unit_test(test_help__of_a_group_lists_its_verbs),
         cmocka_unit_test(test_help__of_a_verb_leads_with_examples),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -35,6 +35,32 @@ static void write_state(const struct tensor *tensors, size_t count, struct bytes
     assert_int_equal(safetensors_write(&content, file_sink_bytes, out), ERR_OK);
 }
 
+/* A file in memory; counts the bytes that were asked for. */
+struct file {
+    struct span content;
+    size_t read;
+};
+
+static enum err read_file(void *context, uint64_t begin, void *out, size_t size,
+                          struct err_text *et)
+{
+    struct file *file = context;
+    (void)et;
+    assert_true(begin <= file->content.size && size <= file->content.size - begin);
+    memcpy(out, file->content.data + begin, size);
+    file->read += size;
+    return ERR_OK;
+}
+
+static enum err list(struct span before, struct span after, struct arena *arena,
+                     struct module_change **rows, uint32_t *count, struct err_text *et)
+{
+    struct file files[2] = {{before, 0}, {after, 0}};
+    const struct module_change_state a = {before.size, read_file, &files[0]};
+    const struct module_change_state b = {after.size, read_file, &files[1]};
+    return module_change_list(&a, &b, arena, rows, count, et);
+}
+
 static bool is_number(double value)
 {
     return isfinite(value);
@@ -70,8 +96,7 @@ static void test_module_change__factors_are_one_module_and_the_largest_change_is
     write_state(before, COUNT_OF(before), &a);
     write_state(after, COUNT_OF(after), &b);
     arena_init(&arena, 1 << 22);
-    assert_int_equal(module_change_list(bytes_span(&a), bytes_span(&b), &arena, &rows, &count, &et),
-                     ERR_OK);
+    assert_int_equal(list(bytes_span(&a), bytes_span(&b), &arena, &rows, &count, &et), ERR_OK);
     assert_int_equal(count, COUNT_OF(order));
     for (size_t i = 0; i < COUNT_OF(order); i++)
         assert_true(text_is(rows[i].module, order[i]));
@@ -88,6 +113,41 @@ static void test_module_change__factors_are_one_module_and_the_largest_change_is
     bytes_fini(&b);
 }
 
+static void test_module_change__tensors_are_read_in_pieces_and_moments_not_at_all(void **state)
+{
+    (void)state;
+    enum { COUNT = 100003 };
+    static float values[2][COUNT];
+    struct bytes files[2];
+    struct file reads[2];
+    struct arena arena;
+    struct module_change *rows;
+    struct err_text et = {""};
+    uint32_t count;
+    for (size_t side = 0; side < 2; side++) {
+        for (size_t i = 0; i < COUNT; i++)
+            values[side][i] = side == 0 ? 2 : 3;
+        const struct span data = {(const uint8_t *)values[side], sizeof values[side]};
+        struct safetensor tensors[] = {
+            {TEXT("exp_avg.a.weight"), SAFETENSORS_F32, 1, {COUNT}, data},
+            {TEXT("weight.a.weight"), SAFETENSORS_F32, 1, {COUNT}, data}};
+        struct safetensors_content content = {.tensors = tensors, .count = 2};
+        bytes_init(&files[side], 1 << 20);
+        assert_int_equal(safetensors_write(&content, file_sink_bytes, &files[side]), ERR_OK);
+        reads[side] = (struct file){bytes_span(&files[side]), 0};
+    }
+    const struct module_change_state a = {files[0].size, read_file, &reads[0]};
+    const struct module_change_state b = {files[1].size, read_file, &reads[1]};
+    arena_init(&arena, 1 << 22);
+    assert_int_equal(module_change_list(&a, &b, &arena, &rows, &count, &et), ERR_OK);
+    assert_int_equal(count, 1);
+    assert_true(is_about(rows[0].change, 0.5) && rows[0].parameters == COUNT);
+    assert_true(reads[0].read < sizeof values[0] + 4096 && reads[1].read < sizeof values[1] + 4096);
+    arena_fini(&arena);
+    bytes_fini(&files[0]);
+    bytes_fini(&files[1]);
+}
+
 static void test_module_change__what_is_no_state_is_an_error_with_its_name(void **state)
 {
     (void)state;
@@ -99,10 +159,14 @@ static void test_module_change__what_is_no_state_is_an_error_with_its_name(void 
     uint32_t count;
     write_state(one, 1, &a);
     arena_init(&arena, 1 << 22);
-    assert_int_not_equal(
-        module_change_list(bytes_span(&a), (struct span){a.data, 5}, &arena, &rows, &count, &et),
-        ERR_OK);
-    assert_non_null(strstr(et.text, "the second checkpoint"));
+    for (size_t size = 0; size < a.size; size += 5) { /* however short it was cut */
+        assert_int_not_equal(
+            list(bytes_span(&a), (struct span){a.data, size}, &arena, &rows, &count, &et), ERR_OK);
+        assert_non_null(strstr(et.text, "the second checkpoint"));
+    }
+    memset(a.data, 0xff, 8);
+    assert_int_not_equal(list(bytes_span(&a), bytes_span(&a), &arena, &rows, &count, &et), ERR_OK);
+    assert_non_null(strstr(et.text, "the first checkpoint"));
     arena_fini(&arena);
     bytes_fini(&a);
 }
@@ -112,6 +176,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(
             test_module_change__factors_are_one_module_and_the_largest_change_is_first),
+        cmocka_unit_test(test_module_change__tensors_are_read_in_pieces_and_moments_not_at_all),
         cmocka_unit_test(test_module_change__what_is_no_state_is_an_error_with_its_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -144,6 +144,55 @@ static void test_table__a_long_last_column_is_cut_on_a_terminal_alone(void **sta
     table_fini(&table);
 }
 
+static void test_table__wide_characters_and_marks_stay_in_their_columns(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct table table;
+    const struct style style = {.width = 100};
+    const struct table_column two[] = {{"NAME", TABLE_LEFT}, {"STATE", TABLE_LEFT}};
+    static const char *const names[] = {"\xe6\xa8\xa1\xe5\x9e\x8b", "e\xcc\x81te\xcc\x81", "plain"};
+    table_init(&table, two, COUNT_OF(two));
+    for (size_t i = 0; i < COUNT_OF(names); i++) {
+        table_row(&table);
+        table_cell(&table, 0, STYLE_PLAIN, "%s", names[i]);
+        table_cell(&table, 1, STYLE_PLAIN, "ok");
+    }
+    sheet_begin(&sheet);
+    assert_int_equal(table_print(&table, &style, false, sheet.file), ERR_OK);
+    assert_string_equal(sheet_end(&sheet), "\xe6\xa8\xa1\xe5\x9e\x8b   ok\n"
+                                           "e\xcc\x81te\xcc\x81    ok\n"
+                                           "plain  ok\n");
+    table_fini(&table);
+}
+
+static void test_table__lines_fit_a_terminal(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct table table;
+    const struct style style = {.width = 40, .terminal = true};
+    table_init(&table, columns, COUNT_OF(columns));
+    table_row(&table);
+    table_cell(&table, 0, STYLE_PLAIN, "id");
+    table_cell(&table, 1, STYLE_PLAIN, "5");
+    table_cell(&table, 2, STYLE_PLAIN, "a name of many many many words");
+    table_cell(&table, 3, STYLE_PLAIN, "and a reason of as many of them");
+    table_row(&table);
+    table_cell(&table, 2, STYLE_PLAIN,
+               "\xe6\xa8\xa1\xe5\x9e\x8b\xe6\xa8\xa1\xe5\x9e\x8b\xe6\xa8"
+               "\xa1\xe5\x9e\x8b\xe6\xa8\xa1\xe5\x9e\x8b");
+    table_cell(&table, 3, STYLE_PLAIN, "short");
+    sheet_begin(&sheet);
+    assert_int_equal(table_print(&table, &style, false, sheet.file), ERR_OK);
+    assert_string_equal(
+        sheet_end(&sheet),
+        "id  5  a name of many +  and a reason o+\n"
+        "-   -  \xe6\xa8\xa1\xe5\x9e\x8b\xe6\xa8\xa1\xe5\x9e\x8b\xe6\xa8\xa1\xe5\x9e\x8b"
+        "\xe6\xa8\xa1\xe5\x9e\x8b  short\n");
+    table_fini(&table);
+}
+
 static void test_style__colour_obeys_no_color_and_the_flag(void **state)
 {
     (void)state;
@@ -162,9 +211,12 @@ static void test_style__texts_of_others_do_not_steer_the_terminal(void **state)
     char text[] = "a\x1b[2J\nb\x7f \xc2\x9b"
                   "1m \xc3\xa9";
     assert_string_equal(style_clean(text), "a?[2J?b? ??1m \xc3\xa9");
+    char turned[] = "a\xe2\x80\xaetxt.exe \x9b"
+                    "1m \xe6\xa8";
+    assert_string_equal(style_clean(turned), "a???txt.exe ?1m ??");
 }
 
-static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
+static void test_frame__wide_characters_take_two_cells_and_marks_none(void **state)
 {
     (void)state;
     struct sheet sheet;
@@ -185,7 +237,7 @@ static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
     frame_glyph(&frame, 3, 0, STYLE_PLAIN, "\xe2\xa0\x81");
     sheet_begin(&sheet);
     frame_print(&frame, &style, sheet.file);
-    assert_string_equal(sheet_end(&sheet), "a???z\n  \x1b[36m\xc3\xa9"
+    assert_string_equal(sheet_end(&sheet), "a?\xe6\x97\xa5\xcc\x81z\n  \x1b[36m\xc3\xa9"
                                            "bc+\x1b[0m\n      ?+\n\xe2\xa0\x81\n");
     frame_fini(&frame);
     assert_int_equal(frame_init(&frame, 4, 1, false), ERR_OK);
@@ -195,6 +247,24 @@ static void test_frame__cells_are_one_column_wide_and_text_is_cut(void **state)
     sheet_begin(&sheet);
     frame_print(&frame, &style, sheet.file);
     assert_string_equal(sheet_end(&sheet), "?b\n");
+    frame_fini(&frame);
+}
+
+static void test_frame__half_of_a_wide_character_is_never_shown(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct frame frame;
+    const struct style style = {.color = false};
+    static const char wide[] = "\xe6\x97\xa5\xe6\x97\xa5\xe6\x97\xa5";
+    assert_int_equal(frame_init(&frame, 6, 3, true), ERR_OK);
+    assert_int_equal(frame_text(&frame, 0, 0, 4, STYLE_PLAIN, "%s", wide), 3); /* one, and "+" */
+    (void)frame_text(&frame, 1, 0, 6, STYLE_PLAIN, "%s", wide);
+    (void)frame_text(&frame, 1, 1, 2, STYLE_PLAIN, "ab"); /* over two halves */
+    (void)frame_text(&frame, 2, 5, 6, STYLE_PLAIN, "%s", wide);
+    sheet_begin(&sheet);
+    frame_print(&frame, &style, sheet.file);
+    assert_string_equal(sheet_end(&sheet), "\xe6\x97\xa5+\n ab \xe6\x97\xa5\n     +\n");
     frame_fini(&frame);
 }
 
@@ -221,6 +291,47 @@ static void test_progress__a_log_stays_quiet(void **state)
     assert_int_equal(lines, 11);
     assert_null(strchr(text, '\r'));
     assert_non_null(strstr(text, "train    1 000/1 000"));
+}
+
+static void test_progress__what_does_not_begin_says_why(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct progress progress;
+    sheet_begin(&sheet);
+    progress_init(&progress, sheet.file, (struct style){.width = 100});
+    for (uint64_t done = 0; done < 2; done++) {
+        const struct progress_view view = {.stage = "train",
+                                           .detail = "no room",
+                                           .done = done,
+                                           .total = 2,
+                                           .loss = (double)NAN,
+                                           .eval_loss = (double)NAN};
+        progress_update(&progress, &view, 1000 + done);
+    }
+    progress_end(&progress);
+    assert_string_equal(sheet_end(&sheet), "train    0/2  no room\ntrain    1/2\n");
+}
+
+static void test_progress__what_stands_still_says_why_at_once_and_seldom(void **state)
+{
+    (void)state;
+    struct sheet sheet;
+    struct progress progress;
+    sheet_begin(&sheet);
+    progress_init(&progress, sheet.file, (struct style){.width = 100});
+    for (uint64_t second = 1; second <= 44; second++) {
+        struct progress_view view = {.stage = "train",
+                                     .detail = second < 3 || second > 40 ? "" : "disk is full",
+                                     .is_only_why = true,
+                                     .done = 1 + (second > 40),
+                                     .total = 100,
+                                     .loss = (double)NAN,
+                                     .eval_loss = (double)NAN};
+        progress_update(&progress, &view, second * 1000);
+    }
+    assert_string_equal(sheet_end(&sheet),
+                        "train    1/100  disk is full\ntrain    1/100  disk is full\n");
 }
 
 /* Quick steps and slow ones, up to a fortnight of them. */
@@ -324,10 +435,15 @@ int main(void)
         cmocka_unit_test(test_table__columns_align_and_empty_ones_vanish),
         cmocka_unit_test(test_table__without_rows_only_the_header_is_printed),
         cmocka_unit_test(test_table__a_long_last_column_is_cut_on_a_terminal_alone),
+        cmocka_unit_test(test_table__wide_characters_and_marks_stay_in_their_columns),
+        cmocka_unit_test(test_table__lines_fit_a_terminal),
         cmocka_unit_test(test_style__colour_obeys_no_color_and_the_flag),
         cmocka_unit_test(test_style__texts_of_others_do_not_steer_the_terminal),
-        cmocka_unit_test(test_frame__cells_are_one_column_wide_and_text_is_cut),
+        cmocka_unit_test(test_frame__wide_characters_take_two_cells_and_marks_none),
+        cmocka_unit_test(test_frame__half_of_a_wide_character_is_never_shown),
         cmocka_unit_test(test_progress__a_log_stays_quiet),
+        cmocka_unit_test(test_progress__what_does_not_begin_says_why),
+        cmocka_unit_test(test_progress__what_stands_still_says_why_at_once_and_seldom),
         cmocka_unit_test(test_progress__a_log_of_ten_thousand_steps_stays_under_a_megabyte),
         cmocka_unit_test(test_progress__a_slow_stage_says_a_line_in_half_a_minute),
         cmocka_unit_test(test_json_view__words_ids_and_absent_numbers),

@@ -149,6 +149,28 @@ static void test_bytes__the_first_failure_sticks_until_cleared(void **state)
     bytes_fini(&bytes);
 }
 
+static void test_bytes__what_is_taken_is_all_there_and_the_buffer_empty(void **state)
+{
+    (void)state;
+    struct bytes bytes;
+    bytes_init(&bytes, SIZE_MAX);
+    assert_null(bytes_take(&bytes));
+    bytes_append_text(&bytes, TEXT("12345678"));
+    uint8_t *taken = bytes_take(&bytes);
+    assert_memory_equal(taken, "12345678", 8);
+    assert_null(bytes.data);
+    assert_int_equal(bytes.size, 0);
+    bytes_append_text(&bytes, TEXT("9"));
+    assert_memory_equal(taken, "12345678", 8);
+    (void)mem_fault_after(1); /* what cannot shrink is given as it is */
+    uint8_t *large = bytes_take(&bytes);
+    (void)mem_fault_after(0);
+    assert_int_equal(*large, '9');
+    mem_free(large);
+    mem_free(taken);
+    bytes_fini(&bytes);
+}
+
 static void test_bytes__printing_appends_without_a_terminator(void **state)
 {
     (void)state;
@@ -188,6 +210,7 @@ int main(void)
         cmocka_unit_test(test_arena__a_ceiling_bounds_what_hostile_input_can_ask),
         cmocka_unit_test(test_arena__a_reset_forgets_contents_and_hands_out_zeroes_again),
         cmocka_unit_test(test_bytes__the_first_failure_sticks_until_cleared),
+        cmocka_unit_test(test_bytes__what_is_taken_is_all_there_and_the_buffer_empty),
         cmocka_unit_test(test_bytes__printing_appends_without_a_terminator),
         cmocka_unit_test(test_bytes__out_of_memory_is_told_and_loses_nothing),
     };

@@ -103,6 +103,9 @@ static const struct bad_recipe bad_recipes[] = {
     {LORA "load_in_4bit: true\nqat: int4\n", ERR_RECIPE,
      "r.yml:5:1: load_in_4bit: excludes qat, which quantizes a base that has all its bits; remove "
      "one"},
+    {BASE "adapter: qlora\nlora_r: 2\nlora_alpha: 2\nqat: int4\n", ERR_RECIPE,
+     "r.yml:4:1: adapter: qlora excludes qat, which quantizes a base that has all its bits; remove "
+     "one"},
     {LORA "peft_init_lora_weights: loftq\n", ERR_RECIPE,
      "r.yml:5:1: peft_init_lora_weights: loftq needs load_in_4bit: true, whose error it starts "
      "from"},

@@ -269,6 +269,12 @@ static void test_transport_keys__a_bad_list_is_named(void **state)
             fail_msg("found \"%s\", expected \"%s\"", et.text, cases[i].expected);
         assert_null(list.rows);
     }
+    struct transport_key_list list = {NULL, 0};
+    struct err_text et = {""};
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0); /* nobody writes into it */
+    assert_int_equal(transport_keys_read_list(path, &list, &et), ERR_FORMAT);
+    assert_non_null(strstr(et.text, "expected a file"));
 }
 
 int main(void)

@@ -185,7 +185,7 @@ static void test_wire__hostile_frames_are_refused_before_memory_is_asked_for(voi
         {"two objects", "\x01\x02", 2, ERR_PROTOCOL},
         {"not an array", "\x01", 1, ERR_PROTOCOL},
         {"an empty array", "\x90", 1, ERR_PROTOCOL},
-        {"an unknown number", "\x91\xcc\xff", 3, ERR_PROTOCOL},
+        {"an unknown number", "\x91\xcc\xff", 3, ERR_VERSION},
         {"number 0", "\x91\x00", 2, ERR_PROTOCOL},
         {"an accept without its fence", "\x91\x11", 2, ERR_PROTOCOL},
         {"an accept with two fences", "\x93\x11\x01\x02", 4, ERR_VERSION},

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 
 #define TOKEN "0123456789abcdef0123456789abcdef"
 
-enum { ANSWER_BYTES = 1 << 16, TURNS = 400, TURN_MS = 10 };
+enum { ANSWER_BYTES = 1 << 16, TURNS = 400, TURN_MS = 10, LARGE_BYTES = 10 << 20 };
 
 struct fixture {
     struct http *http;
@@ -28,6 +29,8 @@ struct fixture {
     uint64_t after;
     enum err err;
     size_t asked;
+    size_t answer_bytes; /* of a large answer; 0: a small one */
+    uint64_t now_ms;
 };
 
 static enum err on_answer(void *context, const struct http_request *request, struct bytes *out,
@@ -40,6 +43,12 @@ static enum err on_answer(void *context, const struct http_request *request, str
                    request->path.size > 0 ? request->path.data : "");
     if (f->err != ERR_OK)
         return error_set(et, f->err, "no \"thing\" here");
+    if (f->answer_bytes > 0) {
+        uint8_t *large = bytes_extend(out, f->answer_bytes);
+        if (large != NULL)
+            memset(large, ' ', f->answer_bytes);
+        return bytes_status(out);
+    }
     bytes_print(out, request->topic == HTTP_METRICS ? "up 1\n" : "[1]");
     return ERR_OK;
 }
@@ -96,7 +105,7 @@ static const char *talk(struct fixture *f, const char *request, size_t size)
     for (int turn = 0; turn < TURNS && quiet < 8; turn++) {
         struct pollfd polled = {http_fd(f->http), POLLIN, 0};
         (void)poll(&polled, 1, TURN_MS / 5);
-        http_run(f->http);
+        http_run(f->http, f->now_ms);
         if (sent < size) {
             ssize_t part = send(fd, request + sent, size - sent, MSG_NOSIGNAL);
             sent += part > 0 ? (size_t)part : 0;
@@ -118,7 +127,8 @@ static const char *talk(struct fixture *f, const char *request, size_t size)
 static const char *get(struct fixture *f, const char *target, const char *header)
 {
     char request[1024];
-    (void)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: x\r\n%s\r\n", target, header);
+    (void)snprintf(request, sizeof request, "GET %s HTTP/1.1\r\nHost: 127.0.0.1:7072\r\n%s\r\n",
+                   target, header);
     return talk(f, request, strlen(request));
 }
 
@@ -151,6 +161,44 @@ static void test_http__elsewhere_metrics_need_the_token(void **state)
     assert_status(get(&f, "/metrics", "Authorization: Bearer " TOKEN "\r\n"), "200");
     assert_status(get(&f, "/healthz", ""), "200");
     http_close(&f.http);
+}
+
+/* A page of somebody's, whose name points at 127.0.0.1 by now, cannot have what is open here. */
+static void test_http__under_another_name_metrics_need_the_token(void **state)
+{
+    const struct {
+        const char *host, *status;
+    } cases[] = {
+        {"127.0.0.1", "200"},
+        {"127.0.0.1:7072", "200"},
+        {"localhost", "200"},
+        {"LocalHost:1", "200"},
+        {"[::1]:7072", "200"},
+        {"[::1]", "200"},
+        {"10.0.0.1:7072", "200"}, /* a proxy's; a page has no such name */
+        {"evil.example:7072", "401"},
+        {"localhost.evil", "401"},
+        {"127.0.0.1.evil", "401"},
+        {"127.0.0.1:7072.evil", "401"},
+        {"[::1].evil", "401"},
+        {"[::1", "401"},
+        {"::1", "401"},
+        {"", "401"},
+        {"0x7f000001", "401"},
+    };
+    struct fixture *f = *state;
+    char request[1024];
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        (void)snprintf(request, sizeof request, "GET /metrics HTTP/1.1\r\nHost: %s\r\n\r\n",
+                       cases[i].host);
+        assert_status(talk(f, request, strlen(request)), cases[i].status);
+    }
+    assert_int_equal(f->asked, 7);
+    static const char told[] = "GET /metrics HTTP/1.1\r\nHost: fleet.example\r\n"
+                               "Authorization: Bearer " TOKEN "\r\n\r\n";
+    assert_status(talk(f, told, sizeof told - 1), "200");
+    static const char old[] = "GET /metrics HTTP/1.0\r\n\r\n"; /* no browser */
+    assert_status(talk(f, old, sizeof old - 1), "200");
 }
 
 static void test_http__questions_need_the_token(void **state)
@@ -195,10 +243,11 @@ static void test_http__nothing_can_be_changed(void **state)
     const char *const methods[] = {"POST", "PUT", "DELETE", "PATCH", "OPTIONS", "BREW"};
     char request[256];
     for (size_t i = 0; i < sizeof methods / sizeof *methods; i++) {
-        (void)snprintf(request, sizeof request,
-                       "%s /api/jobs HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " TOKEN
-                       "\r\nContent-Length: 3\r\n\r\nabc",
-                       methods[i]);
+        (void)snprintf(
+            request, sizeof request,
+            "%s /api/jobs HTTP/1.1\r\nHost: 127.0.0.1:7072\r\nAuthorization: Bearer " TOKEN
+            "\r\nContent-Length: 3\r\n\r\nabc",
+            methods[i]);
         assert_status(talk(f, request, strlen(request)), "405");
         assert_non_null(strstr(f->answer, "Allow: GET, HEAD\r\n"));
     }
@@ -208,7 +257,7 @@ static void test_http__nothing_can_be_changed(void **state)
 static void test_http__head_has_no_body(void **state)
 {
     struct fixture *f = *state;
-    static const char request[] = "HEAD /healthz HTTP/1.1\r\nHost: x\r\n\r\n";
+    static const char request[] = "HEAD /healthz HTTP/1.1\r\nHost: 127.0.0.1:7072\r\n\r\n";
     assert_status(talk(f, request, sizeof request - 1), "200");
     assert_non_null(strstr(f->answer, "Content-Length: 3\r\n"));
     assert_string_equal(strstr(f->answer, "\r\n\r\n"), "\r\n\r\n");
@@ -247,11 +296,11 @@ static void test_http__what_is_no_request_is_survived(void **state)
     for (size_t i = 0; i < 100; i++)
         fds[i] = dial(f);
     for (size_t i = 0; i < 100; i++)
-        http_run(f->http);
+        http_run(f->http, f->now_ms);
     for (size_t i = 0; i < 100; i++)
         (void)close(fds[i]);
     for (size_t i = 0; i < 100; i++) /* sees that they are gone */
-        http_run(f->http);
+        http_run(f->http, f->now_ms);
     assert_status(get(f, "/healthz", ""), "200");
 }
 
@@ -261,11 +310,105 @@ static void test_http__one_address_does_not_shut_out_the_others(void **state)
     int fds[64];
     for (size_t i = 0; i < 64; i++) {
         fds[i] = dial_from(f, INADDR_LOOPBACK + 1);
-        http_run(f->http);
+        http_run(f->http, f->now_ms);
     }
     assert_status(get(f, "/healthz", ""), "200");
     for (size_t i = 0; i < 64; i++)
         (void)close(fds[i]);
+}
+
+static bool is_open(int fd)
+{
+    char byte;
+    ssize_t got = recv(fd, &byte, 1, MSG_PEEK);
+    return got > 0 || (got < 0 && errno == EAGAIN);
+}
+
+static void pass(struct fixture *f, uint64_t ms)
+{
+    f->now_ms += ms;
+    for (int i = 0; i < 8; i++) {
+        struct pollfd polled = {http_fd(f->http), POLLIN, 0};
+        (void)poll(&polled, 1, 1);
+        http_run(f->http, f->now_ms);
+    }
+}
+
+static void test_http__a_head_that_trickles_in_has_its_time(void **state)
+{
+    struct fixture *f = *state;
+    uint64_t wait_ms;
+    int fd = dial(f);
+    pass(f, 0);
+    assert_int_equal(send(fd, "GET /healthz HTTP/1.1\r\nx: ", 26, MSG_NOSIGNAL), 26);
+    for (int second = 0; second < 59; second++) {
+        pass(f, 1000);
+        assert_int_equal(send(fd, "a", 1, MSG_NOSIGNAL), 1);
+    }
+    assert_true(is_open(fd));
+    assert_true(http_wait_ms(f->http, &wait_ms));
+    assert_true(wait_ms <= 1000);
+    pass(f, 1000);
+    assert_false(is_open(fd));
+    (void)close(fd);
+}
+
+static void test_http__who_asks_again_and_again_stays(void **state)
+{
+    struct fixture *f = *state;
+    static const char request[] = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    char answer[1024];
+    int fd = dial(f);
+    for (int i = 0; i < 10; i++) {
+        assert_int_equal(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+        pass(f, 15000);
+        assert_true(recv(fd, answer, sizeof answer, 0) > 0);
+    }
+    assert_true(is_open(fd));
+    (void)close(fd);
+}
+
+static int ask_large(struct fixture *f)
+{
+    static const char request[] = "GET /api/x HTTP/1.1\r\nHost: localhost\r\n"
+                                  "Authorization: Bearer " TOKEN "\r\n\r\n";
+    int fd = dial(f);
+    assert_int_equal(send(fd, request, sizeof request - 1, MSG_NOSIGNAL), sizeof request - 1);
+    pass(f, 0);
+    return fd;
+}
+
+static bool is_answered(int fd, const char *status)
+{
+    char head[16] = "";
+    assert_true(recv(fd, head, sizeof head - 1, MSG_PEEK) > 0);
+    return strncmp(head + 9, status, 3) == 0;
+}
+
+static void test_http__answers_not_taken_are_bounded(void **state)
+{
+    struct fixture *f = *state;
+    int fds[24];
+    size_t good = 0, count = sizeof fds / sizeof *fds;
+    f->answer_bytes = LARGE_BYTES;
+    for (size_t i = 0; i < count; i++) {
+        fds[i] = ask_large(f);
+        if (is_answered(fds[i], "200"))
+            good++;
+        else
+            assert_true(is_answered(fds[i], "503"));
+    }
+    assert_int_equal(good, (64 << 20) / LARGE_BYTES);
+    f->answer_bytes = 0;
+    assert_status(get(f, "/healthz", ""), "200");
+    pass(f, 60000); /* time is up for all of them */
+    for (size_t i = 0; i < count; i++)
+        (void)close(fds[i]);
+    pass(f, 0);
+    f->answer_bytes = LARGE_BYTES;
+    int fd = ask_large(f);
+    assert_true(is_answered(fd, "200"));
+    (void)close(fd);
 }
 
 static void test_http__addresses(void **state)
@@ -275,14 +418,16 @@ static void test_http__addresses(void **state)
         enum err err;
         bool is_loopback;
     } cases[] = {
-        {"127.0.0.1:7072", ERR_OK, true},    {"127.9.9.9:1", ERR_OK, true},
-        {"localhost:80", ERR_OK, true},      {"[::1]:80", ERR_OK, true},
-        {"0.0.0.0:80", ERR_OK, false},       {"10.1.2.3:80", ERR_OK, false},
-        {"[::]:80", ERR_OK, false},          {"", ERR_USAGE, false},
-        {"127.0.0.1", ERR_USAGE, false},     {":80", ERR_USAGE, false},
-        {"127.0.0.1:", ERR_USAGE, false},    {"127.0.0.1:65536", ERR_USAGE, false},
-        {"127.0.0.1:80x", ERR_USAGE, false}, {"example.org:80", ERR_USAGE, false},
-        {"[::1:80", ERR_USAGE, false},       {"127.0.0.1:-1", ERR_USAGE, false},
+        {"127.0.0.1:7072", ERR_OK, true},     {"127.9.9.9:1", ERR_OK, true},
+        {"localhost:80", ERR_OK, true},       {"[::1]:80", ERR_OK, true},
+        {"0.0.0.0:80", ERR_OK, false},        {"10.1.2.3:80", ERR_OK, false},
+        {"[::]:80", ERR_OK, false},           {"", ERR_USAGE, false},
+        {"127.0.0.1", ERR_USAGE, false},      {":80", ERR_USAGE, false},
+        {"127.0.0.1:", ERR_USAGE, false},     {"127.0.0.1:65536", ERR_USAGE, false},
+        {"127.0.0.1:80x", ERR_USAGE, false},  {"example.org:80", ERR_USAGE, false},
+        {"[::1:80", ERR_USAGE, false},        {"127.0.0.1:-1", ERR_USAGE, false},
+        {"::1:80", ERR_USAGE, false},         {"::1", ERR_USAGE, false},
+        {"[127.0.0.1]:80", ERR_USAGE, false}, {"[]:80", ERR_USAGE, false},
     };
     (void)state;
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
@@ -310,6 +455,7 @@ int main(void)
 #define WITH(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
         WITH(test_http__health_and_metrics_are_open_on_loopback),
         cmocka_unit_test(test_http__elsewhere_metrics_need_the_token),
+        WITH(test_http__under_another_name_metrics_need_the_token),
         WITH(test_http__questions_need_the_token),
         WITH(test_http__the_token_becomes_a_cookie),
         WITH(test_http__nothing_can_be_changed),
@@ -317,6 +463,9 @@ int main(void)
         WITH(test_http__a_failure_is_json_with_its_code),
         WITH(test_http__what_is_no_request_is_survived),
         WITH(test_http__one_address_does_not_shut_out_the_others),
+        WITH(test_http__a_head_that_trickles_in_has_its_time),
+        WITH(test_http__who_asks_again_and_again_stays),
+        WITH(test_http__answers_not_taken_are_bounded),
         cmocka_unit_test(test_http__addresses),
         WITH(test_http__a_port_that_is_taken_is_said),
     };

@@ -75,6 +75,34 @@ static void test_http_token__others_must_not_read_it(void **state)
     }
 }
 
+static void test_http_token__what_is_no_file_holds_nothing_up(void **state)
+{
+    struct fixture *f = *state;
+    struct http_token token;
+    struct err_text et = {""};
+    assert_int_equal(mkfifo(f->path, 0600), 0);
+    assert_int_equal(http_token_read(f->path, &token, &et), ERR_FORMAT);
+    assert_int_equal(http_token_read("/dev/zero", &token, &et), ERR_FORMAT);
+    assert_int_equal(http_token_read(f->folder, &token, &et), ERR_FORMAT);
+}
+
+/* A start that was killed while it made the file. */
+static void test_http_token__half_a_file_is_made_anew(void **state)
+{
+    struct fixture *f = *state;
+    struct http_token token;
+    struct err_text et = {""};
+    char half[128];
+    (void)snprintf(half, sizeof half, "%s.new", f->path);
+    FILE *file = fopen(half, "w");
+    assert_non_null(file);
+    (void)fputs("0123", file);
+    (void)fclose(file);
+    assert_int_equal(http_token_read_or_make(f->path, f->random, &token, &et), ERR_OK);
+    assert_int_equal(strlen(token.text), 2 * HTTP_TOKEN_RANDOM_BYTES);
+    assert_int_not_equal(access(half, F_OK), 0);
+}
+
 static void test_http_token__only_a_long_plain_line_will_do(void **state)
 {
     const struct {
@@ -130,6 +158,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_http_token__a_missing_file_is_made_once, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_http_token__others_must_not_read_it, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_http_token__what_is_no_file_holds_nothing_up, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_http_token__half_a_file_is_made_anew, setup, teardown),
         cmocka_unit_test_setup_teardown(test_http_token__only_a_long_plain_line_will_do, setup,
                                         teardown),
         cmocka_unit_test(test_http_token__only_the_whole_token_is_the_token),

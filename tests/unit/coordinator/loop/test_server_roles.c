@@ -121,7 +121,11 @@ static void test_server__a_view_key_looks_only(void **state)
     join_as(fleet, VIEW);
     assert_int_equal(server_fixture_hello(f, PEER_CLIENT)->error, ERR_OK);
     struct msg_submit submit = {.ticket = 1, .recipe = bytes_span(&f->recipe)};
-    assert_int_equal(status_of(f, MSG_SUBMIT, &submit), ERR_DENIED);
+    server_fixture_say(f, f->client_socket, MSG_SUBMIT, &submit);
+    const struct msg_status *status = &server_fixture_hear(f, f->client_socket, MSG_STATUS)->status;
+    assert_int_equal(status->error, ERR_DENIED);
+    assert_true(
+        text_is(status->detail, "not allowed for this role: the key's is view, it takes submit"));
     struct msg_job_control control = {.ticket = 2, .prefix = TEXT("last")};
     assert_int_equal(status_of(f, MSG_JOB_CONTROL, &control), ERR_DENIED);
     assert_int_equal(put_begin(f, false), ERR_DENIED);

@@ -94,6 +94,25 @@ static void test_plan__graph_follows_from_the_keys(void **state)
                         "prepare pack<0 evaluate<1");
 }
 
+static void test_plan__what_starts_from_a_checkpoint_begins_nothing(void **state)
+{
+    (void)state;
+    static const struct artifact_ref given[] = {
+        {.name = TEXT("model/config.json"), .size_bytes = 10},
+        {.name = TEXT("data/0/d.jsonl"), .size_bytes = 5},
+        {.name = TEXT("start/state"), .size_bytes = 5},
+        {.name = TEXT("start/anchor"), .size_bytes = 5},
+        {.name = TEXT("adapter/adapter_model.safetensors"), .size_bytes = 5}};
+    const char *pissa = "adapter: lora\nlora_r: 4\nlora_alpha: 8\npeft_init_lora_weights: pissa\n";
+    const char *pairs = "adapter: lora\nlora_r: 4\nlora_alpha: 8\nlora_model_dir: a\nrl: dpo\n";
+    assert_string_equal(graph_of("", given, 3), "prepare pack<0 train<1 export<2");
+    assert_string_equal(graph_of(pissa, given, 4), "prepare pack<0 train<1 export<2");
+    assert_non_null(strstr(graph_of(pissa, given, 3), "without its anchor"));
+    /* What pairs are measured from is the adapter that came, not where training is. */
+    assert_string_equal(graph_of(pairs, given, 5),
+                        "prepare pack<0 init reference<1<2 train<1<2<3 export<4");
+}
+
 static void test_plan__a_recipe_with_lists_trains_once_for_each(void **state)
 {
     (void)state;
@@ -297,6 +316,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         PLAN_TEST(pairs_are_measured_before_training),
         PLAN_TEST(graph_follows_from_the_keys),
+        PLAN_TEST(what_starts_from_a_checkpoint_begins_nothing),
         PLAN_TEST(a_recipe_with_lists_trains_once_for_each),
         PLAN_TEST(a_graph_may_have_some_two_hundred_stages_and_no_more),
         PLAN_TEST(an_adapter_is_merged_before_what_needs_the_model),

@@ -229,10 +229,10 @@ static void test_slurm__squeue_is_read_line_by_line(void **state)
     check_status(PROVIDER_SLURM,
                  "7|PENDING|Resources\n8|RUNNING|None\n\n9_1|TIMEOUT|TimeLimit  \r\n"
                  "10|FAILED|NonZeroExitCode\n11|COMPLETING|None\nslurm_load_jobs error\n"
-                 "-x|RUNNING|None\n12|PENDING|None\n13|NEW_WORD|None",
+                 "-x|RUNNING|None\n12|PENDING|None\n13|NEW_WORD|None\n14|a word|None",
                  3,
                  "7 W Resources; 8 R RUNNING; 9_1 E TIMEOUT; 10 F FAILED; 11 L COMPLETING; "
-                 "12 W PENDING; ");
+                 "12 W PENDING; 13 W NEW_WORD; "); /* of a newer Slurm: it is there */
     check_status(PROVIDER_SLURM, "", 0, "");
 }
 
@@ -255,6 +255,31 @@ static void test_kubernetes__pods_wait_run_leave_or_failed(void **state)
                  2,
                  "w-a R Running; w-b W ImagePullBackOff; w-c L Running; w-d F Failed; "
                  "w-e W CrashLoopBackOff; ");
+}
+
+static void test_kubernetes__what_scale_says_is_for_people(void **state)
+{
+    (void)state;
+    struct report report = {.size = 0};
+    const char *output = "deployment.apps/w scaled\nw-a|Pending||\n";
+    assert_int_equal(provider_parse_start(PROVIDER_KUBERNETES, text_of(output), note, &report), 0);
+    assert_string_equal(report.text, "w-a W Pending; ");
+}
+
+static void test_cancel__an_id_that_could_be_an_option_makes_no_command(void **state)
+{
+    (void)state;
+    const struct provider_config config = {
+        .name = "a", .kind = PROVIDER_KUBERNETES, .program = "w", .deployment = "d"};
+    const char *ids[] = {"w-a", "--kubeconfig=/tmp/mine"};
+    struct provider_commands commands;
+    struct arena arena;
+    arena_init(&arena, 1 << 20);
+    assert_int_equal(provider_cancel(&config, &site, ids, 2, 0, &arena, &commands), ERR_INTERNAL);
+    assert_int_equal(commands.count, 0);
+    assert_int_equal(provider_cancel(&config, &site, ids, 1, 0, &arena, &commands), ERR_OK);
+    assert_int_equal(commands.count, 2);
+    arena_fini(&arena);
 }
 
 static void test_ssh__a_host_that_failed_rests_and_workers_spread(void **state)
@@ -407,6 +432,8 @@ int main(void)
         cmocka_unit_test(test_slurm__squeue_is_read_line_by_line),
         cmocka_unit_test(test_slurm__sbatch_names_the_job_with_or_without_a_cluster),
         cmocka_unit_test(test_kubernetes__pods_wait_run_leave_or_failed),
+        cmocka_unit_test(test_kubernetes__what_scale_says_is_for_people),
+        cmocka_unit_test(test_cancel__an_id_that_could_be_an_option_makes_no_command),
         cmocka_unit_test(test_ssh__a_host_that_failed_rests_and_workers_spread),
         cmocka_unit_test(test_output__control_characters_do_not_reach_a_terminal),
         cmocka_unit_test(test_check__what_could_be_an_option_or_two_words_is_refused),

@@ -243,6 +243,58 @@ static void test_scale__failed_commands_are_tried_later_and_later_then_not(void 
     end();
 }
 
+static void test_scale__after_a_start_that_failed_it_is_asked_what_came_of_it(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        begin(slurm);
+        yard.queue_ms = 1000000;
+        yard.hides_starts[0] = i == 0;
+        yard.mumbles_starts[0] = i == 1;
+        yard_target(&yard, "slurm", 1);
+        yard_run(&yard, 120000);
+        assert_int_equal(yard.starts, 1);
+        assert_int_equal(yard_row(&yard, 0).waiting, 1);
+        end();
+    }
+}
+
+static void test_scale__a_job_that_ran_before_it_could_be_cancelled_is_drained(void **state)
+{
+    (void)state;
+    begin(slurm);
+    yard_target(&yard, "slurm", 1);
+    yard_run(&yard, 15000);
+    yard.queue_ms = 2000;
+    yard.boot_ms = 8000;
+    yard.command_ms = 3000;
+    yard_target(&yard, "slurm", 2);
+    yard_run(&yard, 4000);
+    yard_target(&yard, "slurm", 1); /* it begins while scancel is on its way */
+    yard_run(&yard, 60000);
+    assert_int_equal(yard.cancels, 1);
+    assert_int_equal(yard.drains, 1);
+    assert_int_equal(yard_used(&yard, 0), 1);
+    assert_int_equal(yard_row(&yard, 0).leaving, 0);
+    end();
+}
+
+static void test_scale__who_left_by_himself_is_soon_replaced(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: slurm, max: 2, time_limit: 1h}\n");
+    yard_target(&yard, "slurm", 2);
+    for (int i = 0; i < 4; i++) {
+        yard_run(&yard, 40000 + (uint64_t)i * 7000); /* nothing happens, and little is asked */
+        assert_int_equal(yard_workers(&yard, 0), 2);
+        yard_place_of(&yard, yard.last_worker)->state = YARD_DRAINING;
+        yard_run(&yard, 9000);
+        assert_int_equal(yard_workers(&yard, 0), 2);
+    }
+    assert_in_range(yard.questions, 10, 40);
+    end();
+}
+
 static void test_scale__a_worker_lost_after_it_worked_is_replaced_without_blame(void **state)
 {
     (void)state;
@@ -303,9 +355,12 @@ static void test_scale__a_low_disk_starts_nobody(void **state)
     yard.now = 5;
     yard_run(&yard, 30000);
     assert_int_equal(yard.starts, 0);
+    assert_string_equal(yard_row(&yard, 0).state.data, "disk-low");
+    assert_non_null(strstr(yard_row(&yard, 0).detail.data, "disk is nearly full"));
     yard.is_disk_low = false;
     yard_run(&yard, 3000);
     assert_int_equal(yard_workers(&yard, 0), 5);
+    assert_string_equal(yard_row(&yard, 0).state.data, "ok");
     end();
 }
 
@@ -351,7 +406,7 @@ static void test_scale__workers_of_nobody_count_for_auto(void **state)
     (void)state;
     begin(local);
     struct scale_event tick = yard_tick(&yard);
-    struct demand demand = {TEXT("f32/1"), 3, 3};
+    struct demand demand = {.profile = TEXT("f32/1"), .now = 3, .soon = 3};
     struct demand_load other[2] = {
         {.worker = 90, .profiles = TEXT("f32/1"), .state = WORKER_READY, .is_connected = true},
         {.worker = 91, .profiles = TEXT("cuda"), .state = WORKER_READY, .is_connected = true}};
@@ -375,7 +430,7 @@ static void test_scale__work_of_a_profile_nobody_here_offers_starts_nobody(void 
     yard_run(&yard, 3000); /* it is learned what its workers offer */
     assert_int_equal(yard_workers(&yard, 0), 1);
     struct scale_event tick = yard_tick(&yard);
-    struct demand demand = {TEXT("cuda"), 5, 5};
+    struct demand demand = {.profile = TEXT("cuda"), .now = 5, .soon = 5};
     struct scale_effects effects;
     tick.demands = &demand;
     assert_int_equal(scale_step(yard.scale, &tick, &effects), ERR_OK);
@@ -395,6 +450,155 @@ static void test_scale__a_pod_is_ended_by_its_engine(void **state)
     assert_int_equal(yard_workers(&yard, 0), 1);
     assert_int_equal(yard.drains, 0);
     assert_int_equal(yard.cancels, 2);
+    end();
+}
+
+static void test_scale__pods_that_still_drain_are_no_replicas(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: kubernetes, deployment: w, max: 8, idle_timeout: 5s}\n");
+    yard.drain_ms = 20000;
+    yard_target(&yard, "kubernetes", 4);
+    yard_run(&yard, 15000);
+    for (int i = 0; i < 6; i++) { /* totals are checked by the yard */
+        yard_target(&yard, "kubernetes", i % 2 == 0 ? 2 : 4);
+        yard_run(&yard, 9000);
+    }
+    yard_target(&yard, "kubernetes", 2);
+    yard_run(&yard, 5000);
+    yard_restart(&yard);
+    yard_target(&yard, "kubernetes", 3);
+    yard_run(&yard, 60000);
+    assert_int_equal(yard_workers(&yard, 0), 3);
+    end();
+}
+
+static void test_scale__a_place_that_is_no_id_is_nobodys(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: kubernetes, deployment: w, max: 5, idle_timeout: 5s}\n");
+    yard_run(&yard, 2000);
+    struct scale_event tick = yard_tick(&yard);
+    struct demand_load other = {.worker = 90,
+                                .profiles = TEXT("f32/1"),
+                                .provider = TEXT("kubernetes"),
+                                .allocation = TEXT("--kubeconfig=/tmp/mine"),
+                                .state = WORKER_READY,
+                                .idle_ms = 100000,
+                                .is_connected = true};
+    struct scale_effects effects;
+    tick.loads = &other;
+    tick.load_count = 1;
+    assert_int_equal(scale_step(yard.scale, &tick, &effects), ERR_OK);
+    assert_int_equal(yard_row(&yard, 0).running, 0);
+    for (size_t i = 0; i < effects.count; i++)
+        assert_int_not_equal(effects.rows[i].kind, SCALE_CANCEL);
+    end();
+}
+
+static void test_scale__work_too_large_for_its_workers_starts_nobody_and_says_so(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: local, max: 6, memory: 400MiB, idle_timeout: 5s}\n");
+    yard.now = 3;
+    yard.memory_needed = 500 << 20;
+    yard_run(&yard, 60000);
+    assert_int_equal(yard.starts, 0);
+    assert_non_null(strstr(yard_row(&yard, 0).detail.data, "500 MiB a worker"));
+    yard.memory_needed = 300 << 20;
+    yard_run(&yard, 3000);
+    assert_int_equal(yard_workers(&yard, 0), 3);
+    assert_string_equal(yard_row(&yard, 0).detail.data, "");
+    end();
+    begin(local); /* what its workers have is seen */
+    yard.now = 3;
+    yard.memory_needed = 500 << 20;
+    yard.memory_bytes = 400 << 20;
+    yard_run(&yard, 60000);
+    assert_int_equal(yard.starts, 3);
+    assert_int_equal(yard_used(&yard, 0), 0);
+    end();
+}
+
+static void test_scale__small_workers_take_what_large_ones_leave(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {name: large, kind: local, max: 2, memory: 8GiB}\n"
+          "  - {name: small, kind: local, max: 2, memory: 1GiB}\n");
+    const struct demand demand_rows[] = {
+        {.profile = TEXT("f32/1"), .memory_bytes = 4ull << 30, .now = 2, .soon = 2},
+        {.profile = TEXT("f32/1"), .memory_bytes = 1 << 20, .now = 2, .soon = 2}};
+    struct scale_event tick = yard_tick(&yard);
+    struct scale_effects effects;
+    tick.demands = demand_rows;
+    tick.demand_count = 2;
+    assert_int_equal(scale_step(yard.scale, &tick, &effects), ERR_OK);
+    assert_int_equal(effects.count, 2);
+    assert_int_equal(effects.rows[0].count, 2);
+    assert_int_equal(effects.rows[1].count, 2);
+    end();
+}
+
+static void test_scale__a_provider_of_another_kind_forgets_its_places(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {name: here, kind: slurm, max: 4, time_limit: 1h}\n");
+    yard.queue_ms = 1000000;
+    yard_target(&yard, "here", 2);
+    yard_run(&yard, 5000);
+    assert_int_equal(yard_row(&yard, 0).waiting, 2);
+    memset(yard.places, 0, sizeof yard.places);
+    yard.commands[0].is_out = false;
+    yard_reload(&yard, "providers:\n  - {name: here, kind: local, max: 4, target: 1}\n");
+    yard_run(&yard, 5000);
+    assert_int_equal(yard_workers(&yard, 0), 1);
+    assert_int_equal(yard_row(&yard, 0).waiting, 0);
+    end();
+}
+
+static void test_scale__a_worker_that_never_speaks_and_stays_is_told_twice(void **state)
+{
+    (void)state;
+    begin(local);
+    yard.boot_ms = 100000000;
+    yard_target(&yard, "local", 1);
+    yard_run(&yard, 1000);
+    struct scale_event tick = yard_tick(&yard);
+    struct scale_effects effects;
+    uint32_t told = 0;
+    for (int s = 0; s < 400; s++) { /* it does not go */
+        tick.now.ns += NS_PER_S;
+        assert_int_equal(scale_step(yard.scale, &tick, &effects), ERR_OK);
+        for (size_t i = 0; i < effects.count; i++) {
+            told += effects.rows[i].kind == SCALE_CANCEL;
+            struct scale_event done = tick;
+            done.provider = TEXT("local");
+            done.kind = effects.rows[i].kind == SCALE_CANCEL ? SCALE_CANCELLED : SCALE_STARTED;
+            done.answer.error = done.kind == SCALE_STARTED ? ERR_IO : ERR_OK;
+            struct scale_effects none;
+            if (effects.rows[i].kind != SCALE_DRAIN)
+                assert_int_equal(scale_step(yard.scale, &done, &none), ERR_OK);
+        }
+    }
+    assert_in_range(told, 2, 3);
+    scale_destroy(&yard.scale);
+    providers_fini(&yard.providers);
+}
+
+static void test_scale__a_pod_that_goes_on_after_it_was_cancelled_counts_again(void **state)
+{
+    (void)state;
+    begin("providers:\n  - {kind: kubernetes, deployment: w, max: 5, idle_timeout: 5s}\n");
+    yard_target(&yard, "kubernetes", 3);
+    yard_run(&yard, 15000);
+    yard.ignores_cancels = true;
+    yard_target(&yard, "kubernetes", 2);
+    yard_run(&yard, 10000);
+    yard.ignores_cancels = false;
+    assert_int_equal(yard_workers(&yard, 0), 3);
+    yard_run(&yard, 60000);
+    assert_int_equal(yard_workers(&yard, 0), 2);
+    assert_int_equal(yard_row(&yard, 0).leaving, 0);
     end();
 }
 
@@ -542,6 +746,9 @@ int main(void)
         cmocka_unit_test(test_scale__under_a_lower_target_who_has_least_to_lose_goes),
         cmocka_unit_test(test_scale__workers_that_never_speak_pause_their_provider),
         cmocka_unit_test(test_scale__failed_commands_are_tried_later_and_later_then_not),
+        cmocka_unit_test(test_scale__after_a_start_that_failed_it_is_asked_what_came_of_it),
+        cmocka_unit_test(test_scale__a_job_that_ran_before_it_could_be_cancelled_is_drained),
+        cmocka_unit_test(test_scale__who_left_by_himself_is_soon_replaced),
         cmocka_unit_test(test_scale__a_worker_lost_after_it_worked_is_replaced_without_blame),
         cmocka_unit_test(test_scale__a_provider_that_does_not_answer_starts_nothing),
         cmocka_unit_test(test_scale__the_first_provider_is_filled_first_and_a_paused_one_is_passed),
@@ -551,6 +758,13 @@ int main(void)
         cmocka_unit_test(test_scale__workers_of_nobody_count_for_auto),
         cmocka_unit_test(test_scale__work_of_a_profile_nobody_here_offers_starts_nobody),
         cmocka_unit_test(test_scale__a_pod_is_ended_by_its_engine),
+        cmocka_unit_test(test_scale__pods_that_still_drain_are_no_replicas),
+        cmocka_unit_test(test_scale__a_place_that_is_no_id_is_nobodys),
+        cmocka_unit_test(test_scale__work_too_large_for_its_workers_starts_nobody_and_says_so),
+        cmocka_unit_test(test_scale__small_workers_take_what_large_ones_leave),
+        cmocka_unit_test(test_scale__a_provider_of_another_kind_forgets_its_places),
+        cmocka_unit_test(test_scale__a_worker_that_never_speaks_and_stays_is_told_twice),
+        cmocka_unit_test(test_scale__a_pod_that_goes_on_after_it_was_cancelled_counts_again),
         cmocka_unit_test(test_scale__a_preview_says_what_would_be_done_and_does_nothing),
         cmocka_unit_test(test_scale__requests_beyond_the_file_are_refused_with_its_bounds),
         cmocka_unit_test(test_scale__whatever_happens_the_rules_hold_and_it_comes_to_rest),

@@ -39,6 +39,7 @@ static size_t fill_loads(struct yard *yard)
             .worker = place->worker,
             .name = text_of(place->id),
             .profiles = TEXT("f32/1,bf16/1"),
+            .memory_bytes = yard->memory_bytes,
             .provider = text_of(yard->providers.rows[place->site].name),
             .allocation = text_of(place->id),
             .state = place->state == YARD_DRAINING ? WORKER_DRAINING : WORKER_READY,
@@ -55,7 +56,10 @@ static size_t fill_loads(struct yard *yard)
 
 struct scale_event yard_tick(struct yard *yard)
 {
-    demands[0] = (struct demand){TEXT("f32/1"), yard->now, MAX(yard->now, yard->soon)};
+    demands[0] = (struct demand){.profile = TEXT("f32/1"),
+                                 .memory_bytes = yard->memory_needed,
+                                 .now = yard->now,
+                                 .soon = MAX(yard->now, yard->soon)};
     return (struct scale_event){.kind = SCALE_TICK,
                                 .now = now_of(yard),
                                 .demands = demands,
@@ -101,6 +105,22 @@ static void count_auto(const struct yard *yard, uint32_t *staying, uint32_t *min
     }
 }
 
+/* What the engine of a Deployment will make of `total`, which is all that it looks at. */
+static void check_total(struct yard *yard, uint32_t site, const struct scale_effect *effect)
+{
+    uint32_t staying = 0;
+    for (uint32_t i = 0; i < YARD_PLACES; i++) {
+        const struct yard_place *place = &yard->places[i];
+        staying += place->site == site && !place->is_cancelled &&
+                   (place->state == YARD_QUEUED || place->state == YARD_BOOTING ||
+                    place->state == YARD_WORKING);
+    }
+    uint32_t expected =
+        effect->kind == SCALE_START ? staying + effect->count : staying - effect->count;
+    if (effect->total != expected)
+        fail(yard, "replicas", effect->total, expected);
+}
+
 /* The rules that hold for every effect, whatever happened. */
 static void check_effect(struct yard *yard, const struct scale_effect *effect)
 {
@@ -108,6 +128,8 @@ static void check_effect(struct yard *yard, const struct scale_effect *effect)
     struct provider_row row = yard_row(yard, site);
     if (effect->kind != SCALE_DRAIN && yard->commands[site].is_out)
         fail(yard, "a second command of a provider", site, (uint32_t)effect->kind);
+    if (yard->providers.rows[site].kind == PROVIDER_KUBERNETES && effect->kind != SCALE_ASK)
+        check_total(yard, site, effect);
     if (effect->kind == SCALE_START) {
         if (yard_used(yard, site) + effect->count > row.max)
             fail(yard, "more than max", yard_used(yard, site) + effect->count, row.max);
@@ -125,6 +147,12 @@ static void check_effect(struct yard *yard, const struct scale_effect *effect)
     }
 }
 
+static void begin_drain(const struct yard *yard, struct yard_place *place)
+{
+    place->state = YARD_DRAINING;
+    place->due_ms = yard->now_ms + yard->drain_ms;
+}
+
 static void carry_out(struct yard *yard, const struct scale_effect *effect)
 {
     uint32_t site = site_of(yard, effect->provider);
@@ -137,7 +165,7 @@ static void carry_out(struct yard *yard, const struct scale_effect *effect)
         struct yard_place *place = yard_place_of(yard, effect->worker);
         yard->last_drained = effect->worker;
         if (place != NULL && place->state == YARD_WORKING)
-            place->state = YARD_DRAINING;
+            begin_drain(yard, place);
         return;
     }
     command->kind = effect->kind;
@@ -163,11 +191,18 @@ static void step(struct yard *yard, struct scale_event event)
     }
 }
 
-static enum scale_state state_of(enum yard_state state)
+static enum provider_kind kind_of(const struct yard *yard, uint32_t site)
 {
-    if (state == YARD_QUEUED)
+    return (enum provider_kind)yard->providers.rows[site].kind;
+}
+
+static enum scale_state state_of(const struct yard *yard, const struct yard_place *place)
+{
+    if (place->state == YARD_QUEUED)
         return SCALE_WAITING;
-    return state == YARD_OVER ? SCALE_ENDED : SCALE_RUNNING;
+    if (place->state == YARD_DRAINING && kind_of(yard, place->site) == PROVIDER_KUBERNETES)
+        return SCALE_LEAVING;
+    return place->state == YARD_OVER ? SCALE_ENDED : SCALE_RUNNING;
 }
 
 /* What the engine lists, or what a child's end tells. */
@@ -180,7 +215,7 @@ static size_t list(struct yard *yard, uint32_t site, bool only_over, struct scal
             (only_over && place->state != YARD_OVER))
             continue;
         rows[count++] = (struct scale_allocation){.id = text_of(place->id),
-                                                  .state = state_of(place->state),
+                                                  .state = state_of(yard, place),
                                                   .has_failed = place->has_failed,
                                                   .detail = TEXT("exit 7")};
     }
@@ -210,7 +245,7 @@ static struct yard_place *make_place(struct yard *yard, uint32_t site)
 
 static bool keeps_children(const struct yard *yard, uint32_t site)
 {
-    return yard->providers.rows[site].kind == PROVIDER_LOCAL;
+    return kind_of(yard, site) == PROVIDER_LOCAL || kind_of(yard, site) == PROVIDER_SSH;
 }
 
 static void finish_start(struct yard *yard, uint32_t site)
@@ -226,9 +261,11 @@ static void finish_start(struct yard *yard, uint32_t site)
             place->due_ms = yard->now_ms + yard->boot_ms;
         }
         rows[count++] =
-            (struct scale_allocation){.id = text_of(place->id), .state = state_of(place->state)};
+            (struct scale_allocation){.id = text_of(place->id), .state = state_of(yard, place)};
     }
-    event.answer.error = yard->fails_commands[site] ? ERR_IO : ERR_OK;
+    bool is_hidden = yard->hides_starts[site];
+    count = is_hidden || yard->mumbles_starts[site] ? 0 : count;
+    event.answer.error = yard->fails_commands[site] || is_hidden ? ERR_IO : ERR_OK;
     event.answer.detail = TEXT("sbatch: error");
     event.answer.rows = rows;
     event.answer.count = count;
@@ -266,7 +303,14 @@ static void finish_cancel(struct yard *yard, uint32_t site)
                 strcmp(yard->places[i].id, command->ids[c]) != 0)
                 continue;
             bool works = yard->places[i].state == YARD_WORKING;
-            yard->places[i].state = works ? YARD_DRAINING : YARD_OVER;
+            if (yard->places[i].state != YARD_QUEUED && kind_of(yard, site) == PROVIDER_SLURM)
+                continue; /* only what waits is cancelled */
+            if (works && yard->ignores_cancels)
+                yard->places[i].is_cancelled = false;
+            else if (works)
+                begin_drain(yard, &yard->places[i]);
+            else
+                yard->places[i].state = YARD_OVER;
         }
     }
     event = yard_tick(yard);
@@ -299,6 +343,7 @@ static void move_place(struct yard *yard, struct yard_place *place)
     } else if (place->state == YARD_BOOTING && place->due_ms <= yard->now_ms) {
         place->has_failed = yard->fails_boots[place->site];
         place->state = place->has_failed ? YARD_OVER : YARD_WORKING;
+        place->is_cancelled &= kind_of(yard, place->site) != PROVIDER_SLURM;
         place->worker = place->has_failed ? 0 : ++yard->last_worker;
         place->idle_since_ms = yard->now_ms;
     } else if (place->state == YARD_WORKING && yard->chance_lost > 0 &&
@@ -306,7 +351,8 @@ static void move_place(struct yard *yard, struct yard_place *place)
         place->state = YARD_OVER;
         place->has_failed = true;
         place->worker = 0;
-    } else if (place->state == YARD_DRAINING && place->leases == 0) {
+    } else if (place->state == YARD_DRAINING && place->leases == 0 &&
+               place->due_ms <= yard->now_ms) {
         place->state = YARD_OVER;
         place->worker = 0;
     }
@@ -318,7 +364,8 @@ static void give_work(struct yard *yard)
     uint32_t left = yard->now;
     for (uint32_t i = 0; i < YARD_PLACES; i++) {
         struct yard_place *place = &yard->places[i];
-        bool may_work = place->state == YARD_WORKING && left > 0;
+        bool is_fit = yard->memory_bytes == 0 || yard->memory_needed <= yard->memory_bytes;
+        bool may_work = place->state == YARD_WORKING && is_fit && left > 0;
         left -= may_work;
         if (place->state == YARD_DRAINING && yard->now_ms - place->lease_since_ms < 1000)
             continue;

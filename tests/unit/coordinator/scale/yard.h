@@ -35,7 +35,9 @@ struct yard {
     struct scale *scale;
     struct providers providers;
     uint64_t now_ms, random;
-    uint32_t now, soon; /* demand of f32/1 */
+    uint32_t now, soon;     /* demand of f32/1 */
+    uint64_t memory_needed; /* by such a task; 0: not known */
+    uint64_t memory_bytes;  /* that workers have; 0: not known */
     bool is_disk_low, may_run_out;
     struct yard_place places[YARD_PLACES];
     struct yard_command commands[YARD_SITES];
@@ -44,8 +46,12 @@ struct yard {
 
     /* How engines behave. */
     uint64_t command_ms, queue_ms, boot_ms;
+    uint64_t drain_ms; /* a worker that is let go is there for so long at least */
     bool fails_commands[YARD_SITES], fails_questions[YARD_SITES], fails_boots[YARD_SITES];
-    uint32_t chance_lost; /* parts of a million, each step and worker */
+    bool hides_starts[YARD_SITES];   /* a start happens, and the command fails all the same */
+    bool mumbles_starts[YARD_SITES]; /* likewise, and the command names nothing */
+    bool ignores_cancels;            /* of who works: another one was ended */
+    uint32_t chance_lost;            /* parts of a million, each step and worker */
 
     /* What was seen. */
     uint32_t starts, drains, cancels, questions;

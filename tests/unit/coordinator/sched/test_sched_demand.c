@@ -7,34 +7,20 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
+#include "common/base/check.h"
 #include "coordinator/sched/demand.h"
 #include "coordinator/sched/target.h"
 #include "world.h"
 
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
-
 static struct demand demand_of(const struct world *w, const char *profile)
 {
-    struct demand rows[LIMIT_POOLS];
-    size_t count = demand_rows(w->s, rows, LIMIT_POOLS);
+    struct demand rows[DEMAND_ROWS_MAX], sum = {0};
+    size_t count = demand_rows(w->s, rows, DEMAND_ROWS_MAX);
     for (size_t i = 0; i < count; i++) {
-        if (text_is(rows[i].profile, profile))
-            return rows[i];
+        sum.now += text_is(rows[i].profile, profile) ? rows[i].now : 0;
+        sum.soon += text_is(rows[i].profile, profile) ? rows[i].soon : 0;
     }
-    return (struct demand){0};
+    return sum;
 }
 
 static void hello(struct world *w, uint64_t peer, const char *name, uint32_t ends_in_s)
@@ -133,6 +119,69 @@ static void test_demand__a_job_whose_workers_left_wants_others(void **state)
     assert_true(demand_of(w, "f32/1").now > 0);
 }
 
+/* A job whose stages need more the later they come. */
+static void submit_growing(struct world *w)
+{
+    struct rec_job_submitted record;
+    world_job(w, 1, world_recipe(w, "micro_batch_size: 16\nval_set_size: 3\n"), 4, false, &record);
+    for (uint32_t i = 0; i < record.stages_count; i++)
+        record.stages[i].memory_bytes = (uint64_t)(i + 1) << 20;
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {900}};
+    event.submit.ticket = 1;
+    event.submit.record = &record;
+    world_step(w, event);
+}
+
+static void test_demand__tasks_of_another_size_are_another_row_the_largest_first(void **state)
+{
+    struct world *w = *state;
+    struct demand rows[DEMAND_ROWS_MAX];
+    submit_growing(w);
+    size_t count = demand_rows(w->s, rows, DEMAND_ROWS_MAX);
+    uint32_t shards = 0, others = 0;
+    for (size_t i = 0; i < count; i++) {
+        assert_true(i == 0 || rows[i - 1].memory_bytes >= rows[i].memory_bytes);
+        shards += rows[i].memory_bytes == 1 << 20 ? rows[i].now : 0;
+        others += rows[i].memory_bytes > 1 << 20 ? rows[i].now : 0;
+    }
+    assert_int_equal(shards, 4);
+    assert_int_equal(others, 1); /* init */
+    assert_int_equal(demand_rows(w->s, rows, 1), 1);
+    assert_int_equal(rows[0].now, 5); /* without room they are not told apart */
+}
+
+static void test_demand__of_variants_only_so_many_train_soon(void **state)
+{
+    struct world *w = *state;
+    world_submit(w, 1, world_recipe(w, "micro_batch_size: 16\nseed: [1, 2, 3, 4]\n"), 1, false);
+    world_hello(w, 1, "a", "f32/1");
+    uint32_t most = 0;
+    do
+        most = MAX(most, demand_of(w, "f32/1").soon);
+    while (world_advance(w));
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_in_range(most, LIMIT_VARIANTS_OPEN * 16, LIMIT_VARIANTS_OPEN * 16 + 4);
+}
+
+static void test_demand__a_worker_that_went_says_why(void **state)
+{
+    struct world *w = *state;
+    hello(w, 1, "asked", 0);
+    hello(w, 2, "silent", 0);
+    hello(w, 3, "crashed", 0);
+    world_step(w, (struct sched_event){.kind = SCHED_LEAVE,
+                                       .peer = {1},
+                                       .leave = &(struct msg_leave){.reason = TEXT("by hand")}});
+    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {3}});
+    world_tick(w, LIMIT_WORKER_LOST_MS + 1000);
+    struct worker_row rows[4];
+    size_t count = sched_worker_rows(w->s, (struct instant){w->now_ms * NS_PER_MS}, rows, 4);
+    assert_int_equal(count, 3);
+    assert_true(text_is(rows[0].detail, "by hand"));
+    assert_true(text_is(rows[1].detail, "its process ended without a word"));
+    assert_true(text_is(rows[2].detail, "it fell silent"));
+}
+
 static void test_demand__a_load_tells_what_a_worker_has_at_hand(void **state)
 {
     struct world *w = *state;
@@ -226,7 +275,7 @@ static void test_target__the_last_one_survives_a_restart(void **state)
     assert_null(target_of(w->s, TEXT("other")));
 }
 
-static void test_target__more_names_than_the_limit_are_refused(void **state)
+static void test_target__the_longest_standing_makes_room(void **state)
 {
     struct world *w = *state;
     char name[32];
@@ -234,35 +283,51 @@ static void test_target__more_names_than_the_limit_are_refused(void **state)
         (void)snprintf(name, sizeof name, "p%d", i);
         scale(w, name, 1);
     }
-    scale(w, "one-more", 1);
-    assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_LIMIT);
-    assert_int_equal(w->fx.record_count, 0);
-    scale(w, "p0", 2); /* known ones still change */
-    assert_int_equal(target_of(w->s, TEXT("p0"))->target, 2);
+    scale(w, "p0", 2); /* it is the newest now */
+    scale(w, "one-more", 3);
+    assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_OK);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(target_of(w->s, TEXT("one-more"))->target, 3);
+        assert_int_equal(target_of(w->s, TEXT("p0"))->target, 2);
+        assert_null(target_of(w->s, TEXT("p1")));
+        assert_non_null(target_of(w->s, TEXT("p2")));
+        world_restart(w);
+    }
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_demand__tasks_that_run_or_could_run_count, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_demand__tasks_that_run_or_could_run_count, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(
-            test_demand__what_waits_for_a_narrow_stage_counts_as_soon_only, setup, teardown),
+            test_demand__what_waits_for_a_narrow_stage_counts_as_soon_only, world_setup,
+            world_teardown),
         cmocka_unit_test_setup_teardown(
-            test_demand__a_round_counts_with_its_ranges_also_while_it_is_folded, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_demand__a_paused_job_wants_nobody, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_demand__a_job_whose_workers_left_wants_others, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_demand__a_load_tells_what_a_worker_has_at_hand, setup,
-                                        teardown),
+            test_demand__a_round_counts_with_its_ranges_also_while_it_is_folded, world_setup,
+            world_teardown),
+        cmocka_unit_test_setup_teardown(test_demand__a_paused_job_wants_nobody, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_demand__a_job_whose_workers_left_wants_others,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(
+            test_demand__tasks_of_another_size_are_another_row_the_largest_first, world_setup,
+            world_teardown),
+        cmocka_unit_test_setup_teardown(test_demand__of_variants_only_so_many_train_soon,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_demand__a_worker_that_went_says_why, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_demand__a_load_tells_what_a_worker_has_at_hand,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_demand__who_is_let_go_takes_no_more_and_says_why,
-                                        setup, teardown),
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(
-            test_demand__a_worker_gets_no_task_that_it_will_not_live_to_end, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_target__the_last_one_survives_a_restart, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_target__more_names_than_the_limit_are_refused, setup,
-                                        teardown),
+            test_demand__a_worker_gets_no_task_that_it_will_not_live_to_end, world_setup,
+            world_teardown),
+        cmocka_unit_test_setup_teardown(test_target__the_last_one_survives_a_restart, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_target__the_longest_standing_makes_room, world_setup,
+                                        world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

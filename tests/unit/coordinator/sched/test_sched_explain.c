@@ -8,27 +8,12 @@
 #include <cmocka.h>
 
 #include "common/base/check.h"
-#include "common/mem/mem.h"
 #include "coordinator/sched/sched_explain.h"
 #include "world.h"
 
 enum { ROWS_MAX = 64 };
 
 static const char *const plain = "micro_batch_size: 8\nmax_steps: 20\n";
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 /* The row of that stage ("": the job) and reason, or NULL; borrowed until the next call. */
 static const struct explain_row *find(struct world *w, size_t job, const char *stage,
@@ -107,6 +92,12 @@ static void test_explain__providers_say_what_they_could_do(void **state)
         {.name = TEXT("full"), .state = TEXT("ok"), .max = 2, .running = 2, .is_auto = true},
         {.name = TEXT("slow"), .state = TEXT("starting"), .max = 9, .waiting = 3, .is_auto = true},
         {.name = TEXT("bad"), .state = TEXT("paused"), .max = 9, .detail = TEXT("sbatch failed")},
+        {.name = TEXT("deaf"), .state = TEXT("unknown"), .max = 9, .detail = TEXT("no squeue")},
+        {.name = TEXT("small"),
+         .state = TEXT("ok"),
+         .max = 9,
+         .is_auto = true,
+         .detail = TEXT("work waits that needs more")},
         {.name = TEXT("busy"), .state = TEXT("ok"), .max = 9, .running = 1, .is_auto = true},
     };
     static const struct {
@@ -121,6 +112,9 @@ static void test_explain__providers_say_what_they_could_do(void **state)
         {REASON_STARTING, "provider slow was asked for 3 more", ""},
         {REASON_PROVIDER_PAUSED, "provider bad, paused: sbatch failed",
          "qctl workers scale auto --provider bad"},
+        {REASON_PROVIDER_PAUSED, "provider deaf, unknown: no squeue", ""},
+        {REASON_MEMORY, "provider small: work waits that needs more",
+         "raise memory of small in providers.yml and send SIGHUP"},
     };
     struct sched_explain_view view = {.now = {w->now_ms * NS_PER_MS},
                                       .providers = providers,
@@ -169,7 +163,8 @@ static void test_explain__workers_that_leave_are_quiet_or_rest(void **state)
     uint64_t failing = grant.peer.v;
     world_fail(w, failing, grant.grant.fence, ERR_IO);
     assert_told(w, "prepare", REASON_DRAINING, "1 of 3 workers finish what they have and leave");
-    assert_told(w, "prepare", REASON_RESTING, "1 of 3 workers rest after a fault, 1 s more");
+    assert_told(w, "prepare", REASON_RESTING,
+                "1 of 3 workers rest after a fault (input or output failed), 1 s more");
     assert_told(w, "prepare", REASON_FAULTS,
                 "attempts of task 0 that failed: 1; at 5 the job fails");
     for (int i = 0; i < 3; i++) { /* one goes on to speak */
@@ -345,7 +340,8 @@ static void test_explain__inputs_that_are_read_again(void **state)
                 "task 0 met a bad input; the coordinator reads its inputs again");
 }
 
-#define EXPLAIN_TEST(name) cmocka_unit_test_setup_teardown(test_explain__##name, setup, teardown)
+#define EXPLAIN_TEST(name)                                                                         \
+    cmocka_unit_test_setup_teardown(test_explain__##name, world_setup, world_teardown)
 
 int main(void)
 {

@@ -9,28 +9,9 @@
 #include <cmocka.h>
 
 #include "common/base/check.h"
-#include "common/mem/mem.h"
+#include "coordinator/sched/core.h"
 #include "coordinator/sched/sched_history.h"
 #include "world.h"
-
-static struct world *world(void **state)
-{
-    return *state;
-}
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 #define TWENTY                                                                                     \
     "micro_batch_size: 4\ngradient_accumulation_steps: 2\nmax_steps: 20\nsave_steps: 5\n"          \
@@ -119,13 +100,15 @@ static void run(struct world *w)
 
 static void test_history__rules_forget_and_orphan_what_they_do_not_keep(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     size_t orphans;
     begin(w, TWENTY);
     world_run(w);
     assert_steps(w, "5 10 15 20");
     forget(w, (struct retention){0});
     assert_refused(w, ERR_USAGE, "--keep-last");
+    forget(w, (struct retention){.keep_last = 2, .keep_tag = TEXT("nobody")});
+    assert_refused(w, ERR_NOT_FOUND, "\"nobody\"");
     act(w, CHECKPOINT_FORGET, 20, "");
     assert_refused(w, ERR_STATE, "latest");
     forget(w, (struct retention){.keep_last = 2});
@@ -144,7 +127,7 @@ static void test_history__rules_forget_and_orphan_what_they_do_not_keep(void **s
 
 static void test_history__lost_after_forgetting_it_falls_back_to_what_is_kept(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, "micro_batch_size: 4\ngradient_accumulation_steps: 2\nmax_steps: 20\nsave_steps: 5\n");
     world_run(w);
     act(w, CHECKPOINT_TAG, 5, "start");
@@ -164,7 +147,7 @@ static void test_history__lost_after_forgetting_it_falls_back_to_what_is_kept(vo
 
 static void test_history__restored_it_makes_the_same_again_and_all_that_rests_on_it(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct log_point before[WORLD_POINTS], after[WORLD_POINTS];
     begin(w, TWENTY);
     world_run(w);
@@ -188,7 +171,7 @@ static void test_history__restored_it_makes_the_same_again_and_all_that_rests_on
 
 static void test_history__sent_back_by_mistake_it_goes_forward_again(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, TWENTY);
     world_run(w);
     uint64_t folds = w->folds;
@@ -207,7 +190,7 @@ static void test_history__sent_back_by_mistake_it_goes_forward_again(void **stat
 
 static void test_history__restored_while_a_round_runs_its_attempts_are_taken_back(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, TWENTY);
     size_t count = 0;
     while (count < 2) {
@@ -229,7 +212,7 @@ static void test_history__restored_while_a_round_runs_its_attempts_are_taken_bac
 
 static void test_history__a_profile_without_a_promise_drops_what_comes_after(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, TWENTY "profile: blas\n");
     world_run(w);
     act(w, CHECKPOINT_TAG, 15, "good");
@@ -238,6 +221,9 @@ static void test_history__a_profile_without_a_promise_drops_what_comes_after(voi
     act(w, CHECKPOINT_UNTAG, 15, "good");
     act(w, CHECKPOINT_RESTORE, 10, "");
     assert_steps(w, "5 10");
+    size_t orphans;
+    (void)sched_history_orphans(w->s, &orphans);
+    assert_int_equal(orphans, 4); /* states and ledgers of 15 and 20 can be pruned */
     run(w);
     assert_steps(w, "5 10 15 20");
     assert_replays(w);
@@ -245,12 +231,19 @@ static void test_history__a_profile_without_a_promise_drops_what_comes_after(voi
 
 static void test_history__tags_keep_move_and_go(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     size_t count;
     begin(w, TWENTY);
     world_run(w);
     act(w, CHECKPOINT_TAG, 5, "latest");
     assert_refused(w, ERR_USAGE, "tag");
+    static const char *const refused[] = {
+        "",    "8",   "007", "-x",   "a/b",
+        "a b", "a,b", "a@b", "\xff", "an-old-name-that-is-longer-than-40-bytes-"};
+    for (size_t i = 0; i < COUNT_OF(refused); i++) {
+        act(w, CHECKPOINT_TAG, 5, refused[i]);
+        assert_refused(w, ERR_USAGE, "a tag has");
+    }
     act(w, CHECKPOINT_UNTAG, 5, "good");
     assert_refused(w, ERR_NOT_FOUND, "good");
     act(w, CHECKPOINT_TAG, 5, "good");
@@ -268,9 +261,31 @@ static void test_history__tags_keep_move_and_go(void **state)
     assert_steps(w, "5 15 20");
 }
 
+static void test_history__tags_that_come_and_go_take_no_memory(void **state)
+{
+    struct world *w = world_of(state);
+    struct job *job;
+    size_t used = 0, texts = 0;
+    begin(w, TWENTY);
+    world_run(w);
+    job = w->s->jobs[0];
+    for (unsigned i = 0; i < 100; i++) {
+        act(w, CHECKPOINT_TAG, 5, "good");
+        act(w, CHECKPOINT_TAG, 10, "good");
+        act(w, CHECKPOINT_TAG, 10, "kept");
+        act(w, CHECKPOINT_UNTAG, 10, "kept");
+        used = i == 0 ? job->arena.used_bytes : used;
+        texts = i == 0 ? job->tag_texts.used_bytes : texts;
+        assert_int_equal(job->arena.used_bytes, used);
+        assert_int_equal(job->tag_texts.used_bytes, texts);
+    }
+    size_t count;
+    assert_true(text_is(rows_of(w, 0, &count)[1].tags, "good"));
+}
+
 static void test_history__the_recipes_limit_forgets_and_prunes_on_the_way(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, "micro_batch_size: 4\nmax_steps: 20\nsave_steps: 2\nsave_total_limit: 2\n"
              "evaluate: none\n");
     world_run(w);
@@ -282,7 +297,7 @@ static void test_history__the_recipes_limit_forgets_and_prunes_on_the_way(void *
 
 static void test_history__another_jobs_checkpoint_is_refused_with_both_names(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w, TWENTY);
     world_run(w);
     struct digest digest = digest_at(w, 10);
@@ -296,7 +311,7 @@ static void test_history__another_jobs_checkpoint_is_refused_with_both_names(voi
     size_t count;
     (void)rows_of(w, 1, &count);
     if (count == 0)
-        assert_refused(w, ERR_STATE, "which trains");
+        assert_refused(w, ERR_STATE, "does not go into");
     control.prefix = TEXT("nobody");
     world_history(w, &control);
     assert_refused(w, ERR_NOT_FOUND, "not found");
@@ -304,7 +319,7 @@ static void test_history__another_jobs_checkpoint_is_refused_with_both_names(voi
 
 static void test_history__a_fork_goes_on_from_its_start_and_does_not_go_before_it(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct rec_job_submitted record;
     size_t count;
     begin(w, TWENTY);
@@ -338,7 +353,8 @@ static void test_history__a_fork_goes_on_from_its_start_and_does_not_go_before_i
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(test_history__##name, setup, teardown)
+#define TEST(name)                                                                                 \
+    cmocka_unit_test_setup_teardown(test_history__##name, world_setup, world_teardown)
     const struct CMUnitTest tests[] = {
         TEST(rules_forget_and_orphan_what_they_do_not_keep),
         TEST(lost_after_forgetting_it_falls_back_to_what_is_kept),
@@ -347,6 +363,7 @@ int main(void)
         TEST(restored_while_a_round_runs_its_attempts_are_taken_back),
         TEST(a_profile_without_a_promise_drops_what_comes_after),
         TEST(tags_keep_move_and_go),
+        TEST(tags_that_come_and_go_take_no_memory),
         TEST(the_recipes_limit_forgets_and_prunes_on_the_way),
         TEST(another_jobs_checkpoint_is_refused_with_both_names),
         TEST(a_fork_goes_on_from_its_start_and_does_not_go_before_it),

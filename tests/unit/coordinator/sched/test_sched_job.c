@@ -6,27 +6,7 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
 #include "world.h"
-
-static struct world *world(void **state)
-{
-    return *state;
-}
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 static const char *const two_steps = "micro_batch_size: 4\ngradient_accumulation_steps: 2\n"
                                      "max_steps: 20\nsave_steps: 5\neval_steps: 4\n"
@@ -34,7 +14,7 @@ static const char *const two_steps = "micro_batch_size: 4\ngradient_accumulation
 
 static void test_job__runs_through_all_stages(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_hello(w, 2, "b", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 3, true);
@@ -67,7 +47,7 @@ static void test_job__runs_through_all_stages(void **state)
 
 static void test_job__replay_equals_live_state_after_every_step(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 2, true);
     struct bytes live;
@@ -101,9 +81,44 @@ static void test_job__replay_equals_live_state_after_every_step(void **state)
     bytes_fini(&replayed);
 }
 
+static size_t stage_rows(const struct world *w, struct stage_row rows[LIMIT_JOB_STAGES])
+{
+    return sched_job_stages(w->s, 0, (struct instant){w->now_ms * NS_PER_MS}, rows,
+                            LIMIT_JOB_STAGES);
+}
+
+static void test_job__stages_keep_their_times_over_a_restart(void **state)
+{
+    struct world *w = world_of(state);
+    struct stage_row before[LIMIT_JOB_STAGES], after[LIMIT_JOB_STAGES];
+    world_hello(w, 1, "a", "f32/1");
+    world_submit(w, 1, world_recipe(w, two_steps), 2, true);
+    while (w->grant_count > 0 || w->work_count > 0) {
+        if (w->work_count > 0) {
+            struct sched_work work = world_next_work(w);
+            world_work(w, &work);
+        } else {
+            struct world_grant grant = world_next_grant(w);
+            w->now_ms += 1000;
+            world_answer(w, grant.peer, &grant.grant);
+        }
+    }
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    size_t count = stage_rows(w, before);
+    w->now_ms += 3600000;
+    world_restart(w);
+    assert_int_equal(stage_rows(w, after), count);
+    for (size_t i = 0; i < count; i++) { /* a training: but for its first step, of a second */
+        print_message("stage %zu: %g s, then %g s\n", i, before[i].seconds, after[i].seconds);
+        assert_true(after[i].seconds <= before[i].seconds);
+        assert_true(after[i].seconds >= before[i].seconds - 1.001);
+    }
+    assert_true(after[count / 2].seconds >= 1);
+}
+
 static void test_job__goes_on_from_the_last_checkpoint_after_a_restart(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 2, true);
     while (w->checkpoints < 2 || w->work_count > 0) {
@@ -131,7 +146,7 @@ static void test_job__goes_on_from_the_last_checkpoint_after_a_restart(void **st
 
 static void test_job__submitted_twice_is_one_job(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct span recipe = world_recipe(w, two_steps);
     world_submit(w, 1, recipe, 1, false);
     uint64_t id = world_sent(w, MSG_SUBMITTED, 0)->message.submitted.job;
@@ -143,7 +158,7 @@ static void test_job__submitted_twice_is_one_job(void **state)
 
 static void test_job__says_why_it_waits(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     assert_true(text_is(world_detail(w, 0), "no worker"));
     world_hello(w, 1, "a", "blas");
@@ -157,7 +172,7 @@ static void test_job__says_why_it_waits(void **state)
 
 static void test_job__without_training_evaluates_the_base_model(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, "evaluate: only\ntest_datasets:\n  - path: t.jsonl\n"), 1,
                  true);
@@ -173,7 +188,7 @@ static void test_job__without_training_evaluates_the_base_model(void **state)
 
 static void test_job__paused_grants_nothing_and_resumes(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     world_control(w, "tiny", JOB_ACTION_PAUSE);
     assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_OK);
@@ -187,7 +202,7 @@ static void test_job__paused_grants_nothing_and_resumes(void **state)
 
 static void test_job__cancelled_while_a_fold_is_out_closes_after_it(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     while (w->folds == 0) {
@@ -214,7 +229,7 @@ static void test_job__cancelled_while_a_fold_is_out_closes_after_it(void **state
 
 static void test_job__failed_work_is_tried_again_from_the_checkpoint(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     while (w->folds < 7) {
@@ -245,7 +260,7 @@ static void test_job__failed_work_is_tried_again_from_the_checkpoint(void **stat
 
 static void test_job__full_disk_is_waited_for_at_a_checkpoint(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     while (w->checkpoints == 0) {
@@ -265,7 +280,7 @@ static void test_job__full_disk_is_waited_for_at_a_checkpoint(void **state)
             .job = save.job, .stage = save.stage, .error = ERR_DISK_FULL, .detail = TEXT("full")};
         world_step(w, event);
         assert_int_equal(w->work_count, 0);
-        assert_true(text_is(world_detail(w, 0), "the disk is full; tries again in 8 s"));
+        assert_true(text_is(world_detail(w, 0), "full; tries again in 8 s"));
         world_tick(w, 8000);
     }
     assert_int_equal(w->opens, 1); /* the state stayed open */
@@ -279,7 +294,7 @@ static void test_job__full_disk_is_waited_for_at_a_checkpoint(void **state)
 
 static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
     while (w->folds == 0) {
@@ -306,7 +321,7 @@ static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
 
 static void test_job__sums_that_differ_send_the_round_back(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_hello(w, 2, "b", "f32/1");
     world_submit(w, 1, world_recipe(w, two_steps), 1, false);
@@ -344,7 +359,7 @@ static void test_job__sums_that_differ_send_the_round_back(void **state)
 
 static void test_job__forgotten_leaves_room_and_stays_forgotten(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     for (uint64_t i = 1; i <= 3; i++)
         world_submit(w, i, world_recipe(w, two_steps), 1, false);
@@ -372,7 +387,7 @@ static void test_job__forgotten_leaves_room_and_stays_forgotten(void **state)
 
 static void test_job__one_owner_may_not_fill_the_queue(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct span recipe = world_recipe(w, two_steps);
     for (uint64_t i = 1; i <= LIMIT_OWNER_JOBS; i++)
         world_submit(w, i, recipe, 1, false);
@@ -389,31 +404,35 @@ static void test_job__one_owner_may_not_fill_the_queue(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_job__runs_through_all_stages, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__replay_equals_live_state_after_every_step, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_job__runs_through_all_stages, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__replay_equals_live_state_after_every_step,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__stages_keep_their_times_over_a_restart,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_job__goes_on_from_the_last_checkpoint_after_a_restart,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__submitted_twice_is_one_job, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__says_why_it_waits, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__without_training_evaluates_the_base_model, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_job__paused_grants_nothing_and_resumes, setup,
-                                        teardown),
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__submitted_twice_is_one_job, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__says_why_it_waits, world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__without_training_evaluates_the_base_model,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__paused_grants_nothing_and_resumes, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(test_job__cancelled_while_a_fold_is_out_closes_after_it,
-                                        setup, teardown),
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_job__failed_work_is_tried_again_from_the_checkpoint,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__full_disk_is_waited_for_at_a_checkpoint, setup,
-                                        teardown),
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__full_disk_is_waited_for_at_a_checkpoint,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_job__loss_that_is_not_finite_fails_with_its_place,
-                                        setup, teardown),
-        cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_job__forgotten_leaves_room_and_stays_forgotten, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_job__one_owner_may_not_fill_the_queue, setup,
-                                        teardown),
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__forgotten_leaves_room_and_stays_forgotten,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__one_owner_may_not_fill_the_queue, world_setup,
+                                        world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

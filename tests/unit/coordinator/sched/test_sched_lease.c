@@ -6,22 +6,7 @@
 #include <cmocka.h>
 
 #include "common/base/check.h"
-#include "common/mem/mem.h"
 #include "world.h"
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 /* A job whose only ready stage has `shards` tasks; init is kept out of the way. */
 static void submit_shards(struct world *w, uint64_t request, uint32_t shards)
@@ -225,6 +210,15 @@ static void test_lease__low_disk_stops_granting_and_says_so(void **state)
     assert_int_equal(w->grant_count, 1);
 }
 
+/* Until the first worker is given something again. */
+static void wait_out_rest(struct world *w)
+{
+    for (unsigned beat = 0; beat < 40 && w->grant_count == 0; beat++) {
+        w->now_ms += 1000;
+        world_beat(w, 1, NULL, 0);
+    }
+}
+
 static void test_lease__transient_failure_rests_the_worker_and_tries_again(void **state)
 {
     struct world *w = *state;
@@ -235,10 +229,7 @@ static void test_lease__transient_failure_rests_the_worker_and_tries_again(void 
         world_fail(w, 1, grant.grant.fence, ERR_IO);
         assert_int_equal(acknowledged_with(w), ERR_OK);
         assert_int_equal(w->grant_count, 0); /* it rests */
-        for (unsigned beat = 0; beat < 40 && w->grant_count == 0; beat++) {
-            w->now_ms += 1000;
-            world_beat(w, 1, NULL, 0);
-        }
+        wait_out_rest(w);
     }
     struct world_grant grant = world_next_grant(w);
     world_fail(w, 1, grant.grant.fence, ERR_IO);
@@ -249,6 +240,69 @@ static void test_lease__transient_failure_rests_the_worker_and_tries_again(void 
     world_hello(w, 1, "a", "f32/1");
     world_control(w, "last", JOB_ACTION_RETRY);
     world_run(w);
+}
+
+/* Of a worker or of the coordinator: what it holds up goes on when there is room. */
+static void test_lease__a_full_disk_is_waited_for_and_told_once(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    world_hello(w, 1, "a", "f32/1");
+    size_t told = 0;
+    for (unsigned i = 0; i < 3 * LIMIT_TASK_ATTEMPTS; i++) {
+        struct world_grant grant = world_next_grant(w);
+        world_fail(w, 1, grant.grant.fence, ERR_DISK_FULL);
+        assert_int_equal(w->grant_count, 0); /* it rests */
+        wait_out_rest(w);
+    }
+    for (size_t i = 0; i < w->record_count; i++)
+        told += w->records[i].number == REC_TASK_FAILED;
+    assert_int_equal(told, 1);
+    world_restart(w);
+    world_hello(w, 1, "a", "f32/1");
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+}
+
+static void test_lease__a_full_worker_leaves_the_task_to_another(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    world_hello(w, 1, "a", "f32/1");
+    struct world_grant grant = world_next_grant(w);
+    world_hello(w, 2, "b", "f32/1");
+    world_fail(w, 1, grant.grant.fence, ERR_DISK_FULL);
+    assert_int_equal(w->grant_count, 1);
+    assert_int_equal(w->grants[0].peer.v, 2);
+    struct worker_row rows[2];
+    assert_int_equal(sched_worker_rows(w->s, (struct instant){w->now_ms * NS_PER_MS}, rows, 2), 2);
+    assert_true(text_is(rows[0].detail, "rests after a fault: the disk is full"));
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+}
+
+static void test_lease__a_job_on_a_full_disk_lets_others_pass(void **state)
+{
+    struct world *w = *state;
+    submit_shards(w, 1, 1);
+    submit_shards(w, 2, 1);
+    world_hello(w, 1, "a", "f32/1");
+    struct world_grant grant = world_next_grant(w);
+    uint64_t first = grant.grant.job;
+    world_fail(w, 1, grant.grant.fence, ERR_DISK_FULL);
+    for (unsigned i = 0; i < 3; i++) {
+        wait_out_rest(w);
+        grant = world_next_grant(w);
+        assert_int_not_equal(grant.grant.job, first);
+        world_fail(w, 1, grant.grant.fence, ERR_IO);
+    }
+    for (unsigned beat = 0; beat < 40; beat++) { /* there is room again */
+        w->now_ms += 1000;
+        world_beat(w, 1, NULL, 0);
+        world_run(w);
+    }
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_int_equal(world_state(w, 1), JOB_DONE);
 }
 
 static void test_lease__permanent_failure_fails_the_job_at_once(void **state)
@@ -486,7 +540,8 @@ static void test_lease__result_that_would_not_last_is_a_fault(void **state)
     assert_int_equal(w->fx.records[0].number, REC_TASK_FAILED);
 }
 
-#define LEASE_TEST(name) cmocka_unit_test_setup_teardown(test_lease__##name, setup, teardown)
+#define LEASE_TEST(name)                                                                           \
+    cmocka_unit_test_setup_teardown(test_lease__##name, world_setup, world_teardown)
 
 int main(void)
 {
@@ -506,6 +561,9 @@ int main(void)
         LEASE_TEST(draining_worker_gets_nothing_more),
         LEASE_TEST(low_disk_stops_granting_and_says_so),
         LEASE_TEST(transient_failure_rests_the_worker_and_tries_again),
+        LEASE_TEST(a_full_disk_is_waited_for_and_told_once),
+        LEASE_TEST(a_full_worker_leaves_the_task_to_another),
+        LEASE_TEST(a_job_on_a_full_disk_lets_others_pass),
         LEASE_TEST(permanent_failure_fails_the_job_at_once),
         LEASE_TEST(refusal_is_nobodys_fault),
         LEASE_TEST(many_lost_workers_blame_the_task),

@@ -5,27 +5,7 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
 #include "world.h"
-
-static struct world *world(void **state)
-{
-    return *state;
-}
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 static const char *const twenty_steps = "micro_batch_size: 4\ngradient_accumulation_steps: 2\n"
                                         "max_steps: 20\nsave_steps: 5\neval_steps: 4\n"
@@ -121,7 +101,7 @@ static void assert_whole(struct world *w)
 
 static void test_remake__damaged_checkpoint_falls_back_to_its_parent(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     run_to_checkpoint(w, 3);
     world_damage(w, checkpoint(w, 2));
@@ -143,7 +123,7 @@ static void test_remake__damaged_checkpoint_falls_back_to_its_parent(void **stat
 
 static void test_remake__no_checkpoint_left_begins_anew(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     run_to_checkpoint(w, 2);
     world_damage(w, checkpoint(w, 0));
@@ -166,7 +146,7 @@ static void test_remake__no_checkpoint_left_begins_anew(void **state)
 
 static void test_remake__last_state_lost_before_the_evaluation_trains_again(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     run_to_checkpoint(w, 4);
     world_damage(w, checkpoint(w, 3));
@@ -177,7 +157,7 @@ static void test_remake__last_state_lost_before_the_evaluation_trains_again(void
 
 static void test_remake__last_state_lost_before_the_export_trains_and_evaluates_again(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     run_to_checkpoint(w, 4);
     while (w->logs == 0) {
@@ -200,7 +180,7 @@ static void test_remake__last_state_lost_before_the_export_trains_and_evaluates_
 
 static void test_remake__rows_lost_within_a_round_are_packed_again(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     run_to_checkpoint(w, 1);
     world_damage(w, output_of(w, 1)); /* of pack, and what pack reads */
@@ -212,7 +192,7 @@ static void test_remake__rows_lost_within_a_round_are_packed_again(void **state)
 
 static void test_remake__changed_input_fails_the_job_by_its_name(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_submit(w, 1, world_recipe(w, twenty_steps), 1, true);
     world_damage(w, sched_job_submitted(w->s, 0)->inputs[2].digest);
     world_hello(w, 1, "a", "f32/1");
@@ -232,7 +212,7 @@ static void test_remake__changed_input_fails_the_job_by_its_name(void **state)
 
 static void test_remake__sound_inputs_leave_the_failure_as_it_was(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, twenty_steps), 1, true);
     struct world_grant grant = world_next_grant(w);
@@ -245,7 +225,7 @@ static void test_remake__sound_inputs_leave_the_failure_as_it_was(void **state)
 
 static void test_remake__retry_of_a_done_job_makes_damaged_results_again(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     uint32_t count;
     begin(w);
     world_run(w);
@@ -267,7 +247,7 @@ static void test_remake__retry_of_a_done_job_makes_damaged_results_again(void **
 /* A disk that damages whatever is written: the state never lasts until it is opened. */
 static void test_remake__endless_damage_fails_the_job(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     begin(w);
     while (w->opens == 0) {
         struct world_grant grant = world_next_grant(w);
@@ -291,7 +271,7 @@ static void test_remake__endless_damage_fails_the_job(void **state)
     assert_non_null(strstr(world_detail(w, 0).data, "check the coordinator's disk"));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(test_remake__##name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_remake__##name, world_setup, world_teardown)
 
 int main(void)
 {

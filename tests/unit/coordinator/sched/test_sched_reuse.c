@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
 #include "common/message/state.h"
 #include "world.h"
 
@@ -18,17 +17,9 @@ static const char *const q4 = "scheme: Q4_K_M";
 
 static int setup(void **state)
 {
-    struct world *w = mem_alloc(1, sizeof *w);
-    *state = w;
-    world_init(w);
+    (void)world_setup(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
     return 0;
 }
 
@@ -292,7 +283,7 @@ static void test_reuse__job_whose_results_differ_lends_nothing(void **state)
     assert_int_equal(calibrate(w, 1).reused, 0);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(test_reuse__##name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_reuse__##name, setup, world_teardown)
 
 int main(void)
 {

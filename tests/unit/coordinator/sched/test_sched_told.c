@@ -8,7 +8,6 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
 #include "common/message/state.h"
 #include "world.h"
 
@@ -16,17 +15,9 @@ enum { STAGES_MAX = 16 };
 
 static int setup(void **state)
 {
-    struct world *w = mem_alloc(1, sizeof *w);
-    *state = w;
-    world_init(w);
+    (void)world_setup(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
     return 0;
 }
 
@@ -136,7 +127,7 @@ static void test_told__number_that_cannot_be_fails_the_job_in_words(void **state
         if (!text_is(row.detail, cases[i].text))
             fail_msg("%.*s, expected %s", TEXT_ARGS(row.detail), cases[i].text);
         assert_replayed(w);
-        (void)teardown(&fresh);
+        (void)world_teardown(&fresh);
     }
 }
 
@@ -217,7 +208,7 @@ static void test_results__damaged_ones_of_any_stage_are_made_again(void **state)
     assert_replayed(w);
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_##name, setup, world_teardown)
 
 int main(void)
 {

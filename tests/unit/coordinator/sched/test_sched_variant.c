@@ -8,7 +8,6 @@
 #include <cmocka.h>
 
 #include "common/base/check.h"
-#include "common/mem/mem.h"
 #include "world.h"
 
 enum { STAGES_MAX = 64, TWO_SEEDS_STAGES = 10 };
@@ -17,25 +16,6 @@ static const char *const two_seeds = "micro_batch_size: 8\nmax_steps: 20\nsave_s
                                      "eval_steps: 4\nseed: [1, 2]\n";
 static const char *const three_seeds = "micro_batch_size: 8\nmax_steps: 20\nsave_steps: 5\n"
                                        "eval_steps: 4\nseed: [1, 2, 3]\nsample_packing: true\n";
-
-static struct world *world(void **state)
-{
-    return *state;
-}
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
 
 static void assert_replays(struct world *w)
 {
@@ -52,7 +32,7 @@ static void assert_replays(struct world *w)
 
 static void test_variant__each_trains_evaluates_and_exports_behind_one_pack(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct stage_row rows[STAGES_MAX];
     world_hello(w, 1, "a", "f32/1");
     world_hello(w, 2, "b", "f32/1");
@@ -75,7 +55,7 @@ static void test_variant__each_trains_evaluates_and_exports_behind_one_pack(void
 
 static void test_variant__the_seed_of_each_reaches_its_tasks(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, three_seeds), 1, true);
     uint64_t packs = 0, trains = 0;
@@ -94,7 +74,7 @@ static void test_variant__the_seed_of_each_reaches_its_tasks(void **state)
 
 static void test_variant__each_has_its_points_and_its_files(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct log_point points[WORLD_POINTS];
     uint64_t total;
     uint32_t count;
@@ -117,7 +97,7 @@ static void test_variant__each_has_its_points_and_its_files(void **state)
 
 static void test_variant__the_row_has_all_of_them_and_one_best(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct job_row row;
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_seeds), 1, true);
@@ -139,7 +119,7 @@ static void test_variant__the_row_has_all_of_them_and_one_best(void **state)
 
 static void test_variant__only_so_many_train_at_once(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct stage_row rows[STAGES_MAX];
     size_t most = 0;
     bool waited = false;
@@ -165,7 +145,7 @@ static void test_variant__only_so_many_train_at_once(void **state)
 
 static void test_variant__a_lost_checkpoint_takes_its_own_training_back(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct log_point points[WORLD_POINTS];
     size_t count;
     world_hello(w, 1, "a", "f32/1");
@@ -204,7 +184,7 @@ static void run_away(struct world *w, uint32_t variant, uint64_t step)
 
 static void test_variant__one_that_runs_away_is_given_up_and_the_others_go_on(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct stage_row rows[STAGES_MAX];
     struct job_row row;
     uint32_t count;
@@ -230,7 +210,7 @@ static void test_variant__one_that_runs_away_is_given_up_and_the_others_go_on(vo
 
 static void test_variant__forty_eight_of_them_are_one_job(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     static struct stage_row rows[LIMIT_JOB_STAGES];
     struct job_row row;
     const char *lines = "micro_batch_size: 8\nmax_steps: 2\nsample_packing: true\nseed: [1";
@@ -261,7 +241,7 @@ static void test_variant__forty_eight_of_them_are_one_job(void **state)
 
 static void test_variant__when_the_last_runs_away_the_job_fails(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_submit(w, 1, world_recipe(w, two_seeds), 1, true);
     while (world_state(w, 0) != JOB_FAILED) {
@@ -284,22 +264,25 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(
-            test_variant__each_trains_evaluates_and_exports_behind_one_pack, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_variant__the_seed_of_each_reaches_its_tasks, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_variant__each_has_its_points_and_its_files, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_variant__the_row_has_all_of_them_and_one_best, setup,
-                                        teardown),
+            test_variant__each_trains_evaluates_and_exports_behind_one_pack, world_setup,
+            world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__the_seed_of_each_reaches_its_tasks,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__each_has_its_points_and_its_files,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__the_row_has_all_of_them_and_one_best,
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(
-            test_variant__one_that_runs_away_is_given_up_and_the_others_go_on, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_variant__forty_eight_of_them_are_one_job, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_variant__when_the_last_runs_away_the_job_fails, setup,
-                                        teardown),
-        cmocka_unit_test_setup_teardown(test_variant__only_so_many_train_at_once, setup, teardown),
+            test_variant__one_that_runs_away_is_given_up_and_the_others_go_on, world_setup,
+            world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__forty_eight_of_them_are_one_job, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__when_the_last_runs_away_the_job_fails,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__only_so_many_train_at_once, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(test_variant__a_lost_checkpoint_takes_its_own_training_back,
-                                        setup, teardown),
+                                        world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

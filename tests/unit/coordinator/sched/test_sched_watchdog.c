@@ -18,25 +18,6 @@ static const char *const plain = "micro_batch_size: 8\nmax_steps: 20\nsave_steps
 
 enum { WORKERS = 2, STEPS = 20, NEVER = UINT32_MAX };
 
-static struct world *world(void **state)
-{
-    return *state;
-}
-
-static int setup(void **state)
-{
-    *state = mem_alloc(1, sizeof(struct world));
-    world_init(*state);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
-    return 0;
-}
-
 static void hire(struct world *w)
 {
     world_hello(w, 1, "a", "f32/1");
@@ -96,7 +77,7 @@ static uint32_t error_of(const struct world *w)
 
 static void test_watchdog__a_loss_of_exactly_zero_stops_the_job(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     double losses[STEPS + 1];
     fill(losses, 2);
     losses[10] = 0;
@@ -145,7 +126,7 @@ static void test_watchdog__a_worker_that_meets_no_number_ends_at_its_step(void *
 
 static void test_watchdog__a_loss_over_pairs_may_be_zero(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     hire(w);
     world_submit(w, 1, world_recipe(w, plain), 1, false);
     while (w->grant_count + w->work_count > 0) {
@@ -166,7 +147,7 @@ static void test_watchdog__a_loss_over_pairs_may_be_zero(void **state)
 
 static void test_watchdog__a_loss_too_high_for_too_long_stops_the_job(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     double losses[STEPS + 1];
     fill(losses, 2);
     losses[3] = losses[4] = 8; /* two steps are not three */
@@ -184,7 +165,7 @@ static void test_watchdog__a_loss_too_high_for_too_long_stops_the_job(void **sta
 
 static void test_watchdog__no_checkpoint_is_made_while_the_loss_is_too_high(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     const uint64_t expected[] = {5, 8, 12, 18, 20};
     double losses[STEPS + 1];
     size_t count;
@@ -224,7 +205,7 @@ static void test_watchdog__a_restart_changes_nothing(void **state)
 
 static void test_watchdog__of_variants_only_the_broken_one_is_given_up(void **state)
 {
-    struct world *w = world(state);
+    struct world *w = world_of(state);
     struct job_row row;
     hire(w);
     world_submit(w, 1,
@@ -251,18 +232,19 @@ static void test_watchdog__of_variants_only_the_broken_one_is_given_up(void **st
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_watchdog__a_loss_of_exactly_zero_stops_the_job, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_watchdog__a_loss_of_exactly_zero_stops_the_job,
+                                        world_setup, world_teardown),
         cmocka_unit_test(test_watchdog__a_worker_that_meets_no_number_ends_at_its_step),
-        cmocka_unit_test_setup_teardown(test_watchdog__a_loss_over_pairs_may_be_zero, setup,
-                                        teardown),
+        cmocka_unit_test_setup_teardown(test_watchdog__a_loss_over_pairs_may_be_zero, world_setup,
+                                        world_teardown),
         cmocka_unit_test_setup_teardown(test_watchdog__a_loss_too_high_for_too_long_stops_the_job,
-                                        setup, teardown),
+                                        world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(
-            test_watchdog__no_checkpoint_is_made_while_the_loss_is_too_high, setup, teardown),
+            test_watchdog__no_checkpoint_is_made_while_the_loss_is_too_high, world_setup,
+            world_teardown),
         cmocka_unit_test(test_watchdog__a_restart_changes_nothing),
         cmocka_unit_test_setup_teardown(test_watchdog__of_variants_only_the_broken_one_is_given_up,
-                                        setup, teardown),
+                                        world_setup, world_teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

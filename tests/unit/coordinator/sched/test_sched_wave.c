@@ -6,7 +6,6 @@
 
 #include <cmocka.h>
 
-#include "common/mem/mem.h"
 #include "common/message/state.h"
 #include "coordinator/sched/tasks.h"
 #include "world.h"
@@ -139,19 +138,11 @@ static void test_tasks__shards_are_not_measured_by_groups(void **state)
 
 static int setup(void **state)
 {
-    struct world *w = mem_alloc(1, sizeof *w);
-    *state = w;
-    world_init(w);
+    (void)world_setup(state);
+    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_hello(w, 2, "b", "f32/1");
     world_hello(w, 3, "c", "f32/1");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    world_fini(*state);
-    mem_free(*state);
     return 0;
 }
 
@@ -323,7 +314,7 @@ static void test_wave__what_shards_hand_on_is_kept_while_it_is_read(void **state
     assert_false(is_root(w, hidden));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(test_wave__##name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(test_wave__##name, setup, world_teardown)
 
 int main(void)
 {

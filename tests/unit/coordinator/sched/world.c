@@ -14,6 +14,8 @@
 #include "common/recipe/recipe.h"
 #include "coordinator/plan/plan.h"
 
+#define UNIX_MS 1700000000000u /* when the world began */
+
 enum { RECORDS_MAX = 300000, TRAIN_ROWS = 37, TEST_ROWS = 9 };
 
 void world_init(struct world *w)
@@ -35,6 +37,26 @@ void world_fini(struct world *w)
     sched_destroy(&w->s);
     mem_free(w->records);
     arena_fini(&w->arena);
+}
+
+int world_setup(void **state)
+{
+    *state = mem_alloc(1, sizeof(struct world));
+    assert_non_null(*state);
+    world_init(*state);
+    return 0;
+}
+
+int world_teardown(void **state)
+{
+    world_fini(*state);
+    mem_free(*state);
+    return 0;
+}
+
+struct world *world_of(void **state)
+{
+    return *state;
 }
 
 void world_restart(struct world *w)
@@ -116,7 +138,7 @@ void world_keep(struct world *w, const struct sched_effects *effects)
 enum err world_try(struct world *w, struct sched_event event)
 {
     event.now.ns = w->now_ms * NS_PER_MS;
-    event.unix_ms = 1700000000000 + w->now_ms;
+    event.unix_ms = UNIX_MS + w->now_ms;
     TRY(sched_step(w->s, &event, &w->fx));
     world_keep(w, &w->fx);
     return ERR_OK;
@@ -246,6 +268,7 @@ static void plan(struct world *w, struct rec_job_submitted *record)
     record->owner = TEXT("ann");
     record->role = TEXT("submit");
     record->priority = w->priority;
+    record->created_unix_ms = UNIX_MS + w->now_ms;
     enum err err = plan_stages(record->recipe, record->inputs, record->inputs_count, &w->arena,
                                &record->stages, &record->stages_count, &et);
     if (err != ERR_OK)

@@ -54,6 +54,11 @@ struct world {
 void world_init(struct world *w);
 void world_fini(struct world *w);
 
+/* A world as the state of a cmocka test. */
+int world_setup(void **state);
+int world_teardown(void **state);
+struct world *world_of(void **state);
+
 /* The scheduler is gone with all that was not a record; a new one replays. */
 void world_restart(struct world *w);
 

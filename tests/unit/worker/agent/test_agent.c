@@ -308,6 +308,36 @@ static void test_agent__drains_by_finishing_and_reporting_then_leaves(void **sta
     end(&s);
 }
 
+static void test_agent__leaves_with_the_words_it_was_drained_with(void **state)
+{
+    (void)state;
+    struct story s = joined();
+    grant(&s, 5);
+    hear(&s, MSG_DRAIN, (union message_any){.drain = {.reason = TEXT("the target is lower")}});
+    finish(&s, 5, ERR_OK);
+    acknowledge(&s, 5);
+    assert_true(text_is(sent(&s, MSG_LEAVE, 0)->leave.reason, "the target is lower"));
+    end(&s);
+}
+
+static void test_agent__draining_with_a_result_that_nobody_takes_ends_as_an_orphan(void **state)
+{
+    (void)state;
+    struct story s = joined();
+    grant(&s, 5);
+    hear(&s, MSG_DRAIN, (union message_any){.drain = {.reason = TEXT("")}});
+    finish(&s, 5, ERR_OK);
+    bool has_left = false;
+    for (uint64_t i = 0; i < 59 && !has_left; i++) { /* the coordinator is gone from here on */
+        wait_ms(&s, 1000);
+        has_left = told(&s, AGENT_EXIT) != NULL;
+    }
+    assert_false(has_left);
+    wait_ms(&s, 2000);
+    assert_int_equal(told(&s, AGENT_EXIT)->error, ERR_UNREACHABLE);
+    end(&s);
+}
+
 static void test_agent__a_second_termination_leaves_at_once(void **state)
 {
     (void)state;
@@ -475,6 +505,8 @@ int main(void)
         cmocka_unit_test(test_agent__a_stale_attempt_is_stopped_and_its_outcome_ignored),
         cmocka_unit_test(test_agent__a_waiting_attempt_that_is_cancelled_never_starts),
         cmocka_unit_test(test_agent__drains_by_finishing_and_reporting_then_leaves),
+        cmocka_unit_test(test_agent__leaves_with_the_words_it_was_drained_with),
+        cmocka_unit_test(test_agent__draining_with_a_result_that_nobody_takes_ends_as_an_orphan),
         cmocka_unit_test(test_agent__a_second_termination_leaves_at_once),
         cmocka_unit_test(test_agent__retires_when_told_and_exits_when_refused),
         cmocka_unit_test(test_agent__an_orphan_exits),

@@ -17,7 +17,7 @@
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
 #include "common/transport/transport.h"
-#include "tests/lib/bulk_server.h"
+#include "tests/lib/bulk/bulk_server.h"
 #include "worker/cache/cache.h"
 
 enum { BIG = DIGEST_CHUNK_BYTES * 3 / 2, ROOM = 4 * DIGEST_CHUNK_BYTES };

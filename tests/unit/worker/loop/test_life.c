@@ -61,6 +61,20 @@ static void test_life__a_full_memory_is_named_with_its_limit(void **state)
                    "0000000000000001");
 }
 
+static void test_life__slow_growth_is_kept_too(void **state)
+{
+    struct life life;
+    uint64_t rss_bytes = 50 * MIB;
+    life_open(&life, *state, "node", 100 * MIB);
+    life_note(&life, 1, STAGE_KIND_TRAIN);
+    for (; rss_bytes < 96 * MIB; rss_bytes += rss_bytes / 100)
+        life_grow(&life, rss_bytes);
+    (void)close(life.fd);
+    life_open(&life, *state, "node", 0);
+    assert_non_null(strstr(life.last_end, "nearly out of memory rss 9"));
+    life_close(&life);
+}
+
 static void test_life__an_idle_process_leaves_no_words(void **state)
 {
     die_at(*state, 0, 99 * MIB, 100 * MIB);
@@ -95,24 +109,16 @@ static void test_life__a_folder_that_cannot_be_written_is_no_error(void **state)
     life_close(&life);
 }
 
-static void test_life__counts_are_read_from_lines(void **state)
-{
-    (void)state;
-    assert_int_equal(life_count_of("oom 3\noom_kill 12\noom_group_kill 0\n", "oom_kill"), 12);
-    assert_int_equal(life_count_of("oom_kill_disable 1\noom_kill 2", "oom_kill"), 2);
-    assert_int_equal(life_count_of("", "oom_kill"), 0);
-}
-
 int main(void)
 {
 #define TEST(name) cmocka_unit_test_setup_teardown(test_life__##name, setup, teardown)
     const struct CMUnitTest tests[] = {
         TEST(the_next_process_names_task_and_size),
         TEST(a_full_memory_is_named_with_its_limit),
+        TEST(slow_growth_is_kept_too),
         TEST(an_idle_process_leaves_no_words),
         TEST(the_kernels_count_decides),
         TEST(a_folder_that_cannot_be_written_is_no_error),
-        TEST(counts_are_read_from_lines),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -6,7 +6,7 @@
 
 #include "common/mem/arena.h"
 #include "common/message/message.h"
-#include "tests/lib/bulk_server.h"
+#include "tests/lib/bulk/bulk_server.h"
 #include "worker/cache/cache.h"
 #include "worker/task/task.h"
 

@@ -25,7 +25,7 @@
 #include "common/message/state.h"
 #include "common/recipe/recipe.h"
 #include "common/transport/transport.h"
-#include "tests/lib/bulk_server.h"
+#include "tests/lib/bulk/bulk_server.h"
 #include "tests/unit/worker/task/task_place.h"
 #include "worker/cache/cache.h"
 #include "worker/task/task.h"

@@ -137,8 +137,36 @@ static void test_file__an_abandoned_write_leaves_nothing(void **state)
     file_writer_abandon(&writer);
     assert_int_equal(files_in(f), 0);
     struct err_text et;
+    struct err_text said = {""};
+    assert_int_equal(file_writer_open(&writer, in(f, "x"), NULL), ERR_OK);
+    assert_int_equal(file_writer_fail(&writer, ERR_DISK_FULL, &said), ERR_DISK_FULL);
+    assert_non_null(strstr(said.text, "/x: cannot be written: the disk is full"));
+    assert_int_equal(files_in(f), 0);
     assert_int_equal(file_write_atomic(in(f, "none/x"), (struct span){0}, &et), ERR_NOT_FOUND);
     assert_non_null(strstr(et.text, "none/x.tmp: cannot be written: No such file"));
+}
+
+static void test_file__many_get_their_names_together_or_none_does(void **state)
+{
+    struct fixture *f = *state;
+    for (int round = 0; round < 2; round++) {
+        struct file_writer writers[2];
+        for (size_t i = 0; i < 2; i++) {
+            assert_int_equal(file_writer_open(&writers[i], in(f, i == 0 ? "x" : "y"), NULL),
+                             ERR_OK);
+            assert_int_equal(file_sink_writer(&writers[i], span_of_text(TEXT("one"))), ERR_OK);
+            assert_int_equal(file_writer_settle(&writers[i], NULL), ERR_OK);
+            assert_int_equal(writers[i].fd, -1);
+        }
+        assert_false(file_exists(in(f, "x")));
+        assert_int_equal(files_in(f), 2);
+        for (size_t i = 0; i < 2 && round == 0; i++)
+            file_writer_abandon(&writers[i]);
+        for (size_t i = 0; i < 2 && round == 1; i++)
+            assert_int_equal(file_writer_commit(&writers[i], NULL), ERR_OK);
+        assert_int_equal(files_in(f), round == 0 ? 0 : 2);
+    }
+    assert_true(file_exists(in(f, "x")) && file_exists(in(f, "y")));
 }
 
 static void test_file__a_link_in_place_of_the_temporary_file_is_not_followed(void **state)
@@ -202,6 +230,13 @@ static void test_folder__names_that_leave_the_folder_are_not_plain(void **state)
     assert_false(folder_name_is_plain(TEXT(".")));
     assert_false(folder_name_is_plain(TEXT("..")));
     assert_false(folder_name_is_plain(TEXT("a/b")));
+    assert_true(folder_path_is_plain(TEXT("runs/events/a")));
+    assert_true(folder_path_is_plain(TEXT("a")));
+    assert_false(folder_path_is_plain(TEXT("")));
+    assert_false(folder_path_is_plain(TEXT("../a")));
+    assert_false(folder_path_is_plain(TEXT("a/../b")));
+    assert_false(folder_path_is_plain(TEXT("/a")));
+    assert_false(folder_path_is_plain(TEXT("a/")));
     assert_false(folder_name_is_plain(TEXT("/etc/passwd")));
     assert_false(folder_name_is_plain(TEXT("a\0b")));
 }
@@ -216,6 +251,7 @@ int main(void)
         WITH_FOLDER(test_source__what_cannot_be_opened_is_named_with_its_reason),
         WITH_FOLDER(test_file__content_is_replaced_at_once),
         WITH_FOLDER(test_file__an_abandoned_write_leaves_nothing),
+        WITH_FOLDER(test_file__many_get_their_names_together_or_none_does),
         WITH_FOLDER(test_file__a_link_in_place_of_the_temporary_file_is_not_followed),
         WITH_FOLDER(test_file__reading_has_a_ceiling),
         WITH_FOLDER(test_folder__files_are_listed_in_the_order_of_bytes),

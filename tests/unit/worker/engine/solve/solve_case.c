@@ -37,26 +37,50 @@ void solve_kernels_fini(struct solve_kernels *kernels)
         kernel_destroy(&kernels->kernel[i]);
 }
 
+enum { CAUSES = 4 };
+
+static double *numbers(size_t count)
+{
+    double *made = mem_alloc(count, sizeof *made);
+    assert_non_null(made);
+    return made;
+}
+
+/* One token: what the columns have in common, and each by itself. */
+static void draw(uint64_t seed, size_t columns, size_t token, const double *effects,
+                 const double *scales, double *x)
+{
+    double causes[CAUSES];
+    for (size_t c = 0; c < CAUSES; c++)
+        causes[c] = (double)random_normal_f32(seed + 1, token * CAUSES + c);
+    for (size_t i = 0; i < columns; i++) {
+        double sum = (double)random_normal_f32(seed, token * columns + i);
+        for (size_t c = 0; c < CAUSES; c++)
+            sum += causes[c] * effects[i * CAUSES + c];
+        x[i] = sum * scales[i];
+    }
+}
+
 double *solve_case_gram(uint64_t seed, size_t columns, size_t tokens, double scale_spread)
 {
-    enum { CAUSES = 4 };
-    double *gram = mem_alloc(columns * columns, sizeof(*gram));
-    double *x = mem_alloc(columns, sizeof(*x));
-    assert_non_null(gram);
-    assert_non_null(x);
+    double *gram = numbers(columns * columns), *x = numbers(columns);
+    double *effects = numbers(columns * CAUSES), *scales = numbers(columns);
+    for (size_t i = 0; i < columns * CAUSES; i++)
+        effects[i] = (double)random_normal_f32(seed + 2, i);
+    for (size_t i = 0; i < columns; i++)
+        scales[i] = 1 + (scale_spread - 1) * random_uniform_f64(seed + 3, i);
     for (size_t t = 0; t < tokens; t++) {
-        for (size_t i = 0; i < columns; i++) {
-            double sum = (double)random_normal_f32(seed, t * columns + i);
-            for (size_t c = 0; c < CAUSES; c++)
-                sum += (double)random_normal_f32(seed + 1, t * CAUSES + c) *
-                       (double)random_normal_f32(seed + 2, i * CAUSES + c);
-            x[i] = sum * (1 + (scale_spread - 1) * random_uniform_f64(seed + 3, i));
-        }
+        draw(seed, columns, t, effects, scales, x);
         for (size_t i = 0; i < columns; i++)
-            for (size_t j = 0; j < columns; j++)
+            for (size_t j = 0; j <= i; j++)
                 gram[i * columns + j] += x[i] * x[j];
     }
+    for (size_t i = 0; i < columns; i++)
+        for (size_t j = i + 1; j < columns; j++)
+            gram[i * columns + j] = gram[j * columns + i];
     mem_free(x);
+    mem_free(effects);
+    mem_free(scales);
     return gram;
 }
 

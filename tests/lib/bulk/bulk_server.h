@@ -1,8 +1,8 @@
 /* bulk_server.h - a coordinator's bulk socket for tests: keeps what it is given in memory, on a
  * thread of its own.
  */
-#ifndef TESTS_LIB_BULK_SERVER_H
-#define TESTS_LIB_BULK_SERVER_H
+#ifndef TESTS_LIB_BULK_BULK_SERVER_H
+#define TESTS_LIB_BULK_BULK_SERVER_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* bulk_server.c - one request, one reply, under one lock. What is kept is not written again before
  * stop, so that a test may read it while the thread serves.
  */
-#include "tests/lib/bulk_server.h"
+#include "tests/lib/bulk/bulk_server.h"
 
 #include <pthread.h>
 #include <stdio.h>
