@@ -36,11 +36,9 @@ struct server_scale {
     char fleet[FLEET_LETTERS + 1];
     struct demand demands[DEMAND_ROWS_MAX];
     struct demand_load *loads; /* owned: LIMIT_WORKERS */
-    uv_timer_t wake;
-    struct instant wake_at;
     bool is_stepping;
     bool wants_reload;
-    bool is_targeted[LIMIT_PROVIDERS]; /* rows in use with a target that scale has not heard of */
+    bool is_targeted[LIMIT_PROVIDERS]; /* rows in use whose target this turn commits */
 };
 
 static void pump(struct server_scale *s);
@@ -83,21 +81,6 @@ static void carry_out(struct server_scale *s, const struct scale_event *event,
             let_go(s, &effects->rows[i]);
 }
 
-static void on_wake(uv_timer_t *timer);
-
-static void arm(struct server_scale *s)
-{
-    uint64_t now_ns = server_now().ns, wait_ns = 0;
-    if (s->wake_at.ns == UINT64_MAX) {
-        (void)uv_timer_stop(&s->wake);
-        return;
-    }
-    if (s->wake_at.ns > now_ns)
-        wait_ns = s->wake_at.ns - now_ns;
-    uv_update_time(&s->server->loop);
-    (void)uv_timer_start(&s->wake, on_wake, (wait_ns + NS_PER_MS - 1) / NS_PER_MS, 0);
-}
-
 static enum err step(struct server_scale *s, struct scale_event *event)
 {
     struct scale_effects effects;
@@ -107,7 +90,6 @@ static enum err step(struct server_scale *s, struct scale_event *event)
         server_log("scale: %s", error_text(err));
         return err;
     }
-    s->wake_at = effects.wake_at.ns == 0 ? (struct instant){UINT64_MAX} : effects.wake_at;
     carry_out(s, event, &effects);
     return ERR_OK;
 }
@@ -200,7 +182,6 @@ static void pump(struct server_scale *s)
     while (server_provider_next(s->runner, &event))
         (void)step(s, &event);
     s->is_stepping = false;
-    arm(s);
 }
 
 static void on_news(void *context)
@@ -222,19 +203,6 @@ static void on_crash(void *context, const char *worker)
         server_turn_step(s->server,
                          &(struct sched_event){.kind = SCHED_CRASHED, .peer = {peer->id}});
     }
-}
-
-/* Targets that were decided are durable by now: a commit lies between. */
-static void on_wake(uv_timer_t *timer)
-{
-    struct server_scale *s = timer->data;
-    for (size_t i = 0; i < s->in_use.count && !s->wants_reload; i++) {
-        if (!s->is_targeted[i])
-            continue;
-        s->is_targeted[i] = false;
-        feed_target(s, &s->in_use.rows[i]);
-    }
-    server_scale_tick(s->server);
 }
 
 /* The worker's program lies beside this one; the fleet's word is that of its data folder. */
@@ -269,10 +237,7 @@ enum err server_scale_open(struct server *server, struct err_text *et)
     if (s == NULL)
         return ERR_OUT_OF_MEMORY;
     s->server = server;
-    s->wake_at.ns = UINT64_MAX;
     server->scale = s;
-    ASSERT(uv_timer_init(&server->loop, &s->wake) == 0);
-    s->wake.data = s;
     s->loads = mem_alloc(LIMIT_WORKERS, sizeof *s->loads);
     if (s->loads == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -313,6 +278,24 @@ void server_scale_tick(struct server *server)
     struct scale_event event = {.kind = SCALE_TICK};
     server_provider_watch(server->scale->runner);
     feed(server->scale, &event);
+}
+
+bool server_scale_turn(struct server *server)
+{
+    struct server_scale *s = server->scale;
+    bool is_found = false;
+    if (s == NULL || s->wants_reload || server->is_stopping)
+        return false; /* providers that are read after this hear of all targets */
+    for (size_t i = 0; i < s->in_use.count; i++) {
+        if (!s->is_targeted[i])
+            continue;
+        s->is_targeted[i] = false;
+        feed_target(s, &s->in_use.rows[i]);
+        is_found = true;
+    }
+    if (is_found)
+        server_scale_tick(server);
+    return is_found;
 }
 
 void server_scale_reload(struct server *server)
@@ -483,6 +466,4 @@ void server_scale_request(struct server *server, struct server_peer *peer,
     for (size_t i = 0; i < s->in_use.count; i++)
         if (text_is(record.provider, s->in_use.rows[i].name))
             s->is_targeted[i] = true;
-    s->wake_at = server_now();
-    arm(s);
 }

@@ -18,8 +18,12 @@ MUST_CHECK enum err server_scale_open(struct server *server, struct err_text *et
 void server_scale_stop(struct server *server);
 void server_scale_close(struct server *server);
 
-/* Every now and then: workers and demand may have changed. */
+/* Several times a second: workers, demand or time may have changed. */
 void server_scale_tick(struct server *server);
+
+/* Records are committed: targets among them are taken. True when there were any; what they led to
+ * is to be committed too, before anything is said. */
+MUST_CHECK bool server_scale_turn(struct server *server);
 
 /* SIGHUP: reads the file again, when nothing is out. */
 void server_scale_reload(struct server *server);

@@ -10,6 +10,7 @@
 #include "common/wire/wire.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
+#include "coordinator/loop/server_scale.h"
 #include "coordinator/loop/server_work.h"
 #include "coordinator/store/record_codec.h"
 
@@ -286,7 +287,9 @@ static void send_all(struct server *server)
 void server_turn_end(struct server *server)
 {
     do {
-        commit(server);
+        do
+            commit(server);
+        while (server->exit_code == 0 && server_scale_turn(server));
         if (server->exit_code != 0)
             return;
         send_all(server);

@@ -156,14 +156,12 @@ static enum err take(struct scale *scale, const struct scale_event *event)
 enum err scale_step(struct scale *scale, const struct scale_event *event,
                     struct scale_effects *effects)
 {
-    *effects = (struct scale_effects){.wake_at = instant_after(event->now, duration_ms(1000))};
+    *effects = (struct scale_effects){0};
     arena_reset(&scale->arena);
     scale->is_disk_low = event->is_disk_low;
     TRY(take(scale, event));
-    if (event->kind == SCALE_TARGETED || event->kind == SCALE_CONFIGURED) {
-        effects->wake_at = event->now; /* what it means is decided when all of them were told */
-        return ERR_OK;
-    }
+    if (event->kind == SCALE_TARGETED || event->kind == SCALE_CONFIGURED)
+        return ERR_OK; /* what it means is decided when all of them were told */
     TRY(scale_place_join(scale, event, &scale->arena));
     TRY(scale_decide_wants(scale, event, &scale->arena));
     return scale_decide(scale, event, false, &scale->arena, effects);

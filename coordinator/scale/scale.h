@@ -66,7 +66,7 @@ enum scale_event_kind {
     SCALE_STARTED,    /* answers START: what was got, or why not */
     SCALE_STATUS,     /* answers ASK, or unasked, as when a child ended */
     SCALE_CANCELLED,  /* answers CANCEL */
-    SCALE_TICK        /* wake_at came, or workers or demand may have changed */
+    SCALE_TICK        /* several times a second: workers, demand or time may have changed */
 };
 
 struct scale_event {
@@ -117,7 +117,6 @@ struct scale_effect {
 struct scale_effects {
     const struct scale_effect *rows;
     size_t count;
-    struct instant wake_at; /* replaces any earlier one */
 };
 
 MUST_CHECK enum err scale_create(struct scale **out);

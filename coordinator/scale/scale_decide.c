@@ -541,18 +541,6 @@ static enum err decide_all(struct decision *d, struct scale *scale, bool is_sett
     return ERR_OK;
 }
 
-/* The next time at which something may be due without a word from outside. */
-static struct instant next_look(const struct scale *scale, struct instant now)
-{
-    bool is_busy = false;
-    for (size_t i = 0; i < scale->count; i++) {
-        const struct scale_site *site = &scale->sites[i];
-        is_busy |= site->count > 0 || !site->is_known || site->is_unsure ||
-                   (site->want > site->running + site->waiting && !site->is_paused);
-    }
-    return is_busy ? instant_after(now, duration_ms(1000)) : (struct instant){UINT64_MAX};
-}
-
 enum err scale_decide(struct scale *scale, const struct scale_event *event, bool is_preview,
                       struct arena *arena, struct scale_effects *effects)
 {
@@ -566,7 +554,7 @@ enum err scale_decide(struct scale *scale, const struct scale_event *event, bool
     bool is_settled = is_preview || event->now.ns >= scale->settled_at.ns;
     enum err err = decide_all(&d, scale, is_settled);
     ASSERT(d.count <= capacity);
-    *effects = (struct scale_effects){d.rows, d.count, next_look(scale, event->now)};
+    *effects = (struct scale_effects){d.rows, d.count};
     /* What was decided stands, since its commands count as out; the rest comes at the next look. */
     return d.count > 0 ? ERR_OK : err;
 }

@@ -146,8 +146,8 @@ def unreachable_providers(scratch):
     with fleet.Fleet(scratch("providers")) as members:
         start_with_providers(scratch, members)
 
-        def scale(count, name, *flags):
-            return members.qctl("workers", "scale", count, "--provider", name, *flags, ok=False)
+        def scale(count, name, *flags, wait="60s"):
+            return members.qctl("workers", "scale", count, "--provider", name, "--timeout", wait, *flags, ok=False)
         for flags in ((), ("--dry-run",)):
             ended(scale(2, "absent", *flags), 7, "sbatch is not on the coordinator's PATH; nothing was changed")
         ended(scale("auto", "here"), 7, "/nowhere/qfleet-worker is not there")
@@ -157,12 +157,12 @@ def unreachable_providers(scratch):
         ended(said, 7, "was refused")
         fleet.check(json.loads(said.stdout)["code"] == "PROVIDER" and target(members, "pods") == [3], said.stdout)
         ended(scale(1, "lost"), 7, "lost: exit code 255: ssh: Could not resolve hostname bad")
-        said = scale(1, "found", "-o", "json", "--timeout", "60s")
+        said = scale(1, "found", "-o", "json")
         ended(said, 0)
         fleet.check([row["running"] for row in json.loads(said.stdout) if row["name"] == "found"] == [1],
                     "one of three hosts is good: %s" % said.stdout)
         fleet.write(scratch("hang"), "")
-        ended(scale(4, "pods", "--timeout", "2s"), 6, "pods: no answer within 2 s", "the target stays")
+        ended(scale(4, "pods", wait="2s"), 6, "pods: no answer within 2 s", "the target stays")
         members.qctl("workers", "scale", 0, "--provider", "found")
 
 

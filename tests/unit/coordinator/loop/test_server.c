@@ -328,9 +328,30 @@ static void test_server__what_a_forgotten_job_leaves_is_pruned_at_once(void **st
     assert_int_equal(server_fixture_submit(f, 7)->missing_count, FIXTURE_INPUTS);
 }
 
+/* Also when the target comes just as something else is due: a thousand of them meet that too. */
+static void test_server__a_target_is_taken_when_its_answer_comes(void **state)
+{
+    struct server_fixture *f = *state;
+    enum { TARGETS = 1000 };
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    for (uint64_t ticket = 1; ticket <= TARGETS; ticket++) {
+        struct msg_scale scale = {.ticket = ticket, .is_auto = ticket % 2 == 0};
+        struct msg_providers_get get = {.ticket = TARGETS + ticket};
+        server_fixture_say(f, f->client_socket, MSG_SCALE, &scale);
+        const union message_any *reply = server_fixture_hear(f, f->client_socket, MSG_STATUS);
+        assert_int_equal(reply->status.error, ERR_OK);
+        server_fixture_say(f, f->client_socket, MSG_PROVIDERS_GET, &get);
+        reply = server_fixture_hear(f, f->client_socket, MSG_PROVIDERS);
+        assert_int_equal(reply->providers.providers_count, 1);
+        assert_false(reply->providers.providers[0].is_asking);
+        assert_int_equal(reply->providers.providers[0].is_auto, scale.is_auto);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        TEST(test_server__a_target_is_taken_when_its_answer_comes),
         TEST(test_server__missing_inputs_are_named_put_and_then_the_job_is_there),
         TEST(test_server__an_input_may_be_a_path_that_it_reads_itself),
         TEST(test_server__a_submitted_job_survives_kill),
