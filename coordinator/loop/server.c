@@ -21,7 +21,6 @@
 #include "common/formats/source/folder.h"
 #include "coordinator/http/http.h"
 #include "coordinator/loop/server_bulk.h"
-#include "coordinator/loop/server_collect.h"
 #include "coordinator/loop/server_control.h"
 #include "coordinator/loop/server_http.h"
 #include "coordinator/loop/server_peer.h"
@@ -151,7 +150,6 @@ static void on_watch(uv_timer_t *timer)
     (void)server_peer_flush(server);
     server_peer_forget(server);
     server_bulk_watch(server);
-    server_collect_watch(server);
     server_scale_tick(server);
     bool is_late = server_now().ns - server->retire_ns > RETIRE_MS * NS_PER_MS;
     if (server->is_retiring && (server->worker_count == 0 || is_late))

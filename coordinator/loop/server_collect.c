@@ -69,16 +69,16 @@ static void on_collected(uv_work_t *request, int status)
     mem_free(c);
 }
 
-void server_collect_watch(struct server *server)
+void server_collect_turn(struct server *server)
 {
     bool is_low = server->is_disk_low;
     uint64_t now_ns = server_now().ns;
     uint64_t interval_ns = (is_low ? INTERVAL_LOW_S : INTERVAL_S) * NS_PER_S;
-    if (server->is_collecting || now_ns - server->collected_ns < interval_ns)
+    if (server->is_collecting || server->is_stopping || now_ns - server->collected_ns < interval_ns)
         return;
     struct collection *c = mem_alloc(1, sizeof *c);
     if (c == NULL)
-        return; /* the next watch tries again */
+        return; /* the next turn tries again */
     c->request.data = c;
     c->server = server;
     c->before_unix_s = (int64_t)(server_unix_ms() / 1000) - (is_low ? AGE_LOW_S : AGE_S);

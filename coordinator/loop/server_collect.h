@@ -4,8 +4,8 @@
 
 #include "coordinator/loop/server_state.h"
 
-/* Starts a collection when it is time, or sooner when the disk is nearly full. Called by the watch
- * timer. */
-void server_collect_watch(struct server *server);
+/* The end of a turn, when what let go of a file is committed: starts a collection when it is time,
+ * or sooner when the disk is nearly full. */
+void server_collect_turn(struct server *server);
 
 #endif

@@ -1,8 +1,9 @@
 /* server_scale.c - see server_scale.h.
  *
- * One event of scale at a time: its effects are carried out, what they are answered with waits in
- * the runner until the step is over. Workers are drained last of all: that steps sched, and what it
- * lent for this step is then gone.
+ * All that decides is done at the end of a turn, when what it rests on is committed; in between
+ * there are only marks. One event of scale at a time: its effects are carried out, what they are
+ * answered with waits in the runner until the step is over. Workers are drained last of all: that
+ * steps sched, and what it lent for this step is then gone.
  */
 #include "coordinator/loop/server_scale.h"
 
@@ -36,12 +37,10 @@ struct server_scale {
     char fleet[FLEET_LETTERS + 1];
     struct demand demands[DEMAND_ROWS_MAX];
     struct demand_load *loads; /* owned: LIMIT_WORKERS */
-    bool is_stepping;
+    bool is_due;               /* workers, demand or time may have changed */
     bool wants_reload;
     bool is_targeted[LIMIT_PROVIDERS]; /* rows in use whose target this turn commits */
 };
-
-static void pump(struct server_scale *s);
 
 /* What sched says now; valid until sched's next step. */
 static void look(struct server_scale *s, struct scale_event *event)
@@ -94,25 +93,14 @@ static enum err step(struct server_scale *s, struct scale_event *event)
     return ERR_OK;
 }
 
-/* An event, and whatever answers are there by then. Nothing new begins while the file waits to be
- * read: what is out comes to its end first. */
-static void feed(struct server_scale *s, struct scale_event *event)
-{
-    if (s->is_stepping || s->wants_reload || s->server->is_stopping || s->server->exit_code != 0)
-        return;
-    s->is_stepping = true;
-    (void)step(s, event);
-    s->is_stepping = false;
-    pump(s);
-}
-
-static void feed_target(struct server_scale *s, const struct provider_config *config)
+/* Decides nothing yet. */
+static void take_target(struct server_scale *s, const struct provider_config *config)
 {
     const struct rec_scale_target *target = target_of(s->server->sched, text_of(config->name));
     struct scale_event event = {.kind = SCALE_TARGETED, .provider = text_of(config->name)};
     event.target = target;
     if (target != NULL)
-        feed(s, &event);
+        (void)step(s, &event);
 }
 
 static enum err read_file(const struct server_scale *s, struct providers *out, struct err_text *et)
@@ -153,13 +141,16 @@ static enum err configure(struct server_scale *s, bool is_restart, struct err_te
     }
     memset(s->is_targeted, 0, sizeof s->is_targeted);
     for (size_t i = 0; i < s->in_use.count; i++)
-        feed_target(s, &s->in_use.rows[i]);
+        take_target(s, &s->in_use.rows[i]);
     return ERR_OK;
 }
 
+/* When nothing is out: what is comes to its end first, and nothing new begins before. */
 static void reload(struct server_scale *s)
 {
     struct err_text et = {""};
+    if (server_provider_is_busy(s->runner))
+        return;
     s->wants_reload = false;
     enum err err = configure(s, false, &et);
     if (err != ERR_OK)
@@ -169,25 +160,10 @@ static void reload(struct server_scale *s)
         server_log("%zu providers", s->in_use.count);
 }
 
-static void pump(struct server_scale *s)
-{
-    struct scale_event event;
-    if (s->is_stepping || s->server->is_stopping || s->server->exit_code != 0)
-        return;
-    if (s->wants_reload && server_provider_is_busy(s->runner))
-        return;
-    if (s->wants_reload)
-        reload(s);
-    s->is_stepping = true;
-    while (server_provider_next(s->runner, &event))
-        (void)step(s, &event);
-    s->is_stepping = false;
-}
-
 static void on_news(void *context)
 {
     struct server_scale *s = context;
-    pump(s);
+    s->is_due = true;
 }
 
 /* Its leases go to others now, not when its silence is noticed. */
@@ -275,27 +251,29 @@ void server_scale_close(struct server *server)
 
 void server_scale_tick(struct server *server)
 {
-    struct scale_event event = {.kind = SCALE_TICK};
     server_provider_watch(server->scale->runner);
-    feed(server->scale, &event);
+    server->scale->is_due = true;
 }
 
 bool server_scale_turn(struct server *server)
 {
     struct server_scale *s = server->scale;
-    bool is_found = false;
-    if (s == NULL || s->wants_reload || server->is_stopping)
-        return false; /* providers that are read after this hear of all targets */
-    for (size_t i = 0; i < s->in_use.count; i++) {
-        if (!s->is_targeted[i])
-            continue;
-        s->is_targeted[i] = false;
-        feed_target(s, &s->in_use.rows[i]);
-        is_found = true;
-    }
-    if (is_found)
-        server_scale_tick(server);
-    return is_found;
+    struct scale_event event = {.kind = SCALE_TICK};
+    if (s == NULL || server->is_stopping)
+        return false;
+    if (s->wants_reload)
+        reload(s);
+    if (s->wants_reload || !s->is_due)
+        return false;
+    s->is_due = false;
+    for (size_t i = 0; i < s->in_use.count; i++)
+        if (s->is_targeted[i])
+            take_target(s, &s->in_use.rows[i]);
+    memset(s->is_targeted, 0, sizeof s->is_targeted);
+    (void)step(s, &event);
+    while (server_provider_next(s->runner, &event))
+        (void)step(s, &event);
+    return true;
 }
 
 void server_scale_reload(struct server *server)
@@ -303,7 +281,7 @@ void server_scale_reload(struct server *server)
     if (server->options->providers_path == NULL)
         return;
     server->scale->wants_reload = true;
-    pump(server->scale);
+    reload(server->scale);
 }
 
 uint32_t server_scale_desired(const struct server *server)
@@ -465,5 +443,5 @@ void server_scale_request(struct server *server, struct server_peer *peer,
     server_turn_step(server, &event);
     for (size_t i = 0; i < s->in_use.count; i++)
         if (text_is(record.provider, s->in_use.rows[i].name))
-            s->is_targeted[i] = true;
+            s->is_due = s->is_targeted[i] = true;
 }

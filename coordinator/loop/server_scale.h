@@ -21,8 +21,8 @@ void server_scale_close(struct server *server);
 /* Several times a second: workers, demand or time may have changed. */
 void server_scale_tick(struct server *server);
 
-/* Records are committed: targets among them are taken. True when there were any; what they led to
- * is to be committed too, before anything is said. */
+/* The end of a turn, whose records are committed: what is due is decided and carried out. True when
+ * there was anything; what it led to is to be committed too, before anything is said. */
 MUST_CHECK bool server_scale_turn(struct server *server);
 
 /* SIGHUP: reads the file again, when nothing is out. */

@@ -8,6 +8,7 @@
 #include "common/ds/container.h"
 #include "common/mem/mem.h"
 #include "common/wire/wire.h"
+#include "coordinator/loop/server_collect.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_scale.h"
@@ -297,4 +298,5 @@ void server_turn_end(struct server *server)
         arena_reset(&server->arena);
     } while (report_gone(server));
     server_prune_turn(server);
+    server_collect_turn(server);
 }
