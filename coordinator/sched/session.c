@@ -97,10 +97,39 @@ enum err session_hello(struct sched *s, struct peer_id peer, const struct msg_he
     return ERR_OK;
 }
 
+/* Room for one send is reserved; `reason` is of the effects. */
+static void say_drain(struct sched *s, const struct worker *worker, struct text reason)
+{
+    effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = reason;
+}
+
+static void drain_worker(struct sched *s, struct worker *worker, const char *reason)
+{
+    roster_say_why(worker, text_of(reason));
+    worker->is_draining = true;
+    if (worker->state == WORKER_READY)
+        worker->state = WORKER_DRAINING;
+    roster_place(&s->roster, worker, s->now);
+    say_drain(s, worker, text_of(reason));
+}
+
+/* The word that it shall go is lost with a connection, like any other. */
+static enum err remind(struct sched *s, const struct worker *worker)
+{
+    const char *why = worker->drain_reason == NULL ? "" : worker->drain_reason;
+    char *reason = arena_copy_text(&s->effect.arena, text_of(why));
+    if (reason == NULL)
+        return ERR_OUT_OF_MEMORY;
+    say_drain(s, worker, text_of(reason));
+    return ERR_OK;
+}
+
 enum err session_heartbeat(struct sched *s, struct worker *worker,
                            const struct msg_heartbeat *heartbeat)
 {
-    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    TRY(effect_reserve(&s->effect, 0, 2, 0));
+    if (worker->is_draining && !heartbeat->draining)
+        TRY(remind(s, worker));
     struct fence_ref *stale = arena_alloc(&s->effect.arena, heartbeat->leases_count, sizeof *stale);
     if (stale == NULL)
         return ERR_OUT_OF_MEMORY;
@@ -128,17 +157,6 @@ enum err session_heartbeat(struct sched *s, struct worker *worker,
     ack->stale = stale;
     ack->stale_count = stale_count;
     return ERR_OK;
-}
-
-/* Room for one send is reserved; `reason` is of the effects. */
-static void drain_worker(struct sched *s, struct worker *worker, const char *reason)
-{
-    roster_say_why(worker, text_of(reason));
-    worker->is_draining = true;
-    if (worker->state == WORKER_READY)
-        worker->state = WORKER_DRAINING;
-    roster_place(&s->roster, worker, s->now);
-    effect_send(&s->effect, worker->peer, MSG_DRAIN)->drain.reason = text_of(reason);
 }
 
 enum err session_let_go(struct sched *s, uint64_t id, struct text reason)

@@ -192,6 +192,11 @@ static void test_lease__draining_worker_gets_nothing_more(void **state)
     assert_int_equal(world_sent(w, MSG_STATUS, 0)->message.status.error, ERR_OK);
     submit_shards(w, 1, 1);
     assert_int_equal(w->grant_count, 0);
+    world_beat(w, 1, NULL, 0); /* the word was lost on the way */
+    assert_true(text_is(world_sent(w, MSG_DRAIN, 0)->message.drain.reason, "upgrade"));
+    const struct msg_heartbeat heard = {.draining = true};
+    world_step(w, (struct sched_event){.kind = SCHED_HEARTBEAT, .peer = {1}, .heartbeat = &heard});
+    assert_null(world_sent(w, MSG_DRAIN, 0));
     world_step(w, (struct sched_event){.kind = SCHED_DRAIN,
                                        .peer = {900},
                                        .drain = &(struct msg_worker_drain){.name = TEXT("zz")}});
