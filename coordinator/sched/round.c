@@ -306,10 +306,15 @@ static enum err save(struct sched *s, struct stage *stage)
     return ERR_OK;
 }
 
+/* What turned out to be disputed meanwhile is not kept: round_advance goes back behind it. */
 enum err round_checkpointed(struct sched *s, struct stage *stage,
                             const struct sched_work_done *done)
 {
     struct run *run = stage->run;
+    if (stage->is_disputed) {
+        run->phase = RUN_READY;
+        return ERR_OK;
+    }
     struct job *job = stage->job;
     const struct checkpoint_row *last = job_checkpoint(job, stage);
     struct sched_record record = {.number = REC_CHECKPOINT};

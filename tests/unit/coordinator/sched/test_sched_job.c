@@ -319,12 +319,13 @@ static void test_job__loss_that_is_not_finite_fails_with_its_place(void **state)
     assert_int_equal(w->closes, 1);
 }
 
-static void test_job__sums_that_differ_send_the_round_back(void **state)
+/* A round of two tasks whose fold is next, and the grant of an attempt that was overtaken. */
+static struct sched_work run_with_a_slow_attempt(struct world *w, const char *lines,
+                                                 struct world_grant *slow)
 {
-    struct world *w = world_of(state);
     world_hello(w, 1, "a", "f32/1");
     world_hello(w, 2, "b", "f32/1");
-    world_submit(w, 1, world_recipe(w, two_steps), 1, false);
+    world_submit(w, 1, world_recipe(w, lines), 1, false);
     while (w->opens == 0 || w->work_count > 0 || w->grant_count == 0) {
         if (w->work_count > 0) {
             struct sched_work work = world_next_work(w);
@@ -334,22 +335,52 @@ static void test_job__sums_that_differ_send_the_round_back(void **state)
             world_answer(w, grant.peer, &grant.grant);
         }
     }
-    struct world_grant slow = world_next_grant(w);
+    *slow = world_next_grant(w);
     struct world_grant other = world_next_grant(w);
     world_answer(w, other.peer, &other.grant);
     for (int i = 0; i < 3; i++) {
         w->now_ms += 1000;
-        world_beat(w, slow.peer.v, &slow.grant.fence, 1);
+        world_beat(w, slow->peer.v, &slow->grant.fence, 1);
         world_beat(w, other.peer.v, NULL, 0);
     }
     struct world_grant second = world_next_grant(w);
-    assert_int_equal(second.grant.spec.first, slow.grant.spec.first);
+    assert_int_equal(second.grant.spec.first, slow->grant.spec.first);
     world_answer(w, second.peer, &second.grant);
     struct sched_work fold = world_next_work(w);
     assert_int_equal(fold.kind, SCHED_WORK_FOLD);
+    return fold;
+}
+
+static void test_job__sums_that_differ_send_the_round_back(void **state)
+{
+    struct world *w = world_of(state);
+    struct world_grant slow;
+    struct sched_work fold = run_with_a_slow_attempt(w, two_steps, &slow);
     world_answer_wrongly(w, slow.peer, &slow.grant);
     assert_int_equal(w->fx.records[0].number, REC_WORKER_QUARANTINED);
     world_work(w, &fold);
+    assert_int_equal(w->closes, 1);
+    assert_int_equal(w->opens, 2);
+    world_run(w);
+    assert_int_equal(world_state(w, 0), JOB_DONE);
+    assert_int_equal(w->folds, 21);
+}
+
+static void test_job__sums_that_differ_are_not_saved(void **state)
+{
+    static const char each_step[] = "micro_batch_size: 4\ngradient_accumulation_steps: 2\n"
+                                    "max_steps: 20\nsave_steps: 1\n";
+    struct world *w = world_of(state);
+    struct world_grant slow;
+    struct sched_work fold = run_with_a_slow_attempt(w, each_step, &slow);
+    world_work(w, &fold);
+    struct sched_work save = world_next_work(w);
+    assert_int_equal(save.kind, SCHED_WORK_CHECKPOINT);
+    world_answer_wrongly(w, slow.peer, &slow.grant);
+    assert_int_equal(w->fx.records[0].number, REC_WORKER_QUARANTINED);
+    world_work(w, &save);
+    for (size_t i = 0; i < w->record_count; i++)
+        assert_int_not_equal(w->records[i].number, REC_CHECKPOINT);
     assert_int_equal(w->closes, 1);
     assert_int_equal(w->opens, 2);
     world_run(w);
@@ -428,6 +459,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_job__loss_that_is_not_finite_fails_with_its_place,
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_job__sums_that_differ_send_the_round_back, world_setup,
+                                        world_teardown),
+        cmocka_unit_test_setup_teardown(test_job__sums_that_differ_are_not_saved, world_setup,
                                         world_teardown),
         cmocka_unit_test_setup_teardown(test_job__forgotten_leaves_room_and_stays_forgotten,
                                         world_setup, world_teardown),
