@@ -3,6 +3,7 @@
 
 #include "common/base/check.h"
 #include "common/base/limits.h"
+#include "common/wire/wire.h"
 
 void outbox_init(struct outbox *outbox)
 {
@@ -18,20 +19,28 @@ void outbox_fini(struct outbox *outbox)
         bytes_fini(&outbox->frames[i]);
 }
 
-struct bytes *outbox_add(struct outbox *outbox)
+static enum err encode_failure(const struct msg_lease_result *result, enum err err,
+                               struct bytes *frame)
 {
-    if (outbox->count == OUTBOX_FRAMES_MAX)
-        return NULL;
-    struct bytes *frame = &outbox->frames[(outbox->first + outbox->count) % OUTBOX_FRAMES_MAX];
-    outbox->count++;
-    bytes_clear(frame);
-    return frame;
+    const struct msg_lease_result failed = {
+        .fence = result->fence,
+        .error = (uint32_t)err,
+        .detail = TEXT("the task's result is larger than a message may be"),
+    };
+    return wire_encode(&message_type_msg_lease_result, &failed, frame);
 }
 
-void outbox_drop(struct outbox *outbox)
+void outbox_put(struct outbox *outbox, uint32_t number, const union message_any *message)
 {
-    ASSERT(outbox->count > 0);
-    outbox->count--;
+    if (outbox->count == OUTBOX_FRAMES_MAX)
+        return;
+    struct bytes *frame = &outbox->frames[(outbox->first + outbox->count) % OUTBOX_FRAMES_MAX];
+    bytes_clear(frame);
+    enum err err = wire_encode(message_type_of(number), message, frame);
+    bool has_no_frame = err != ERR_OK && err != ERR_OUT_OF_MEMORY;
+    if (has_no_frame && number == MSG_LEASE_RESULT)
+        err = encode_failure(&message->lease_result, err, frame);
+    outbox->count += err == ERR_OK;
 }
 
 void outbox_clear(struct outbox *outbox)

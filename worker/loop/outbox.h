@@ -9,6 +9,7 @@
 
 #include "common/base/error.h"
 #include "common/mem/bytes.h"
+#include "common/message/message.h"
 #include "common/transport/transport.h"
 
 enum { OUTBOX_FRAMES_MAX = 64 };
@@ -21,10 +22,9 @@ struct outbox {
 void outbox_init(struct outbox *outbox);
 void outbox_fini(struct outbox *outbox);
 
-/* An empty frame to encode into, at the end; NULL when the outbox is full. outbox_drop takes it
- * back when encoding failed. */
-struct bytes *outbox_add(struct outbox *outbox);
-void outbox_drop(struct outbox *outbox);
+/* A message at the end, as a frame. A result that no frame holds is said as the failure that it is:
+ * unsaid, its lease would be renewed for ever. */
+void outbox_put(struct outbox *outbox, uint32_t number, const union message_any *message);
 void outbox_clear(struct outbox *outbox);
 
 /* Sends from the front until the socket takes no more. True when nothing is left. */

@@ -160,15 +160,6 @@ static void flush(struct worker_loop *w)
         uv_timer_start(&w->flush, on_flush, FLUSH_MS, FLUSH_MS);
 }
 
-static void queue(struct worker_loop *w, const struct agent_send *send)
-{
-    struct bytes *frame = outbox_add(&w->outbox);
-    if (frame == NULL)
-        return;
-    if (wire_encode(message_type_of(send->number), &send->message, frame) != ERR_OK)
-        outbox_drop(&w->outbox);
-}
-
 static void obey(struct worker_loop *w, const struct agent_command *command)
 {
     switch (command->kind) {
@@ -230,7 +221,7 @@ static void step(struct worker_loop *w, struct agent_event *event)
         if (effects.commands[i].kind == AGENT_RECONNECT)
             obey(w, &effects.commands[i]);
     for (size_t i = 0; i < effects.send_count; i++)
-        queue(w, &effects.sends[i]);
+        outbox_put(&w->outbox, effects.sends[i].number, &effects.sends[i].message);
     flush(w);
     for (size_t i = 0; i < effects.command_count; i++)
         if (effects.commands[i].kind != AGENT_RECONNECT)
