@@ -6,7 +6,6 @@
 #include "cli/command/export_folder.h"
 #include "cli/command/publishing.h"
 #include "cli/command/results.h"
-#include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/formats/source/folder.h"
 
@@ -43,7 +42,6 @@ static enum err publish(struct invocation *invocation, struct client *client, st
     struct results_part part = {.job = invocation->arguments[0]};
     struct msg_job *job = arena_alloc(arena, 1, sizeof *job);
     struct publishing publishing = {.job = job, .folder = invocation->arguments[1]};
-    char size[HUMAN_BYTES];
     TRY(job != NULL ? ERR_OK : ERR_OUT_OF_MEMORY);
     TRY(results_list(client, part.job, arena, job, et));
     TRY(choose_variant(invocation, job, &publishing.variant, et));
@@ -51,7 +49,7 @@ static enum err publish(struct invocation *invocation, struct client *client, st
         part.under = job->row.variants[publishing.variant].name;
     TRY(export_folder_check(job, part.under, publishing.folder, et));
     bool makes_folder = !folder_exists(publishing.folder);
-    TRY(results_pull_part(client, &part, publishing.folder, et));
+    TRY(results_pull(client, &part, publishing.folder, et));
     publishing.words = (struct publishing_words){
         .name = command_text(invocation, "name"),
         .base_model = command_text(invocation, "base-model"),
@@ -61,9 +59,7 @@ static enum err publish(struct invocation *invocation, struct client *client, st
     if (err != ERR_OK && makes_folder)
         export_folder_take_back(job, part.under, publishing.folder);
     TRY(err);
-    (void)fprintf(invocation->messages, "%u files, %s, in %s, with README.md and recipe.yml\n",
-                  part.count, human_size(part.size_bytes, size), publishing.folder);
-    return ERR_OK;
+    return results_print(invocation, &part, publishing.folder, ", with README.md and recipe.yml");
 }
 
 enum err cmd_export(struct invocation *invocation, struct err_text *et)

@@ -4,7 +4,6 @@
 #include "cli/client/client.h"
 #include "cli/command/cmd.h"
 #include "cli/command/results.h"
-#include "cli/render/human.h"
 #include "common/base/limits.h"
 
 enum { PULL_WAIT_MS = 60000 };
@@ -31,21 +30,18 @@ static enum err write_log(struct invocation *invocation, struct client *client, 
 
 enum err cmd_pull(struct invocation *invocation, struct err_text *et)
 {
-    const char *job = invocation->arguments[0];
-    char folder[LIMIT_PATH_BYTES], size[HUMAN_BYTES];
-    uint32_t count = 0;
-    uint64_t bytes = 0;
+    struct results_part part = {.job = invocation->arguments[0]};
+    char folder[LIMIT_PATH_BYTES];
     struct client *client = NULL;
     (void)snprintf(folder, sizeof folder, "%s",
-                   invocation->argument_count > 1 ? invocation->arguments[1] : job);
+                   invocation->argument_count > 1 ? invocation->arguments[1] : part.job);
     TRY(command_connect(invocation, &client, et));
     client_set_wait(client, PULL_WAIT_MS);
-    enum err err = results_pull(client, job, folder, &count, &bytes, et);
+    enum err err = results_pull(client, &part, folder, et);
     if (err == ERR_OK && command_flag(invocation, "log"))
-        err = write_log(invocation, client, job, folder, et);
+        err = write_log(invocation, client, part.job, folder, et);
     if (err == ERR_OK)
-        (void)fprintf(invocation->messages, "%u files, %s, in %s\n", count, human_size(bytes, size),
-                      folder);
+        err = results_print(invocation, &part, folder, "");
     client_close(&client);
     return err;
 }

@@ -189,9 +189,8 @@ static enum err write_results(struct run *run, struct err_text *et)
 {
     const struct recipe *recipe = &run->submission.recipe;
     const struct invocation *invocation = run->invocation;
+    struct results_part part = {.job = run->follow.id};
     char size[HUMAN_BYTES], time[HUMAN_BYTES];
-    uint32_t count = 0;
-    uint64_t bytes = 0;
     if (!makes_files(recipe))
         return ERR_OK;
     if (recipe->output_dir == NULL) {
@@ -202,13 +201,14 @@ static enum err write_results(struct run *run, struct err_text *et)
     const char *folder = recipe_path(recipe, recipe->output_dir, &run->submission.arena);
     if (folder == NULL)
         return ERR_OUT_OF_MEMORY;
-    TRY(results_pull(run->client, run->follow.id, folder, &count, &bytes, et));
+    TRY(results_pull(run->client, &part, folder, et));
     TRY(results_write_log(&run->follow, recipe, folder, et));
     double seconds = (double)(run->follow.ended_unix_ms -
                               MIN(run->follow.ended_unix_ms, run->follow.created_unix_ms)) /
                      1000;
     (void)fprintf(invocation->messages, "%s: %u files, %s, in %s after %s\n", run->follow.name,
-                  count, human_size(bytes, size), folder, human_duration(seconds, time));
+                  part.count, human_size(part.size_bytes, size), folder,
+                  human_duration(seconds, time));
     return ERR_OK;
 }
 

@@ -100,6 +100,8 @@ SHAPE(data_set, {"path", TEXTS, 0, NULL}, {"format", TEXTS, 0, NULL}, {"type", T
       {"length_min", COUNTS, 0, NULL}, {"length_median", COUNTS, 0, NULL},
       {"length_p99", COUNTS, 0, NULL}, {"length_max", COUNTS, 0, NULL},
       {"problems", OBJECTS, LIST, &problem});
+SHAPE(folder, {"folder", TEXTS, 0, NULL}, {"files", COUNTS, 0, NULL},
+      {"size_bytes", COUNTS, 0, NULL});
 SHAPE(finding, {"check", TEXTS, 0, NULL}, {"found", TEXTS, 0, NULL}, {"verdict", TEXTS, 0, NULL});
 
 static const struct {
@@ -112,6 +114,8 @@ static const struct {
     {"inspect", "qctl inspect -o json", &inspect, false},
     {"data-check", "qctl data check -o json", &data_set, true},
     {"doctor", "qctl doctor -o json", &finding, true},
+    {"pull", "qctl pull -o json", &folder, false},
+    {"export", "qctl export -o json", &folder, false},
 };
 
 const char *output_shape_name(size_t index, const char **title)

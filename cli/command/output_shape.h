@@ -1,5 +1,6 @@
-/* output_shape.h - what verbs print in JSON that is no message: `stats`, `inspect`, `data check`
- * and `doctor` write member by member, and here stands what these are. A test holds both together.
+/* output_shape.h - what verbs print in JSON that is no message: `stats`, `inspect`, `data check`,
+ * `doctor`, `pull` and `export` write member by member, and here stands what these are. A test
+ * holds both together.
  */
 #ifndef CLI_COMMAND_OUTPUT_SHAPE_H
 #define CLI_COMMAND_OUTPUT_SHAPE_H

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "cli/command/run_log.h"
+#include "cli/render/human.h"
 #include "common/base/check.h"
 #include "common/formats/source/file.h"
 #include "common/formats/source/folder.h"
@@ -14,7 +15,7 @@
 #include "common/message/message_copy.h"
 #include "common/recipe/recipe_variant.h"
 
-enum { ARENA_BYTES_MAX = 64 << 20, LOG_BYTES_MAX = 256 << 20 };
+enum { ARENA_BYTES_MAX = 64 << 20, LOG_BYTES_MAX = 256 << 20, JSON_BYTES_MAX = 1 << 16 };
 
 /* Every request borrows the reply before it, so the list is copied first. */
 enum err results_list(struct client *client, const char *job, struct arena *arena,
@@ -160,8 +161,8 @@ static enum err pull_listed(struct client *client, const struct msg_job *job,
     return err;
 }
 
-enum err results_pull_part(struct client *client, struct results_part *part, const char *folder,
-                           struct err_text *et)
+enum err results_pull(struct client *client, struct results_part *part, const char *folder,
+                      struct err_text *et)
 {
     struct arena arena;
     part->count = 0;
@@ -176,14 +177,22 @@ enum err results_pull_part(struct client *client, struct results_part *part, con
     return err;
 }
 
-enum err results_pull(struct client *client, const char *job, const char *folder, uint32_t *count,
-                      uint64_t *size_bytes, struct err_text *et)
+enum err results_print(struct invocation *invocation, const struct results_part *part,
+                       const char *folder, const char *also)
 {
-    struct results_part part = {.job = job};
-    TRY(results_pull_part(client, &part, folder, et));
-    *count = part.count;
-    *size_bytes = part.size_bytes;
-    return ERR_OK;
+    struct json_write w;
+    char size[HUMAN_BYTES];
+    (void)fprintf(invocation->messages, "%u files, %s, in %s%s\n", part->count,
+                  human_size(part->size_bytes, size), folder, also);
+    if (!invocation->json)
+        return ERR_OK;
+    json_write_init(&w, JSON_WRITE_LINE, JSON_BYTES_MAX);
+    json_write_object_begin(&w, NULL);
+    json_write_text(&w, "folder", text_of(folder));
+    json_write_u64(&w, "files", part->count);
+    json_write_u64(&w, "size_bytes", part->size_bytes);
+    json_write_object_end(&w);
+    return command_print_json(invocation, &w);
 }
 
 static enum err write_log(const struct follow *follow, uint32_t variant, const char *folder,

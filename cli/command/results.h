@@ -6,11 +6,6 @@
 #include "cli/command/follow.h"
 #include "common/recipe/recipe.h"
 
-/* Fetches every output of the job (an id or a prefix) into `folder`, which is made when missing;
- * each file appears complete and checked or not at all. *count files, *size_bytes in all. */
-MUST_CHECK enum err results_pull(struct client *client, const char *job, const char *folder,
-                                 uint32_t *count, uint64_t *size_bytes, struct err_text *et);
-
 /* One of several results of a job, or all of them. */
 struct results_part {
     const char *job;   /* an id or a prefix */
@@ -19,9 +14,14 @@ struct results_part {
     uint64_t size_bytes; /* and bytes in all */
 };
 
-/* The same for a part of the outputs. ERR_STATE when there are none in it. */
-MUST_CHECK enum err results_pull_part(struct client *client, struct results_part *part,
-                                      const char *folder, struct err_text *et);
+/* Fetches those outputs into `folder`, which is made when missing; each file appears complete and
+ * checked or not at all. ERR_STATE when there are none. */
+MUST_CHECK enum err results_pull(struct client *client, struct results_part *part,
+                                 const char *folder, struct err_text *et);
+
+/* What was fetched, as one line for people or as JSON; `also` is said to people after it. */
+MUST_CHECK enum err results_print(struct invocation *invocation, const struct results_part *part,
+                                  const char *folder, const char *also);
 
 /* Whether an output is of the part `under`; then its name goes on without the part's folder. */
 bool results_take(struct artifact_ref *output, struct text under);

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 
+import json_schema
 import toy
 from fleet import Fleet, Scratch, check, write_recipe
 
@@ -107,7 +108,9 @@ def check_in_the_way(fleet, folder, jobs):
     os.symlink("nowhere", os.path.join(mine, "README.md"))
     check("README.md would" in fleet.qctl("export", jobs["lora"], mine, ok=False).stderr, "a link is overwritten")
     os.remove(os.path.join(mine, "README.md"))
-    fleet.qctl("export", jobs["lora"], mine)
+    said = fleet.json("export", jobs["lora"], mine)
+    json_schema.check_value(json_schema.check_files(), "export", said)
+    check(said["folder"] == mine and said["files"] == 7, said)
     check(read(mine, "notes.txt") == before["notes.txt"], "another file has changed")
     other = fleet.qctl("export", jobs["full"], mine, ok=False)
     has(other.stderr, "README.md there is not this job's card")

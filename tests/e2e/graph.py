@@ -127,7 +127,7 @@ def main():
             check_table(members)
             check_edges(members, rows)
             check_path(members)
-            json_schema.check_lists(members, job)
+            json_schema.check_lists(members, job, scratch("json"))
     print("graph: %d stages" % STAGES)
     return 0
 

@@ -99,18 +99,19 @@ def check_refuses(schemas, name, value):
     raise AssertionError("%s took %r" % (name, value))
 
 
-def check_lists(fleet, job):
-    """What every verb with a schema prints of this job, which is done."""
+def check_lists(fleet, job, folder):
+    """What every verb with a schema prints of this job, which is done; `folder` takes its files."""
     schemas = check_files()
     checkpoints = fleet.qctl("ckpt", "log", job, "-o", "name").stdout.split()
     newest, oldest = checkpoints[0], checkpoints[-1]
-    elsewhere = {"error", "explain", "stats", "stats-tensor", "inspect", "data-check", "doctor"}  # this file, graph.py, looking.py
+    elsewhere = {"error", "explain", "stats", "stats-tensor", "inspect", "data-check", "doctor", "export"}
     words = {"jobs": ["jobs"], "show": ["show", job], "graph": ["graph", job],
              "workers": ["workers"], "workers-providers": ["workers", "providers"],
              "workers-scale": ["workers", "scale", "1", "--dry-run"], "metrics": ["metrics", job],
              "ckpt-log": ["ckpt", "log", job], "ckpt-show": ["ckpt", "show", newest],
              "ckpt-diff": ["ckpt", "diff", newest, oldest], "ckpt-verify": ["ckpt", "verify", newest],
-             "ckpt-forget": ["ckpt", "forget", job, "--keep-last", "1", "--dry-run"]}
+             "ckpt-forget": ["ckpt", "forget", job, "--keep-last", "1", "--dry-run"],
+             "pull": ["pull", job, os.path.join(folder, "pull")]}
     same = {"workers": ["workers", "list"], "ckpt-forget": ["ckpt", "prune", "--dry-run"]}  # other words, the same schema
     lines = {"watch": ["watch", job], "logs": ["logs", job]}
     check(set(words) | set(lines) | elsewhere == set(schemas), "a schema without a check: %s" % sorted(schemas))
