@@ -63,12 +63,9 @@ static void put_reply(struct bytes *out, uint64_t ticket, enum err err, bool is_
     encode(MSG_PUT_REPLY, &reply, out);
 }
 
-static struct artifact_put **find_put(struct server_bulk_session *s, struct digest digest)
+static bool is_begun(const struct server_bulk_session *s, struct digest digest)
 {
-    for (size_t i = 0; i < SERVER_BULK_REPLY_PUTS; i++)
-        if (s->puts[i] != NULL && digest_equal(artifact_put_digest(s->puts[i]), digest))
-            return &s->puts[i];
-    return NULL;
+    return s->put != NULL && digest_equal(artifact_put_digest(s->put), digest);
 }
 
 /* Workers bring results and round traffic, submitters inputs, viewers nothing. */
@@ -91,36 +88,33 @@ static enum err may_put(const struct server_bulk_session *s, const struct msg_pu
 static void put_begin(struct server_bulk_session *s, const struct msg_put_begin *request,
                       struct bytes *out)
 {
-    struct artifact_put **slot = find_put(s, request->digest);
-    if (slot != NULL)
-        artifact_put_abandon(slot);
-    for (size_t i = 0; i < SERVER_BULK_REPLY_PUTS && slot == NULL; i++)
-        if (s->puts[i] == NULL)
-            slot = &s->puts[i];
-    enum err err = slot == NULL ? ERR_BUSY : may_put(s, request);
+    artifact_put_abandon(&s->put);
+    enum err err = may_put(s, request);
     if (err == ERR_OK)
         err = artifact_put_begin(s->artifacts, request->digest, request->size_bytes,
-                                 request->ephemeral, slot, NULL);
-    put_reply(out, request->ticket, err, err == ERR_OK && *slot == NULL);
+                                 request->ephemeral, &s->put, NULL);
+    put_reply(out, request->ticket, err, err == ERR_OK && s->put == NULL);
 }
 
+/* After a chunk that fails there is nothing to go on with. */
 static void put_chunk(struct server_bulk_session *s, const struct msg_put_chunk *request,
                       struct bytes *out)
 {
-    struct artifact_put **slot = find_put(s, request->digest);
     enum err err = ERR_STATE;
-    if (slot != NULL)
-        err = artifact_put_chunk(*slot, request->index, request->data, NULL);
+    if (is_begun(s, request->digest)) {
+        err = artifact_put_chunk(s->put, request->index, request->data, NULL);
+        if (err != ERR_OK)
+            artifact_put_abandon(&s->put);
+    }
     put_reply(out, request->ticket, err, false);
 }
 
 static void put_end(struct server_bulk_session *s, const struct msg_put_end *request,
                     struct bytes *out)
 {
-    struct artifact_put **slot = find_put(s, request->digest);
     enum err err = ERR_STATE;
-    if (slot != NULL)
-        err = artifact_put_end(slot, NULL);
+    if (is_begun(s, request->digest))
+        err = artifact_put_end(&s->put, NULL);
     put_reply(out, request->ticket, err, err == ERR_OK);
 }
 
@@ -156,6 +150,5 @@ void server_bulk_reply(struct server_bulk_session *session, struct span frame, s
 
 void server_bulk_reply_end(struct server_bulk_session *session)
 {
-    for (size_t i = 0; i < SERVER_BULK_REPLY_PUTS; i++)
-        artifact_put_abandon(&session->puts[i]);
+    artifact_put_abandon(&session->put);
 }

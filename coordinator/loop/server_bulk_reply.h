@@ -6,14 +6,13 @@
 #include "common/transport/transport_keys.h"
 #include "coordinator/artifact/artifact.h"
 
-enum { SERVER_BULK_REPLY_PUTS = 4 };
-
-/* What a connection has begun. */
+/* A connection, which brings one artifact at a time: a beginning takes the place of what was begun
+ * before, so that what its asker gave up, for whatever reason, is held no longer than that. */
 struct server_bulk_session {
     struct artifact_store *artifacts; /* borrowed */
     uint64_t free_bytes_min;
     enum transport_role role;
-    struct artifact_put *puts[SERVER_BULK_REPLY_PUTS]; /* owned, NULL where free */
+    struct artifact_put *put; /* owned; NULL: none is begun */
 };
 
 /* Appends the answer to `frame`; nothing when the frame is none that asks. */
