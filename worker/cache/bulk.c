@@ -12,9 +12,10 @@
 
 enum {
     SLICE_MS = 50,         /* between two looks at `cancelled` */
-    RECONNECT_MS = 3000,   /* without an answer: a fresh connection, the same request */
+    AGAIN_MS = 3000,       /* without an answer: is_due */
+    RECONNECT_MS = 30000,  /* without an answer: a fresh connection */
     WINDOW = 4,            /* chunks under way at once: a network's round trip is hidden */
-    PUT_RESTARTS_MAX = 8,  /* a coordinator that restarted knows nothing of a put in progress */
+    PUT_RESTARTS_MAX = 8,  /* is_forgotten */
     PAUSE_SLICES_MAX = 10, /* between two attempts while there is no room */
     LATE_MAX = 4096,       /* replies to requests that were given up, before the awaited one */
 };
@@ -75,6 +76,14 @@ static enum err reconnect(struct bulk *bulk)
     return transport_connect(bulk->endpoint, &bulk->options.transport, &bulk->socket, NULL);
 }
 
+/* Whether a silence so long is one after which something is to be done again: each lasts twice as
+ * long as the one before, so that who is slow to answer is not asked faster than it answers. */
+static bool is_due(uint32_t silent_ms)
+{
+    uint32_t times = silent_ms / AGAIN_MS;
+    return silent_ms % AGAIN_MS == 0 && times > 0 && (times & (times + 1)) == 0;
+}
+
 /* Waits a slice of silence for the reply with our ticket. ERR_TIMEOUT: not yet. What else comes is
  * late, and takes no time from the slices. */
 static enum err listen(struct bulk *bulk, uint32_t number, union message_any *reply)
@@ -92,7 +101,10 @@ static enum err listen(struct bulk *bulk, uint32_t number, union message_any *re
     return ERR_PROTOCOL;
 }
 
-/* Sends the encoded request, again after each RECONNECT_MS of silence, and takes its reply. */
+/* Sends the encoded request, and takes its reply. It is sent again over the same connection, which
+ * ZeroMQ makes anew when it breaks: to the coordinator a fresh one is somebody else, who has begun
+ * no put. That is left only for what cannot heal: a connection made anew before the coordinator saw
+ * the old one end, whose id it does not take twice. */
 static enum err exchange(struct bulk *bulk, uint32_t reply_number, union message_any *reply)
 {
     bool sent = false;
@@ -105,7 +117,7 @@ static enum err exchange(struct bulk *bulk, uint32_t reply_number, union message
             sent = false;
             silent = 0;
         }
-        if (!sent) {
+        if (!sent || is_due(silent)) {
             enum err err = transport_send(bulk->socket, NULL, bytes_span(&bulk->frame));
             if (err != ERR_OK && err != ERR_BUSY)
                 return err;
@@ -252,6 +264,7 @@ static enum err listen_window(struct bulk *bulk, struct window *w, bool *progres
     return type->number == MSG_CHUNK ? take_chunk(w, &reply.chunk, progress) : ERR_OK;
 }
 
+/* Late replies, a chunk each, are not waited for. */
 static enum err reconnect_window(struct bulk *bulk, struct window *w)
 {
     TRY(reconnect(bulk));
@@ -265,21 +278,19 @@ enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct span leaves
 {
     struct window w = {
         .digest = digest, .leaves = leaves, .sink = sink, .count = leaves.size / DIGEST_BYTES};
-    uint32_t waited = 0, silent = 0;
+    uint32_t waited = 0;
+    bool progress = false, silence = false;
     for (fill_window(bulk, &w); w.under_way > 0; fill_window(bulk, &w)) {
-        bool progress = false, silence = false;
         if (atomic_load(bulk->options.cancelled))
             return ERR_CANCELLED;
         if (waited >= bulk->options.patience_ms)
             return ERR_TIMEOUT;
-        if (bulk->socket == NULL || silent >= RECONNECT_MS) {
+        if (bulk->socket == NULL || (silence && is_due(waited)))
             TRY(reconnect_window(bulk, &w));
-            silent = 0;
-        }
+        progress = false;
         TRY(send_window(bulk, &w));
         TRY(listen_window(bulk, &w, &progress, &silence));
         waited = progress ? 0 : waited + (silence ? SLICE_MS : 0);
-        silent = progress ? 0 : silent + (silence ? SLICE_MS : 0);
     }
     return ERR_OK;
 }
@@ -339,23 +350,40 @@ static enum err rest(struct bulk *bulk, uint32_t slices)
     return ERR_OK;
 }
 
+/* An end before the last chunk: the coordinator refuses it, and keeps nothing for a put that nobody
+ * goes on with. */
+static void give_up(struct bulk *bulk, struct digest digest)
+{
+    const struct msg_put_end end = {.ticket = ++bulk->ticket, .digest = digest};
+    bytes_clear(&bulk->frame);
+    enum err err = wire_encode(&message_type_msg_put_end, &end, &bulk->frame);
+    if (err == ERR_OK && bulk->socket != NULL)
+        err = transport_send(bulk->socket, NULL, bytes_span(&bulk->frame));
+    (void)err; /* unheard, it goes with the next beginning, or once we were silent for long */
+}
+
+/* A put that the coordinator does not know is begun anew: it was started again, or takes us for
+ * somebody else. */
+static bool is_forgotten(enum err err)
+{
+    return err == ERR_STATE || err == ERR_NOT_FOUND;
+}
+
 enum err bulk_put(struct bulk *bulk, struct digest digest, struct span content, bool ephemeral)
 {
-    enum err err = ERR_OK;
     uint32_t waited_ms = 0, slices = 1;
-    for (int restart = 0; restart < PUT_RESTARTS_MAX;) {
-        err = put_once(bulk, digest, content, ephemeral);
-        if (err != ERR_STATE && err != ERR_NOT_FOUND && err != ERR_BUSY)
-            break;
-        if (err != ERR_BUSY) {
-            restart++;
-            continue;
-        }
-        if (waited_ms >= bulk->options.patience_ms)
-            break;
+    int restarts = 0;
+    enum err err = put_once(bulk, digest, content, ephemeral);
+    while (err == ERR_BUSY || is_forgotten(err)) {
+        restarts += is_forgotten(err);
+        if (restarts > PUT_RESTARTS_MAX || waited_ms >= bulk->options.patience_ms)
+            return is_forgotten(err) ? ERR_UNREACHABLE : ERR_BUSY;
         TRY(rest(bulk, slices));
         waited_ms += slices * SLICE_MS;
         slices = MIN(slices * 2, (uint32_t)PAUSE_SLICES_MAX);
+        err = put_once(bulk, digest, content, ephemeral);
     }
+    if (err != ERR_OK)
+        give_up(bulk, digest);
     return err;
 }

@@ -1,8 +1,8 @@
 /* bulk.h - artifacts to and from the coordinator in chunks, over a socket of its own.
  *
  * Calls wait for their answers on the compute thread. A coordinator that is away (restarting, cut
- * off) is asked again over a fresh connection until its patience ends or the work is cancelled, so
- * a transfer goes on where it was. Nothing received is believed: leaves are held against the
+ * off) is asked again until its patience ends or the work is cancelled, so a transfer goes on where
+ * it was. Nothing received is believed: leaves are held against the
  * artifact's digest, chunks against their leaves.
  *
  * Refuses to know: files, what is cached.
@@ -53,7 +53,8 @@ MUST_CHECK enum err bulk_chunks(struct bulk *bulk, struct digest digest, struct 
                                 const struct bulk_sink *sink);
 
 /* Gives the coordinator an artifact; returns when it has all of it (durably, unless `ephemeral`).
- */
+ * Its own errors (ERR_DISK_FULL, ERR_BUSY: no room for so long, ...), ERR_UNREACHABLE: it forgot
+ * what was begun again and again; ERR_TIMEOUT, ERR_CANCELLED: it is told to forget it. */
 MUST_CHECK enum err bulk_put(struct bulk *bulk, struct digest digest, struct span content,
                              bool ephemeral);
 

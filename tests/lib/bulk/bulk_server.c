@@ -24,16 +24,20 @@ struct kept {
 struct bulk_server {
     pthread_t thread;
     pthread_mutex_t lock;
-    bool quit, corrupt, forgets, knows_put;
-    unsigned mute, busy, late;
-    uint64_t chunks;
+    bool quit, corrupt;
+    unsigned mute, busy, late, forgets, lost;
+    uint32_t lost_number; /* kind of request that is done and not answered, `lost` times */
+    bool is_lost;         /* the one at hand is */
+    uint64_t chunks, begun;
     char endpoint[256];
     struct transport *socket;
     struct arena arena;
     struct kept kept[ARTIFACTS_MAX];
     size_t count;
-    struct bytes put;     /* the one put in progress */
-    struct bytes damaged; /* a copy of the chunk that is served wrong */
+    struct bytes put;           /* the one put in progress */
+    bool knows_put;             /* there is one */
+    struct transport_id putter; /* whose it is */
+    struct bytes damaged;       /* a copy of the chunk that is served wrong */
 };
 
 static const struct kept *find(struct bulk_server *s, struct digest digest)
@@ -62,6 +66,8 @@ static void reply(struct bulk_server *s, const struct transport_id *to,
                   const struct message_type *type, const void *value)
 {
     struct bytes frame;
+    if (s->is_lost)
+        return;
     bytes_init(&frame, LIMIT_FRAME_BYTES);
     ASSERT(wire_encode(type, value, &frame) == ERR_OK);
     (void)!transport_send(s->socket, to, bytes_span(&frame));
@@ -126,32 +132,46 @@ static void on_put_begin(struct bulk_server *s, const struct transport_id *to,
                          const struct msg_put_begin *begin)
 {
     bool is_busy = s->busy > 0;
+    bool is_present = !is_busy && find(s, begin->digest) != NULL;
     s->busy -= is_busy;
-    s->knows_put = !is_busy;
+    s->begun++;
+    s->knows_put = !is_busy && !is_present;
+    s->putter = *to;
     bytes_clear(&s->put);
-    reply_put(s, to, begin->ticket, is_busy ? ERR_BUSY : ERR_OK,
-              !is_busy && find(s, begin->digest) != NULL);
+    reply_put(s, to, begin->ticket, is_busy ? ERR_BUSY : ERR_OK, is_present);
 }
 
+/* Of another connection it knows no put. */
+static bool knows_put(const struct bulk_server *s, const struct transport_id *to)
+{
+    return s->knows_put && memcmp(&s->putter, to, sizeof *to) == 0;
+}
+
+/* One that came before, the last time unanswered, is not taken twice. */
 static void on_put_chunk(struct bulk_server *s, const struct transport_id *to,
                          const struct msg_put_chunk *chunk)
 {
-    s->knows_put = s->knows_put && !s->forgets;
-    s->forgets = false;
-    if (s->knows_put)
+    if (s->forgets > 0) {
+        s->forgets--;
+        s->knows_put = false;
+    }
+    bool is_known = knows_put(s, to);
+    if (is_known && chunk->index * DIGEST_CHUNK_BYTES == s->put.size)
         bytes_append(&s->put, chunk->data.data, chunk->data.size);
-    reply_put(s, to, chunk->ticket, s->knows_put ? ERR_OK : ERR_STATE, false);
+    reply_put(s, to, chunk->ticket, is_known ? ERR_OK : ERR_STATE, false);
 }
 
 static void on_put_end(struct bulk_server *s, const struct transport_id *to,
                        const struct msg_put_end *end)
 {
     struct digest digest;
+    bool is_known = knows_put(s, to);
     ASSERT(digest_of_artifact(bytes_span(&s->put), &digest) == ERR_OK);
-    bool good = digest_equal(digest, end->digest);
+    bool good = is_known && digest_equal(digest, end->digest);
     if (good)
         keep(s, digest, bytes_span(&s->put));
-    reply_put(s, to, end->ticket, good ? ERR_OK : ERR_DIGEST, good);
+    s->knows_put = s->knows_put && !is_known;
+    reply_put(s, to, end->ticket, good ? ERR_OK : is_known ? ERR_DIGEST : ERR_STATE, good);
 }
 
 static void handle(struct bulk_server *s, const struct transport_frame *frame)
@@ -161,6 +181,8 @@ static void handle(struct bulk_server *s, const struct transport_frame *frame)
     arena_reset(&s->arena);
     if (wire_decode(frame->body, &s->arena, &type, &m) != ERR_OK)
         return;
+    s->is_lost = s->lost > 0 && type->number == s->lost_number;
+    s->lost -= s->is_lost;
     switch (type->number) {
     case MSG_CHUNK_GET:
         on_chunk_get(s, &frame->id, &m.chunk_get);
@@ -278,10 +300,10 @@ void bulk_server_busy(struct bulk_server *server, unsigned count)
     pthread_mutex_unlock(&server->lock);
 }
 
-void bulk_server_forget(struct bulk_server *server)
+void bulk_server_forget(struct bulk_server *server, unsigned count)
 {
     pthread_mutex_lock(&server->lock);
-    server->forgets = true;
+    server->forgets = count;
     pthread_mutex_unlock(&server->lock);
 }
 
@@ -297,6 +319,30 @@ void bulk_server_mute(struct bulk_server *server, unsigned count)
     pthread_mutex_lock(&server->lock);
     server->mute = count;
     pthread_mutex_unlock(&server->lock);
+}
+
+void bulk_server_lose(struct bulk_server *server, uint32_t number, unsigned count)
+{
+    pthread_mutex_lock(&server->lock);
+    server->lost_number = number;
+    server->lost = count;
+    pthread_mutex_unlock(&server->lock);
+}
+
+uint64_t bulk_server_begun(struct bulk_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    uint64_t begun = server->begun;
+    pthread_mutex_unlock(&server->lock);
+    return begun;
+}
+
+bool bulk_server_knows_put(struct bulk_server *server)
+{
+    pthread_mutex_lock(&server->lock);
+    bool is_there = server->knows_put;
+    pthread_mutex_unlock(&server->lock);
+    return is_there;
 }
 
 uint64_t bulk_server_chunks(struct bulk_server *server)

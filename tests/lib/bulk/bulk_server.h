@@ -33,12 +33,20 @@ void bulk_server_mute(struct bulk_server *server, unsigned count);
 /* Answers the next `count` beginnings of a put with ERR_BUSY. */
 void bulk_server_busy(struct bulk_server *server, unsigned count);
 
-/* As if it was killed and started again at the next chunk that is put: of that put it knows
- * nothing. */
-void bulk_server_forget(struct bulk_server *server);
+/* As if it was killed and started again at each of the next `count` chunks that are put: of those
+ * puts it knows nothing. */
+void bulk_server_forget(struct bulk_server *server, unsigned count);
+
+/* Does what the next `count` requests of kind `number` ask, and loses its answers. */
+void bulk_server_lose(struct bulk_server *server, uint32_t number, unsigned count);
 
 /* Before each answer from now on, so many to requests that nobody waits for. */
 void bulk_server_late(struct bulk_server *server, unsigned count);
+
+/* Puts that were begun so far, and whether it holds one now that was neither ended nor forgotten.
+ */
+uint64_t bulk_server_begun(struct bulk_server *server);
+bool bulk_server_knows_put(struct bulk_server *server);
 
 /* Chunks served so far. */
 uint64_t bulk_server_chunks(struct bulk_server *server);

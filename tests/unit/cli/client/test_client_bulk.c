@@ -72,7 +72,7 @@ static void test_client_bulk__an_upload_begins_again_after_a_restart(void **stat
 {
     struct place *p = *state;
     struct err_text et = {""};
-    bulk_server_forget(p->server);
+    bulk_server_forget(p->server, 1);
     assert_int_equal(upload(p, &et), ERR_OK);
     assert_arrived(p);
 }

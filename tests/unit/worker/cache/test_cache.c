@@ -16,6 +16,7 @@
 #include "common/base/check.h"
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
+#include "common/message/message.h"
 #include "common/transport/transport.h"
 #include "tests/lib/bulk/bulk_server.h"
 #include "worker/cache/cache.h"
@@ -246,8 +247,44 @@ static void test_cache__what_is_put_waits_for_room(void **state)
 static void test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it(void **state)
 {
     struct place *p = *state;
-    bulk_server_forget(p->server);
+    bulk_server_forget(p->server, 1);
     assert_int_equal(put(p, 3), ERR_OK);
+}
+
+/* Work that may be done again: never what the same input would meet again. */
+static void test_cache__a_put_that_is_forgotten_for_ever_is_for_another_time(void **state)
+{
+    struct place *p = *state;
+    bulk_server_forget(p->server, 1000000);
+    enum err err = put(p, 3);
+    assert_int_equal(err, ERR_UNREACHABLE);
+    assert_int_equal(error_retry(err), ERR_RETRY);
+}
+
+/* A coordinator that is slow to answer has done what it was asked. */
+static void test_cache__a_put_goes_on_after_an_answer_that_did_not_come(void **state)
+{
+    struct place *p = *state;
+    bulk_server_lose(p->server, MSG_PUT_CHUNK, 1);
+    assert_int_equal(put(p, 5), ERR_OK);
+    assert_int_equal(bulk_server_begun(p->server), 1);
+    bulk_server_lose(p->server, MSG_PUT_END, 1);
+    assert_int_equal(put(p, 6), ERR_OK);
+}
+
+static void test_cache__a_put_that_is_given_up_leaves_nothing_at_the_coordinator(void **state)
+{
+    struct place *p = *state;
+    struct artifact_ref ref = at_server(p, 1, false);
+    const struct cache_item *item = NULL;
+    cache_destroy(&p->cache);
+    cache_start(p, 1000);
+    bulk_server_lose(p->server, MSG_PUT_CHUNK, 1);
+    assert_int_equal(put(p, 7), ERR_TIMEOUT);
+    assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK); /* served after the put */
+    cache_release(p->cache, &item);
+    assert_int_equal(bulk_server_begun(p->server), 1);
+    assert_false(bulk_server_knows_put(p->server));
 }
 
 static void test_cache__late_replies_take_no_patience(void **state)
@@ -289,7 +326,11 @@ static void test_cache__an_unanswered_request_is_asked_again(void **state)
     struct place *p = *state;
     struct artifact_ref ref = at_server(p, 1, false);
     const struct cache_item *item = NULL;
-    bulk_server_mute(p->server, 1);
+    bulk_server_mute(p->server, 1); /* of the leaves */
+    assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
+    cache_release(p->cache, &item);
+    ref = at_server(p, 2, false);
+    bulk_server_lose(p->server, MSG_CHUNK_GET, 2);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
     cache_release(p->cache, &item);
 }
@@ -355,6 +396,9 @@ int main(void)
         TEST(test_cache__what_is_put_is_at_the_coordinator),
         TEST(test_cache__what_is_put_waits_for_room),
         TEST(test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it),
+        TEST(test_cache__a_put_that_is_forgotten_for_ever_is_for_another_time),
+        TEST(test_cache__a_put_goes_on_after_an_answer_that_did_not_come),
+        TEST(test_cache__a_put_that_is_given_up_leaves_nothing_at_the_coordinator),
         TEST(test_cache__late_replies_take_no_patience),
         TEST(test_cache__a_time_of_change_that_was_set_back_does_not_deceive),
         TEST(test_cache__an_unanswered_request_is_asked_again),
