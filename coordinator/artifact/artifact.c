@@ -105,10 +105,35 @@ static void list(struct artifact_store *store, struct artifact_entry *entry)
     *bucket = entry;
 }
 
+static bool is_claimed(const struct artifact_claim *at, struct digest digest)
+{
+    while (at != NULL && !digest_equal(at->digest, digest))
+        at = at->next;
+    return at != NULL;
+}
+
+void artifact_entry_claim(struct artifact_store *store, struct artifact_claim **list,
+                          struct artifact_claim *claim)
+{
+    while (is_claimed(*list, claim->digest))
+        ASSERT(pthread_cond_wait(&store->ended, &store->lock) == 0);
+    claim->next = *list;
+    *list = claim;
+}
+
+void artifact_entry_unclaim(struct artifact_store *store, struct artifact_claim **list,
+                            const struct artifact_claim *claim)
+{
+    while (*list != claim)
+        list = &(*list)->next;
+    *list = claim->next;
+    ASSERT(pthread_cond_broadcast(&store->ended) == 0);
+}
+
 struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct digest digest)
 {
     struct artifact_entry *entry = look_up(store, digest);
-    if (entry != NULL)
+    if (entry != NULL || is_claimed(store->settlings, digest))
         return entry;
     char path[ARTIFACT_PATH_BYTES];
     struct stat st;
@@ -187,6 +212,23 @@ static enum err clear_staging(const char *folder, struct err_text *et)
     return err;
 }
 
+/* What a killed process left under its name, in a folder that it may have made, lasts from now on:
+ * it counts as present. */
+static enum err sync_folders(const char *folder, struct err_text *et)
+{
+    char path[ARTIFACT_PATH_BYTES];
+    (void)snprintf(path, sizeof path, "%s/staging", folder);
+    TRY(folder_sync_parent(path, et));
+    for (unsigned i = 0; i < 256; i++) {
+        (void)snprintf(path, sizeof path, "%s/%02x", folder, i);
+        if (!folder_exists(path))
+            continue;
+        (void)snprintf(path, sizeof path, "%s/%02x/file", folder, i);
+        TRY(folder_sync_parent(path, et));
+    }
+    return folder_sync_parent(folder, et);
+}
+
 enum err artifact_store_open(const struct artifact_options *options, struct artifact_store **out,
                              struct err_text *et)
 {
@@ -194,15 +236,12 @@ enum err artifact_store_open(const struct artifact_options *options, struct arti
         return error_set(et, ERR_LIMIT, "%s: the path is too long", options->folder);
     TRY(folder_create(options->folder, et));
     TRY(clear_staging(options->folder, et));
-    char staging[ARTIFACT_PATH_BYTES]; /* and folders of hashes that a killed process made */
-    (void)snprintf(staging, sizeof staging, "%s/staging", options->folder);
-    TRY(folder_sync_parent(staging, et));
-    TRY(folder_sync_parent(options->folder, et));
+    TRY(sync_folders(options->folder, et));
     struct artifact_store *store = mem_alloc(1, sizeof *store);
     if (store == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
     ASSERT(pthread_mutex_init(&store->lock, NULL) == 0);
-    ASSERT(pthread_cond_init(&store->read, NULL) == 0);
+    ASSERT(pthread_cond_init(&store->ended, NULL) == 0);
     memcpy(store->folder, options->folder, strlen(options->folder) + 1);
     store->ephemeral_bytes_max = options->ephemeral_bytes_max;
     *out = store;
@@ -219,7 +258,7 @@ void artifact_store_close(struct artifact_store **store)
             ASSERT(s->buckets[i]->references == 0);
             unlist(s, s->buckets[i]);
         }
-    (void)pthread_cond_destroy(&s->read);
+    (void)pthread_cond_destroy(&s->ended);
     (void)pthread_mutex_destroy(&s->lock);
     mem_free(s);
     *store = NULL;

@@ -37,16 +37,17 @@ struct artifact_entry {
     size_t leaf_count;
 };
 
-/* A path's content that somebody is reading: who asks for it too waits for the end. */
-struct artifact_reading {
-    struct artifact_reading *next;
+/* Content that somebody is at: who wants to be at it too waits for the end. */
+struct artifact_claim {
+    struct artifact_claim *next;
     struct digest digest;
 };
 
 struct artifact_store {
-    pthread_mutex_t lock; /* guards everything below and all entries */
-    pthread_cond_t read;  /* one of the readings has ended */
-    struct artifact_reading *readings;
+    pthread_mutex_t lock;             /* guards everything below and all entries */
+    pthread_cond_t ended;             /* one of the claims has */
+    struct artifact_claim *readings;  /* a path's content is being hashed */
+    struct artifact_claim *settlings; /* a file gets its name, which may not last yet */
     char folder[ARTIFACT_PATH_BYTES - 128];
     uint64_t ephemeral_bytes;
     uint64_t ephemeral_bytes_max;
@@ -56,8 +57,16 @@ struct artifact_store {
 
 /* All of these want the lock held. */
 
-/* The entry, NULL when there is none; a durable file not yet in the table is taken in. */
+/* The entry, NULL when there is none; a durable file not yet in the table is taken in, unless it is
+ * being settled: what may not last is not here. */
 struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct digest digest);
+
+/* Waits until nobody of `list` is at the content of `claim`, then lists it; the lock is free
+ * meanwhile. */
+void artifact_entry_claim(struct artifact_store *store, struct artifact_claim **list,
+                          struct artifact_claim *claim);
+void artifact_entry_unclaim(struct artifact_store *store, struct artifact_claim **list,
+                            const struct artifact_claim *claim);
 
 /* Takes over `entry`. When the artifact is in the table already with content that lasts at least as
  * long, `entry` is freed instead. */

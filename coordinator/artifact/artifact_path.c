@@ -36,37 +36,6 @@ static enum err hash_file(const char *path, uint64_t size_bytes, struct digest_t
     return ERR_OK;
 }
 
-static bool is_read(const struct artifact_store *store, struct digest digest)
-{
-    const struct artifact_reading *at = store->readings;
-    while (at != NULL && !digest_equal(at->digest, digest))
-        at = at->next;
-    return at != NULL;
-}
-
-/* Waits until nobody else reads the content, then counts as who does. A client that has waited for
- * long asks again, and reading a large model twice at once takes both twice as long. */
-static void reading_begin(struct artifact_store *store, struct artifact_reading *reading)
-{
-    ASSERT(pthread_mutex_lock(&store->lock) == 0);
-    while (is_read(store, reading->digest))
-        ASSERT(pthread_cond_wait(&store->read, &store->lock) == 0);
-    reading->next = store->readings;
-    store->readings = reading;
-    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
-}
-
-static void reading_end(struct artifact_store *store, const struct artifact_reading *reading)
-{
-    ASSERT(pthread_mutex_lock(&store->lock) == 0);
-    struct artifact_reading **link = &store->readings;
-    while (*link != reading)
-        link = &(*link)->next;
-    *link = reading->next;
-    ASSERT(pthread_cond_broadcast(&store->read) == 0);
-    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
-}
-
 static enum err register_file(struct artifact_store *store, const char *path, struct digest digest,
                               uint64_t size_bytes, struct err_text *et)
 {
@@ -109,13 +78,19 @@ out:
 enum err artifact_register_path(struct artifact_store *store, const char *path,
                                 struct digest digest, uint64_t size_bytes, struct err_text *et)
 {
-    struct artifact_reading reading = {.digest = digest};
+    struct artifact_claim reading = {.digest = digest};
     if (artifact_is_present(store, digest, size_bytes, false))
         return ERR_OK;
-    reading_begin(store, &reading);
+    /* A client that has waited for long asks again, and reading a large model twice at once takes
+     * both twice as long. */
+    ASSERT(pthread_mutex_lock(&store->lock) == 0);
+    artifact_entry_claim(store, &store->readings, &reading);
+    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
     enum err err = ERR_OK;
     if (!artifact_is_present(store, digest, size_bytes, false))
         err = register_file(store, path, digest, size_bytes, et);
-    reading_end(store, &reading);
+    ASSERT(pthread_mutex_lock(&store->lock) == 0);
+    artifact_entry_unclaim(store, &store->readings, &reading);
+    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
     return err;
 }

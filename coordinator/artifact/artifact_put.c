@@ -182,6 +182,22 @@ enum err artifact_put_chunk(struct artifact_put *put, uint64_t index, struct spa
     return ERR_OK;
 }
 
+/* The folder of a file, made under the lock: nobody puts a file into one that may not last. */
+static enum err make_folder(struct artifact_store *store, const char *path, struct err_text *et)
+{
+    enum err err = ERR_OK;
+    lock(store);
+    if (!folder_exists(path)) {
+        err = folder_create(path, et);
+        if (err == ERR_OK)
+            err = folder_sync_parent(path, et);
+        if (err != ERR_OK)
+            (void)rmdir(path);
+    }
+    unlock(store);
+    return err;
+}
+
 /* Under its final name, in a way that survives power loss. */
 static enum err make_durable(struct artifact_put *put, struct err_text *et)
 {
@@ -191,10 +207,7 @@ static enum err make_durable(struct artifact_put *put, struct err_text *et)
         return error_set(et, error_from_errno(errno), "%s: fsync: %s", put->temp, strerror(errno));
     char *slash = strrchr(path, '/');
     *slash = '\0';
-    if (!folder_exists(path)) {
-        TRY(folder_create(path, et));
-        TRY(folder_sync_parent(path, et));
-    }
+    TRY(make_folder(put->store, path, et));
     *slash = '/';
     if (rename(put->temp, path) != 0)
         return error_set(et, error_from_errno(errno), "%s: %s", path, strerror(errno));
@@ -206,20 +219,47 @@ static enum err make_durable(struct artifact_put *put, struct err_text *et)
     return err;
 }
 
-/* Complete and as its name says: into the table, with its leaves. */
-static enum err settle(struct artifact_put *put, struct err_text *et)
+/* Into the table, with its leaves. Lock held. */
+static void publish(struct artifact_put *put)
 {
     struct artifact_entry *entry = put->entry;
-    if (entry->home == ARTIFACT_FILE)
-        TRY(make_durable(put, et));
     entry->leaves = put->tree.leaves;
     entry->leaf_count = put->tree.leaf_count;
     put->tree.leaves = NULL;
     put->entry = NULL;
-    lock(put->store);
     artifact_entry_publish(put->store, entry);
-    unlock(put->store);
-    return ERR_OK;
+}
+
+/* Of two who bring the same file the second waits for the first, and finds it there or brings it
+ * itself: a file that may not last takes no other away. Lock held; free while the disk works. */
+static enum err settle_file(struct artifact_put *put, struct err_text *et)
+{
+    struct artifact_store *store = put->store;
+    struct artifact_claim claim = {.digest = put->entry->digest};
+    enum err err = ERR_OK;
+    artifact_entry_claim(store, &store->settlings, &claim);
+    const struct artifact_entry *there = find(store, claim.digest, put->entry->size_bytes);
+    if (there == NULL || there->home != ARTIFACT_FILE) {
+        unlock(store);
+        err = make_durable(put, et);
+        lock(store);
+    }
+    artifact_entry_unclaim(store, &store->settlings, &claim);
+    return err;
+}
+
+/* Complete and as its name says: here from now on. */
+static enum err settle(struct artifact_put *put, struct err_text *et)
+{
+    struct artifact_store *store = put->store;
+    enum err err = ERR_OK;
+    lock(store);
+    if (put->entry->home == ARTIFACT_FILE)
+        err = settle_file(put, et);
+    if (err == ERR_OK)
+        publish(put);
+    unlock(store);
+    return err;
 }
 
 enum err artifact_put_end(struct artifact_put **out, struct err_text *et)

@@ -3,9 +3,13 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cmocka.h>
@@ -20,6 +24,29 @@ struct fixture {
     struct artifact_store *store;
     uint8_t *big; /* BIG bytes */
 };
+
+/* What happens once, in the next sync of a folder, before it fails or not. */
+static struct {
+    ino_t folder;
+    void (*visit)(void *context);
+    void *context;
+    bool fails;
+} folder_sync;
+
+/* The library's: what this program links calls this one. */
+int fsync(int fd)
+{
+    struct stat st;
+    void (*visit)(void *context) = folder_sync.visit;
+    if (visit == NULL || fstat(fd, &st) != 0 || st.st_ino != folder_sync.folder)
+        return (int)syscall(SYS_fsync, fd);
+    folder_sync.visit = NULL;
+    visit(folder_sync.context);
+    if (!folder_sync.fails)
+        return (int)syscall(SYS_fsync, fd);
+    errno = EIO;
+    return -1;
+}
 
 static void open_store(struct fixture *f)
 {
@@ -314,6 +341,102 @@ static void test_artifact__collection_keeps_roots_young_and_held_files(void **st
     assert_false(artifact_is_present(f->store, d[2], BIG, false));
 }
 
+/* The folder of an artifact, made if need be. */
+static void on_folder_sync(struct fixture *f, struct digest digest, bool fails,
+                           void (*visit)(void *context), void *context)
+{
+    char path[128];
+    struct stat st;
+    (void)snprintf(path, sizeof path, "%s/%02x", f->folder, digest.v[0]);
+    (void)mkdir(path, 0700);
+    assert_int_equal(stat(path, &st), 0);
+    folder_sync.folder = st.st_ino;
+    folder_sync.fails = fails;
+    folder_sync.context = context;
+    folder_sync.visit = visit;
+}
+
+/* A put whose file has its name, in a folder that is not synced yet. */
+struct unsettled {
+    struct fixture *fixture;
+    struct digest digest;
+    struct artifact_put *other; /* of the same content */
+    pthread_t thread;           /* ends the other */
+    enum err other_err;
+    bool was_present;
+};
+
+static struct artifact_put *put_big(struct fixture *f, struct digest digest)
+{
+    struct artifact_put *put = NULL;
+    struct span first = {f->big, DIGEST_CHUNK_BYTES};
+    struct span last = {f->big + DIGEST_CHUNK_BYTES, BIG - DIGEST_CHUNK_BYTES};
+    assert_int_equal(artifact_put_begin(f->store, digest, BIG, false, &put, NULL), ERR_OK);
+    assert_non_null(put);
+    assert_int_equal(artifact_put_chunk(put, 0, first, NULL), ERR_OK);
+    assert_int_equal(artifact_put_chunk(put, 1, last, NULL), ERR_OK);
+    return put;
+}
+
+static void *end_other(void *context)
+{
+    struct unsettled *u = context;
+    u->other_err = artifact_put_end(&u->other, NULL);
+    return NULL;
+}
+
+static void visit(void *context)
+{
+    struct unsettled *u = context;
+    struct fixture *f = u->fixture;
+    u->was_present = artifact_is_present(f->store, u->digest, BIG, false);
+    if (!u->was_present) {
+        u->other = put_big(f, u->digest);
+        assert_int_equal(pthread_create(&u->thread, NULL, end_other, u), 0);
+    }
+}
+
+/* Power may go before the folder is synced, and the sync may fail: nobody is told that it is here.
+ */
+static void test_artifact__a_file_is_present_once_it_lasts(void **state)
+{
+    struct fixture *f = *state;
+    for (int fails = 0; fails < 2; fails++) {
+        struct unsettled u = {.fixture = f};
+        char path[256];
+        f->big[0] = (uint8_t)(0x10 + fails);
+        assert_int_equal(digest_of_artifact((struct span){f->big, BIG}, &u.digest), ERR_OK);
+        struct artifact_put *put = put_big(f, u.digest);
+        on_folder_sync(f, u.digest, fails != 0, visit, &u);
+        assert_int_equal(artifact_put_end(&put, NULL), fails ? ERR_IO : ERR_OK);
+        assert_false(u.was_present);
+        assert_int_equal(pthread_join(u.thread, NULL), 0);
+        assert_int_equal(u.other_err, ERR_OK);
+        artifact_path(f->store, u.digest, path, sizeof path);
+        assert_true(file_exists(path));
+        assert_true(has(f, u.digest));
+        assert_int_equal(artifact_check(f->store, u.digest, NULL), ERR_OK);
+    }
+}
+
+static void count(void *context)
+{
+    ++*(int *)context;
+}
+
+/* Killed between the two, a put leaves a file that the next start finds: it may be told of then. */
+static void test_artifact__what_a_start_finds_lasts(void **state)
+{
+    struct fixture *f = *state;
+    int count_of_syncs = 0;
+    struct digest d = store_big(f, false);
+    artifact_store_close(&f->store);
+    on_folder_sync(f, d, false, count, &count_of_syncs);
+    open_store(f);
+    assert_int_equal(count_of_syncs, 1);
+    assert_true(has(f, d));
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 static void test_artifact__what_is_retired_is_gone_at_once_and_may_come_again(void **state)
@@ -358,6 +481,8 @@ int main(void)
         TEST(test_artifact__check_sets_a_damaged_file_aside_for_a_new_one),
         TEST(test_artifact__what_is_stored_again_is_sound_again),
         TEST(test_artifact__collection_keeps_roots_young_and_held_files),
+        TEST(test_artifact__a_file_is_present_once_it_lasts),
+        TEST(test_artifact__what_a_start_finds_lasts),
         TEST(test_artifact__what_is_retired_is_gone_at_once_and_may_come_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
