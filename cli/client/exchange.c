@@ -9,7 +9,13 @@
 #include "common/base/version.h"
 #include "common/wire/wire.h"
 
-enum { LOOK_MS = 100, REPEAT_MS = 3000, RETRY_SEND_MS = 10, STRANGER_ROUNDS_MAX = 5 };
+enum {
+    LOOK_MS = 100,
+    REPEAT_MS = 3000,      /* of silence, then a request is sent again, */
+    REPEAT_MS_MAX = 24000, /* each time after twice as long: a slow line is not filled with it */
+    RETRY_SEND_MS = 10,
+    STRANGER_ROUNDS_MAX = 5,
+};
 
 void exchange_init(struct exchange *exchange, struct transport *socket, uint32_t wait_ms)
 {
@@ -198,6 +204,7 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
     if (err != ERR_OK)
         return error_set(et, err, "request %s: %s", type->name, error_text(err));
     uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
+    uint64_t repeat_ms = REPEAT_MS;
     unsigned round = 0;
     do {
         err = ERR_OK;
@@ -206,12 +213,14 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
         if (err == ERR_OK)
             err = send_frame(exchange, bytes_span(&exchange->frame), deadline_ms);
         if (err == ERR_OK)
-            err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
+            err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + repeat_ms), et);
         bool is_new = is_stranger(exchange, err) && round < STRANGER_ROUNDS_MAX;
         if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE && !is_new)
             return err;
         if (is_new)
             exchange_pause(RETRY_SEND_MS);
+        else
+            repeat_ms = MIN(repeat_ms * 2, (uint64_t)REPEAT_MS_MAX);
         round++;
     } while (exchange_now_ms() < deadline_ms && !is_interrupted());
     return fail_unreachable(exchange, et);
