@@ -105,35 +105,35 @@ static void list(struct artifact_store *store, struct artifact_entry *entry)
     *bucket = entry;
 }
 
-static bool is_claimed(const struct artifact_claim *at, struct digest digest)
+static bool is_settling(const struct artifact_store *store, struct digest digest)
 {
+    const struct artifact_settling *at = store->settlings;
     while (at != NULL && !digest_equal(at->digest, digest))
         at = at->next;
     return at != NULL;
 }
 
-void artifact_entry_claim(struct artifact_store *store, struct artifact_claim **list,
-                          struct artifact_claim *claim)
+void artifact_settling_begin(struct artifact_store *store, struct artifact_settling *settling)
 {
-    while (is_claimed(*list, claim->digest))
-        ASSERT(pthread_cond_wait(&store->ended, &store->lock) == 0);
-    claim->next = *list;
-    *list = claim;
+    while (is_settling(store, settling->digest))
+        ASSERT(pthread_cond_wait(&store->settled, &store->lock) == 0);
+    settling->next = store->settlings;
+    store->settlings = settling;
 }
 
-void artifact_entry_unclaim(struct artifact_store *store, struct artifact_claim **list,
-                            const struct artifact_claim *claim)
+void artifact_settling_end(struct artifact_store *store, const struct artifact_settling *settling)
 {
-    while (*list != claim)
-        list = &(*list)->next;
-    *list = claim->next;
-    ASSERT(pthread_cond_broadcast(&store->ended) == 0);
+    struct artifact_settling **link = &store->settlings;
+    while (*link != settling)
+        link = &(*link)->next;
+    *link = settling->next;
+    ASSERT(pthread_cond_broadcast(&store->settled) == 0);
 }
 
 struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct digest digest)
 {
     struct artifact_entry *entry = look_up(store, digest);
-    if (entry != NULL || is_claimed(store->settlings, digest))
+    if (entry != NULL || is_settling(store, digest))
         return entry;
     char path[ARTIFACT_PATH_BYTES];
     struct stat st;
@@ -241,7 +241,7 @@ enum err artifact_store_open(const struct artifact_options *options, struct arti
     if (store == NULL)
         return error_set(et, ERR_OUT_OF_MEMORY, "artifacts: out of memory");
     ASSERT(pthread_mutex_init(&store->lock, NULL) == 0);
-    ASSERT(pthread_cond_init(&store->ended, NULL) == 0);
+    ASSERT(pthread_cond_init(&store->settled, NULL) == 0);
     memcpy(store->folder, options->folder, strlen(options->folder) + 1);
     store->ephemeral_bytes_max = options->ephemeral_bytes_max;
     *out = store;
@@ -258,7 +258,7 @@ void artifact_store_close(struct artifact_store **store)
             ASSERT(s->buckets[i]->references == 0);
             unlist(s, s->buckets[i]);
         }
-    (void)pthread_cond_destroy(&s->ended);
+    (void)pthread_cond_destroy(&s->settled);
     (void)pthread_mutex_destroy(&s->lock);
     mem_free(s);
     *store = NULL;
@@ -347,16 +347,20 @@ bool artifact_is_present(struct artifact_store *store, struct digest digest, uin
     return is_present;
 }
 
-enum err artifact_leaves(struct artifact_store *store, const struct artifact *artifact,
-                         struct span *leaves)
+/* False while they are not known. */
+static bool find_leaves(struct artifact_store *store, const struct artifact_entry *entry,
+                        struct span *leaves)
 {
-    struct artifact_entry *entry = artifact->entry;
     lock(store);
     bool is_known = entry->leaves != NULL || entry->size_bytes == 0;
     *leaves = (struct span){entry->leaves, entry->leaf_count * DIGEST_BYTES};
     unlock(store);
-    if (is_known)
-        return ERR_OK;
+    return is_known;
+}
+
+static enum err hash_leaves(struct artifact_store *store, const struct artifact *artifact)
+{
+    struct artifact_entry *entry = artifact->entry;
     struct digest_tree tree;
     struct digest root;
     digest_tree_init(&tree);
@@ -371,25 +375,51 @@ enum err artifact_leaves(struct artifact_store *store, const struct artifact *ar
             entry->leaf_count = tree.leaf_count;
             tree.leaves = NULL;
         }
-        *leaves = (struct span){entry->leaves, entry->leaf_count * DIGEST_BYTES};
         unlock(store);
     }
     digest_tree_fini(&tree);
     return err;
 }
 
+enum err artifact_leaves(struct artifact_store *store, const struct artifact *artifact,
+                         struct span *leaves)
+{
+    struct artifact_reading reading;
+    enum err err = ERR_OK;
+    if (find_leaves(store, artifact->entry, leaves))
+        return ERR_OK;
+    TRY(artifact_reading_begin(store, artifact->digest, artifact->entry->size_bytes, &reading));
+    if (!find_leaves(store, artifact->entry, leaves))
+        err = hash_leaves(store, artifact);
+    artifact_reading_end(store, &reading);
+    if (err == ERR_OK)
+        (void)find_leaves(store, artifact->entry, leaves);
+    return err;
+}
+
+static enum err compare(const struct artifact *artifact, struct err_text *et)
+{
+    struct digest root;
+    char hex[DIGEST_HEX_BYTES];
+    TRY(digest_of_artifact(artifact->bytes, &root));
+    if (digest_equal(root, artifact->digest))
+        return ERR_OK;
+    digest_hex(artifact->digest, hex);
+    return error_set(et, ERR_DIGEST, "artifact %.12s: the content is not what its name says", hex);
+}
+
 enum err artifact_verify(struct artifact_store *store, struct digest digest, struct err_text *et)
 {
     struct artifact artifact;
-    struct digest root;
+    struct artifact_reading reading;
     TRY(artifact_acquire(store, digest, &artifact, et));
-    enum err err = digest_of_artifact(artifact.bytes, &root);
+    enum err err = artifact_reading_begin(store, digest, artifact.bytes.size, &reading);
+    if (err == ERR_OK) {
+        err = compare(&artifact, et);
+        artifact_reading_end(store, &reading);
+    }
     artifact_release(store, &artifact);
-    if (err != ERR_OK || digest_equal(root, digest))
-        return err;
-    char hex[DIGEST_HEX_BYTES];
-    digest_hex(digest, hex);
-    return error_set(et, ERR_DIGEST, "artifact %.12s: the content is not what its name says", hex);
+    return err;
 }
 
 /* Kept for whoever wants to know what happened to the disk; a later one of its name replaces it. */
@@ -410,7 +440,11 @@ static enum err set_aside(struct artifact_store *store, struct digest digest, st
 
 enum err artifact_check(struct artifact_store *store, struct digest digest, struct err_text *et)
 {
-    enum err err = artifact_verify(store, digest, et);
+    struct artifact artifact = {0};
+    enum err err = artifact_acquire(store, digest, &artifact, et);
+    if (err == ERR_OK)
+        err = compare(&artifact, et);
+    artifact_release(store, &artifact);
     if (err != ERR_DIGEST)
         return err;
     struct err_text failure = {""};

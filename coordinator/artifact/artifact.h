@@ -53,17 +53,33 @@ void artifact_release(struct artifact_store *store, struct artifact *artifact);
 bool artifact_is_present(struct artifact_store *store, struct digest digest, uint64_t size_bytes,
                          bool ephemeral);
 
+/* Who reads a whole content because somebody asked for it is its reader: nobody asked reads it too
+ * meanwhile, and only some contents are read at once. So who asks again and again takes no second
+ * thread and no second reading. Small contents do not count. */
+struct artifact_reading {
+    struct artifact_reading *next; /* of the store's readers */
+    struct digest digest;
+    bool is_small;
+};
+
+/* ERR_BUSY: it is read already, or as many as may be are: to be tried again a moment later. The
+ * store points to `reading` until artifact_reading_end. */
+MUST_CHECK enum err artifact_reading_begin(struct artifact_store *store, struct digest digest,
+                                           uint64_t size_bytes, struct artifact_reading *reading);
+void artifact_reading_end(struct artifact_store *store, const struct artifact_reading *reading);
+
 /* Leaf hashes of an artifact in hand, DIGEST_BYTES each; computed on the first call (reads the
- * content). Valid as long as the artifact is held. */
+ * content, as its reader: ERR_BUSY). Valid as long as the artifact is held. ERR_DIGEST. */
 MUST_CHECK enum err artifact_leaves(struct artifact_store *store, const struct artifact *artifact,
                                     struct span *leaves);
 
-/* Reads an artifact again and compares with its name. ERR_DIGEST, ERR_NOT_FOUND, ERR_IO. */
+/* Reads an artifact again, as its reader, and compares with its name. ERR_BUSY, ERR_DIGEST,
+ * ERR_NOT_FOUND, ERR_IO. */
 MUST_CHECK enum err artifact_verify(struct artifact_store *store, struct digest digest,
                                     struct err_text *et);
 
-/* The same, and what is found damaged is no longer here: a durable file is moved to FOLDER/damaged,
- * a path forgotten. So the same content can be stored again. */
+/* The same, whoever else reads it, and what is found damaged is no longer here: a durable file is
+ * moved to FOLDER/damaged, a path forgotten. So the same content can be stored again. */
 MUST_CHECK enum err artifact_check(struct artifact_store *store, struct digest digest,
                                    struct err_text *et);
 

@@ -37,17 +37,17 @@ struct artifact_entry {
     size_t leaf_count;
 };
 
-/* Content that somebody is at: who wants to be at it too waits for the end. */
-struct artifact_claim {
-    struct artifact_claim *next;
+/* A file that gets its name, which may not last yet. */
+struct artifact_settling {
+    struct artifact_settling *next;
     struct digest digest;
 };
 
 struct artifact_store {
-    pthread_mutex_t lock;             /* guards everything below and all entries */
-    pthread_cond_t ended;             /* one of the claims has */
-    struct artifact_claim *readings;  /* a path's content is being hashed */
-    struct artifact_claim *settlings; /* a file gets its name, which may not last yet */
+    pthread_mutex_t lock;   /* guards everything below and all entries */
+    pthread_cond_t settled; /* one of the settlings has ended */
+    struct artifact_settling *settlings;
+    struct artifact_reading *readings;
     char folder[ARTIFACT_PATH_BYTES - 128];
     uint64_t ephemeral_bytes;
     uint64_t ephemeral_bytes_max;
@@ -61,12 +61,9 @@ struct artifact_store {
  * being settled: what may not last is not here. */
 struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct digest digest);
 
-/* Waits until nobody of `list` is at the content of `claim`, then lists it; the lock is free
- * meanwhile. */
-void artifact_entry_claim(struct artifact_store *store, struct artifact_claim **list,
-                          struct artifact_claim *claim);
-void artifact_entry_unclaim(struct artifact_store *store, struct artifact_claim **list,
-                            const struct artifact_claim *claim);
+/* Waits until nobody else settles the file of that digest; the lock is free meanwhile. */
+void artifact_settling_begin(struct artifact_store *store, struct artifact_settling *settling);
+void artifact_settling_end(struct artifact_store *store, const struct artifact_settling *settling);
 
 /* Takes over `entry`. When the artifact is in the table already with content that lasts at least as
  * long, `entry` is freed instead. */

@@ -78,19 +78,7 @@ out:
 enum err artifact_register_path(struct artifact_store *store, const char *path,
                                 struct digest digest, uint64_t size_bytes, struct err_text *et)
 {
-    struct artifact_claim reading = {.digest = digest};
     if (artifact_is_present(store, digest, size_bytes, false))
         return ERR_OK;
-    /* A client that has waited for long asks again, and reading a large model twice at once takes
-     * both twice as long. */
-    ASSERT(pthread_mutex_lock(&store->lock) == 0);
-    artifact_entry_claim(store, &store->readings, &reading);
-    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
-    enum err err = ERR_OK;
-    if (!artifact_is_present(store, digest, size_bytes, false))
-        err = register_file(store, path, digest, size_bytes, et);
-    ASSERT(pthread_mutex_lock(&store->lock) == 0);
-    artifact_entry_unclaim(store, &store->readings, &reading);
-    ASSERT(pthread_mutex_unlock(&store->lock) == 0);
-    return err;
+    return register_file(store, path, digest, size_bytes, et);
 }

@@ -235,16 +235,16 @@ static void publish(struct artifact_put *put)
 static enum err settle_file(struct artifact_put *put, struct err_text *et)
 {
     struct artifact_store *store = put->store;
-    struct artifact_claim claim = {.digest = put->entry->digest};
+    struct artifact_settling settling = {.digest = put->entry->digest};
     enum err err = ERR_OK;
-    artifact_entry_claim(store, &store->settlings, &claim);
-    const struct artifact_entry *there = find(store, claim.digest, put->entry->size_bytes);
+    artifact_settling_begin(store, &settling);
+    const struct artifact_entry *there = find(store, settling.digest, put->entry->size_bytes);
     if (there == NULL || there->home != ARTIFACT_FILE) {
         unlock(store);
         err = make_durable(put, et);
         lock(store);
     }
-    artifact_entry_unclaim(store, &store->settlings, &claim);
+    artifact_settling_end(store, &settling);
     return err;
 }
 

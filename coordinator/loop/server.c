@@ -23,6 +23,7 @@
 #include "coordinator/loop/server_bulk.h"
 #include "coordinator/loop/server_control.h"
 #include "coordinator/loop/server_http.h"
+#include "coordinator/loop/server_long.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_scale.h"
@@ -150,6 +151,7 @@ static void on_watch(uv_timer_t *timer)
     (void)server_peer_flush(server);
     server_peer_forget(server);
     server_bulk_watch(server);
+    server_long_watch(server);
     server_scale_tick(server);
     bool is_late = server_now().ns - server->retire_ns > RETIRE_MS * NS_PER_MS;
     if (server->is_retiring && (server->worker_count == 0 || is_late))
@@ -371,6 +373,7 @@ static void close_all(struct server *server)
         continue; /* it was told to stop: the first call only forgets that */
     ASSERT(server->works_out == 0);
     ASSERT(uv_loop_close(&server->loop) == 0);
+    server_long_cancel(server);
     server_http_close(server);
     server_bulk_fini(server);
     server_peer_remove_all(server);
@@ -412,6 +415,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     list_init(&server.peers);
     list_init(&server.stages);
     list_init(&server.bulk_peers);
+    list_init(&server.longs);
     map_init(&server.peers_by_id);
     map_init(&server.peers_by_address);
     ASSERT(uv_loop_init(&server.loop) == 0);

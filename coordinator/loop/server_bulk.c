@@ -21,6 +21,7 @@ struct server_bulk_peer {
     struct bytes queue;                 /* owned: frames that wait, each after its u32 size */
     struct server_bulk_session session; /* owned; of the pool's thread while is_busy */
     struct bytes batch;                 /* owned: frames at work; as above */
+    size_t batch_done;                  /* bytes of `batch` that need no work any more; as above */
     struct bytes replies;               /* owned: their answers, each after its u32 size */
     size_t replies_sent;                /* bytes of `replies` that left */
     bool is_busy;
@@ -108,9 +109,11 @@ static void on_batch(uv_work_t *request)
     struct span frame;
     struct bytes reply;
     bytes_init(&reply, LIMIT_FRAME_BYTES);
-    for (size_t at = 0; next_frame(&peer->batch, &at, &frame);) {
+    for (size_t at = peer->batch_done; next_frame(&peer->batch, &at, &frame);
+         peer->batch_done = at) {
         bytes_clear(&reply);
-        server_bulk_reply(&peer->session, frame, &reply);
+        if (server_bulk_reply(&peer->session, frame, &reply) == ERR_BUSY)
+            break;
         if (reply.size > 0)
             append_frame(&peer->replies, bytes_span(&reply));
     }
@@ -140,19 +143,21 @@ static void on_batch_done(uv_work_t *request, int status)
     struct server_bulk_peer *peer = request->data;
     peer->server->works_out--;
     peer->is_busy = false;
-    bytes_clear(&peer->batch);
-    if (status == 0 && !peer->server->is_stopping && send_replies(peer))
-        start(peer);
+    bool is_through = peer->batch_done == peer->batch.size;
+    if (is_through) {
+        bytes_clear(&peer->batch);
+        peer->batch_done = 0;
+    }
+    if (status == 0 && !peer->server->is_stopping && send_replies(peer) && is_through)
+        start(peer); /* otherwise the watch timer does */
 }
 
-/* Puts what waits to work, unless something is or answers wait. */
-static void start(struct server_bulk_peer *peer)
+/* The next frames of the queue. */
+static void fill_batch(struct server_bulk_peer *peer)
 {
     struct span frame;
     size_t at = 0;
     size_t taken = 0;
-    if (peer->is_busy || peer->replies.size > 0 || peer->queue.size == 0)
-        return;
     while (taken < BATCH_BYTES && next_frame(&peer->queue, &at, &frame)) {
         append_frame(&peer->batch, frame);
         taken = at;
@@ -163,6 +168,17 @@ static void start(struct server_bulk_peer *peer)
     }
     memmove(peer->queue.data, peer->queue.data + taken, peer->queue.size - taken);
     peer->queue.size -= taken;
+}
+
+/* Puts what waits to work, unless something is or answers wait. */
+static void start(struct server_bulk_peer *peer)
+{
+    if (peer->is_busy || peer->replies.size > 0)
+        return;
+    if (peer->batch.size == 0 && peer->queue.size > 0)
+        fill_batch(peer);
+    if (peer->batch.size == 0)
+        return;
     peer->is_busy = true;
     peer->server->works_out++;
     ASSERT(uv_queue_work(&peer->server->loop, &peer->request, on_batch, on_batch_done) == 0);
@@ -210,10 +226,10 @@ void server_bulk_watch(struct server *server)
         next = list_next(&server->bulk_peers, n);
         if (peer->is_busy)
             continue;
-        if (send_replies(peer))
-            start(peer);
-        if (!peer->is_busy && now_ns - peer->heard_ns > SILENT_S * NS_PER_S)
+        if (now_ns - peer->heard_ns > SILENT_S * NS_PER_S)
             forget(peer);
+        else if (send_replies(peer))
+            start(peer);
     }
 }
 

@@ -36,8 +36,8 @@ static void get_chunk(struct server_bulk_session *s, const struct msg_chunk_get 
     artifact_release(s->artifacts, &artifact);
 }
 
-static void get_leaves(struct server_bulk_session *s, const struct msg_leaves_get *request,
-                       struct bytes *out)
+static enum err get_leaves(struct server_bulk_session *s, const struct msg_leaves_get *request,
+                           struct bytes *out)
 {
     struct msg_leaves reply = {.ticket = request->ticket};
     struct artifact artifact = {0};
@@ -53,8 +53,10 @@ static void get_leaves(struct server_bulk_session *s, const struct msg_leaves_ge
         reply.leaves.size = MIN((count - first) * DIGEST_BYTES, (size_t)DIGEST_CHUNK_BYTES);
     }
     reply.error = (uint32_t)err;
-    encode(MSG_LEAVES, &reply, out);
+    if (err != ERR_BUSY)
+        encode(MSG_LEAVES, &reply, out);
     artifact_release(s->artifacts, &artifact);
+    return err == ERR_BUSY ? ERR_BUSY : ERR_OK;
 }
 
 static void put_reply(struct bytes *out, uint64_t ticket, enum err err, bool is_present)
@@ -118,8 +120,10 @@ static void put_end(struct server_bulk_session *s, const struct msg_put_end *req
     put_reply(out, request->ticket, err, err == ERR_OK);
 }
 
-void server_bulk_reply(struct server_bulk_session *session, struct span frame, struct bytes *out)
+enum err server_bulk_reply(struct server_bulk_session *session, struct span frame,
+                           struct bytes *out)
 {
+    enum err err = ERR_OK;
     const struct message_type *type;
     union message_any message;
     struct arena arena;
@@ -130,7 +134,7 @@ void server_bulk_reply(struct server_bulk_session *session, struct span frame, s
             get_chunk(session, &message.chunk_get, out);
             break;
         case MSG_LEAVES_GET:
-            get_leaves(session, &message.leaves_get, out);
+            err = get_leaves(session, &message.leaves_get, out);
             break;
         case MSG_PUT_BEGIN:
             put_begin(session, &message.put_begin, out);
@@ -146,6 +150,7 @@ void server_bulk_reply(struct server_bulk_session *session, struct span frame, s
         }
     }
     arena_fini(&arena);
+    return err;
 }
 
 void server_bulk_reply_end(struct server_bulk_session *session)

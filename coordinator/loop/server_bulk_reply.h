@@ -15,8 +15,10 @@ struct server_bulk_session {
     struct artifact_put *put; /* owned; NULL: none is begun */
 };
 
-/* Appends the answer to `frame`; nothing when the frame is none that asks. */
-void server_bulk_reply(struct server_bulk_session *session, struct span frame, struct bytes *out);
+/* Appends the answer to `frame`; nothing when the frame is none that asks. ERR_BUSY: no answer yet,
+ * somebody reads what is needed for it; to be tried again a moment later. */
+MUST_CHECK enum err server_bulk_reply(struct server_bulk_session *session, struct span frame,
+                                      struct bytes *out);
 
 /* Abandons what was begun. */
 void server_bulk_reply_end(struct server_bulk_session *session);

@@ -9,6 +9,7 @@
 #include "common/ds/container.h"
 #include "common/wire/wire.h"
 #include "coordinator/admin/admin.h"
+#include "coordinator/loop/server_long.h"
 #include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_prune.h"
 #include "coordinator/loop/server_request.h"
@@ -264,7 +265,8 @@ static void dispatch(struct server *server, const struct transport_frame *frame,
         return;
     }
     peer->heard_ns = server_now().ns;
-    route->handle(server, peer, message);
+    if (!route->is_request || !server_long_is_out(server, peer->id, status.ticket))
+        route->handle(server, peer, message); /* else its answer is coming */
 }
 
 bool server_control_drain(struct server *server)

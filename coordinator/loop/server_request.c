@@ -2,10 +2,12 @@
 #include "coordinator/loop/server_request.h"
 
 #include "common/base/check.h"
+#include "common/ds/container.h"
 #include "common/mem/mem.h"
 #include "coordinator/admin/admin.h"
 #include "coordinator/admin/admin_event.h"
 #include "coordinator/aggregate/aggregate.h"
+#include "coordinator/loop/server_long.h"
 #include "coordinator/loop/server_scale.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/store/record_codec.h"
@@ -168,37 +170,35 @@ void server_request_events(struct server *server, struct server_peer *peer,
 
 /* Reading an artifact again may take minutes: on the pool. */
 struct verification {
-    uv_work_t request;
-    struct server *server; /* borrowed */
-    uint64_t peer;
-    struct msg_artifact_verify message;
+    struct server_long request;
+    struct digest digest;
     struct digest ledger; /* of the checkpoint that it is; zero: it is none */
-    enum err err;
     struct err_text et;
 };
 
 /* Which tensors of a damaged checkpoint are not what its ledger says. */
 static void place_damage(struct verification *v)
 {
-    struct artifact_store *artifacts = v->server->artifacts;
+    struct artifact_store *artifacts = v->request.server->artifacts;
     struct artifact state = {.entry = NULL}, ledger = {.entry = NULL};
     struct err_text where = {""}, ignored;
     struct err_text said = v->et;
-    if (artifact_acquire(artifacts, v->message.digest, &state, &ignored) == ERR_OK &&
+    if (artifact_acquire(artifacts, v->digest, &state, &ignored) == ERR_OK &&
         artifact_acquire(artifacts, v->ledger, &ledger, &ignored) == ERR_OK) {
         aggregate_find_damage(state.bytes, ledger.bytes, &where);
-        (void)error_set(&v->et, v->err, "%s; %s", said.text, where.text);
+        (void)error_set(&v->et, ERR_DIGEST, "%s; %s", said.text, where.text);
     }
     artifact_release(artifacts, &ledger);
     artifact_release(artifacts, &state);
 }
 
-static void on_verify(uv_work_t *request)
+static enum err verify(struct server_long *request)
 {
-    struct verification *v = request->data;
-    v->err = artifact_verify(v->server->artifacts, v->message.digest, &v->et);
-    if (v->err == ERR_DIGEST && !digest_is_zero(v->ledger))
+    struct verification *v = CONTAINER_OF(request, struct verification, request);
+    enum err err = artifact_verify(request->server->artifacts, v->digest, &v->et);
+    if (err == ERR_DIGEST && !digest_is_zero(v->ledger))
         place_damage(v);
+    return err;
 }
 
 static struct digest ledger_of(const struct sched *sched, struct digest digest)
@@ -214,12 +214,11 @@ static struct digest ledger_of(const struct sched *sched, struct digest digest)
     return (struct digest){{0}};
 }
 
-static void on_verified(uv_work_t *request, int status)
+static void on_verified(struct server_long *request, enum err err)
 {
-    struct verification *v = request->data;
-    v->server->works_out--;
-    if (status == 0 && !v->server->is_stopping)
-        server_turn_status(v->server, v->peer, v->message.ticket, v->err, v->et.text);
+    struct verification *v = CONTAINER_OF(request, struct verification, request);
+    if (err != ERR_CANCELLED)
+        server_turn_status(request->server, request->peer, request->ticket, err, v->et.text);
     mem_free(v);
 }
 
@@ -232,11 +231,12 @@ void server_request_verify(struct server *server, struct server_peer *peer,
                            "");
         return;
     }
-    v->request.data = v;
-    v->server = server;
-    v->peer = peer->id;
-    v->message = message->artifact_verify;
-    v->ledger = ledger_of(server->sched, v->message.digest);
-    server->works_out++;
-    ASSERT(uv_queue_work(&server->loop, &v->request, on_verify, on_verified) == 0);
+    v->request = (struct server_long){.server = server,
+                                      .peer = peer->id,
+                                      .ticket = message->artifact_verify.ticket,
+                                      .run = verify,
+                                      .done = on_verified};
+    v->digest = message->artifact_verify.digest;
+    v->ledger = ledger_of(server->sched, v->digest);
+    server_long_start(&v->request);
 }

@@ -93,6 +93,8 @@ struct server {
     struct list stages;     /* struct server_stage: open training states */
     struct list bulk_peers; /* struct server_bulk_peer */
     size_t bulk_peer_count;
+    struct list longs; /* struct server_long: on the pool, or waiting */
+    size_t long_count;
     size_t works_out;  /* on the pool, of every kind */
     size_t namers_out; /* works and submissions after which a record may name a file */
     bool is_prune_wanted;

@@ -4,20 +4,21 @@
 #include <string.h>
 
 #include "common/base/check.h"
+#include "common/ds/container.h"
 #include "common/mem/mem.h"
 #include "common/message/message_copy.h"
 #include "common/recipe/recipe.h"
+#include "coordinator/loop/server_long.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/plan/plan.h"
 #include "schemas/state_file.def"
 
 struct submission {
-    uv_work_t request;
-    struct server *server; /* borrowed */
-    uint64_t peer;
+    struct server_long request;
     struct arena arena; /* owned: all below */
     struct msg_submit message;
     struct text owner, role;
+    uint32_t checked_count; /* of the inputs */
     struct artifact_ref *missing;
     uint32_t missing_count;
     struct checkpoint_row start; /* digest zero: none */
@@ -25,7 +26,6 @@ struct submission {
     int64_t priority;
     struct stage_plan *stages;
     uint32_t stage_count;
-    enum err err;
     struct err_text et;
 };
 
@@ -63,34 +63,36 @@ static uint64_t make_job_id(struct digest spec, uint64_t request)
 /* From here to the next mark: on a thread of the pool. */
 
 /* Whether the content can be had here. A path that holds something else counts as missing: the
- * client sends its own. */
-static bool is_at_hand(struct server *server, const struct artifact_ref *input)
+ * client sends its own. ERR_BUSY: somebody reads it already, or too much is read. */
+static enum err look_for(struct artifact_store *artifacts, const struct artifact_ref *input,
+                         bool *is_at_hand)
 {
+    struct artifact_reading reading;
     struct err_text et;
-    artifact_touch(server->artifacts, input->digest);
-    if (artifact_is_present(server->artifacts, input->digest, input->size_bytes, false))
-        return true;
-    return input->path.size > 0 && input->path.data[0] == '/' &&
-           artifact_register_path(server->artifacts, input->path.data, input->digest,
-                                  input->size_bytes, &et) == ERR_OK;
+    artifact_touch(artifacts, input->digest);
+    *is_at_hand = artifact_is_present(artifacts, input->digest, input->size_bytes, false);
+    if (*is_at_hand || input->path.size == 0 || input->path.data[0] != '/')
+        return ERR_OK;
+    TRY(artifact_reading_begin(artifacts, input->digest, input->size_bytes, &reading));
+    *is_at_hand = artifact_register_path(artifacts, input->path.data, input->digest,
+                                         input->size_bytes, &et) == ERR_OK;
+    artifact_reading_end(artifacts, &reading);
+    return ERR_OK;
 }
 
-static enum err check_inputs(struct submission *s)
+static enum err check_input(struct submission *s, uint32_t i)
 {
-    s->missing = arena_alloc(&s->arena, s->message.inputs_count, sizeof *s->missing);
-    if (s->missing == NULL)
-        return ERR_OUT_OF_MEMORY;
-    for (uint32_t i = 0; i < s->message.inputs_count; i++) {
-        const struct artifact_ref *input = &s->message.inputs[i];
-        if (input->name.size == 0 || input->ephemeral || digest_is_zero(input->digest))
-            return error_set(&s->et, ERR_PROTOCOL, "input %u has no name or no digest", i);
-        for (uint32_t j = 0; j < i; j++)
-            if (text_equal(s->message.inputs[j].name, input->name))
-                return error_set(&s->et, ERR_PROTOCOL, "two inputs are named %.*s",
-                                 TEXT_ARGS(input->name));
-        if (!is_at_hand(s->server, input))
-            s->missing[s->missing_count++] = *input;
-    }
+    const struct artifact_ref *input = &s->message.inputs[i];
+    bool is_at_hand;
+    if (input->name.size == 0 || input->ephemeral || digest_is_zero(input->digest))
+        return error_set(&s->et, ERR_PROTOCOL, "input %u has no name or no digest", i);
+    for (uint32_t j = 0; j < i; j++)
+        if (text_equal(s->message.inputs[j].name, input->name))
+            return error_set(&s->et, ERR_PROTOCOL, "two inputs are named %.*s",
+                             TEXT_ARGS(input->name));
+    TRY(look_for(s->request.server->artifacts, input, &is_at_hand));
+    if (!is_at_hand)
+        s->missing[s->missing_count++] = *input;
     return ERR_OK;
 }
 
@@ -113,25 +115,27 @@ static enum err plan(struct submission *s)
     TRY(plan_stages(s->message.recipe, s->message.inputs, s->message.inputs_count, &s->arena,
                     &s->stages, &s->stage_count, &s->et));
     place(s);
-    return artifact_store_bytes(s->server->artifacts, s->message.recipe, &digest, &s->et);
+    return artifact_store_bytes(s->request.server->artifacts, s->message.recipe, &digest, &s->et);
 }
 
-static void on_check(uv_work_t *request)
+/* Goes on where it had to wait. */
+static enum err check(struct server_long *request)
 {
-    struct submission *s = request->data;
+    struct submission *s = CONTAINER_OF(request, struct submission, request);
+    for (; s->checked_count < s->message.inputs_count; s->checked_count++)
+        TRY(check_input(s, s->checked_count));
     s->spec = hash_spec(&s->message);
-    s->err = check_inputs(s);
-    if (s->err == ERR_OK && s->missing_count == 0)
-        s->err = plan(s);
+    return s->missing_count == 0 ? plan(s) : ERR_OK;
 }
 
 /* The loop's thread again. */
 
-static void answer(struct submission *s)
+static void answer(struct submission *s, enum err err)
 {
-    struct server *server = s->server;
-    if (s->err != ERR_OK) {
-        server_turn_status(server, s->peer, s->message.ticket, s->err, s->et.text);
+    struct server *server = s->request.server;
+    uint64_t peer = s->request.peer;
+    if (err != ERR_OK) {
+        server_turn_status(server, peer, s->message.ticket, err, s->et.text);
         return;
     }
     if (s->missing_count > 0) {
@@ -139,7 +143,7 @@ static void answer(struct submission *s)
                                       .spec = s->spec,
                                       .missing = s->missing,
                                       .missing_count = s->missing_count};
-        server_turn_send(server, s->peer, MSG_SUBMITTED, &reply);
+        server_turn_send(server, peer, MSG_SUBMITTED, &reply);
         return;
     }
     struct rec_job_submitted record = {.job = make_job_id(s->spec, s->message.request),
@@ -156,7 +160,7 @@ static void answer(struct submission *s)
                                        .stages = s->stages,
                                        .stages_count = s->stage_count,
                                        .start = s->start};
-    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {s->peer}};
+    struct sched_event event = {.kind = SCHED_SUBMIT, .peer = {peer}};
     event.submit.ticket = s->message.ticket;
     event.submit.record = &record;
     server_turn_step(server, &event);
@@ -168,13 +172,12 @@ static void free_submission(struct submission *s)
     mem_free(s);
 }
 
-static void on_checked(uv_work_t *request, int status)
+static void on_checked(struct server_long *request, enum err err)
 {
-    struct submission *s = request->data;
-    s->server->works_out--;
-    s->server->namers_out--;
-    if (!s->server->is_stopping && status == 0)
-        answer(s);
+    struct submission *s = CONTAINER_OF(request, struct submission, request);
+    request->server->namers_out--;
+    if (err != ERR_CANCELLED)
+        answer(s, err);
     free_submission(s);
 }
 
@@ -182,6 +185,9 @@ static enum err copy(struct submission *s, const struct server_peer *peer,
                      const struct msg_submit *message)
 {
     TRY(message_copy(&message_type_msg_submit, message, &s->arena, &s->message));
+    s->missing = arena_alloc(&s->arena, s->message.inputs_count, sizeof *s->missing);
+    if (s->missing == NULL)
+        return ERR_OUT_OF_MEMORY;
     for (uint32_t i = 0; i < s->message.inputs_count; i++) { /* paths are opened: terminate them */
         struct text *path = &s->message.inputs[i].path;
         const char *terminated = arena_copy_text(&s->arena, *path);
@@ -234,6 +240,7 @@ static bool has_start(const struct msg_submit *message)
 static enum err find_start(struct submission *s)
 {
     const struct msg_submit *message = &s->message;
+    const struct sched *sched = s->request.server->sched;
     char hex[DIGEST_HEX_BYTES];
     if (!has_start(message))
         return error_set(&s->et, ERR_PROTOCOL,
@@ -241,10 +248,10 @@ static enum err find_start(struct submission *s)
     if (digest_is_zero(message->start))
         return ERR_OK;
     digest_hex(message->start, hex);
-    for (size_t i = sched_job_count(s->server->sched); i-- > 0;) {
+    for (size_t i = sched_job_count(sched); i-- > 0;) {
         size_t count;
-        const struct checkpoint_row *rows = sched_job_checkpoints(s->server->sched, i, &count);
-        const struct rec_job_submitted *from = sched_job_submitted(s->server->sched, i);
+        const struct checkpoint_row *rows = sched_job_checkpoints(sched, i, &count);
+        const struct rec_job_submitted *from = sched_job_submitted(sched, i);
         for (size_t k = count; k-- > 0;) {
             if (!digest_equal(rows[k].digest, message->start))
                 continue;
@@ -270,9 +277,11 @@ void server_submit_start(struct server *server, struct server_peer *peer,
     struct submission *s = mem_alloc(1, sizeof *s);
     enum err err = ERR_OUT_OF_MEMORY;
     if (s != NULL) {
-        s->request.data = s;
-        s->server = server;
-        s->peer = peer->id;
+        s->request = (struct server_long){.server = server,
+                                          .peer = peer->id,
+                                          .ticket = message->ticket,
+                                          .run = check,
+                                          .done = on_checked};
         arena_init(&s->arena, SERVER_ARENA_BYTES);
         err = server->is_disk_low
                   ? error_set(&s->et, ERR_DISK_FULL,
@@ -287,7 +296,6 @@ void server_submit_start(struct server *server, struct server_peer *peer,
             free_submission(s);
         return;
     }
-    server->works_out++;
     server->namers_out++;
-    ASSERT(uv_queue_work(&server->loop, &s->request, on_check, on_checked) == 0);
+    server_long_start(&s->request);
 }

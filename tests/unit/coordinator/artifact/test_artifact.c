@@ -17,7 +17,7 @@
 #include "common/formats/source/file.h"
 #include "coordinator/artifact/artifact.h"
 
-enum { BIG = DIGEST_CHUNK_BYTES + 1000, EPHEMERAL_MAX = 3 << 20 };
+enum { BIG = DIGEST_CHUNK_BYTES + 1000, LARGE = 17 << 20, EPHEMERAL_MAX = 3 << 20 };
 
 struct fixture {
     char folder[64];
@@ -315,6 +315,59 @@ static void test_artifact__what_is_stored_again_is_sound_again(void **state)
     }
 }
 
+/* Who is asked again and again for what is being read says so, and takes no thread to wait. */
+static void test_artifact__a_large_content_has_one_reader(void **state)
+{
+    struct fixture *f = *state;
+    struct artifact_reading reading, other;
+    struct artifact held;
+    struct span leaves;
+    struct digest d;
+    uint8_t *zeros = test_calloc(1, LARGE);
+    assert_int_equal(store(f, (struct span){zeros, LARGE}, false, &d), ERR_OK);
+    test_free(zeros);
+    artifact_store_close(&f->store); /* its leaves are known no more */
+    open_store(f);
+
+    assert_int_equal(artifact_reading_begin(f->store, d, LARGE, &reading), ERR_OK);
+    assert_int_equal(artifact_reading_begin(f->store, d, LARGE, &other), ERR_BUSY);
+    assert_int_equal(artifact_acquire(f->store, d, &held, NULL), ERR_OK);
+    assert_int_equal(artifact_leaves(f->store, &held, &leaves), ERR_BUSY);
+    assert_int_equal(artifact_verify(f->store, d, NULL), ERR_BUSY);
+    assert_int_equal(artifact_check(f->store, d, NULL), ERR_OK); /* what has to be known now */
+    artifact_reading_end(f->store, &reading);
+    assert_int_equal(artifact_leaves(f->store, &held, &leaves), ERR_OK);
+    assert_true(digest_equal(digest_root(LARGE, leaves.data, leaves.size / DIGEST_BYTES), d));
+    assert_int_equal(artifact_verify(f->store, d, NULL), ERR_OK);
+    assert_int_equal(artifact_reading_begin(f->store, d, LARGE, &reading), ERR_OK);
+    assert_int_equal(artifact_leaves(f->store, &held, &leaves), ERR_OK); /* known by now */
+    artifact_reading_end(f->store, &reading);
+    artifact_release(f->store, &held);
+}
+
+static void test_artifact__only_some_large_contents_are_read_at_once(void **state)
+{
+    struct fixture *f = *state;
+    enum { MANY = 64 };
+    struct artifact_reading readings[MANY], small;
+    size_t count = 0;
+    for (size_t i = 0; i < MANY; i++) {
+        struct digest d = {{(uint8_t)(i + 1)}};
+        if (artifact_reading_begin(f->store, d, LARGE, &readings[count]) != ERR_OK)
+            break;
+        count++;
+    }
+    assert_in_range(count, 1, 11); /* the coordinator's pool has 12 threads */
+    for (size_t i = 0; i < 2; i++)
+        assert_int_equal(artifact_reading_begin(f->store, (struct digest){{1}}, 5, &small), ERR_OK);
+    artifact_reading_end(f->store, &small);
+    artifact_reading_end(f->store, &readings[0]);
+    assert_int_equal(artifact_reading_begin(f->store, (struct digest){{99}}, LARGE, &readings[0]),
+                     ERR_OK);
+    for (size_t i = 0; i < count; i++)
+        artifact_reading_end(f->store, &readings[i]);
+}
+
 static bool is_kept(void *context, struct digest digest)
 {
     return digest_equal(*(struct digest *)context, digest);
@@ -480,6 +533,8 @@ int main(void)
         TEST(test_artifact__verify_finds_a_damaged_file),
         TEST(test_artifact__check_sets_a_damaged_file_aside_for_a_new_one),
         TEST(test_artifact__what_is_stored_again_is_sound_again),
+        TEST(test_artifact__a_large_content_has_one_reader),
+        TEST(test_artifact__only_some_large_contents_are_read_at_once),
         TEST(test_artifact__collection_keeps_roots_young_and_held_files),
         TEST(test_artifact__a_file_is_present_once_it_lasts),
         TEST(test_artifact__what_a_start_finds_lasts),
