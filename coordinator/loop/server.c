@@ -379,6 +379,7 @@ static void close_all(struct server *server)
     server_peer_remove_all(server);
     map_fini(&server->peers_by_id);
     map_fini(&server->peers_by_address);
+    map_fini(&server->workers_by_session);
     if (server->artifacts != NULL)
         server_work_close_stages(server);
     server_prune_fini(server);
@@ -418,6 +419,7 @@ enum err server_run(const struct server_options *options, int *exit_code, struct
     list_init(&server.longs);
     map_init(&server.peers_by_id);
     map_init(&server.peers_by_address);
+    map_init(&server.workers_by_session);
     ASSERT(uv_loop_init(&server.loop) == 0);
     ASSERT(uv_timer_init(&server.loop, &server.wake) == 0);
     enum err err;

@@ -38,6 +38,14 @@ struct server_peer *server_peer_by_id(struct server *server, uint64_t id)
     return node == NULL ? NULL : CONTAINER_OF(node, struct server_peer, by_id);
 }
 
+/* The worker of this session at its address before, NULL when it has none. */
+static struct server_peer *former_worker(struct server *server, const struct msg_hello *hello)
+{
+    struct map_node *node = map_find(&server->workers_by_session, hello->session);
+    bool is_worker = hello->role == PEER_WORKER;
+    return node == NULL || !is_worker ? NULL : CONTAINER_OF(node, struct server_peer, by_session);
+}
+
 static struct server_peer *silent_client(struct server *server)
 {
     struct server_peer *found = NULL;
@@ -64,15 +72,19 @@ enum err server_peer_add(struct server *server, const struct transport_frame *fr
     bool is_worker = hello->role == PEER_WORKER;
     if (map_find(&server->peers_by_address, key_of(&frame->id)) != NULL)
         return ERR_DENIED;
-    if (is_worker && server->worker_count >= LIMIT_WORKERS)
+    struct server_peer *former = former_worker(server, hello);
+    if (is_worker && former == NULL && server->worker_count >= LIMIT_WORKERS)
         return ERR_LIMIT;
     if (!is_worker && server->client_count >= LIMIT_CLIENTS)
         server_peer_remove(server, silent_client(server));
     TRY(map_reserve(&server->peers_by_id, server->peers_by_id.count + 1));
     TRY(map_reserve(&server->peers_by_address, server->peers_by_address.count + 1));
+    TRY(map_reserve(&server->workers_by_session, server->workers_by_session.count + 1));
     struct server_peer *peer = mem_alloc(1, sizeof *peer);
     if (peer == NULL)
         return ERR_OUT_OF_MEMORY;
+    if (former != NULL)
+        server_peer_remove(server, former); /* sched hears of the new one next */
     peer->address = frame->id;
     peer->id = ++server->next_peer;
     peer->role = frame->role;
@@ -85,10 +97,12 @@ enum err server_peer_add(struct server *server, const struct transport_frame *fr
     list_append(&server->peers, &peer->node);
     map_add(&server->peers_by_id, &peer->by_id, peer->id);
     map_add(&server->peers_by_address, &peer->by_address, key_of(&peer->address));
-    if (is_worker)
+    if (is_worker) {
+        map_add(&server->workers_by_session, &peer->by_session, hello->session);
         server->worker_count++;
-    else
+    } else {
         server->client_count++;
+    }
     *out = peer;
     return ERR_OK;
 }
@@ -98,10 +112,12 @@ void server_peer_remove(struct server *server, struct server_peer *peer)
     list_remove(&peer->node);
     map_remove(&server->peers_by_id, &peer->by_id);
     map_remove(&server->peers_by_address, &peer->by_address);
-    if (peer->is_worker)
+    if (peer->is_worker) {
+        map_remove(&server->workers_by_session, &peer->by_session);
         server->worker_count--;
-    else
+    } else {
         server->client_count--;
+    }
     bytes_fini(&peer->outbox);
     mem_free(peer);
 }
@@ -163,7 +179,9 @@ void server_peer_forget(struct server *server)
 {
     uint64_t now_ns = server_now().ns;
     for (struct list_node *n = list_first(&server->peers); n != NULL;
-         n = list_next(&server->peers, n))
-        if (now_ns - of_node(n)->heard_ns > SERVER_SILENT_S * NS_PER_S)
-            of_node(n)->is_gone = true;
+         n = list_next(&server->peers, n)) {
+        struct server_peer *peer = of_node(n);
+        uint64_t silent_s = peer->is_worker ? SERVER_WORKER_SILENT_S : SERVER_CLIENT_SILENT_S;
+        peer->is_gone |= now_ns - peer->heard_ns > silent_s * NS_PER_S;
+    }
 }

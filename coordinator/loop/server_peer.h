@@ -9,8 +9,10 @@
 struct server_peer *server_peer_of(struct server *server, const struct transport_frame *frame);
 struct server_peer *server_peer_by_id(struct server *server, uint64_t id);
 
-/* Takes in a peer, pushing out the client that was silent longest when the table is full.
- * ERR_LIMIT: too many workers. ERR_DENIED: the address is another key's. ERR_OUT_OF_MEMORY. */
+/* Takes in a peer, pushing out the client that was silent longest when the table is full. A worker
+ * that comes with a new address takes the place of what it was before: from there nobody speaks any
+ * more. ERR_LIMIT: too many workers. ERR_DENIED: the address is another key's. ERR_OUT_OF_MEMORY.
+ */
 MUST_CHECK enum err server_peer_add(struct server *server, const struct transport_frame *frame,
                                     const struct msg_hello *hello, struct server_peer **out);
 void server_peer_remove(struct server *server, struct server_peer *peer);

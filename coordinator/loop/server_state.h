@@ -21,7 +21,9 @@ enum {
     SERVER_BULK_BUDGET = 64,
     SERVER_PATH_BYTES = 4096,
     SERVER_ARENA_BYTES = 256 << 20,
-    SERVER_SILENT_S = 600, /* peers that said nothing for so long are forgotten */
+    /* Peers that said nothing for so long are forgotten; workers beat every second. */
+    SERVER_CLIENT_SILENT_S = 600,
+    SERVER_WORKER_SILENT_S = 60,
 };
 
 struct http;
@@ -30,7 +32,8 @@ struct http;
 struct server_peer {
     struct map_node by_id;
     struct map_node by_address;
-    struct list_node node; /* of server.peers */
+    struct map_node by_session; /* a worker's */
+    struct list_node node;      /* of server.peers */
     struct transport_id address;
     uint64_t id; /* struct peer_id, never reused */
     enum transport_role role;
@@ -83,7 +86,7 @@ struct server {
     bool is_map_full_said;
 
     struct list peers;
-    struct map peers_by_id, peers_by_address;
+    struct map peers_by_id, peers_by_address, workers_by_session;
     size_t worker_count, client_count;
     uint64_t next_peer;
 
