@@ -453,6 +453,10 @@ static enum err place(struct server *server, struct server_work *w)
 
 void server_work_start(struct server *server, struct list *works)
 {
+    if (server->is_stopping) {
+        server_work_discard(works);
+        return;
+    }
     while (!list_is_empty(works)) {
         struct server_work *w = CONTAINER_OF(list_first(works), struct server_work, node);
         list_remove(&w->node);

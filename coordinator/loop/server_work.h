@@ -8,7 +8,8 @@
 /* Copies a work and all it points to into `works`; it starts after the commit. */
 MUST_CHECK enum err server_work_prepare(struct server *server, const struct sched_work *work,
                                         struct list *works);
-/* Starts all, in order; outcomes come back as events. */
+/* Starts all, in order; outcomes come back as events. A server that stops starts none: nobody would
+ * take the outcome, and what is not done now the next life does. */
 void server_work_start(struct server *server, struct list *works);
 /* Forgets works that never started. */
 void server_work_discard(struct list *works);

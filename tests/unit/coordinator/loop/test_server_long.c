@@ -8,6 +8,7 @@
 
 #include "common/ds/container.h"
 #include "coordinator/loop/server_long.h"
+#include "coordinator/loop/server_work.h"
 
 /* Finds what it needs taken `busy_count` times. */
 struct request {
@@ -119,6 +120,20 @@ static void test_server_long__there_is_a_limit(void **state)
     assert_int_equal(all[0].err, ERR_DIGEST);
 }
 
+static void test_server_work__a_server_that_stops_starts_none(void **state)
+{
+    struct server *server = *state;
+    struct sched_work work = {.kind = SCHED_WORK_LOG};
+    struct list works;
+    list_init(&works);
+    assert_int_equal(server_work_prepare(server, &work, &works), ERR_OK);
+    server->is_stopping = true;
+    server_work_start(server, &works);
+    assert_true(list_is_empty(&works));
+    assert_int_equal(server->works_out, 0);
+    assert_int_equal(server->namers_out, 0);
+}
+
 #define TEST(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
 
 int main(void)
@@ -128,6 +143,7 @@ int main(void)
         TEST(test_server_long__who_has_to_wait_holds_no_thread_and_looks_again),
         TEST(test_server_long__a_stop_ends_those_that_wait_and_those_at_work),
         TEST(test_server_long__there_is_a_limit),
+        TEST(test_server_work__a_server_that_stops_starts_none),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
