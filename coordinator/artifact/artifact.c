@@ -113,7 +113,7 @@ static bool is_settling(const struct artifact_store *store, struct digest digest
     return at != NULL;
 }
 
-void artifact_settling_begin(struct artifact_store *store, struct artifact_settling *settling)
+void artifact_entry_settle_begin(struct artifact_store *store, struct artifact_settling *settling)
 {
     while (is_settling(store, settling->digest))
         ASSERT(pthread_cond_wait(&store->settled, &store->lock) == 0);
@@ -121,7 +121,8 @@ void artifact_settling_begin(struct artifact_store *store, struct artifact_settl
     store->settlings = settling;
 }
 
-void artifact_settling_end(struct artifact_store *store, const struct artifact_settling *settling)
+void artifact_entry_settle_end(struct artifact_store *store,
+                               const struct artifact_settling *settling)
 {
     struct artifact_settling **link = &store->settlings;
     while (*link != settling)

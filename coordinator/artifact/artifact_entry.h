@@ -62,8 +62,9 @@ struct artifact_store {
 struct artifact_entry *artifact_entry_find(struct artifact_store *store, struct digest digest);
 
 /* Waits until nobody else settles the file of that digest; the lock is free meanwhile. */
-void artifact_settling_begin(struct artifact_store *store, struct artifact_settling *settling);
-void artifact_settling_end(struct artifact_store *store, const struct artifact_settling *settling);
+void artifact_entry_settle_begin(struct artifact_store *store, struct artifact_settling *settling);
+void artifact_entry_settle_end(struct artifact_store *store,
+                               const struct artifact_settling *settling);
 
 /* Takes over `entry`. When the artifact is in the table already with content that lasts at least as
  * long, `entry` is freed instead. */

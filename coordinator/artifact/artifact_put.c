@@ -237,14 +237,14 @@ static enum err settle_file(struct artifact_put *put, struct err_text *et)
     struct artifact_store *store = put->store;
     struct artifact_settling settling = {.digest = put->entry->digest};
     enum err err = ERR_OK;
-    artifact_settling_begin(store, &settling);
+    artifact_entry_settle_begin(store, &settling);
     const struct artifact_entry *there = find(store, settling.digest, put->entry->size_bytes);
     if (there == NULL || there->home != ARTIFACT_FILE) {
         unlock(store);
         err = make_durable(put, et);
         lock(store);
     }
-    artifact_settling_end(store, &settling);
+    artifact_entry_settle_end(store, &settling);
     return err;
 }
 

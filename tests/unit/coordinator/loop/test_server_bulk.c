@@ -63,7 +63,7 @@ static enum err ask(struct yard *yard, size_t session, uint32_t number, const vo
     bytes_init(&out, LIMIT_FRAME_BYTES);
     arena_init(&arena, WIRE_ARENA_BYTES);
     assert_int_equal(wire_encode(message_type_of(number), request, &frame), ERR_OK);
-    server_bulk_reply(&yard->sessions[session], bytes_span(&frame), &out);
+    assert_int_equal(server_bulk_reply(&yard->sessions[session], bytes_span(&frame), &out), ERR_OK);
     assert_int_equal(wire_decode(bytes_span(&out), &arena, &type, &reply), ERR_OK);
     assert_int_equal(type->number, MSG_PUT_REPLY);
     enum err err = (enum err)reply.put_reply.error;
