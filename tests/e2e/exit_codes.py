@@ -69,8 +69,8 @@ def minds_sigint(process):
 def interrupted_in_vain(members, job, recipe):
     """Whoever follows a job listens to Ctrl-C also while nobody answers, and says that it was not the job's end."""
     verbs = (["watch", job], ["wait", job], ["graph", job, "--watch"], ["logs", "--follow"], ["submit", recipe, "--wait"])
-    followers = [begin(members, *words) for words in verbs]
-    end = time.monotonic() + 30
+    followers = [begin(members, *words, "--timeout", "600s") for words in verbs]  # longer than an end is waited for below
+    end = time.monotonic() + 60
     while not all(map(minds_sigint, followers)):
         fleet.check(time.monotonic() < end, "somebody does not wait for signals")
         time.sleep(0.05)
@@ -80,7 +80,7 @@ def interrupted_in_vain(members, job, recipe):
         for process in followers:
             process.send_signal(signal.SIGINT)
         for process in followers:
-            said = process.communicate(timeout=5)
+            said = process.communicate(timeout=60)
             fleet.check(process.returncode == 128 + signal.SIGINT,
                         "%s ended with %d: %s" % (process.args[1:], process.returncode, said))
     finally:
@@ -148,22 +148,30 @@ def unreachable_providers(scratch):
 
         def scale(count, name, *flags, wait="60s"):
             return members.qctl("workers", "scale", count, "--provider", name, "--timeout", wait, *flags, ok=False)
+
+        def scale_in_vain(*words):
+            """Who has the first look just when the rest after a failure is over, and no other start is out, sees none."""
+            for _ in range(3):
+                said = scale(*words)
+                if said.returncode != 0:
+                    break
+            return said
         for flags in ((), ("--dry-run",)):
             ended(scale(2, "absent", *flags), 7, "sbatch is not on the coordinator's PATH; nothing was changed")
         ended(scale("auto", "here"), 7, "/nowhere/qfleet-worker is not there")
         fleet.check(target(members, "absent") + target(members, "here") == [0, 0], "what was refused became a target")
-        ended(scale(2, "pods"), 7, "pods: The connection to the server was refused; the target stays")
-        said = scale(3, "pods", "-o", "json")
+        ended(scale_in_vain(2, "pods"), 7, "pods: The connection to the server was refused; the target stays")
+        said = scale_in_vain(3, "pods", "-o", "json")
         ended(said, 7, "was refused")
         fleet.check(json.loads(said.stdout)["code"] == "PROVIDER" and target(members, "pods") == [3], said.stdout)
-        ended(scale(1, "lost"), 7, "lost: exit code 255: ssh: Could not resolve hostname bad")
+        ended(scale_in_vain(1, "lost"), 7, "lost: exit code 255: ssh: Could not resolve hostname bad")
         said = scale(1, "found", "-o", "json")
         ended(said, 0)
         fleet.check([row["running"] for row in json.loads(said.stdout) if row["name"] == "found"] == [1],
                     "one of three hosts is good: %s" % said.stdout)
         fleet.write(scratch("hang"), "")
-        ended(scale(4, "pods", wait="2s"), 6, "pods: no answer within 2 s", "the target stays")
-        members.qctl("workers", "scale", 0, "--provider", "found")
+        ended(scale(4, "pods", wait="10s"), 6, "pods: no answer within 10 s", "the target stays")
+        ended(scale(0, "found"), 0)
 
 
 def main():
