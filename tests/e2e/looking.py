@@ -17,7 +17,7 @@ import json_schema
 import toy
 from fleet import BIN, Fleet, Scratch, check, skip, write_recipe
 
-STEPS, EVALS, BIG_STEPS = 24, 4, 400
+STEPS, EVALS, BIG_STEPS = 24, 4, 200
 LINE_KEYS = {"current_steps", "total_steps", "loss", "lr", "epoch", "percentage", "elapsed_time", "remaining_time",
              "total_tokens"}
 
@@ -72,21 +72,40 @@ def check_metrics(fleet, folder, job):
     print("metrics: %d points, %s, %d records" % (len(points), "trainer_log.jsonl", 1 + len(points)))
 
 
+def event_bytes(folder):
+    files = glob.glob(os.path.join(folder, "**", "events.out.tfevents.*"), recursive=True)
+    return sum(map(os.path.getsize, files))
+
+
+def await_events(fleet, folder, count):
+    """Until a follower has written so many bytes more than there are."""
+    count += event_bytes(folder)
+    end = time.monotonic() + 120
+    while event_bytes(folder) < count:
+        fleet.check_alive()
+        check(time.monotonic() < end, "the follower writes nothing")
+        time.sleep(0.05)
+
+
 def check_follow(fleet, folder, job):
-    """A follower that is killed and started again leaves the file of one that was not."""
-    command = [os.path.join(BIN, "qctl"), "metrics", job, "--tensorboard", folder("followed"), "--follow"]
+    """A follower that is killed and started again leaves the file of one that was not. The job runs until it is cancelled."""
+    place = folder("followed")
+    command = [os.path.join(BIN, "qctl"), "metrics", job, "--tensorboard", place, "--follow"]
     env = dict(os.environ, QFLEET_COORDINATOR=fleet.endpoint)
     for _ in range(2):
         follower = subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL)
-        time.sleep(1.5)
+        await_events(fleet, place, 500)
         follower.send_signal(signal.SIGKILL)
         follower.wait()
     state = fleet.json("show", job)["row"]["state"]
-    torn = event_file(folder("followed"))
+    torn = event_file(place)
     size = os.path.getsize(torn)
     os.truncate(torn, size - 5)
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    check(done.returncode == 0, "the follower: " + done.stderr)
+    follower = subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
+    await_events(fleet, place, 500)
+    fleet.qctl("cancel", job)
+    said = follower.communicate(timeout=120)[1]
+    check(follower.returncode == 0, "the follower: " + said)
     fleet.qctl("metrics", job, "--tensorboard", folder("whole"))
     with open(torn, "rb") as one, open(event_file(folder("whole")), "rb") as other:
         check(one.read() == other.read(), "the followed file differs from one that was written at once")
@@ -184,15 +203,15 @@ class Terminal:
     def page(self):
         return self.run("capture-pane", "-p")
 
-    def until(self, *texts):
-        """The page that has all the texts."""
-        end = time.monotonic() + 20
+    def until(self, *texts, line=()):
+        """The page that has all the texts, and those of `line` on one line."""
+        end = time.monotonic() + 120
         while time.monotonic() < end:
             page = self.page()
-            if all(text in page for text in texts):
+            if all(text in page for text in texts) and any(all(t in l for t in line) for l in page.splitlines()):
                 return page
             time.sleep(0.1)
-        raise AssertionError("waited for %s on\n%s" % (texts, page))
+        raise AssertionError("waited for %s %s on\n%s" % (texts, line, page))
 
     def press(self, *keys):
         self.run("send-keys", *keys)
@@ -202,9 +221,10 @@ class Terminal:
 
 
 def check_live(folder, fleet):
+    """The job `long` trains all the while."""
     terminal = Terminal(folder, fleet, 90, 26)
     try:
-        print(terminal.until("workers", "▸", "demo", "big", "train", "tok/s", " left", "┤"))
+        print(terminal.until("workers", "▸", "demo", "long", "train", "tok/s", " left", "┤"))
         terminal.press("Enter")
         terminal.until("needs train", "prepare")
         terminal.press("w")
@@ -212,7 +232,7 @@ def check_live(folder, fleet):
         terminal.press("p")
         terminal.until("┤")
         terminal.press("j")
-        check("▸" in next(l for l in terminal.until("eval").splitlines() if " demo " in l), "j chose nothing")
+        terminal.until("eval", line=("▸", " demo "))
         terminal.run("resize-window", "-x", 50, "-y", 12)
         print(terminal.until("loss", "▸"))
         terminal.press("q")
@@ -249,6 +269,8 @@ def main():
                                                     save_steps=8, use_tensorboard=True))
         write_recipe(folder("big.yml"), toy.recipe(folder, model, name="big", max_steps=BIG_STEPS, eval_steps=50,
                                                    save_steps=100))
+        write_recipe(folder("long.yml"), toy.recipe(folder, model, name="long", max_steps=100000, eval_steps=50,
+                                                    save_steps=100, output_dir=folder("long")))
         with Fleet(folder("fleet")) as fleet:
             fleet.start_coordinator()
             fleet.start_worker("a")
@@ -256,10 +278,12 @@ def main():
             job = fleet.submit(folder("demo.yml"))
             fleet.wait(job)
             check_metrics(fleet, folder, job)
-            big = fleet.submit(folder("big.yml"))
+            long = fleet.submit(folder("long.yml"))
             if has_tmux:
                 check_live(folder, fleet)
-            check_follow(fleet, folder, big)
+            check_follow(fleet, folder, long)
+            fleet.qctl("forget", long)
+            big = fleet.submit(folder("big.yml"))
             fleet.wait(big)
             check_once(fleet)
             check_plots(fleet, folder, [job, big])

@@ -18,11 +18,12 @@ import threading
 import time
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, check_counted_once, run_embedded, sha256, skip, write, write_recipe
+from fleet import (BIN, Fleet, Scratch, check, check_counted_once, free_ports, run_embedded, sha256, skip, write,
+                   write_recipe)
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "squeue", "scancel", "sinfo")
 NODES = ("n1", "n2", "n3")
-STEPS = 600
+STEPS = 900
 ROWS = 12  # of a step
 
 # The program of the workers. One of them, whoever comes first, is told nothing of its time and does not hear SIGTERM.
@@ -43,16 +44,6 @@ else:
     os.rename("FOLDER/stubborn.new", "FOLDER/stubborn")
 os.execv("PROGRAM", ["PROGRAM", *words])
 """
-
-
-def free_ports(count):
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
 
 
 class Slurm:
@@ -115,7 +106,7 @@ class Slurm:
         self.start("munged", "--foreground", "--force", "--key-file=%s/munge/key" % self.folder,
                    "--socket=%s/munge/socket" % self.folder, "--pid-file=%s/munge/pid" % self.folder,
                    "--log-file=%s/munge.log" % self.folder, "--seed-file=%s/munge/seed" % self.folder)
-        end = time.monotonic() + 20
+        end = time.monotonic() + 60
         while not os.path.exists(self.folder + "/munge/socket"):
             check(time.monotonic() < end, "munged does not come up")
             time.sleep(0.05)
@@ -209,6 +200,11 @@ def points(fleet, job):
     return fleet.json("show", job)["point_count"]
 
 
+def scale(fleet, *words, **options):
+    """Several commands of Slurm's, one after another, answer before this does."""
+    return fleet.qctl("workers", "scale", *words, "--timeout", "60s", **options)
+
+
 def provider(fleet):
     return fleet.json("workers", "providers")[0]
 
@@ -285,20 +281,33 @@ class Stubborn:
         if self.lives():
             self.task, self.points = seen[0] or self.task, seen[1]
 
+    def used_s(self):
+        """Processor time."""
+        try:
+            with open("/proc/%d/stat" % self.pid, encoding="ascii") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        except OSError:
+            return 0  # it has ended
+
     def crawl(self):
-        """Lets it run for a fiftieth of a second a turn: steps wait for it, however fast this machine is."""
-        self.send(signal.SIGCONT)
-        time.sleep(0.02)
-        self.send(signal.SIGSTOP)
-        time.sleep(0.5)
+        """Lets it compute for a fiftieth of a second a turn as long as it lives: steps wait for it, however fast this
+        machine is, and it is heard of, however slow."""
+        while self.lives():
+            until, end = self.used_s() + 0.02, time.monotonic() + 0.5
+            self.send(signal.SIGCONT)
+            while self.used_s() < until and time.monotonic() < end:
+                time.sleep(0.005)
+            self.send(signal.SIGSTOP)
+            time.sleep(0.5)
 
 
 def trains_on_slurm(folder, slurm, fleet):
     job = fleet.submit(folder("recipe.yml"))
     check(slurm.jobs() == {}, "jobs before anybody asked for them")
-    print(fleet.qctl("workers", "scale", 3, "--dry-run").stdout)
+    print(scale(fleet, 3, "--dry-run").stdout)
     check(slurm.jobs() == {}, "a dry run submitted something")
-    fleet.qctl("workers", "scale", 3)
+    scale(fleet, 3)
     wait_until("3 workers of 3 jobs", lambda: len(ready(fleet)) == 3 and len(slurm.jobs()) == 3)
     slurm.show("0 -> 3: %s" % " ".join(ready(fleet)))
     stubborn = Stubborn(folder)
@@ -310,7 +319,7 @@ def trains_on_slurm(folder, slurm, fleet):
     fleet.qctl("pull", job, folder("pull"))
     names = check_counted_once(fleet, job, ROWS)
     check(stubborn.name in names, "who was killed had done nothing")
-    fleet.qctl("workers", "scale", 0)
+    scale(fleet, 0)
     wait_until("nobody", lambda: slurm.jobs() == {} and ready(fleet) == [])
     slurm.show("3 -> 0")
     return job
@@ -320,12 +329,11 @@ def reaches_its_limit(slurm, fleet, job, stubborn, first):
     """Everybody of the first three is replaced: two left in time, one was killed by Slurm in mid-job."""
     def others_in_place():
         if stubborn.lives():
-            if points(fleet, job) > STEPS // 2:
-                stubborn.crawl()
             stubborn.look(fleet, job)
         there = set(ready(fleet))
         return len(there) == 3 and not there & names and not first & set(slurm.jobs())
     names = {"cluster-" + one for one in first}
+    threading.Thread(target=stubborn.crawl, daemon=True).start()
     wait_until("workers of other jobs in place of %s" % " ".join(sorted(first)), others_in_place, 180)
     slurm.show("after the limit of the first: %s" % " ".join(ready(fleet)))
     rows = slurm.run("squeue", "--noheader", "--states=all", "--format=%i %T").splitlines()
@@ -341,7 +349,7 @@ def reaches_its_limit(slurm, fleet, job, stubborn, first):
 def comes_and_goes_by_itself(folder, slurm, fleet):
     """auto: as many as the work needs, nobody without work."""
     write_recipe(folder("short.yml"), toy.recipe(folder, folder("model"), max_steps=30, output_dir=folder("short")))
-    fleet.qctl("workers", "scale", "auto")
+    scale(fleet, "auto")
     time.sleep(1)
     check(slurm.jobs() == {}, "workers without work")
     fleet.wait(fleet.submit(folder("short.yml")))
@@ -353,14 +361,17 @@ def comes_and_goes_by_itself(folder, slurm, fleet):
 def backs_off(folder, slurm, fleet):
     write_providers(folder("providers.yml"), fleet, folder("job-%j.log"), partition="nowhere")
     fleet.coordinator.send_signal(1)
-    time.sleep(1)
-    said = fleet.qctl("workers", "scale", 2, ok=False)
+    wait_until("the file is read again", lambda: "nowhere" in scale(fleet, 2, "--dry-run").stdout)
+    for _ in range(3):
+        said = scale(fleet, 2, ok=False)
+        if said.returncode != 0:
+            break  # else the look came when the rest after the failure was over and the next start had not begun
     check(said.returncode == 7 and "partition" in said.stderr, "scale said %s" % said)
     wait_until("a back-off", lambda: provider(fleet)["state"] in ("back-off", "paused"))
     print("back-off: %s" % provider(fleet)["detail"])
     check("partition" in provider(fleet)["detail"], "the reason is not Slurm's: %s" % provider(fleet))
     check(slurm.jobs() == {}, "a job of a partition that is not there")
-    fleet.qctl("workers", "scale", 0)
+    scale(fleet, 0)
 
 
 if __name__ == "__main__":
