@@ -6,15 +6,16 @@ import json
 import os
 import subprocess
 import sys
+import time
 import urllib.error
 import urllib.request
 
 import toy
 from browser import Browser
-from fleet import BIN, Fleet, Scratch, check, write_recipe
+from fleet import BIN, DEADLINE_S, Fleet, Scratch, check, write_recipe
 
 WIDTHS = ((1200, 900), (400, 800))
-STEPS = 300
+STEPS, DONE_STEPS = 1500, 100  # of the job that runs while one looks, and of the one that is done
 
 
 def get(url, token=None):
@@ -82,12 +83,23 @@ def enter(browser, fleet, token, pictures):
     look(browser, pictures, "empty")
 
 
-def walk(browser, job, pictures):
+def pause_early(fleet, job):
+    """With few points, which a browser may take its time to draw."""
+    end = time.monotonic() + DEADLINE_S
+    while fleet.json("show", job)["point_count"] < 3:
+        check(time.monotonic() < end, "the job does not train")
+        time.sleep(0.05)
+    fleet.qctl("pause", job)
+
+
+def walk(browser, fleet, job, pictures):
+    pause_early(fleet, job)
     browser.wait("document.querySelectorAll('.job').length > 0")
     browser.evaluate("location.hash = 'job/%s'" % job)
     browser.wait("document.querySelectorAll('#plot-loss polyline').length > 0")
     before = points_drawn(browser)
     point_at(browser, 0.5)
+    fleet.qctl("resume", job)
     browser.wait("(document.querySelector('#plot-loss polyline')?.getAttribute('points').split(' ').length || 0) > %d" % before)
     print("loss of a running job: %d points, then %d without a touch" % (before, points_drawn(browser)))
     check(browser.evaluate(READING), "the reading under the pointer went when the plot was drawn anew")
@@ -181,6 +193,7 @@ def main():
         toy.write_rows(folder("test.jsonl"), 16, 2)
         keys = toy.recipe(folder, model, max_steps=STEPS, save_steps=40, eval_steps=25, name="toy-lora")
         write_recipe(folder("recipe.yml"), keys)
+        write_recipe(folder("done.yml"), dict(keys, max_steps=DONE_STEPS))
         write_recipe(folder("stuck.yml"), dict(keys, name="stuck", priority=-1, output_dir=folder("stuck")))
         with Fleet(folder("fleet")) as fleet, Browser(folder("browser")) as browser:
             fleet.start_coordinator("--http", "127.0.0.1:0")
@@ -194,11 +207,13 @@ def main():
             job = fleet.submit(folder("recipe.yml"))
             stuck = fleet.submit(folder("stuck.yml"))
             fleet.qctl("pause", stuck)
-            walk(browser, job, pictures)
+            walk(browser, fleet, job, pictures)
+            fleet.qctl("cancel", job)
             browser.evaluate("location.hash = 'job/%s'" % stuck)
             print("why: " + browser.wait("document.querySelector('#part-why li')?.textContent"))
             look(browser, pictures, "paused")
             fleet.qctl("cancel", stuck)
+            job = fleet.submit(folder("done.yml"))
             finish(browser, fleet, job, pictures)
             same_json(fleet, token, job)
             many = show_variants(browser, fleet, folder, keys, pictures)
