@@ -46,11 +46,11 @@ wait_for() { # SECONDS COMMAND...
     qfleet-coordinator --data "$WORK/data" $QFLEET_OPTIONS > "$WORK/c.log" 2>&1 3>&- &
     coordinator=$!
     export QFLEET_CONFIG="$WORK/fleet/client.yml"
-    wait_for 20 qctl jobs
+    wait_for 60 qctl jobs
     . "$WORK/fleet/worker.env"
     qfleet-worker --name node07 --threads 1 $QFLEET_OPTIONS > "$WORK/w.log" 2>&1 3>&- &
     worker=$!
-    wait_for 20 sh -c "qctl workers --no-header | grep -q node07"
+    wait_for 60 sh -c "qctl workers --no-header | grep -q node07"
     run qctl doctor
     [ "$status" -eq 0 ]
     [[ "$output" == *"tcp://localhost:$port welcomes this client: $(qctl --version | sed s/qctl/qfleet/)"* ]]
@@ -72,11 +72,11 @@ wait_for() { # SECONDS COMMAND...
     run env QFLEET_CONFIG= qctl jobs --coordinator "tcp://localhost:$port" --timeout 1s
     [ "$status" -ne 0 ]
     # Workers of the coordinator's own get in with the key that was made for them.
-    qctl workers scale 1
-    wait_for 30 sh -c "qctl workers | grep -q '^local-1 *ready'"
-    qctl workers scale 0
-    wait_for 30 sh -c "qctl workers | grep -q '^local-1 *left'"
-    wait_for 30 grep -q "no answer from tcp://localhost:$port for 10 s" "$WORK/s.log"
+    qctl workers scale 1 --timeout 60s
+    wait_for 60 sh -c "qctl workers | grep -q '^local-1 *ready'"
+    qctl workers scale 0 --timeout 60s
+    wait_for 60 sh -c "qctl workers | grep -q '^local-1 *left'"
+    wait_for 60 grep -q "no answer from tcp://localhost:$port for 10 s" "$WORK/s.log"
     kill "$worker" "$coordinator" "$stranger"
     wait "$worker" "$coordinator" "$stranger"
 }
@@ -91,11 +91,11 @@ wait_for() { # SECONDS COMMAND...
     qfleet-coordinator --data "$WORK/six/data" $QFLEET_OPTIONS --http "[::1]:0" > "$WORK/c6.log" 2>&1 3>&- &
     coordinator=$!
     export QFLEET_CONFIG="$WORK/six/client.yml"
-    wait_for 20 qctl jobs
+    wait_for 60 qctl jobs
     . "$WORK/six/worker.env"
     qfleet-worker --name node06 --threads 1 $QFLEET_OPTIONS > "$WORK/w6.log" 2>&1 3>&- &
     worker=$!
-    wait_for 20 sh -c "qctl workers --no-header | grep -q node06"
+    wait_for 60 sh -c "qctl workers --no-header | grep -q node06"
     qctl doctor
     kill "$worker" "$coordinator"
     wait "$worker" "$coordinator"
@@ -163,10 +163,10 @@ PYTHON
     qfleet-coordinator --data "$WORK/closed" --http off <&- >&- 2>&- 3>&- &
     coordinator=$!
     export QFLEET_COORDINATOR="ipc://$WORK/closed/control.sock"
-    wait_for 20 qctl jobs
+    wait_for 60 qctl jobs
     qfleet-worker --coordinator "$QFLEET_COORDINATOR" --threads 1 <&- >&- 2>&- 3>&- &
     worker=$!
-    wait_for 20 sh -c "qctl workers --no-header | grep -q ready"
+    wait_for 60 sh -c "qctl workers --no-header | grep -q ready"
     for process in "$coordinator" "$worker"; do
         for stream in 0 1 2; do
             [ "$(readlink "/proc/$process/fd/$stream")" = /dev/null ]
