@@ -141,6 +141,16 @@ class Fleet:
         process.send_signal(signal.SIGKILL)
         process.wait()
 
+    def freeze_worker(self, name):
+        """It stands still when this returns, every thread of it, until thaw_worker or kill_worker."""
+        process = self.workers[name]
+        process.send_signal(signal.SIGSTOP)
+        os.waitid(os.P_PID, process.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+        self.check_alive()
+
+    def thaw_worker(self, name):
+        self.workers[name].send_signal(signal.SIGCONT)
+
     def kill_coordinator(self):
         process, self.coordinator = self.coordinator, None
         process.send_signal(signal.SIGKILL)

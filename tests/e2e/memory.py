@@ -4,7 +4,9 @@ that fits, which then does; `explain` says what waits for a larger worker, small
 worker ends the wait. A base for which no worker has room beside that is a notice. A worker that was killed at a task says so when it is
 back, and so does the log of the job."""
 import json
+import os
 import re
+import struct
 import sys
 import time
 
@@ -80,12 +82,22 @@ def check_notice(fleet, recipe, needed):
     tight.wait()
 
 
+def freezes_at_work(fleet, name):
+    """It stands still with a task of a job in its hands, by its file of life; else it goes on."""
+    fleet.freeze_worker(name)
+    with open(os.path.join(fleet.folder, "cache-" + name, "life-" + name), "rb") as file:
+        _, job = struct.unpack("<QQ", file.read(16))
+    if job == 0:
+        fleet.thaw_worker(name)
+    return job != 0
+
+
 def check_killed(fleet, folder, model):
     """One process of a name dies at its task; the next one tells."""
-    write_recipe(folder("long.yml"), toy.recipe(folder, model, name="long", max_steps=4000))
+    write_recipe(folder("long.yml"), toy.recipe(folder, model, name="long", max_steps=4000, eval_steps=0))
     job = fleet.submit(folder("long.yml"))
-    wait_for_points(fleet, job, 1)
-    wait_until("a task at work", lambda: any(row["task"] for row in fleet.json("workers") if row["name"] == "large"))
+    wait_for_points(fleet, job, 1)  # from here on all tasks are of training
+    wait_until("a task at work", lambda: freezes_at_work(fleet, "large"))
     fleet.kill_worker("large")
     fleet.start_worker("large", threads=1)
     def ends():
