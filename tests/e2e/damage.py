@@ -28,15 +28,30 @@ def events(fleet, job):
     return [row["text"] for row in fleet.json_lines("logs", job)]
 
 
+def killed_in_training(fleet, folder):
+    """A job of ten steps or more that is not over, in a coordinator that was killed and started again without a worker:
+    no checkpoint joins those that it lists. A job that was over by then is no use, and the next one is submitted."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        fleet.start_worker("a")
+        job = fleet.submit(folder("recipe.yml"))
+        wait_for_points(fleet, job, 10)
+        fleet.kill_coordinator()
+        fleet.kill_worker("a")
+        fleet.start_coordinator()
+        state = fleet.json("show", job)["row"]["state"]
+        if state == "run":
+            return job
+        check(state == "ok", "after the kill the job is in the state " + state)
+        check(time.monotonic() < end, "every job was over before the coordinator was killed")
+
+
 def checkpoint(fleet, folder):
     """Two checkpoints are damaged while nobody runs; returns the job, which ended as if nothing happened."""
-    fleet.start_worker("a")
-    job = fleet.submit(folder("recipe.yml"))
-    wait_for_points(fleet, job, 10)
+    job = killed_in_training(fleet, folder)
     rows = fleet.json("ckpt", "log", job)
     check(len(rows) >= 2 and rows[0]["step"] > rows[1]["step"], "two checkpoints, newest first")
     fleet.kill_coordinator()
-    fleet.kill_worker("a")
     flip(artifact(fleet, rows[0]["digest"]))
     os.unlink(artifact(fleet, rows[1]["digest"]))
     fleet.start_coordinator()

@@ -7,7 +7,7 @@ import os
 import sys
 
 from fleet import Fleet, Scratch, check, data_folder, run_embedded, sha256, skip, write, write_recipe
-from same_bits import wait_for_points
+from same_bits import hit, replace_worker, restart_coordinator
 
 PAIRS, HELD_OUT, STEPS = 400, 80, 24
 
@@ -56,12 +56,7 @@ def pulled(fleet, job, folder):
 def run_with_kills(fleet, path):
     """A worker goes in mid-training and another one comes, then the coordinator goes."""
     fleet.start_worker("b")
-    job = fleet.submit(path)
-    for points, kill in ((4, lambda: (fleet.kill_worker("a"), fleet.start_worker("c"))),
-                         (12, lambda: (fleet.kill_coordinator(), fleet.start_coordinator()))):
-        shown = wait_for_points(fleet, job, points)
-        check(shown["row"]["state"] == "run", "nothing was killed in mid-job: " + shown["row"]["state"])
-        kill()
+    job = hit(fleet, path, [(4, replace_worker), (12, restart_coordinator)])
     fleet.wait(job)
     return job
 

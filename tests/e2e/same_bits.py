@@ -10,7 +10,7 @@ import sys
 import time
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, run_embedded, sha256, write_recipe
+from fleet import BIN, DEADLINE_S, Fleet, Scratch, check, run_embedded, sha256, write_recipe
 
 
 def cpu_rows():
@@ -52,16 +52,44 @@ def wait_for_points(fleet, job, count):
     raise AssertionError("no %d steps within two minutes" % count)
 
 
+def replace_worker(fleet):
+    """The one that is there longest dies, one of the next letter comes."""
+    oldest, after = next(iter(fleet.workers)), chr(ord(max(fleet.workers)) + 1)
+    fleet.kill_worker(oldest)
+    fleet.start_worker(after)
+
+
+def restart_coordinator(fleet):
+    fleet.kill_coordinator()
+    fleet.start_coordinator()
+
+
+def is_hit(fleet, job, count, kill):
+    """Whether `kill` at so many steps came while the job ran: it is looked at afterwards, so that a yes is sure."""
+    wait_for_points(fleet, job, count)
+    kill(fleet)
+    state = fleet.json("show", job)["row"]["state"]
+    check(state in ("run", "ok"), "after a kill the job is in the state " + state)
+    return state == "run"
+
+
+def hit(fleet, recipe, kills):
+    """A job that each of `kills`, by its number of steps, met in mid-job. One that was over by then is no use, and
+    the next one is submitted."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        job = fleet.submit(recipe)
+        if all(is_hit(fleet, job, count, kill) for count, kill in kills):
+            return job
+        check(time.monotonic() < end, "every job was over before something was killed")
+
+
 def killed_worker(folder, recipe):
     with Fleet(folder("fleet-worker")) as fleet:
         fleet.start_coordinator()
         fleet.start_worker("a")
         fleet.start_worker("b")
-        job = fleet.submit(recipe)
-        shown = wait_for_points(fleet, job, 3)
-        check(shown["row"]["state"] == "run", "the worker was not killed in mid-job: " + shown["row"]["state"])
-        fleet.kill_worker("a")
-        fleet.start_worker("c")
+        job = hit(fleet, recipe, [(3, replace_worker)])
         fleet.wait(job)
         fleet.qctl("pull", job, folder("killed-worker"))
     return folder("killed-worker", "adapter_model.safetensors")
@@ -72,12 +100,7 @@ def killed_coordinator(folder, recipe):
         fleet.start_coordinator()
         fleet.start_worker("a")
         fleet.start_worker("b")
-        job = fleet.submit(recipe)
-        for points in (2, 7):
-            shown = wait_for_points(fleet, job, points)
-            check(shown["row"]["state"] == "run", "the coordinator was not killed in mid-job")
-            fleet.kill_coordinator()
-            fleet.start_coordinator()
+        job = hit(fleet, recipe, [(2, restart_coordinator), (7, restart_coordinator)])
         fleet.wait(job)
         fleet.qctl("pull", job, folder("killed-coordinator"))
     return folder("killed-coordinator", "adapter_model.safetensors")
