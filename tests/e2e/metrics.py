@@ -7,15 +7,16 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 import urllib.request
 
 import toy
-from fleet import BIN, Fleet, Scratch, check, skip, write, write_recipe
+from fleet import BIN, DEADLINE_S, Fleet, Scratch, check, skip, write, write_recipe
 from same_bits import wait_for_points
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 OPS = os.path.join(ROOT, "ops", "metrics")
-STEPS = 12
+STEPS = 100  # long enough that a scrape finds the job at work
 
 
 PROMTOOL = shutil.which("promtool")
@@ -78,8 +79,16 @@ def check_asked(kinds):
         "    - {record: 'board:%d', expr: %s}" % (i, json.dumps(e.replace("$instance", "a"))) for i, e in enumerate(expressions)]
 
 
+def wait_for_workers(fleet, count):
+    end = time.monotonic() + DEADLINE_S
+    while sum(row["state"] == "ready" for row in fleet.json("workers")) < count:
+        check(time.monotonic() < end, "there are no %d workers" % count)
+        time.sleep(0.05)
+
+
 def train(fleet, folder, keys):
     """A job: the figures follow."""
+    wait_for_workers(fleet, 2)
     job = fleet.submit(folder("recipe.yml"))
     wait_for_points(fleet, job, 2)
     running = scrape(fleet)
@@ -150,7 +159,7 @@ def main():
         model = toy.make_model(qctl, folder.path)
         toy.write_rows(folder("train.jsonl"), 60, 1)
         toy.write_rows(folder("test.jsonl"), 8, 2)
-        keys = toy.recipe(folder, model, max_steps=STEPS, save_steps=4, eval_steps=6)
+        keys = toy.recipe(folder, model, max_steps=STEPS, save_steps=20, eval_steps=50)
         write_recipe(folder("recipe.yml"), keys)
         with Fleet(folder("fleet")) as fleet:
             fleet.start_coordinator("--http", "127.0.0.1:0")
