@@ -116,14 +116,20 @@ class Pressed(Fleet):
         self.start_coordinator(*self.flags)
 
     def tell(self, *words, code=0):
-        """Asks for what is put on record: done and answered, or the coordinator ends with its code for that."""
-        asked = subprocess.run([os.path.join(BIN, "qctl"), *words, "--timeout", "2s"], capture_output=True, text=True,
-                               env=dict(os.environ, QFLEET_COORDINATOR=self.endpoint))
-        if asked.returncode == code:
-            return True
-        self.coordinator.wait(DEADLINE_S)
-        check(self.coordinator.returncode == COMMIT_FAILED and asked.returncode == 7,
-              "%s ended with %d, the coordinator with %s" % (words, asked.returncode, self.coordinator.returncode))
+        """Asks for what is put on record: done and answered, or the coordinator ends with its code for that. One that
+        is only slow is asked again."""
+        end = time.monotonic() + DEADLINE_S
+        while True:
+            asked = subprocess.run([os.path.join(BIN, "qctl"), *words, "--timeout", "5s"], capture_output=True,
+                                   text=True, env=dict(os.environ, QFLEET_COORDINATOR=self.endpoint))
+            if asked.returncode == code:
+                return True
+            check(asked.returncode in (6, 7), "%s ended with %d: %s" % (words, asked.returncode, asked.stderr))
+            if asked.returncode == 7 and self.coordinator.poll() is not None:
+                break
+            check(time.monotonic() < end, "%s: %s, and the coordinator lives" % (words, asked.stderr))
+        check(self.coordinator.returncode == COMMIT_FAILED,
+              "%s: the coordinator ended with %d" % (words, self.coordinator.returncode))
         self.coordinator.stdout.close()
         self.coordinator = None
         return False
@@ -150,20 +156,47 @@ def checkpoints(fleet, job):
     return {row["step"]: row["digest"] for row in fleet.json("ckpt", "log", job)}
 
 
+def progress(fleet, job):
+    return fleet.json("show", job)["point_count"], checkpoints(fleet, job)
+
+
+def in_training(fleet, recipe, worker):
+    """A job with a checkpoint and steps to go: its worker stands still, and what that handed in before is on record.
+    A job that was over by then is no use, and the next one is submitted."""
+    end = time.monotonic() + DEADLINE_S
+    while True:
+        job = fleet.submit(recipe)
+        until("a checkpoint", lambda: checkpoints(fleet, job))
+        fleet.freeze_worker(worker)
+        before, seen = None, progress(fleet, job)
+        while seen != before:
+            time.sleep(0.2)
+            before, seen = seen, progress(fleet, job)
+        state = fleet.json("show", job)["row"]["state"]
+        if state == "run":
+            return job
+        check(state == "ok" and time.monotonic() < end, "no job is in training, the last one is " + state)
+        fleet.thaw_worker(worker)
+
+
 def trains_on(folder, floor, straight):
     """The disk fills up in mid-training, and the coordinator starts again on it."""
     with Disk(folder("store")) as disk, Pressed(folder("fleet-%s" % floor), disk, floor) as fleet:
         fleet.start()
         fleet.start_worker("a")
-        job = fleet.submit(folder("job.yml"))
-        until("a checkpoint", lambda: checkpoints(fleet, job))
+
+        def until_full(what, condition):
+            until(what, lambda: disk.fill() or condition())  # pages that came free meanwhile are taken again
+        job = in_training(fleet, folder("job.yml"), "a")
         disk.fill()
-        until("words about the disk", lambda: any(words in fleet.qctl("jobs").stdout for words in FULL))
+        fleet.thaw_worker("a")
+        until_full("words about the disk", lambda: any(words in fleet.qctl("jobs").stdout for words in FULL))
         print(fleet.qctl("jobs").stdout.splitlines()[1])
         why = fleet.qctl("explain", job).stdout
         says(why, "explain")
         check("free space" in why, why)
-        until("the log of the coordinator", lambda: "nearly full, jobs wait" in open(fleet.log.name, encoding="utf-8").read())
+        until_full("the log of the coordinator",
+                   lambda: "nearly full, jobs wait" in open(fleet.log.name, encoding="utf-8").read())
         kept = checkpoints(fleet, job)
         refused = fleet.qctl("submit", folder("job.yml"), "--set", "seed=12", ok=False)
         says(refused.stderr, "submit")
