@@ -339,7 +339,8 @@ PY
 }
 
 @test "nohup holds" {
-    nohup qctl run "$WORK/tiny.yml" --threads 1 --set max_steps=200 --set save_steps=100 2> "$WORK/nohup.log" > /dev/null &
+    nohup qctl run "$WORK/tiny.yml" --threads 1 --set max_steps=200 --set save_steps=100 \
+        2> "$WORK/nohup.log" > /dev/null &
     pid=$!
     soon eval '[ -n "$(children)" ]'
     kill -HUP "$pid"

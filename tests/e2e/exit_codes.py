@@ -69,7 +69,8 @@ def minds_sigint(process):
 def interrupted_in_vain(members, job, recipe):
     """Whoever follows a job listens to Ctrl-C also while nobody answers, and says that it was not the job's end."""
     verbs = (["watch", job], ["wait", job], ["graph", job, "--watch"], ["logs", "--follow"], ["submit", recipe, "--wait"])
-    followers = [begin(members, *words, "--timeout", "600s") for words in verbs]  # longer than an end is waited for below
+    # Requests last longer than an end is waited for below.
+    followers = [begin(members, *words, "--timeout", "600s") for words in verbs]
     end = time.monotonic() + 60
     while not all(map(minds_sigint, followers)):
         fleet.check(time.monotonic() < end, "somebody does not wait for signals")

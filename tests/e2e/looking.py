@@ -88,7 +88,8 @@ def await_events(fleet, folder, count):
 
 
 def check_follow(fleet, folder, job):
-    """A follower that is killed and started again leaves the file of one that was not. The job runs until it is cancelled."""
+    """A follower that is killed and started again leaves the file of one that was not. The job runs until it is
+    cancelled here."""
     place = folder("followed")
     command = [os.path.join(BIN, "qctl"), "metrics", job, "--tensorboard", place, "--follow"]
     env = dict(os.environ, QFLEET_COORDINATOR=fleet.endpoint)

@@ -133,8 +133,7 @@ def undisturbed(folder, data):
 
 
 def disturb(folder, data, source, method, number, sums, hit):
-    """A job of this method, in a fleet that knows nothing of it. Returns what kinds were hit, but those that were already:
-    one round hits each kind once; more rounds hit it in every method's job."""
+    """A job of this method, in a fleet that knows nothing of it. Returns what kinds were hit, beside those in `hit`."""
     for attempt in range(ATTEMPTS):
         place = "%s-%d-%d" % (method, number, attempt)
         with Fleet(folder("fleet-" + place)) as fleet:
@@ -163,6 +162,7 @@ def main():
         hit = set()
         for number in range(rounds):
             for method in METHODS:
+                # One round hits each kind once; more rounds hit it in every method's job.
                 hit |= disturb(folder, data, source, method, number, sums[method], hit if rounds == 1 else set())
         check(hit >= LONG, "no worker was killed in %s" % sorted(LONG - hit))
         print("killed in: %s" % ", ".join(sorted(hit)))
