@@ -72,6 +72,15 @@ static bool is_held(const struct scale *scale, const struct scale_site *site)
     return scale->is_disk_low && site->running + site->waiting < site->want;
 }
 
+/* A start failed, and there is none since: it is not time yet, or the next look begins one. */
+static bool is_backing_off(const struct scale_site *site, struct instant now)
+{
+    bool is_short = site->running + site->waiting < site->want;
+    bool has_failed = site->failures + site->losses > 0;
+    return site->rest_until.ns > now.ns ||
+           (has_failed && is_short && site->out == SCALE_OUT_NOTHING);
+}
+
 static struct text state_of(const struct scale *scale, const struct scale_site *site,
                             struct instant now)
 {
@@ -81,7 +90,7 @@ static struct text state_of(const struct scale *scale, const struct scale_site *
         return TEXT("unknown");
     if (is_held(scale, site))
         return TEXT("disk-low");
-    if (site->rest_until.ns > now.ns)
+    if (is_backing_off(site, now))
         return TEXT("back-off");
     if (site->waiting > 0)
         return TEXT("starting");
