@@ -45,6 +45,10 @@ def load(folder, config):
         folder, dtype=torch.float32, output_loading_info=True, device_map="cpu", **more)
     expect(not info["missing_keys"], "missing: %s" % list(info["missing_keys"])[:5])
     expect(not info["unexpected_keys"], "unexpected: %s" % list(info["unexpected_keys"])[:5])
+    for module in model.modules():
+        # Where the processor has AVX-512 BF16, bitsandbytes multiplies in bf16 whatever the inputs are.
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
     return model.eval()
 
 
