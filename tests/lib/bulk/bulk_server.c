@@ -24,8 +24,9 @@ struct kept {
 struct bulk_server {
     pthread_t thread;
     pthread_mutex_t lock;
-    bool quit, corrupt;
-    unsigned mute, busy, late, forgets, lost;
+    bool quit;
+    unsigned faults[BULK_SERVER_FAULTS];
+    unsigned lost;
     uint32_t lost_number; /* kind of request that is done and not answered, `lost` times */
     bool is_lost;         /* the one at hand is */
     uint64_t chunks, begun;
@@ -77,7 +78,7 @@ static void reply(struct bulk_server *s, const struct transport_id *to,
 static void reply_put(struct bulk_server *s, const struct transport_id *to, uint64_t ticket,
                       enum err error, bool present)
 {
-    for (unsigned i = 0; i < s->late; i++) {
+    for (unsigned i = 0; i < s->faults[BULK_SERVER_LATE]; i++) {
         const struct msg_put_reply old = {.ticket = UINT64_MAX - i, .error = ERR_INTERNAL};
         reply(s, to, &message_type_msg_put_reply, &old);
     }
@@ -97,7 +98,7 @@ static void on_chunk_get(struct bulk_server *s, const struct transport_id *to,
         answer.data.data = kept->data + at;
         answer.data.size = MIN(kept->size - at, (size_t)DIGEST_CHUNK_BYTES);
         s->chunks++;
-        if (s->corrupt) {
+        if (s->faults[BULK_SERVER_CORRUPT] > 0) {
             bytes_clear(&s->damaged);
             bytes_append(&s->damaged, answer.data.data, answer.data.size);
             ASSERT(bytes_status(&s->damaged) == ERR_OK);
@@ -131,9 +132,9 @@ static void on_leaves_get(struct bulk_server *s, const struct transport_id *to,
 static void on_put_begin(struct bulk_server *s, const struct transport_id *to,
                          const struct msg_put_begin *begin)
 {
-    bool is_busy = s->busy > 0;
+    bool is_busy = s->faults[BULK_SERVER_BUSY] > 0;
     bool is_present = !is_busy && find(s, begin->digest) != NULL;
-    s->busy -= is_busy;
+    s->faults[BULK_SERVER_BUSY] -= is_busy;
     s->begun++;
     s->knows_put = !is_busy && !is_present;
     s->putter = *to;
@@ -151,8 +152,8 @@ static bool knows_put(const struct bulk_server *s, const struct transport_id *to
 static void on_put_chunk(struct bulk_server *s, const struct transport_id *to,
                          const struct msg_put_chunk *chunk)
 {
-    if (s->forgets > 0) {
-        s->forgets--;
+    if (s->faults[BULK_SERVER_FORGETFUL] > 0) {
+        s->faults[BULK_SERVER_FORGETFUL]--;
         s->knows_put = false;
     }
     bool is_known = knows_put(s, to);
@@ -212,8 +213,8 @@ static void *run(void *context)
         enum err err = transport_receive(s->socket, WAIT_MS, &frame);
         pthread_mutex_lock(&s->lock);
         bool quit = s->quit;
-        if (err == ERR_OK && s->mute > 0)
-            s->mute--;
+        if (err == ERR_OK && s->faults[BULK_SERVER_MUTE] > 0)
+            s->faults[BULK_SERVER_MUTE]--;
         else if (err == ERR_OK)
             handle(s, &frame);
         pthread_mutex_unlock(&s->lock);
@@ -286,38 +287,10 @@ struct span bulk_server_find(struct bulk_server *server, struct digest digest)
     return found;
 }
 
-void bulk_server_corrupt(struct bulk_server *server, bool corrupt)
+void bulk_server_misbehave(struct bulk_server *server, enum bulk_server_fault fault, unsigned count)
 {
     pthread_mutex_lock(&server->lock);
-    server->corrupt = corrupt;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void bulk_server_busy(struct bulk_server *server, unsigned count)
-{
-    pthread_mutex_lock(&server->lock);
-    server->busy = count;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void bulk_server_forget(struct bulk_server *server, unsigned count)
-{
-    pthread_mutex_lock(&server->lock);
-    server->forgets = count;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void bulk_server_late(struct bulk_server *server, unsigned count)
-{
-    pthread_mutex_lock(&server->lock);
-    server->late = count;
-    pthread_mutex_unlock(&server->lock);
-}
-
-void bulk_server_mute(struct bulk_server *server, unsigned count)
-{
-    pthread_mutex_lock(&server->lock);
-    server->mute = count;
+    server->faults[fault] = count;
     pthread_mutex_unlock(&server->lock);
 }
 

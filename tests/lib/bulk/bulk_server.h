@@ -24,24 +24,23 @@ struct digest bulk_server_add(struct bulk_server *server, struct span content);
  * the server's thread may go on while it is read. */
 struct span bulk_server_find(struct bulk_server *server, struct digest digest);
 
-/* Flips a bit of every chunk it serves from now on. */
-void bulk_server_corrupt(struct bulk_server *server, bool corrupt);
+enum bulk_server_fault {
+    BULK_SERVER_MUTE,      /* leaves the next requests unanswered */
+    BULK_SERVER_BUSY,      /* answers the next beginnings of a put with ERR_BUSY */
+    BULK_SERVER_FORGETFUL, /* as if it was killed and started again at each of the next chunks that
+                              are put: of those puts it knows nothing */
+    BULK_SERVER_LATE, /* before each answer from now on, so many to requests that nobody waits for
+                       */
+    BULK_SERVER_CORRUPT, /* not 0: flips a bit of every chunk it serves from now on */
+    BULK_SERVER_FAULTS
+};
 
-/* Leaves the next `count` requests unanswered. */
-void bulk_server_mute(struct bulk_server *server, unsigned count);
-
-/* Answers the next `count` beginnings of a put with ERR_BUSY. */
-void bulk_server_busy(struct bulk_server *server, unsigned count);
-
-/* As if it was killed and started again at each of the next `count` chunks that are put: of those
- * puts it knows nothing. */
-void bulk_server_forget(struct bulk_server *server, unsigned count);
+/* From now on; 0: no more. */
+void bulk_server_misbehave(struct bulk_server *server, enum bulk_server_fault fault,
+                           unsigned count);
 
 /* Does what the next `count` requests of kind `number` ask, and loses its answers. */
 void bulk_server_lose(struct bulk_server *server, uint32_t number, unsigned count);
-
-/* Before each answer from now on, so many to requests that nobody waits for. */
-void bulk_server_late(struct bulk_server *server, unsigned count);
 
 /* Puts that were begun so far, and whether it holds one now that was neither ended nor forgotten.
  */

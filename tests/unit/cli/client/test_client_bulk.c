@@ -72,7 +72,7 @@ static void test_client_bulk__an_upload_begins_again_after_a_restart(void **stat
 {
     struct place *p = *state;
     struct err_text et = {""};
-    bulk_server_forget(p->server, 1);
+    bulk_server_misbehave(p->server, BULK_SERVER_FORGETFUL, 1);
     assert_int_equal(upload(p, &et), ERR_OK);
     assert_arrived(p);
 }
@@ -81,7 +81,7 @@ static void test_client_bulk__an_upload_waits_for_room(void **state)
 {
     struct place *p = *state;
     struct err_text et = {""};
-    bulk_server_busy(p->server, 5);
+    bulk_server_misbehave(p->server, BULK_SERVER_BUSY, 5);
     assert_int_equal(upload(p, &et), ERR_OK);
     assert_arrived(p);
 }
@@ -90,7 +90,7 @@ static void test_client_bulk__no_room_for_ever_is_told(void **state)
 {
     struct place *p = *state;
     struct err_text et = {""};
-    bulk_server_busy(p->server, 1000000);
+    bulk_server_misbehave(p->server, BULK_SERVER_BUSY, 1000000);
     assert_int_equal(upload(p, &et), ERR_BUSY);
     assert_non_null(strstr(et.text, "a bounded queue is full"));
 }

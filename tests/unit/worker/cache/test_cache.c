@@ -132,11 +132,11 @@ static void test_cache__a_corrupt_chunk_is_refused_and_asked_for_next_time(void 
     struct artifact_ref ref = at_server(p, 1, false);
     const struct cache_item *item = NULL;
     struct err_text et = {""};
-    bulk_server_corrupt(p->server, true);
+    bulk_server_misbehave(p->server, BULK_SERVER_CORRUPT, 1);
     assert_int_equal(cache_open(p->cache, &ref, &item, &et), ERR_DIGEST);
     assert_non_null(strstr(et.text, "thing"));
     assert_null(item);
-    bulk_server_corrupt(p->server, false);
+    bulk_server_misbehave(p->server, BULK_SERVER_CORRUPT, 0);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
     assert_memory_equal(item->bytes.data, p->content, BIG);
     cache_release(p->cache, &item);
@@ -236,18 +236,18 @@ static enum err put(struct place *p, uint8_t mark)
 static void test_cache__what_is_put_waits_for_room(void **state)
 {
     struct place *p = *state;
-    bulk_server_busy(p->server, 9);
+    bulk_server_misbehave(p->server, BULK_SERVER_BUSY, 9);
     assert_int_equal(put(p, 1), ERR_OK);
     cache_destroy(&p->cache);
     cache_start(p, 200);
-    bulk_server_busy(p->server, 1000000);
+    bulk_server_misbehave(p->server, BULK_SERVER_BUSY, 1000000);
     assert_int_equal(put(p, 2), ERR_BUSY);
 }
 
 static void test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it(void **state)
 {
     struct place *p = *state;
-    bulk_server_forget(p->server, 1);
+    bulk_server_misbehave(p->server, BULK_SERVER_FORGETFUL, 1);
     assert_int_equal(put(p, 3), ERR_OK);
 }
 
@@ -255,7 +255,7 @@ static void test_cache__a_put_begins_again_at_a_coordinator_that_forgot_it(void 
 static void test_cache__a_put_that_is_forgotten_for_ever_is_for_another_time(void **state)
 {
     struct place *p = *state;
-    bulk_server_forget(p->server, 1000000);
+    bulk_server_misbehave(p->server, BULK_SERVER_FORGETFUL, 1000000);
     enum err err = put(p, 3);
     assert_int_equal(err, ERR_UNREACHABLE);
     assert_int_equal(error_retry(err), ERR_RETRY);
@@ -292,7 +292,7 @@ static void test_cache__late_replies_take_no_patience(void **state)
     struct place *p = *state;
     cache_destroy(&p->cache);
     cache_start(p, 300);
-    bulk_server_late(p->server, 50);
+    bulk_server_misbehave(p->server, BULK_SERVER_LATE, 50);
     assert_int_equal(put(p, 4), ERR_OK);
 }
 
@@ -326,7 +326,7 @@ static void test_cache__an_unanswered_request_is_asked_again(void **state)
     struct place *p = *state;
     struct artifact_ref ref = at_server(p, 1, false);
     const struct cache_item *item = NULL;
-    bulk_server_mute(p->server, 1); /* of the leaves */
+    bulk_server_misbehave(p->server, BULK_SERVER_MUTE, 1); /* of the leaves */
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
     cache_release(p->cache, &item);
     ref = at_server(p, 2, false);
@@ -342,11 +342,11 @@ static void test_cache__patience_ends_and_a_cancel_ends_it_sooner(void **state)
     const struct cache_item *item = NULL;
     cache_destroy(&p->cache);
     cache_start(p, 200);
-    bulk_server_mute(p->server, 1000);
+    bulk_server_misbehave(p->server, BULK_SERVER_MUTE, 1000);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_TIMEOUT);
     cache_cancel(p->cache);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_CANCELLED);
-    bulk_server_mute(p->server, 0);
+    bulk_server_misbehave(p->server, BULK_SERVER_MUTE, 0);
     cache_resume(p->cache);
     assert_int_equal(cache_open(p->cache, &ref, &item, NULL), ERR_OK);
     cache_release(p->cache, &item);
