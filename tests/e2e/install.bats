@@ -35,6 +35,19 @@ wait_for() { # SECONDS COMMAND...
     done
 }
 
+# meet FOLDER NAME [FLAG ...]: $coordinator, with those flags, and $worker of that name, by what init wrote there
+meet() {
+    . "$1/coordinator.env"
+    qfleet-coordinator --data "$1/data" $QFLEET_OPTIONS "${@:3}" > "$1/coordinator.log" 2>&1 3>&- &
+    coordinator=$!
+    export QFLEET_CONFIG="$1/client.yml"
+    wait_for 60 qctl jobs
+    . "$1/worker.env"
+    qfleet-worker --name "$2" --threads 1 $QFLEET_OPTIONS > "$1/worker.log" 2>&1 3>&- &
+    worker=$!
+    wait_for 60 sh -c "qctl workers --no-header | grep -q $2"
+}
+
 @test "init makes keys and configuration that coordinator, worker and client start with" {
     port=$(free_port)
     qctl init "$WORK/fleet" --host localhost --listen 127.0.0.1 --port "$port"
@@ -42,15 +55,7 @@ wait_for() { # SECONDS COMMAND...
         [ "$(stat -c %a "$WORK/fleet/$secret.key")" = 600 ]
     done
     [ "$(grep -vc '^#' "$WORK/fleet/keys.list")" = 4 ]
-    . "$WORK/fleet/coordinator.env"
-    qfleet-coordinator --data "$WORK/data" $QFLEET_OPTIONS > "$WORK/c.log" 2>&1 3>&- &
-    coordinator=$!
-    export QFLEET_CONFIG="$WORK/fleet/client.yml"
-    wait_for 60 qctl jobs
-    . "$WORK/fleet/worker.env"
-    qfleet-worker --name node07 --threads 1 $QFLEET_OPTIONS > "$WORK/w.log" 2>&1 3>&- &
-    worker=$!
-    wait_for 60 sh -c "qctl workers --no-header | grep -q node07"
+    meet "$WORK/fleet" node07
     run qctl doctor
     [ "$status" -eq 0 ]
     [[ "$output" == *"tcp://localhost:$port welcomes this client: $(qctl --version | sed s/qctl/qfleet/)"* ]]
@@ -87,15 +92,7 @@ wait_for() { # SECONDS COMMAND...
     qctl init "$WORK/six" --host ::1 --port "$port" > "$WORK/six.log"
     grep -q "tcp://\[::1\]:$port" "$WORK/six.log"
     grep -q -- "--control tcp://\[::\]:$port " "$WORK/six/coordinator.env"
-    . "$WORK/six/coordinator.env"
-    qfleet-coordinator --data "$WORK/six/data" $QFLEET_OPTIONS --http "[::1]:0" > "$WORK/c6.log" 2>&1 3>&- &
-    coordinator=$!
-    export QFLEET_CONFIG="$WORK/six/client.yml"
-    wait_for 60 qctl jobs
-    . "$WORK/six/worker.env"
-    qfleet-worker --name node06 --threads 1 $QFLEET_OPTIONS > "$WORK/w6.log" 2>&1 3>&- &
-    worker=$!
-    wait_for 60 sh -c "qctl workers --no-header | grep -q node06"
+    meet "$WORK/six" node06 --http "[::1]:0"
     qctl doctor
     kill "$worker" "$coordinator"
     wait "$worker" "$coordinator"
