@@ -219,6 +219,7 @@ static void on_hello(struct server *server, const struct transport_frame *frame,
         return;
     }
     peer->heard_ns = server_now().ns;
+    peer->is_deaf = false; /* a connection that came back; if it is not, the answer shows it */
     if (peer->is_worker) {
         server_turn_step(
             server, &(struct sched_event){.kind = SCHED_HELLO, .peer = {peer->id}, .hello = hello});

@@ -132,16 +132,19 @@ void server_peer_remove_all(struct server *server)
 static void flush(struct server *server, struct server_peer *peer)
 {
     size_t at = 0;
-    while (at < peer->outbox.size && !peer->is_gone) {
+    while (at < peer->outbox.size) {
         uint32_t size;
         memcpy(&size, peer->outbox.data + at, sizeof size);
         struct span frame = {peer->outbox.data + at + sizeof size, size};
         enum err err = transport_send(server->control, &peer->address, frame);
         if (err == ERR_BUSY)
             break;
-        if (err == ERR_UNREACHABLE)
-            peer->is_gone = true;
-        else if (err != ERR_OK)
+        if (err == ERR_UNREACHABLE) {
+            peer->is_deaf = true;
+            bytes_clear(&peer->outbox);
+            return;
+        }
+        if (err != ERR_OK)
             server_log("a frame of %u bytes could not be sent: %s", size, error_text(err));
         at += sizeof size + size;
     }
@@ -151,7 +154,7 @@ static void flush(struct server *server, struct server_peer *peer)
 
 void server_peer_send(struct server *server, struct server_peer *peer, struct span frame)
 {
-    if (peer->is_gone)
+    if (peer->is_gone || peer->is_deaf)
         return;
     uint32_t size = (uint32_t)frame.size;
     bytes_append(&peer->outbox, &size, sizeof size);

@@ -18,8 +18,8 @@ MUST_CHECK enum err server_peer_add(struct server *server, const struct transpor
 void server_peer_remove(struct server *server, struct server_peer *peer);
 void server_peer_remove_all(struct server *server);
 
-/* Sends a frame, or keeps it until it can leave. A peer that is gone or whose outbox overflows is
- * marked is_gone. */
+/* Sends a frame, or keeps it until it can leave. A peer whose connection is closed is marked
+ * is_deaf, one whose outbox overflows is_gone. */
 void server_peer_send(struct server *server, struct server_peer *peer, struct span frame);
 /* Marks peers that were silent for long as gone: a connection that broke makes no sound. */
 void server_peer_forget(struct server *server);

@@ -38,7 +38,8 @@ struct server_peer {
     uint64_t id; /* struct peer_id, never reused */
     enum transport_role role;
     bool is_worker;
-    bool is_gone;
+    bool is_deaf; /* nothing reaches it; what it said before that is still read */
+    bool is_gone; /* it is removed at the end of the turn */
     char user[TRANSPORT_USER_BYTES];
     char name[LIMIT_NAME_BYTES + 1];
     uint64_t heard_ns;

@@ -247,15 +247,16 @@ static void commit(struct server *server)
         server_fail(server, err, et.text);
 }
 
-/* Peers that turned out to be gone are told to sched; true when there were any. */
+/* Peers that turned out to be gone are told to sched; true when there were any. The last words of
+ * a closed connection wait in the socket: it is gone when they are read. */
 static bool report_gone(struct server *server)
 {
-    bool found = false;
+    bool found = false, all_is_read = !transport_pending(server->control);
     struct list_node *next;
     for (struct list_node *n = list_first(&server->peers); n != NULL; n = next) {
         struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);
         next = list_next(&server->peers, n);
-        if (!peer->is_gone)
+        if (!peer->is_gone && !(peer->is_deaf && all_is_read))
             continue;
         struct sched_event event = {.kind = SCHED_GONE, .peer = {peer->id}};
         bool is_worker = peer->is_worker;

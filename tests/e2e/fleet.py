@@ -113,6 +113,8 @@ class Fleet:
         return self
 
     def __exit__(self, kind, value, trace):
+        if kind is not None:
+            self.report()
         ends = self.stop()
         if kind is None:
             for name, code in ends.items():
@@ -177,9 +179,22 @@ class Fleet:
         self.coordinator = None
         return {name: process.returncode for name, process in processes.items()}
 
-    def obituary(self, name, code):
+    def log_end(self):
         with open(self.log.name, encoding="utf-8", errors="replace") as log:
-            return "%s ended with %d; the log ends:\n%s" % (name, code, "".join(log.readlines()[-60:]))
+            return "".join(log.readlines()[-60:])
+
+    def obituary(self, name, code):
+        return "%s ended with %d; the log ends:\n%s" % (name, code, self.log_end())
+
+    def report(self):
+        """What a test that breaks leaves behind, for whoever reads its output only."""
+        for words in (("jobs",), ("workers",), ("workers", "providers")) if self.coordinator else ():
+            try:
+                done = self.qctl(*words, "--timeout", "10s", ok=False)
+                print("== qctl %s\n%s%s" % (" ".join(words), done.stdout, done.stderr))
+            except AssertionError as error:  # somebody ended, who says so in the log
+                print("== qctl %s: %s" % (" ".join(words), str(error).split("\n", maxsplit=1)[0]))
+        print("== the log ends\n" + self.log_end())
 
     def check_alive(self):
         """Nobody ended but by kill_*. Whoever waits for what a dead process should do would wait for nothing."""

@@ -348,10 +348,61 @@ static void test_server__a_target_is_taken_when_its_answer_comes(void **state)
     }
 }
 
+/* Says goodbye after so many words that the answers to the first find nobody any more. */
+static void come_and_leave(struct server_fixture *f, uint64_t session)
+{
+    enum { BEATS = 300 };
+    struct err_text et = {""};
+    struct transport *t;
+    char name[24];
+    const struct transport_options options = {.frame_bytes_max = LIMIT_FRAME_BYTES,
+                                              .linger_ms = FIXTURE_WAIT_MS};
+    assert_int_equal(transport_connect(f->control, &options, &t, &et), ERR_OK);
+    (void)snprintf(name, sizeof name, "w%llu", (unsigned long long)session);
+    struct msg_hello hello = {.protocol = MESSAGE_PROTOCOL,
+                              .role = PEER_WORKER,
+                              .name = text_of(name),
+                              .session = session,
+                              .threads = 1,
+                              .profiles = TEXT("f32/1")};
+    server_fixture_say(f, t, MSG_HELLO, &hello);
+    assert_int_equal(server_fixture_hear(f, t, MSG_WELCOME)->welcome.error, 0);
+    for (uint64_t i = 1; i <= BEATS; i++) {
+        struct msg_heartbeat heartbeat = {.seq = i, .draining = true};
+        server_fixture_say(f, t, MSG_HEARTBEAT, &heartbeat);
+    }
+    struct msg_leave leave = {.reason = TEXT("bye")};
+    server_fixture_say(f, t, MSG_LEAVE, &leave);
+    transport_close(&t);
+}
+
+static void test_server__last_words_are_heard_though_nobody_takes_the_answers(void **state)
+{
+    struct server_fixture *f = *state;
+    enum { LEAVERS = 50, TRIES = 100 };
+    uint32_t left = 0;
+    (void)server_fixture_hello(f, PEER_CLIENT);
+    for (uint64_t session = 1; session <= LEAVERS; session++)
+        come_and_leave(f, session);
+    for (uint64_t ticket = 1; ticket <= TRIES && left < LEAVERS; ticket++) {
+        struct msg_workers_get get = {.ticket = ticket};
+        server_fixture_say(f, f->client_socket, MSG_WORKERS_GET, &get);
+        const struct msg_workers *workers =
+            &server_fixture_hear(f, f->client_socket, MSG_WORKERS)->workers;
+        assert_int_equal(workers->workers_count, LEAVERS);
+        left = 0;
+        for (uint32_t i = 0; i < LEAVERS; i++)
+            left += workers->workers[i].state == WORKER_LEFT;
+        (void)usleep(10000);
+    }
+    assert_int_equal(left, LEAVERS);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         TEST(test_server__a_target_is_taken_when_its_answer_comes),
+        TEST(test_server__last_words_are_heard_though_nobody_takes_the_answers),
         TEST(test_server__missing_inputs_are_named_put_and_then_the_job_is_there),
         TEST(test_server__an_input_may_be_a_path_that_it_reads_itself),
         TEST(test_server__a_submitted_job_survives_kill),
