@@ -11,15 +11,15 @@
 
 enum {
     LOOK_MS = 100,
-    REPEAT_MS = 3000,      /* of silence, then a request is sent again, */
-    REPEAT_MS_MAX = 24000, /* each time after twice as long: a slow line is not filled with it */
+    REPEAT_MS = 3000,
+    REPEAT_MS_MAX = 24000, /* twice as long from the third on: a slow line is not filled with it */
     RETRY_SEND_MS = 10,
     STRANGER_ROUNDS_MAX = 5,
 };
 
 void exchange_init(struct exchange *exchange, struct transport *socket, uint32_t wait_ms)
 {
-    *exchange = (struct exchange){.socket = socket, .wait_ms = wait_ms};
+    *exchange = (struct exchange){.socket = socket, .wait_ms = wait_ms, .repeat_ms = REPEAT_MS};
     arena_init(&exchange->arena, WIRE_ARENA_BYTES);
     bytes_init(&exchange->frame, LIMIT_FRAME_BYTES);
     bytes_init(&exchange->greeting, LIMIT_FRAME_BYTES);
@@ -94,6 +94,7 @@ static enum err receive(struct exchange *exchange, uint64_t deadline_ms,
         if (err == ERR_PROTOCOL || goes_on)
             continue;
         TRY(err);
+        exchange->heard++;
         arena_reset(&exchange->arena);
         return wire_decode(frame.body, &exchange->arena, type, &exchange->reply);
     }
@@ -175,7 +176,8 @@ enum err exchange_greet(struct exchange *exchange, const struct message_type *re
     do {
         enum err err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
         if (err == ERR_OK)
-            err = await(exchange, reply_type, MIN(deadline_ms, exchange_now_ms() + REPEAT_MS), et);
+            err = await(exchange, reply_type,
+                        MIN(deadline_ms, exchange_now_ms() + exchange->repeat_ms), et);
         if (err != ERR_TIMEOUT && err != ERR_UNREACHABLE)
             return err;
     } while (exchange_now_ms() < deadline_ms && !is_interrupted());
@@ -204,11 +206,13 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
     if (err != ERR_OK)
         return error_set(et, err, "request %s: %s", type->name, error_text(err));
     uint64_t deadline_ms = exchange_now_ms() + exchange->wait_ms;
-    uint64_t repeat_ms = REPEAT_MS;
+    uint64_t repeat_ms = exchange->repeat_ms;
     unsigned round = 0;
     do {
+        bool greets = round > 0 && exchange->greeting.size > 0;
+        uint64_t heard = exchange->heard;
         err = ERR_OK;
-        if (round > 0 && exchange->greeting.size > 0)
+        if (greets)
             err = send_frame(exchange, bytes_span(&exchange->greeting), deadline_ms);
         if (err == ERR_OK)
             err = send_frame(exchange, bytes_span(&exchange->frame), deadline_ms);
@@ -219,8 +223,10 @@ enum err exchange_request(struct exchange *exchange, const struct message_type *
             return err;
         if (is_new)
             exchange_pause(RETRY_SEND_MS);
-        else
+        else if (round > 0)
             repeat_ms = MIN(repeat_ms * 2, (uint64_t)REPEAT_MS_MAX);
+        if (greets && err == ERR_TIMEOUT && exchange->heard == heard)
+            TRY(transport_renew(&exchange->socket, et));
         round++;
     } while (exchange_now_ms() < deadline_ms && !is_interrupted());
     return fail_unreachable(exchange, et);

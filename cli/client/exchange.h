@@ -1,7 +1,8 @@
 /* exchange.h - one request, its one reply, over a socket that may lose its peer in between.
  *
  * A request is sent again until its reply is there or the time is up: every request of the protocol
- * may be repeated. Replies to earlier requests are ignored by their ticket.
+ * may be repeated. Replies to earlier requests are ignored by their ticket. Where not even a
+ * greeting is answered the connection is made anew.
  * Refuses to know: what is asked.
  */
 #ifndef CLI_CLIENT_EXCHANGE_H
@@ -22,7 +23,9 @@ struct exchange {
     struct bytes greeting; /* owned: sent before the first request and each repeat; may be empty */
     union message_any reply; /* the last one; borrowed from it until the next request */
     uint64_t ticket;         /* of the last request */
+    uint64_t heard;          /* frames that came, whatever they said */
     uint32_t wait_ms;        /* how long one request may take in all */
+    uint32_t repeat_ms;      /* of silence, then it is sent again for the first time */
 };
 
 /* Takes over the socket, also on failure. */

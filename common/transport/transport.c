@@ -26,9 +26,9 @@ enum {
 struct transport {
     zsock_t *socket; /* owned */
     bool is_router;
-    bool is_local; /* who can open the socket owns all that is behind it */
-    size_t frame_bytes_max;
-    zmq_msg_t body; /* the frame last received */
+    bool is_local;                    /* who can open the socket owns all that is behind it */
+    struct transport_options options; /* its keys are borrowed */
+    zmq_msg_t body;                   /* the frame last received */
     char endpoint[ENDPOINT_BYTES];
 };
 
@@ -186,7 +186,7 @@ static enum err open_socket(const char *endpoint, const struct transport_options
     enum err err = ERR_OK;
     t->is_router = is_router;
     t->is_local = !starts_with(endpoint, "tcp://");
-    t->frame_bytes_max = options->frame_bytes_max;
+    t->options = *options;
     zmq_msg_init(&t->body);
     t->socket = zsock_new(is_router ? ZMQ_ROUTER : ZMQ_DEALER);
     bool set = t->socket != NULL && set_common(t, endpoint, options) &&
@@ -214,6 +214,16 @@ enum err transport_connect(const char *endpoint, const struct transport_options 
                            struct transport **out, struct err_text *et)
 {
     return open_socket(endpoint, options, false, out, et);
+}
+
+enum err transport_renew(struct transport **t, struct err_text *et)
+{
+    struct transport *fresh;
+    ASSERT(!(*t)->is_router);
+    TRY(transport_connect((*t)->endpoint, &(*t)->options, &fresh, et));
+    transport_close(t);
+    *t = fresh;
+    return ERR_OK;
 }
 
 void transport_close(struct transport **t)
@@ -351,7 +361,7 @@ static enum err send_error(void)
 enum err transport_send(struct transport *t, const struct transport_id *to, struct span body)
 {
     ASSERT((to != NULL) == t->is_router);
-    if (body.size > t->frame_bytes_max)
+    if (body.size > t->options.frame_bytes_max)
         return ERR_LIMIT;
     void *handle = zsock_resolve(t->socket);
     if (to != NULL && zmq_send(handle, to->v, TRANSPORT_ID_BYTES, ZMQ_SNDMORE | ZMQ_DONTWAIT) < 0)

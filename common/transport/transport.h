@@ -67,6 +67,10 @@ MUST_CHECK enum err transport_listen(const char *endpoint, const struct transpor
  * Errors as above. */
 MUST_CHECK enum err transport_connect(const char *endpoint, const struct transport_options *options,
                                       struct transport **out, struct err_text *et);
+/* The connection of a DEALER made anew, with a fresh routing id: a ROUTER that has not noticed yet
+ * that the one before broke takes no other with its id. What was under way is lost. The keys given
+ * to transport_connect must still be there. On an error *t stays as it was. */
+MUST_CHECK enum err transport_renew(struct transport **t, struct err_text *et);
 void transport_close(struct transport **t);
 
 /* The endpoint as bound, with the port that "tcp://...:*" got. Borrowed until close. */

@@ -1,4 +1,5 @@
 /* test_exchange.c - one request, its one reply, and what else may come in between. */
+#include <pthread.h>
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -14,6 +15,7 @@
 
 #include "cli/client/exchange.h"
 #include "common/base/version.h"
+#include "common/message/state.h"
 #include "common/wire/wire.h"
 
 enum { WAIT_MS = 20000 };
@@ -134,6 +136,53 @@ static void test_exchange__replies_to_others_and_a_late_welcome_are_passed_over(
     assert_int_equal(p->exchange.reply.jobs.ticket, 1);
 }
 
+/* A coordinator that hears nobody at the first address, as one does that has not noticed yet that
+ * a connection broke, and answers at the next. */
+static void *answer_at_another_address(void *argument)
+{
+    struct place *p = argument;
+    const struct transport_id first = p->client;
+    bool is_greeted = false;
+    for (;;) {
+        struct transport_frame frame;
+        struct arena arena;
+        const struct message_type *type;
+        union message_any message;
+        if (transport_receive(p->router, WAIT_MS, &frame) != ERR_OK)
+            return NULL;
+        if (memcmp(frame.id.v, first.v, sizeof first.v) == 0)
+            continue;
+        arena_init(&arena, WIRE_ARENA_BYTES);
+        enum err err = wire_decode(frame.body, &arena, &type, &message);
+        p->client = frame.id;
+        bool is_hello = err == ERR_OK && type == &message_type_msg_hello;
+        is_greeted = is_greeted || is_hello;
+        if (err == ERR_OK && is_hello)
+            say(p, &message_type_msg_welcome, &(struct msg_welcome){0});
+        else if (err == ERR_OK && is_greeted)
+            say(p, &message_type_msg_jobs, &(struct msg_jobs){.ticket = message.jobs_get.ticket});
+        arena_fini(&arena);
+        if (err != ERR_OK || (is_greeted && !is_hello))
+            return NULL;
+    }
+}
+
+static void
+test_exchange__where_not_even_a_greeting_is_heard_the_connection_is_made_anew(void **state)
+{
+    struct place *p = *state;
+    struct err_text et = {""};
+    const struct msg_hello hello = {.protocol = MESSAGE_PROTOCOL, .role = PEER_CLIENT};
+    pthread_t thread;
+    assert_int_equal(wire_encode(&message_type_msg_hello, &hello, &p->exchange.greeting), ERR_OK);
+    p->exchange.repeat_ms = 50;
+    assert_int_equal(pthread_create(&thread, NULL, answer_at_another_address, p), 0);
+    enum err err = ask(p, &et);
+    assert_int_equal(pthread_join(thread, NULL), 0);
+    assert_int_equal(err, ERR_OK);
+    assert_int_equal(p->exchange.reply.jobs.ticket, 1);
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(test_exchange__##name, set_up, tear_down)
 
 int main(void)
@@ -143,6 +192,7 @@ int main(void)
         TEST(words_that_are_not_known_are_those_of_a_newer_one),
         TEST(a_signal_ends_the_wait_for_an_answer),
         TEST(replies_to_others_and_a_late_welcome_are_passed_over),
+        TEST(where_not_even_a_greeting_is_heard_the_connection_is_made_anew),
     };
     if (transport_startup() != ERR_OK)
         return 1;
