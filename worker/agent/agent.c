@@ -189,7 +189,7 @@ static void leave(struct agent *a, enum err error, struct text detail)
     if (size > 0)
         memcpy(a->detail, detail.data, size);
     struct text kept = {a->detail, size};
-    if (a->session == SESSION_JOINED && error == ERR_OK)
+    if (error == ERR_OK) /* not welcomed yet it is heard of all the same: its hello is on the way */
         send(a, MSG_LEAVE)->leave = (struct msg_leave){.reason = kept};
     struct agent_command *c = command(a, AGENT_EXIT, 0);
     c->error = error;

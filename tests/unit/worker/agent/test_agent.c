@@ -350,6 +350,21 @@ static void test_agent__a_second_termination_leaves_at_once(void **state)
     end(&s);
 }
 
+/* The coordinator may have read the hello by now, and would wait for the worker's heartbeats. */
+static void test_agent__leaves_with_a_word_also_before_it_is_welcome(void **state)
+{
+    (void)state;
+    struct story s = begin();
+    step(&s, (struct agent_event){.kind = AGENT_TERMINATE});
+    assert_non_null(sent(&s, MSG_LEAVE, 0));
+    assert_int_equal(told(&s, AGENT_EXIT)->error, ERR_OK);
+    end(&s);
+    s = begin();
+    hear(&s, MSG_RETIRE, (union message_any){.retire = {.reason = TEXT("the run is over")}});
+    assert_true(text_is(sent(&s, MSG_LEAVE, 0)->leave.reason, "the run is over"));
+    end(&s);
+}
+
 static void test_agent__retires_when_told_and_exits_when_refused(void **state)
 {
     (void)state;
@@ -508,6 +523,7 @@ int main(void)
         cmocka_unit_test(test_agent__leaves_with_the_words_it_was_drained_with),
         cmocka_unit_test(test_agent__draining_with_a_result_that_nobody_takes_ends_as_an_orphan),
         cmocka_unit_test(test_agent__a_second_termination_leaves_at_once),
+        cmocka_unit_test(test_agent__leaves_with_a_word_also_before_it_is_welcome),
         cmocka_unit_test(test_agent__retires_when_told_and_exits_when_refused),
         cmocka_unit_test(test_agent__an_orphan_exits),
         cmocka_unit_test(test_agent__holds_no_more_leases_than_the_limit),
