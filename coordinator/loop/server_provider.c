@@ -112,7 +112,7 @@ static void on_child_end(void *context, const struct server_child *child, bool h
     bool is_here = child->host[0] == '\0'; /* an ssh that ends says nothing about its worker */
     struct provider_allocation row = {.state = has_failed ? PROVIDER_FAILED : PROVIDER_ENDED};
     if (has_failed && is_here)
-        all->options.crash(all->options.context, child->name);
+        all->options.crash(all->options.context, child->provider, child->allocation);
     if (answer == NULL)
         return; /* its place counts as leaving until the next start of this process */
     answer->is_partial = true;

@@ -18,8 +18,10 @@ struct server_provider;
 /* Called from the loop when answers are there that were not before. */
 typedef void (*server_provider_news_f)(void *context);
 
-/* A worker on this machine crashed or was killed: whoever waits for its heartbeats need not. */
-typedef void (*server_provider_crash_f)(void *context, const char *worker);
+/* The worker of a place on this machine crashed or was killed: whoever waits for its heartbeats
+ * need not. */
+typedef void (*server_provider_crash_f)(void *context, const char *provider,
+                                        const char *allocation);
 
 struct server_provider_options {
     uv_loop_t *loop;

@@ -12,12 +12,10 @@
 #include <string.h>
 
 #include "common/base/check.h"
-#include "common/ds/container.h"
 #include "common/formats/source/file.h"
 #include "common/mem/mem.h"
 #include "common/recipe/providers.h"
 #include "coordinator/loop/server_command.h"
-#include "coordinator/loop/server_peer.h"
 #include "coordinator/loop/server_provider.h"
 #include "coordinator/loop/server_turn.h"
 #include "coordinator/provider/provider.h"
@@ -166,19 +164,19 @@ static void on_news(void *context)
     s->is_due = true;
 }
 
-/* Its leases go to others now, not when its silence is noticed. */
-static void on_crash(void *context, const char *worker)
+/* Its leases go to others when its last words are read, not when its silence is noticed. */
+static void on_crash(void *context, const char *provider, const char *allocation)
 {
     struct server_scale *s = context;
-    for (struct list_node *n = list_first(&s->server->peers); n != NULL;
-         n = list_next(&s->server->peers, n)) {
-        struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);
-        if (!peer->is_worker || peer->is_gone || strcmp(peer->name, worker) != 0)
-            continue;
-        peer->is_gone = true;
-        server_turn_step(s->server,
-                         &(struct sched_event){.kind = SCHED_CRASHED, .peer = {peer->id}});
-    }
+    struct sched_event event = {.kind = SCHED_CRASHED};
+    size_t count = demand_loads(s->server->sched, server_now(), s->loads, LIMIT_WORKERS);
+    for (size_t i = 0; i < count; i++)
+        if (text_is(s->loads[i].provider, provider) &&
+            text_is(s->loads[i].allocation, allocation) && s->loads[i].state != WORKER_LOST &&
+            s->loads[i].state != WORKER_LEFT)
+            event.worker = s->loads[i].worker;
+    if (event.worker != 0)
+        server_turn_step(s->server, &event);
 }
 
 /* The worker's program lies beside this one; the fleet's word is that of its data folder. */

@@ -7,7 +7,11 @@
 #include "common/base/utf8.h"
 #include "common/mem/mem.h"
 
-enum { REST_DOUBLINGS_MAX = 5, REASON_BYTES_MAX = 240 };
+enum {
+    REST_DOUBLINGS_MAX = 5,
+    REASON_BYTES_MAX = 240,
+    LAST_WORDS_MS = 500 /* of a dead process, until they are read */
+};
 
 void roster_init(struct roster *roster)
 {
@@ -255,7 +259,7 @@ void roster_disconnect(struct roster *roster, struct worker *worker)
     worker->is_connected = false;
 }
 
-static bool is_living(const struct worker *worker)
+bool roster_is_living(const struct worker *worker)
 {
     return worker->state != WORKER_LOST && worker->state != WORKER_LEFT;
 }
@@ -263,6 +267,8 @@ static bool is_living(const struct worker *worker)
 void roster_hear(struct roster *roster, struct worker *worker, struct instant now)
 {
     worker->heard = now;
+    if (!roster_is_living(worker))
+        worker->dead_at = (struct instant){0}; /* another process ended */
     list_remove(&worker->departed);
     worker->state = worker->is_draining ? WORKER_DRAINING : WORKER_READY;
     roster_place(roster, worker, now);
@@ -320,7 +326,7 @@ static bool may_set_answer(const struct pool *pool, struct digest answer)
 static bool is_agreeing(const struct roster_seat *seat)
 {
     const struct pool *pool = seat->pool;
-    if (!is_living(seat->worker) || seat->worker->is_quarantined)
+    if (!roster_is_living(seat->worker) || seat->worker->is_quarantined)
         return false;
     if (!roster_is_versioned(pool) || seat->is_agreed)
         return true;
@@ -345,7 +351,8 @@ static void agree(struct roster *roster, struct roster_seat *seat)
 bool roster_may_take(const struct worker *worker, const struct pool *pool, struct instant now)
 {
     if (worker->state != WORKER_READY || !worker->is_connected || worker->is_draining ||
-        worker->rest_until.ns > now.ns || worker->lease_count == ROSTER_SLOTS)
+        worker->dead_at.ns != 0 || worker->rest_until.ns > now.ns ||
+        worker->lease_count == ROSTER_SLOTS)
         return false;
     for (uint32_t i = 0; i < worker->seat_count; i++) {
         if (worker->seats[i].pool == pool)
@@ -359,7 +366,8 @@ static void place_seat(struct roster *roster, struct roster_seat *seat, struct i
     struct worker *worker = seat->worker;
     struct pool *pool = seat->pool;
     agree(roster, seat);
-    bool is_member = seat->is_agreed && worker->is_connected && !worker->is_draining;
+    bool is_member =
+        seat->is_agreed && worker->is_connected && !worker->is_draining && worker->dead_at.ns == 0;
     if (is_member != seat->is_member)
         pool->member_count += is_member ? 1 : UINT32_MAX;
     seat->is_member = is_member;
@@ -379,11 +387,16 @@ static uint64_t lost_after_ms(const struct worker *worker)
     return worker->is_replaced ? 2 * (uint64_t)LIMIT_HEARTBEAT_MS : LIMIT_WORKER_LOST_MS;
 }
 
+static struct instant last_words_end(const struct worker *worker)
+{
+    return instant_after(worker->dead_at, duration_ms(LAST_WORDS_MS));
+}
+
 void roster_place(struct roster *roster, struct worker *worker, struct instant now)
 {
     for (uint32_t i = 0; i < worker->seat_count; i++)
         place_seat(roster, &worker->seats[i], now);
-    if (!is_living(worker)) {
+    if (!roster_is_living(worker)) {
         heap_remove(&roster->deadlines, &worker->by_deadline);
         return;
     }
@@ -393,12 +406,16 @@ void roster_place(struct roster *roster, struct worker *worker, struct instant n
     uint64_t deadline = instant_after(worker->heard, duration_ms(ms)).ns;
     if (worker->rest_until.ns > now.ns)
         deadline = MIN(deadline, worker->rest_until.ns);
+    if (worker->dead_at.ns != 0)
+        deadline = MIN(deadline, last_words_end(worker).ns);
     heap_put(&roster->deadlines, &worker->by_deadline, deadline, worker->id);
 }
 
 bool roster_is_lost(struct roster *roster, struct worker *worker, struct instant now)
 {
     uint64_t silence_ns = now.ns - MIN(worker->heard.ns, now.ns);
+    if (worker->dead_at.ns != 0 && now.ns >= last_words_end(worker).ns)
+        return true;
     if (silence_ns >= lost_after_ms(worker) * NS_PER_MS)
         return true;
     if (silence_ns >= LIMIT_WORKER_QUIET_MS * NS_PER_MS)

@@ -71,6 +71,7 @@ struct worker {
     bool is_connected, is_draining, is_quarantined;
     bool is_replaced; /* a newer process has its name: given up sooner */
     struct instant heard, rest_until;
+    struct instant dead_at;    /* its process ended; 0: it lives, for all that is known */
     struct instant idle_since; /* while it has no lease */
     struct instant ends_at;    /* its time is over; UINT64_MAX: no end is known */
     uint32_t faults;           /* in a row */
@@ -130,6 +131,9 @@ void roster_rest(struct roster *roster, struct worker *worker, enum err fault, s
 
 /* Why it goes or went, cut to a line; empty says nothing new. */
 void roster_say_why(struct worker *worker, struct text reason);
+
+/* Neither LOST nor LEFT. */
+bool roster_is_living(const struct worker *worker);
 
 /* LOST or LEFT; its leases must be gone. */
 void roster_depart(struct roster *roster, struct worker *worker, enum worker_state state);

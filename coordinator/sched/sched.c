@@ -138,8 +138,7 @@ static enum err dispatch(struct sched *s, const struct sched_event *event)
         session_gone(s, event->peer);
         return ERR_OK;
     case SCHED_CRASHED:
-        session_crashed(s, event->peer);
-        return ERR_OK;
+        return session_crashed(s, event->worker);
     case SCHED_HEARTBEAT:
     case SCHED_ACCEPT:
     case SCHED_RESULT:

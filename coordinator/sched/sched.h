@@ -58,7 +58,7 @@ enum sched_event_kind {
     SCHED_STARTED,   /* once, after replay */
     SCHED_HELLO,     /* a worker's msg_hello, also a repeated one after a reconnect */
     SCHED_GONE,      /* the peer's connection ended */
-    SCHED_CRASHED,   /* the worker's process is known to be dead */
+    SCHED_CRASHED,   /* the process of `worker` is known to be dead */
     SCHED_HEARTBEAT, /* worker messages */
     SCHED_ACCEPT,
     SCHED_RESULT,
@@ -91,6 +91,7 @@ struct sched_event {
         const struct msg_lease_result *result;
         const struct msg_leave *leave;
         uint64_t fence;
+        uint64_t worker; /* struct worker.id */
         struct {
             uint64_t ticket;
             const struct rec_job_submitted *record;

@@ -205,6 +205,16 @@ static void take_all(struct sched *s, struct worker *worker, bool blame)
     }
 }
 
+static void lose(struct sched *s, struct worker *worker)
+{
+    bool is_dead = worker->dead_at.ns != 0;
+    take_all(s, worker, true);
+    roster_say_why(worker,
+                   is_dead ? TEXT("its process ended without a word") : TEXT("it fell silent"));
+    roster_depart(&s->roster, worker, WORKER_LOST);
+    s->counts.workers_lost++;
+}
+
 void session_gone(struct sched *s, struct peer_id peer)
 {
     struct worker *worker = roster_of_peer(&s->roster, peer);
@@ -212,18 +222,27 @@ void session_gone(struct sched *s, struct peer_id peer)
         return;
     roster_disconnect(&s->roster, worker);
     roster_place(&s->roster, worker, s->now);
+    if (worker->dead_at.ns != 0 && roster_is_living(worker))
+        lose(s, worker);
 }
 
-void session_crashed(struct sched *s, struct peer_id peer)
+/* Whether its connection ended too is asked by an answer to no heartbeat: then GONE comes when its
+ * last words are read. */
+enum err session_crashed(struct sched *s, uint64_t id)
 {
-    struct worker *worker = roster_of_peer(&s->roster, peer);
-    if (worker == NULL)
-        return;
-    take_all(s, worker, true);
-    roster_disconnect(&s->roster, worker);
-    roster_say_why(worker, TEXT("its process ended without a word"));
-    roster_depart(&s->roster, worker, WORKER_LOST);
-    s->counts.workers_lost++;
+    TRY(effect_reserve(&s->effect, 0, 1, 0));
+    for (size_t i = 0; i < s->roster.count; i++) {
+        struct worker *worker = s->roster.workers[i];
+        if (worker->id != id || !roster_is_living(worker))
+            continue;
+        worker->dead_at = s->now;
+        roster_place(&s->roster, worker, s->now);
+        if (worker->is_connected)
+            (void)effect_send(&s->effect, worker->peer, MSG_HEARTBEAT_ACK);
+        else
+            lose(s, worker);
+    }
+    return ERR_OK;
 }
 
 void session_leave(struct sched *s, struct worker *worker, const struct msg_leave *leave)
@@ -238,12 +257,8 @@ void session_deadlines(struct sched *s)
     struct heap_node *node;
     while ((node = heap_first(&s->roster.deadlines)) != NULL && node->key <= s->now.ns) {
         struct worker *worker = CONTAINER_OF(node, struct worker, by_deadline);
-        if (!roster_is_lost(&s->roster, worker, s->now))
-            continue;
-        take_all(s, worker, true);
-        roster_say_why(worker, TEXT("it fell silent"));
-        roster_depart(&s->roster, worker, WORKER_LOST);
-        s->counts.workers_lost++;
+        if (roster_is_lost(&s->roster, worker, s->now))
+            lose(s, worker);
     }
     while ((node = heap_first(&s->expiries)) != NULL && node->key <= s->now.ns) {
         struct lease *lease = CONTAINER_OF(node, struct lease, by_expiry);

@@ -20,8 +20,9 @@ MUST_CHECK enum err session_stranger(struct sched *s, struct peer_id peer);
 
 void session_gone(struct sched *s, struct peer_id peer);
 
-/* Its process is dead: what it had goes to others at once, and counts as a loss. */
-void session_crashed(struct sched *s, struct peer_id peer);
+/* The process of the worker of that number is dead: when its connection is gone too and its last
+ * words are read, or after a moment, what it had goes to others and counts as a loss. */
+MUST_CHECK enum err session_crashed(struct sched *s, uint64_t worker);
 void session_leave(struct sched *s, struct worker *worker, const struct msg_leave *leave);
 
 /* Workers and leases whose time has come. */

@@ -23,10 +23,10 @@ static void on_news(void *context)
     ++*(int *)context;
 }
 
-static void on_crash(void *context, const char *worker)
+static void on_crash(void *context, const char *provider, const char *allocation)
 {
     (void)context;
-    fail_msg("%s", worker);
+    fail_msg("%s %s", provider, allocation);
 }
 
 /* A PATH with an sbatch that gives out job 7 and leaves a letter a call in `calls`. */

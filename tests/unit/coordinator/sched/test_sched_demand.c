@@ -172,7 +172,7 @@ static void test_demand__a_worker_that_went_says_why(void **state)
     world_step(w, (struct sched_event){.kind = SCHED_LEAVE,
                                        .peer = {1},
                                        .leave = &(struct msg_leave){.reason = TEXT("by hand")}});
-    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {3}});
+    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .worker = 3});
     world_tick(w, LIMIT_WORKER_LOST_MS + 1000);
     struct worker_row rows[4];
     size_t count = sched_worker_rows(w->s, (struct instant){w->now_ms * NS_PER_MS}, rows, 4);

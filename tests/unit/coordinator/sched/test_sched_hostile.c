@@ -130,7 +130,7 @@ static struct sched_event next_event(struct hostile *h)
     if (choice < 89) {
         static const enum sched_event_kind ends[] = {SCHED_GONE, SCHED_CRASHED, SCHED_TICK,
                                                      SCHED_TICK};
-        return (struct sched_event){.kind = ends[below(h, 4)], .peer = peer};
+        return (struct sched_event){.kind = ends[below(h, 4)], .peer = peer, .worker = peer.v};
     }
     if (choice < 92)
         return meddle(h, peer);

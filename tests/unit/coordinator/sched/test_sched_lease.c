@@ -355,23 +355,86 @@ static void test_lease__many_lost_workers_blame_the_task(void **state)
     assert_int_equal(row.error, ERR_LOST);
 }
 
+static enum worker_state state_of_worker(struct world *w, size_t index)
+{
+    struct worker_row rows[4];
+    assert_true(sched_worker_rows(w->s, (struct instant){0}, rows, 4) > index);
+    return (enum worker_state)rows[index].state;
+}
+
+/* Worker 1 has the lease, worker 2 nothing to do. */
+static struct world_grant lease_of_two(struct world *w)
+{
+    submit_shards(w, 1, 1);
+    world_hello(w, 1, "a", "f32/1");
+    struct world_grant grant = world_next_grant(w);
+    world_accept(w, 1, grant.grant.fence);
+    world_hello(w, 2, "b", "f32/1");
+    return grant;
+}
+
+static void gone(struct world *w, uint64_t peer)
+{
+    world_step(w, (struct sched_event){.kind = SCHED_GONE, .peer = {peer}});
+}
+
+static void crashed(struct world *w, uint64_t worker)
+{
+    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .worker = worker});
+}
+
 static void test_lease__of_a_worker_that_crashed_goes_to_another_at_once(void **state)
 {
     struct world *w = *state;
-    submit_shards(w, 1, 1);
-    world_hello(w, 1, "a", "f32/1");
-    struct world_grant first = world_next_grant(w);
-    world_accept(w, 1, first.grant.fence);
-    world_hello(w, 2, "b", "f32/1");
-    world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {1}});
+    struct world_grant first = lease_of_two(w);
+    crashed(w, 1);
+    assert_int_equal(w->grant_count, 0);
+    assert_int_equal(world_sent(w, MSG_HEARTBEAT_ACK, 0)->peer.v, 1); /* does it reach anybody? */
+    gone(w, 1);
     struct world_grant again = world_next_grant(w);
     assert_int_equal(again.peer.v, 2);
     assert_int_equal(again.grant.index, first.grant.index);
-    world_step(w, (struct sched_event){.kind = SCHED_GONE, .peer = {1}});
-    struct worker_row rows[4];
-    assert_int_equal(sched_worker_rows(w->s, (struct instant){0}, rows, 4), 2);
-    assert_int_equal(rows[0].state, WORKER_LOST);
-    assert_int_equal(rows[1].state, WORKER_READY);
+    assert_int_equal(state_of_worker(w, 0), WORKER_LOST);
+    assert_int_equal(state_of_worker(w, 1), WORKER_READY);
+}
+
+/* Its connection was seen to end before its process was. */
+static void test_lease__of_a_worker_that_was_gone_goes_to_another_when_it_crashed(void **state)
+{
+    struct world *w = *state;
+    (void)lease_of_two(w);
+    gone(w, 1);
+    assert_int_equal(w->grant_count, 0);
+    crashed(w, 1);
+    assert_int_equal(world_next_grant(w).peer.v, 2);
+    assert_int_equal(state_of_worker(w, 0), WORKER_LOST);
+}
+
+static void test_lease__the_last_words_of_a_dead_worker_count(void **state)
+{
+    struct world *w = *state;
+    struct world_grant grant = lease_of_two(w);
+    crashed(w, 1);
+    world_answer(w, grant.peer, &grant.grant);
+    for (size_t i = 0; i < w->grant_count; i++)
+        assert_int_equal(w->grants[i].peer.v, 2); /* what follows is not for the dead */
+    world_step(w, (struct sched_event){.kind = SCHED_LEAVE,
+                                       .peer = {1},
+                                       .leave = &(struct msg_leave){.reason = TEXT("bye")}});
+    gone(w, 1);
+    assert_int_equal(state_of_worker(w, 0), WORKER_LEFT);
+}
+
+static void test_lease__of_a_dead_worker_whose_connection_stays_is_waited_for_a_moment(void **state)
+{
+    struct world *w = *state;
+    struct world_grant grant = lease_of_two(w);
+    crashed(w, 1);
+    world_tick(w, 600);
+    assert_int_equal(world_next_grant(w).peer.v, 2);
+    assert_int_equal(state_of_worker(w, 0), WORKER_LOST);
+    world_beat(w, 1, &grant.grant.fence, 1); /* another process ended */
+    assert_int_equal(state_of_worker(w, 0), WORKER_READY);
 }
 
 static void test_lease__many_crashes_blame_the_task(void **state)
@@ -383,7 +446,8 @@ static void test_lease__many_crashes_blame_the_task(void **state)
         world_hello(w, i, "a", "f32/1");
         struct world_grant grant = world_next_grant(w);
         world_accept(w, i, grant.grant.fence);
-        world_step(w, (struct sched_event){.kind = SCHED_CRASHED, .peer = {i}});
+        crashed(w, i);
+        gone(w, i);
     }
     assert_int_equal(world_state(w, 0), JOB_FAILED);
 }
@@ -573,6 +637,9 @@ int main(void)
         LEASE_TEST(refusal_is_nobodys_fault),
         LEASE_TEST(many_lost_workers_blame_the_task),
         LEASE_TEST(of_a_worker_that_crashed_goes_to_another_at_once),
+        LEASE_TEST(of_a_worker_that_was_gone_goes_to_another_when_it_crashed),
+        LEASE_TEST(the_last_words_of_a_dead_worker_count),
+        LEASE_TEST(of_a_dead_worker_whose_connection_stays_is_waited_for_a_moment),
         LEASE_TEST(many_crashes_blame_the_task),
         LEASE_TEST(other_known_answer_is_refused_with_a_reason),
         LEASE_TEST(a_job_goes_on_only_with_the_answer_it_was_begun_with),
