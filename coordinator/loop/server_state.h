@@ -112,6 +112,7 @@ struct server {
     bool http_is_due;
     uint64_t started_unix_ms;
     uint64_t turn_end_ns, turn_idle_ns; /* of the last turn: when, and time slept before it */
+    uint64_t stepped_ns;                /* when sched was stepped last; the watch sees to it */
     struct metric_histogram turn_seconds, commit_seconds;
 };
 

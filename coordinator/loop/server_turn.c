@@ -15,7 +15,10 @@
 #include "coordinator/loop/server_work.h"
 #include "coordinator/store/record_codec.h"
 
-enum { TURN_BYTES_MAX = 1 << 30 };
+enum {
+    TURN_BYTES_MAX = 1 << 30,
+    PAUSE_MS = 2000 /* without a step: the watch makes several a second */
+};
 
 /* A grant that no frame holds. */
 struct server_turn_unsent {
@@ -195,12 +198,29 @@ static void take_back_unsent(struct server *server)
     server_turn_step(server, &event); /* which takes back the next */
 }
 
+/* A process that was stopped, or whose disk held it up, did not hear its peers. */
+static struct duration pause_before(struct server *server, struct instant now)
+{
+    uint64_t ns = server->stepped_ns == 0 ? 0 : now.ns - server->stepped_ns;
+    server->stepped_ns = now.ns;
+    if (ns < PAUSE_MS * NS_PER_MS)
+        return (struct duration){0};
+    for (struct list_node *n = list_first(&server->peers); n != NULL;
+         n = list_next(&server->peers, n)) {
+        struct server_peer *peer = CONTAINER_OF(n, struct server_peer, node);
+        peer->heard_ns = MIN(peer->heard_ns + ns, now.ns);
+    }
+    server_log("stood still for %.1f s", (double)ns / (double)NS_PER_S);
+    return (struct duration){ns};
+}
+
 void server_turn_step(struct server *server, struct sched_event *event)
 {
     struct sched_effects effects;
     if (server->exit_code != 0)
         return;
     event->now = server_now();
+    event->pause = pause_before(server, event->now);
     event->unix_ms = server_unix_ms();
     enum err err = sched_step(server->sched, event, &effects);
     if (err != ERR_OK) {

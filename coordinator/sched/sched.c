@@ -197,6 +197,7 @@ enum err sched_step(struct sched *s, const struct sched_event *event, struct sch
     s->unix_ms = event->unix_ms;
     s->is_postponed = false;
     *effects = (struct sched_effects){.wake_at = next_wake(s)};
+    session_pause(s, event->pause);
     TRY(dispatch(s, event));
     session_deadlines(s);
     advance_retries(s);

@@ -82,7 +82,8 @@ enum sched_event_kind {
 struct sched_event {
     enum sched_event_kind kind;
     struct instant now;
-    uint64_t unix_ms; /* for people; no decision depends on it */
+    struct duration pause; /* before it the process stood still so long: nobody could be heard */
+    uint64_t unix_ms;      /* for people; no decision depends on it */
     struct peer_id peer;
     union {
         const struct msg_hello *hello;

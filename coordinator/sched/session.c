@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 
+#include "common/base/check.h"
 #include "common/base/utf8.h"
 #include "common/mem/mem.h"
 #include "coordinator/sched/result.h"
@@ -250,6 +251,33 @@ void session_leave(struct sched *s, struct worker *worker, const struct msg_leav
     take_all(s, worker, false);
     roster_say_why(worker, leave->reason);
     roster_depart(&s->roster, worker, WORKER_LEFT);
+}
+
+static struct instant later(const struct sched *s, struct instant then, struct duration pause)
+{
+    return (struct instant){MIN(instant_after(then, pause).ns, s->now.ns)};
+}
+
+static void pause_lease(struct sched *s, struct lease *lease, struct duration pause)
+{
+    uint64_t expiry_ns = lease->by_expiry.key + pause.ns;
+    heap_put(&s->expiries, &lease->by_expiry, expiry_ns, lease->fence);
+    lease->granted = later(s, lease->granted, pause); /* its result may wait as well */
+}
+
+void session_pause(struct sched *s, struct duration pause)
+{
+    for (size_t i = 0; pause.ns > 0 && i < s->roster.count; i++) {
+        struct worker *worker = s->roster.workers[i];
+        worker->heard = later(s, worker->heard, pause);
+        if (worker->dead_at.ns != 0)
+            worker->dead_at = later(s, worker->dead_at, pause);
+        for (size_t k = 0; k < ROSTER_SLOTS; k++) {
+            if (worker->slots[k].fence != 0)
+                pause_lease(s, &worker->slots[k], pause);
+        }
+        roster_place(&s->roster, worker, s->now);
+    }
 }
 
 void session_deadlines(struct sched *s)

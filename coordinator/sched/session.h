@@ -25,6 +25,9 @@ void session_gone(struct sched *s, struct peer_id peer);
 MUST_CHECK enum err session_crashed(struct sched *s, uint64_t worker);
 void session_leave(struct sched *s, struct worker *worker, const struct msg_leave *leave);
 
+/* While the process stood still, what workers said was not read: that is not their silence. */
+void session_pause(struct sched *s, struct duration pause);
+
 /* Workers and leases whose time has come. */
 void session_deadlines(struct sched *s);
 

@@ -445,6 +445,7 @@ enum err agent_step(struct agent *agent, const struct agent_event *event,
     agent->send_count = 0;
     agent->command_count = 0;
     agent->now = event->now;
+    agent->alive_at = instant_after(agent->alive_at, event->pause);
     agent->rss_bytes = event->rss_bytes;
     if (agent->session != SESSION_GONE) {
         TRY(dispatch(agent, event));

@@ -77,7 +77,8 @@ struct agent_outcome {
 struct agent_event {
     enum agent_event_kind kind;
     struct instant now;
-    uint64_t rss_bytes; /* resident size now, reported in heartbeats */
+    struct duration pause; /* before it the process stood still so long: it could hear nobody */
+    uint64_t rss_bytes;    /* resident size now, reported in heartbeats */
     union {
         struct {
             uint32_t number; /* enum message_number */

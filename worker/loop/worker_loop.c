@@ -32,6 +32,7 @@ enum {
     BEAT_MS = 500,
     BEATS_UNHEARD = 20, /* without an answer, then it is said */
     PATIENCE_MS = 120000,
+    PAUSE_MS = 2000, /* a timer that comes later: the process stood still */
     NAME_BYTES = 256,
     VERSIONS_BYTES = 512,
 };
@@ -47,7 +48,8 @@ struct worker_loop {
     uv_prepare_t prepare;
     uv_check_t check;
     uv_idle_t idle;
-    uv_timer_t wake;  /* the agent's */
+    uv_timer_t wake; /* the agent's */
+    struct instant wake_at;
     uv_timer_t flush; /* runs while the outbox waits */
     uv_timer_t beat;  /* for the supervisor */
     uv_async_t news;  /* of the compute thread */
@@ -192,6 +194,7 @@ static void on_wake(uv_timer_t *timer)
 
 static void arm(struct worker_loop *w, struct instant now, struct instant wake_at)
 {
+    w->wake_at = wake_at;
     if (wake_at.ns == UINT64_MAX) {
         uv_timer_stop(&w->wake);
         return;
@@ -199,6 +202,14 @@ static void arm(struct worker_loop *w, struct instant now, struct instant wake_a
     uint64_t ms = wake_at.ns > now.ns ? (wake_at.ns - now.ns) / NS_PER_MS + 1 : 0;
     uv_update_time(&w->uv);
     uv_timer_start(&w->wake, on_wake, ms, 0);
+}
+
+/* How long the process stood still: its timer did not come. */
+static struct duration pause_before(const struct worker_loop *w, struct instant now)
+{
+    uint64_t ns = now.ns - MIN(w->wake_at.ns, now.ns);
+    bool is_paused = w->wake_at.ns != 0 && ns > PAUSE_MS * NS_PER_MS;
+    return (struct duration){is_paused ? ns : 0};
 }
 
 /* One event through the agent. A reconnect comes before the sends that follow it. */
@@ -210,6 +221,7 @@ static void step(struct worker_loop *w, struct agent_event *event)
         return;
     (void)uv_resident_set_memory(&rss);
     event->now = (struct instant){uv_hrtime()};
+    event->pause = pause_before(w, event->now);
     event->rss_bytes = rss;
     life_grow(&w->life, rss);
     enum err err = agent_step(w->agent, event, &effects);

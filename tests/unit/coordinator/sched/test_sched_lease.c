@@ -437,6 +437,20 @@ static void test_lease__of_a_dead_worker_whose_connection_stays_is_waited_for_a_
     assert_int_equal(state_of_worker(w, 0), WORKER_READY);
 }
 
+/* Heartbeats wait to be read in a coordinator that was stopped for a minute. */
+static void test_lease__a_coordinator_that_stood_still_counts_nobody_as_silent(void **state)
+{
+    struct world *w = *state;
+    (void)lease_of_two(w);
+    w->now_ms += 60000;
+    world_step(w, (struct sched_event){.kind = SCHED_TICK, .pause = {60000 * NS_PER_MS}});
+    assert_int_equal(w->grant_count, 0);
+    assert_int_equal(state_of_worker(w, 0), WORKER_READY);
+    world_tick(w, LIMIT_WORKER_LOST_MS + 1); /* now it is their silence */
+    assert_int_equal(state_of_worker(w, 0), WORKER_LOST);
+    assert_int_equal(state_of_worker(w, 1), WORKER_LOST);
+}
+
 static void test_lease__many_crashes_blame_the_task(void **state)
 {
     struct world *w = *state;
@@ -640,6 +654,7 @@ int main(void)
         LEASE_TEST(of_a_worker_that_was_gone_goes_to_another_when_it_crashed),
         LEASE_TEST(the_last_words_of_a_dead_worker_count),
         LEASE_TEST(of_a_dead_worker_whose_connection_stays_is_waited_for_a_moment),
+        LEASE_TEST(a_coordinator_that_stood_still_counts_nobody_as_silent),
         LEASE_TEST(many_crashes_blame_the_task),
         LEASE_TEST(other_known_answer_is_refused_with_a_reason),
         LEASE_TEST(a_job_goes_on_only_with_the_answer_it_was_begun_with),

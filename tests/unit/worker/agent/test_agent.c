@@ -425,6 +425,21 @@ static uint64_t drains_after_s(uint64_t session)
     return second;
 }
 
+/* Stopped and continued: the coordinator may be there all the while. */
+static void test_agent__who_stood_still_is_no_orphan_yet(void **state)
+{
+    (void)state;
+    struct story s = joined();
+    s.now.ns += 600 * NS_PER_S;
+    step(&s, (struct agent_event){.kind = AGENT_TICK, .pause = {599 * NS_PER_S}});
+    assert_null(told(&s, AGENT_EXIT));
+    assert_non_null(sent(&s, MSG_HELLO, 0));
+    for (int i = 0; i < 59 && told(&s, AGENT_EXIT) == NULL; i++)
+        wait_ms(&s, 1000);
+    assert_int_equal(told(&s, AGENT_EXIT)->error, ERR_UNREACHABLE);
+    end(&s);
+}
+
 static void test_agent__tells_its_place_and_its_end(void **state)
 {
     (void)state;
@@ -526,6 +541,7 @@ int main(void)
         cmocka_unit_test(test_agent__leaves_with_a_word_also_before_it_is_welcome),
         cmocka_unit_test(test_agent__retires_when_told_and_exits_when_refused),
         cmocka_unit_test(test_agent__an_orphan_exits),
+        cmocka_unit_test(test_agent__who_stood_still_is_no_orphan_yet),
         cmocka_unit_test(test_agent__holds_no_more_leases_than_the_limit),
         cmocka_unit_test(test_agent__no_memory_changes_nothing),
         cmocka_unit_test(test_agent__tells_its_place_and_its_end),
