@@ -170,17 +170,27 @@ static void fill_part(const struct stage *stage, uint32_t index, struct sched_pa
     }
 }
 
-/* Variants that differ in their rate alone begin with the same weights, so their first gradients
- * are the same artifacts: the one that folds first leaves them to the others. */
-static bool is_shared(const struct stage *stage)
+/* Whether a training of the job rests on the weights of this stage, or may when it is open. */
+static bool has_fellow(const struct job *job, const struct stage *stage)
 {
-    const struct job *job = stage->job;
-    for (uint32_t i = 0; i < job->submitted.stages_count; i++) {
+    for (uint32_t i = 0; job_is_active(job) && i < job->submitted.stages_count; i++) {
         const struct stage *other = &job->stages[i];
         if (other == stage || !is_training(other) || other->state != STAGE_RUNNING)
             continue;
         bool is_open = other->run->phase != RUN_CLOSED && other->run->phase != RUN_OPENING;
         if (!is_open || digest_equal(other->run->weights.digest, stage->run->weights.digest))
+            return true;
+    }
+    return false;
+}
+
+/* Variants that differ in their rate alone begin with the same weights, and equal jobs have the
+ * same ones in each step, so their gradients are the same artifacts: the one that folds first
+ * leaves them to the others. */
+static bool is_shared(const struct sched *s, const struct stage *stage)
+{
+    for (size_t i = s->job_count; i-- > 0;) {
+        if (has_fellow(s->jobs[i], stage))
             return true;
     }
     return false;
@@ -205,7 +215,7 @@ static enum err fold_round(struct sched *s, struct stage *stage)
     work->round_rows = run->rows;
     work->step_count = run->plan.step_count;
     work->parts = parts;
-    work->keeps_parts = !run->evaluates && is_shared(stage);
+    work->keeps_parts = !run->evaluates && is_shared(s, stage);
     work->part_count = stage->tasks.count;
     stage->work_is_out = true;
     run->phase = RUN_FOLDING;

@@ -72,6 +72,33 @@ static void test_variant__the_seed_of_each_reaches_its_tasks(void **state)
     assert_int_equal(trains, 7);
 }
 
+/* Runs all jobs; of how many rounds the gradients are left to others. */
+static size_t run_and_count_kept(struct world *w)
+{
+    size_t kept = 0;
+    do {
+        if (w->work_count > 0)
+            kept += w->works[0].kind == SCHED_WORK_FOLD && w->works[0].keeps_parts;
+    } while (world_advance(w));
+    return kept;
+}
+
+/* Else the one takes away what the other has been promised or has just brought. */
+static void test_variant__equal_jobs_leave_each_other_their_gradients(void **state)
+{
+    struct world *w = world_of(state);
+    const char *lines = "micro_batch_size: 8\nmax_steps: 20\nsave_steps: 20\n";
+    world_hello(w, 1, "a", "f32/1");
+    world_hello(w, 2, "b", "f32/1");
+    world_submit(w, 1, world_recipe(w, lines), 1, false);
+    assert_int_equal(run_and_count_kept(w), 0);
+    world_submit(w, 2, world_recipe(w, lines), 1, false);
+    world_submit(w, 3, world_recipe(w, lines), 1, false);
+    assert_true(run_and_count_kept(w) > 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_int_equal(world_state(w, i), JOB_DONE);
+}
+
 static void test_variant__each_has_its_points_and_its_files(void **state)
 {
     struct world *w = world_of(state);
@@ -267,6 +294,8 @@ int main(void)
             test_variant__each_trains_evaluates_and_exports_behind_one_pack, world_setup,
             world_teardown),
         cmocka_unit_test_setup_teardown(test_variant__the_seed_of_each_reaches_its_tasks,
+                                        world_setup, world_teardown),
+        cmocka_unit_test_setup_teardown(test_variant__equal_jobs_leave_each_other_their_gradients,
                                         world_setup, world_teardown),
         cmocka_unit_test_setup_teardown(test_variant__each_has_its_points_and_its_files,
                                         world_setup, world_teardown),
